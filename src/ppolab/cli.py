@@ -1,0 +1,250 @@
+"""The command line: Hydra composes, ppolab checks, and every error becomes one line and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ppolab.config import (
+    Config,
+    EvaluateConfig,
+    config_folder,
+    flattened,
+    from_hydra,
+    from_yaml,
+    known_keys,
+    register_schemas,
+    type_problem,
+)
+from ppolab.errors import ConfigError, PpolabError, nearest
+from ppolab.runs import FoundRun, RunFolder, find_run
+
+MAY_CHANGE_ON_RESUME = (
+    "total_steps", "resume", "eval_interval", "eval_episodes", "checkpoint_interval", "objective", "compile",
+    "trainer.", "logger.", "env.num_threads",
+)  # fmt: skip
+"""Settings (or groups, with a point) that do not change what the run computes."""
+
+
+def train() -> NoReturn:
+    """`python src/train.py`, `ppolab-train`."""
+    sys.exit(_exit_code(_run_train))
+
+
+def evaluate() -> NoReturn:
+    """`python src/evaluate.py`, `ppolab-evaluate`."""
+    sys.exit(_exit_code(_run_evaluate))
+
+
+def _run_train() -> None:
+    folder = _folder_to_resume(sys.argv[1:])
+    if folder is not None:
+        sys.argv.append(f"hydra.run.dir='{folder}'")  # a resumed run goes on in its own folder
+    _hydra_main("config", _train_task)
+
+
+def _run_evaluate() -> None:
+    _hydra_main("evaluate", _evaluate_task)
+
+
+def _hydra_main(config_name: str, task: Callable[[DictConfig], object]) -> None:
+    from ppolab.envs.rendering import prepare_headless_rendering
+
+    prepare_headless_rendering()
+    register_schemas()
+    sys.path.append(str(Path.cwd()))  # a user's own env.id=my_package:MyEnv-v0 lies where the command is typed
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises, instead of printing and exiting itself
+    raised: list[Exception] = []
+    hydra.main(config_path=str(config_folder("conf")), config_name=config_name, version_base="1.3")(
+        _kept_from_hydra(task, raised)
+    )()
+    if raised:
+        raise raised[0]
+
+
+def _kept_from_hydra(task: Callable[[DictConfig], object], raised: list[Exception]) -> Callable[[DictConfig], object]:
+    """`task`, but its exception goes to `raised`: Hydra would print a line of its own about it.
+
+    In a multirun it is raised as usual, since it must end the sweep.
+    """
+
+    def guarded(node: DictConfig) -> object:
+        context = HydraConfig.get()
+        try:
+            return task(node)
+        except Exception as error:
+            if isinstance(error, ConfigError) and context.output_subdir is not None:
+                _remove_if_unused(Path(context.runtime.output_dir))
+            if context.mode == RunMode.MULTIRUN:
+                raise
+            raised.append(error)
+            return None
+
+    return guarded
+
+
+def _remove_if_unused(folder: Path) -> None:
+    """Wrong input leaves no folder behind: remove what Hydra made, unless a run has written there."""
+    if not RunFolder(folder).config.exists():
+        logging.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+# --- tasks -----------------------------------------------------------------------------------------------------------
+
+
+def _train_task(node: DictConfig) -> float:
+    """One run: check all that can be checked cheaply, then import what is heavy."""
+    from ppolab.envs import check_environment
+
+    config, found = _resumed(from_hydra(node))
+    check_environment(config.env)
+    from ppolab.experiment import run
+
+    result = run(config, Path(HydraConfig.get().runtime.output_dir), found)
+    print(result.summary)
+    return result.objective
+
+
+def _evaluate_task(node: DictConfig) -> None:
+    settings = OmegaConf.to_object(node)
+    assert isinstance(settings, EvaluateConfig)
+    _check_evaluate(settings)
+    found = find_run("run", settings.run, settings.checkpoint)
+    config = from_yaml(found.folder.config.read_text())
+    from ppolab.envs import check_environment
+
+    check_environment(config.env)
+    from ppolab.evaluation_run import evaluate_run
+
+    print(evaluate_run(config, found, settings))
+
+
+def _check_evaluate(settings: EvaluateConfig) -> None:
+    if settings.episodes < 1:
+        raise ConfigError(f"episodes={settings.episodes}: must be greater than 0")
+    if settings.checkpoint not in ("best", "last"):
+        raise ConfigError(f"checkpoint={settings.checkpoint}: must be one of best, last")
+    if settings.seed < 0:
+        raise ConfigError(f"seed={settings.seed}: must be 0 or more")
+
+
+# --- resume ----------------------------------------------------------------------------------------------------------
+
+
+def _folder_to_resume(arguments: list[str]) -> Path | None:
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key == "resume" and value not in ("", "null"):
+            return find_run("resume", value.strip("'\"")).folder.path
+    return None
+
+
+def _resumed(asked: Config) -> tuple[Config, FoundRun | None]:
+    """The stored configuration of the run to resume, with what the command line changes; or `asked` itself."""
+    if asked.resume is None:
+        return asked, None
+    found = find_run("resume", asked.resume)
+    stored = from_yaml(found.folder.config.read_text())
+    wanted, before = flattened(asked), flattened(stored)
+    given = [key for key in wanted if any(key == name or key.startswith(f"{name}.") for name in _overridden_keys())]
+    changed = {key: wanted[key] for key in given if wanted[key] != before.get(key)}
+    refused = [key for key in changed if not key.startswith(MAY_CHANGE_ON_RESUME)]
+    if refused:
+        differences = ", ".join(f"{key} {before.get(key)} -> {wanted[key]}" for key in refused)
+        raise ConfigError(f"resume={asked.resume}: would silently become another run: {differences}; leave these out")
+    node = OmegaConf.structured(stored)
+    for key, value in changed.items():
+        OmegaConf.update(node, key, value)
+    return from_hydra(node), found
+
+
+def _overridden_keys() -> list[str]:
+    overrides = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
+    return [override.key_or_group.replace("/", ".") for override in overrides]
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+def _exit_code(command: Callable[[], None]) -> int:
+    """Run a command; 0, or the code of section 1 of the README after one line on stderr."""
+    asked_for_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    try:
+        command()
+        return 0
+    except KeyboardInterrupt:
+        return _say("interrupted before the first iteration; nothing was saved", 130)
+    except PpolabError as error:
+        problem, code = str(error), error.exit_code
+    except (HydraException, OmegaConfBaseException) as error:
+        problem, code = hydra_problem(error), ConfigError.exit_code
+    except OSError as error:
+        problem, code = _file_problem(error), ConfigError.exit_code
+    except Exception:
+        traceback.print_exc()
+        return 1
+    if asked_for_trace:
+        traceback.print_exc()
+    return _say(problem, code)
+
+
+def _say(problem: str, code: int) -> int:
+    print(f"ppolab: {problem}", file=sys.stderr)
+    return code
+
+
+def _file_problem(error: OSError) -> str:
+    return (
+        f"{error.filename or 'the output folder'}: {error.strerror or error}; choose another with hydra.run.dir=FOLDER"
+    )
+
+
+def hydra_problem(error: Exception) -> str:
+    """One line for what Hydra or OmegaConf say in several: the key, the rule, and the nearest valid name."""
+    text = str(error)
+    if match := re.search(r"Could not find '([\w/]+)/([^'/]+)'", text):
+        group, option = match.groups()
+        options = _available(text)
+        choices = f"; there are {', '.join(options)}" if options else ""
+        return f"{group}={option}: no such option{nearest(option, options)}{choices}"
+    if match := re.search(r"Could not override '([^']+)'", text):
+        return f"{match[1]}: no such setting{_nearest_key(match[1])}"
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OmegaConfBaseException):
+        cause = cause.__cause__
+    if isinstance(cause, OmegaConfBaseException) and getattr(cause, "full_key", None):
+        return type_problem(cause)
+    return "; ".join(line.strip() for line in text.splitlines()[:2] if line.strip())
+
+
+def _available(text: str) -> list[str]:
+    _, _, listed = text.partition("Available options")
+    listed, _, _ = listed.partition("Config search path")
+    return [line.strip() for line in listed.splitlines()[1:] if line.startswith("\t")]
+
+
+def _nearest_key(key: str) -> str:
+    groups = ("env", "model", "optimizer", "algorithm", "trainer", "logger", "search", "experiment")
+    known = set(_command_keys()) | set(groups)
+    return nearest(key, known) or "; --help lists them"
+
+
+def _command_keys() -> Iterator[str]:
+    yield from known_keys(Config)
+    yield from known_keys(EvaluateConfig)

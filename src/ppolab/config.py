@@ -1,0 +1,365 @@
+"""The typed configuration: its schema, its checks, and the counts that follow from it.
+
+`conf/` fills these classes through Hydra; `from_hydra` is the one edge where a configuration becomes a checked
+`Config`. Nothing changes a `Config` afterwards.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ppolab.errors import ConfigError, nearest
+
+OPTIMIZER_NAMESPACE = "torch.optim."
+
+
+@dataclass
+class EnvConfig:
+    """Which environment, and what steps it."""
+
+    id: str = MISSING
+    backend: str = "auto"
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    vectorization: str = "sync"
+    num_threads: int = 0
+    rescale_actions: bool = True
+
+
+@dataclass
+class ModelConfig:
+    """The actor-critic network."""
+
+    hidden_sizes: list[int] = MISSING
+    activation: str = MISSING
+    trunk: str = MISSING
+    dropout: float = MISSING
+    orthogonal: bool = MISSING
+    initial_log_std: float = MISSING
+
+
+@dataclass
+class AlgorithmConfig:
+    """How a batch becomes a better policy."""
+
+    name: str = MISSING
+    value_clip: float | None = None
+
+
+@dataclass
+class TrainerConfig:
+    """What the training runs on."""
+
+    accelerator: str = MISSING
+    threads: int = MISSING
+
+
+@dataclass
+class LoggerConfig:
+    """Where runs are recorded."""
+
+    kind: str = MISSING
+    tracking_uri: str | None = None
+    experiment: str = MISSING
+    run_name: str | None = None
+    video: bool = MISSING
+
+
+@dataclass
+class Config:
+    """One training run. conf/config.yaml holds the defaults and a line on each setting."""
+
+    env: EnvConfig = MISSING
+    model: ModelConfig = MISSING
+    optimizer: dict[str, Any] = MISSING
+    algorithm: AlgorithmConfig = MISSING
+    trainer: TrainerConfig = MISSING
+    logger: LoggerConfig = MISSING
+    seed: int = MISSING
+    total_steps: int = MISSING
+    num_envs: int = MISSING
+    rollout_steps: int = MISSING
+    epochs: int = MISSING
+    minibatch_size: int = MISSING
+    clip: float = MISSING
+    target_kl: float | None = None
+    gamma: float = MISSING
+    gae_lambda: float = MISSING
+    value_coef: float = MISSING
+    entropy_coef: float = MISSING
+    max_grad_norm: float = MISSING
+    anneal_lr: bool = MISSING
+    normalize_observations: bool = MISSING
+    normalize_rewards: bool = MISSING
+    normalize_advantages: bool = MISSING
+    recompute_advantages: bool = MISSING
+    compile: str = MISSING
+    eval_interval: int = MISSING
+    eval_episodes: int = MISSING
+    checkpoint_interval: int = MISSING
+    objective: str = MISSING
+    resume: str | None = None
+
+    @property
+    def batch_size(self) -> int:
+        """Transitions per iteration and process, rows that only reset an environment included."""
+        return self.num_envs * self.rollout_steps
+
+    @property
+    def max_iterations(self) -> int:
+        """No run needs more iterations than this: at worst every second row only resets an environment."""
+        return 2 * math.ceil(self.total_steps / self.batch_size) + 1
+
+
+@dataclass
+class EvaluateConfig:
+    """One call of src/evaluate.py."""
+
+    run: str = MISSING
+    episodes: int = 10
+    seed: int = 0
+    checkpoint: str = "best"
+    video: bool = True
+
+
+def register_schemas() -> None:
+    """Give Hydra the schemas that conf/config.yaml and conf/evaluate.yaml name in their defaults."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    store.store(name="evaluate_schema", node=EvaluateConfig)
+
+
+def config_folder(name: str) -> Path:
+    """The folder `conf` or `sweeps`: inside the installed package, or at the top of a clone."""
+    packaged = Path(__file__).parent / name
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / name
+
+
+METRICS = (
+    "train/return", "train/length",
+    "eval/return", "eval/return_std", "eval/length",
+    "loss/policy", "loss/value",
+    "policy/kl", "policy/clip_fraction", "policy/entropy", "policy/std", "policy/epochs",
+    "value/explained_variance", "optim/lr", "optim/grad_norm",
+    "time/steps_per_second", "time/rollout", "time/update",
+)  # fmt: skip
+"""Every metric a run logs, and hence may name as its objective."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a number must satisfy, in code and in words."""
+
+    holds: Callable[[float], bool]
+    words: str
+
+
+POSITIVE = Rule(lambda x: x > 0, "must be greater than 0")
+NOT_NEGATIVE = Rule(lambda x: x >= 0, "must be 0 or more")
+OPEN_UNIT = Rule(lambda x: 0 < x < 1, "must lie strictly between 0 and 1")
+CLOSED_UNIT = Rule(lambda x: 0 <= x <= 1, "must lie between 0 and 1")
+BELOW_ONE = Rule(lambda x: 0 <= x < 1, "must be at least 0 and less than 1")
+FINITE = Rule(math.isfinite, "must be a finite number")
+
+RULES: dict[str, Rule] = {
+    "seed": NOT_NEGATIVE,
+    "total_steps": POSITIVE,
+    "num_envs": POSITIVE,
+    "rollout_steps": Rule(lambda x: x >= 2, "must be 2 or more"),
+    "epochs": POSITIVE,
+    "minibatch_size": Rule(lambda x: x >= 2, "must be 2 or more"),
+    "clip": OPEN_UNIT,
+    "target_kl": POSITIVE,
+    "gamma": CLOSED_UNIT,
+    "gae_lambda": CLOSED_UNIT,
+    "value_coef": NOT_NEGATIVE,
+    "entropy_coef": NOT_NEGATIVE,
+    "max_grad_norm": NOT_NEGATIVE,
+    "eval_interval": NOT_NEGATIVE,
+    "eval_episodes": POSITIVE,
+    "checkpoint_interval": NOT_NEGATIVE,
+    "env.num_threads": NOT_NEGATIVE,
+    "model.dropout": BELOW_ONE,
+    "model.initial_log_std": FINITE,
+    "algorithm.value_clip": POSITIVE,
+    "trainer.threads": POSITIVE,
+    "optimizer.lr": POSITIVE,
+    "optimizer.eps": POSITIVE,
+    "optimizer.weight_decay": NOT_NEGATIVE,
+    "optimizer.momentum": BELOW_ONE,
+    "optimizer.alpha": BELOW_ONE,
+}
+CHOICES: dict[str, tuple[str, ...]] = {
+    "compile": ("auto", "true", "false"),
+    "objective": METRICS,
+    "env.backend": ("auto", "envpool", "gymnasium"),
+    "env.vectorization": ("sync", "async"),
+    "model.activation": ("tanh", "relu", "elu", "gelu", "silu"),
+    "model.trunk": ("separate", "shared"),
+    "algorithm.name": ("ppo_clip",),
+    "trainer.accelerator": ("cpu", "gpu", "auto"),
+    "logger.kind": ("mlflow", "none"),
+}
+
+
+def from_hydra(node: DictConfig) -> Config:
+    """A checked Config.
+
+    Raises:
+        ConfigError: a value has the wrong type, breaks a rule, or does not go with another.
+    """
+    _refuse_unknown(node)
+    try:
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), node))
+    except OmegaConfBaseException as error:
+        raise ConfigError(type_problem(error)) from error
+    assert isinstance(config, Config)
+    check(config)
+    return config
+
+
+def _refuse_unknown(node: DictConfig) -> None:
+    """`+key=value` can append what no code reads; a mistyped key must not pass that way."""
+    known = set(known_keys(Config))
+    for key in flattened(OmegaConf.to_container(node)):
+        if key not in known and not key.startswith(("optimizer.", "env.kwargs")):
+            raise ConfigError(f"{key}: no such setting{nearest(key, known)}")
+
+
+def type_problem(error: OmegaConfBaseException) -> str:
+    """One line about a value of the wrong type or a missing one."""
+    key = getattr(error, "full_key", None) or "configuration"
+    reason = str(error).splitlines()[0]
+    match = re.search(r"Value '(.*)' of type '.*' could not be converted to (\w+)", reason)
+    if match is None:
+        return f"{key}: {reason}"
+    value, kind = match.groups()
+    return f"{key}={value}: must be {TYPE_WORDS.get(kind, kind)}{_whole_number_hint(key, value, kind)}"
+
+
+TYPE_WORDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
+
+
+def _whole_number_hint(key: str, value: str, kind: str) -> str:
+    try:
+        return f"; write {key}={int(float(value))}" if kind == "Integer" else ""
+    except (ValueError, OverflowError):
+        return ""
+
+
+def check(config: Config) -> None:
+    """Raise ConfigError for the first setting that breaks a rule."""
+    values = flattened(config)
+    for key, rule in RULES.items():
+        value = values.get(key)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ConfigError(f"{key}={value}: must be a number")
+        if not rule.holds(value):
+            raise ConfigError(f"{key}={value}: {rule.words}")
+    for key, choices in CHOICES.items():
+        value = str(values[key]).lower() if key == "compile" else str(values[key])
+        if value not in choices:
+            raise ConfigError(f"{key}={values[key]}: must be one of {', '.join(choices)}{nearest(value, choices)}")
+    _check_model(config.model)
+    _check_optimizer(config.optimizer)
+    _check_batch(config)
+
+
+def _check_model(model: ModelConfig) -> None:
+    if any(size < 1 for size in model.hidden_sizes):
+        raise ConfigError(f"model.hidden_sizes={model.hidden_sizes}: every size must be 1 or more")
+    if model.dropout > 0 and not model.hidden_sizes:
+        raise ConfigError(f"model.dropout={model.dropout}: there is no hidden layer to drop from; set model.dropout=0")
+
+
+def _check_optimizer(optimizer: Mapping[str, Any]) -> None:
+    target = optimizer.get("_target_")
+    if not isinstance(target, str) or not target.startswith(OPTIMIZER_NAMESPACE):
+        raise ConfigError(f"optimizer._target_={target}: must name a class in torch.optim, such as torch.optim.Adam")
+    if "lr" not in optimizer:
+        raise ConfigError("optimizer.lr: is missing; every optimizer needs a learning rate, such as 3e-4")
+    betas = optimizer.get("betas", (0.9, 0.999))
+    if len(betas) != 2 or not all(isinstance(beta, int | float) and 0 <= beta < 1 for beta in betas):
+        raise ConfigError(f"optimizer.betas={betas}: must be two numbers of at least 0 and less than 1")
+
+
+def _check_batch(config: Config) -> None:
+    if config.minibatch_size > config.batch_size:
+        raise ConfigError(
+            f"minibatch_size={config.minibatch_size}: must not exceed the batch, num_envs * rollout_steps = "
+            f"{config.num_envs} * {config.rollout_steps} = {config.batch_size}; lower it or raise one of these"
+        )
+    if config.batch_size % config.minibatch_size:
+        fitting = [size for size in range(2, config.batch_size + 1) if config.batch_size % size == 0]
+        best = min(fitting, key=lambda size: abs(size - config.minibatch_size))
+        raise ConfigError(
+            f"minibatch_size={config.minibatch_size}: must divide the batch, num_envs * rollout_steps = "
+            f"{config.batch_size}; the nearest that does is minibatch_size={best}"
+        )
+    if config.batch_size > config.total_steps:
+        raise ConfigError(
+            f"total_steps={config.total_steps}: must be at least one batch, num_envs * rollout_steps = "
+            f"{config.batch_size}; raise it, or lower num_envs or rollout_steps"
+        )
+
+
+def flattened(config: object, prefix: str = "") -> dict[str, Any]:
+    """{"env.id": ..., "optimizer.lr": ...}: every setting under its dotted name."""
+    items = vars(config).items() if is_dataclass(config) else config.items()  # type: ignore[attr-defined]
+    result: dict[str, Any] = {}
+    for key, value in items:
+        if is_dataclass(value) or (isinstance(value, Mapping) and value):
+            result |= flattened(value, f"{prefix}{key}.")
+        else:
+            result[f"{prefix}{key}"] = value
+    return result
+
+
+def known_keys(schema: type[object], prefix: str = "") -> Iterator[str]:
+    """The dotted names a schema has, for suggestions."""
+    hints = get_type_hints(schema)
+    for item in fields(schema):  # type: ignore[arg-type]
+        yield prefix + item.name
+        if is_dataclass(hints[item.name]):
+            yield from known_keys(hints[item.name], f"{prefix}{item.name}.")
+    if schema is Config:
+        yield from ("optimizer.lr", "optimizer.betas", "optimizer.eps", "optimizer.weight_decay", "optimizer.momentum")
+
+
+def to_yaml(config: Config) -> str:
+    """The whole configuration as YAML; `from_yaml` reads it back."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def from_yaml(text: str) -> Config:
+    """The Config that `to_yaml` wrote; raises ConfigError when it is not one."""
+    node = OmegaConf.create(text)
+    assert isinstance(node, DictConfig)
+    return from_hydra(node)
+
+
+def optimizer_class(config: Config) -> Callable[..., Any]:
+    """The class that `optimizer._target_` names; raises ConfigError when torch.optim has none of that name."""
+    target = str(config.optimizer["_target_"])
+    module, _, name = target.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
+    except (ImportError, AttributeError) as error:
+        known = vars(importlib.import_module("torch.optim"))
+        raise ConfigError(f"optimizer._target_={target}: there is no such class{nearest(name, known)}") from error
+
+
+def optimizer_arguments(config: Config) -> dict[str, Any]:
+    """The keyword arguments for `optimizer_class`."""
+    return {key: value for key, value in config.optimizer.items() if key != "_target_"}

@@ -1,0 +1,1 @@
+"""The mathematics of PPO as pure functions on tensors: no state, no I/O, no environment."""

@@ -1,0 +1,182 @@
+"""Action distributions as pure functions of one parameter tensor [..., parameter_size].
+
+With one shape for every action space, the rollout, the loss and an exact KL need not know which one it is.
+Actions are [..., action_size] for Gaussian and Bernoulli, [..., number of components] for the categorical ones.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
+
+
+class ActionDistribution(Protocol):
+    """What the policy needs of a family of distributions."""
+
+    @property
+    def parameter_size(self) -> int:
+        """Length of the last dimension of the parameters."""
+
+    @property
+    def action_shape(self) -> tuple[int, ...]:
+        """Shape of one action."""
+
+    @property
+    def action_dtype(self) -> torch.dtype:
+        """float32 for continuous actions, int64 for discrete ones."""
+
+    def sample(self, parameters: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """One action per row of parameters."""
+
+    def mode(self, parameters: Tensor) -> Tensor:
+        """The most probable action per row."""
+
+    def log_prob(self, parameters: Tensor, actions: Tensor) -> Tensor:
+        """[...] log-probability (density for continuous actions) of each action."""
+
+    def entropy(self, parameters: Tensor) -> Tensor:
+        """[...] entropy in nats."""
+
+    def kl(self, old: Tensor, new: Tensor) -> Tensor:
+        """[...] exact KL(old || new) in nats."""
+
+
+@dataclass(frozen=True)
+class DiagonalGaussian:
+    """Independent normal components; parameters are [mean, log standard deviation]."""
+
+    size: int
+
+    @property
+    def parameter_size(self) -> int:
+        return 2 * self.size
+
+    @property
+    def action_shape(self) -> tuple[int, ...]:
+        return (self.size,)
+
+    @property
+    def action_dtype(self) -> torch.dtype:
+        return torch.float32
+
+    def sample(self, parameters: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        mean, log_std = parameters.chunk(2, dim=-1)
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+        return torch.addcmul(mean, noise, log_std.exp())
+
+    def mode(self, parameters: Tensor) -> Tensor:
+        return parameters.chunk(2, dim=-1)[0]
+
+    def log_prob(self, parameters: Tensor, actions: Tensor) -> Tensor:
+        mean, log_std = parameters.chunk(2, dim=-1)
+        scaled = (actions - mean) * (-log_std).exp()
+        return (-0.5 * scaled.square() - log_std - LOG_SQRT_2PI).sum(-1)
+
+    def entropy(self, parameters: Tensor) -> Tensor:
+        return (parameters.chunk(2, dim=-1)[1] + 0.5 + LOG_SQRT_2PI).sum(-1)
+
+    def kl(self, old: Tensor, new: Tensor) -> Tensor:
+        old_mean, old_log_std = old.chunk(2, dim=-1)
+        new_mean, new_log_std = new.chunk(2, dim=-1)
+        squares = (2 * old_log_std).exp() + (old_mean - new_mean).square()
+        return (new_log_std - old_log_std + 0.5 * squares * (-2 * new_log_std).exp() - 0.5).sum(-1)
+
+
+@dataclass(frozen=True)
+class MultiCategorical:
+    """Independent categorical components; parameters are their logits, one component after the other.
+
+    A Discrete space is the case of one component. Logits are padded to a rectangle, so that any number of components
+    costs the same few operations.
+    """
+
+    sizes: tuple[int, ...]
+
+    @property
+    def parameter_size(self) -> int:
+        return sum(self.sizes)
+
+    @property
+    def action_shape(self) -> tuple[int, ...]:
+        return (len(self.sizes),)
+
+    @property
+    def action_dtype(self) -> torch.dtype:
+        return torch.int64
+
+    def sample(self, parameters: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        logits = self._logits(parameters)
+        uniform = torch.rand(logits.shape, generator=generator, device=logits.device, dtype=logits.dtype)
+        gumbel = -torch.log(-torch.log(uniform.clamp(1e-20, 1.0 - 1e-7)))  # argmax(logits + Gumbel) is a draw
+        return (logits + gumbel).argmax(-1)
+
+    def mode(self, parameters: Tensor) -> Tensor:
+        return self._logits(parameters).argmax(-1)
+
+    def log_prob(self, parameters: Tensor, actions: Tensor) -> Tensor:
+        log_probs = functional.log_softmax(self._logits(parameters), dim=-1)
+        return log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1).sum(-1)
+
+    def entropy(self, parameters: Tensor) -> Tensor:
+        log_probs = functional.log_softmax(self._logits(parameters), dim=-1)
+        return -(log_probs.exp() * log_probs).sum((-2, -1))
+
+    def kl(self, old: Tensor, new: Tensor) -> Tensor:
+        old_log = functional.log_softmax(self._logits(old), dim=-1)
+        new_log = functional.log_softmax(self._logits(new), dim=-1)
+        return (old_log.exp() * (old_log - new_log)).sum((-2, -1))
+
+    def _logits(self, parameters: Tensor) -> Tensor:
+        """[..., components, largest size]; the padding is so small that its probability is exactly 0 in float32."""
+        widest = max(self.sizes)
+        parts = torch.split(parameters, self.sizes, dim=-1)
+        rows = [functional.pad(part, (0, widest - part.shape[-1]), value=-1e9) for part in parts]
+        return torch.stack(rows, dim=-2)
+
+
+@dataclass(frozen=True)
+class Bernoulli:
+    """Independent binary components (MultiBinary); parameters are logits of 1."""
+
+    size: int
+
+    @property
+    def parameter_size(self) -> int:
+        return self.size
+
+    @property
+    def action_shape(self) -> tuple[int, ...]:
+        return (self.size,)
+
+    @property
+    def action_dtype(self) -> torch.dtype:
+        return torch.int64
+
+    def sample(self, parameters: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        uniform = torch.rand(parameters.shape, generator=generator, device=parameters.device, dtype=parameters.dtype)
+        return (uniform < parameters.sigmoid()).to(torch.int64)
+
+    def mode(self, parameters: Tensor) -> Tensor:
+        return (parameters > 0).to(torch.int64)
+
+    def log_prob(self, parameters: Tensor, actions: Tensor) -> Tensor:
+        sign = 2.0 * actions.to(parameters.dtype) - 1.0
+        return functional.logsigmoid(sign * parameters).sum(-1)
+
+    def entropy(self, parameters: Tensor) -> Tensor:
+        probability = parameters.sigmoid()
+        negative = functional.logsigmoid(parameters) * probability
+        return -(negative + functional.logsigmoid(-parameters) * (1.0 - probability)).sum(-1)
+
+    def kl(self, old: Tensor, new: Tensor) -> Tensor:
+        probability = old.sigmoid()
+        one = probability * (functional.logsigmoid(old) - functional.logsigmoid(new))
+        zero = (1.0 - probability) * (functional.logsigmoid(-old) - functional.logsigmoid(-new))
+        return (one + zero).sum(-1)

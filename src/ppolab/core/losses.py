@@ -1,0 +1,59 @@
+"""The terms of the PPO objective (Schulman et al. 2017, arXiv:1707.06347). Per sample unless a name says mean."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def clipped_surrogate(log_ratio: Tensor, advantages: Tensor, clip: float) -> Tensor:
+    """L^CLIP, equation 7: min(r A, clip(r, 1-clip, 1+clip) A), to be maximized.
+
+    Args:
+        log_ratio: [B], log pi_new(a|s) - log pi_old(a|s). advantages: [B]. clip: epsilon, in (0, 1).
+    """
+    ratio = log_ratio.exp()
+    return torch.minimum(ratio * advantages, ratio.clamp(1.0 - clip, 1.0 + clip) * advantages)
+
+
+def is_clipped(log_ratio: Tensor, clip: float) -> Tensor:
+    """[B] bool: the probability ratio lies outside [1-clip, 1+clip]."""
+    return (log_ratio.exp() - 1.0).abs() > clip
+
+
+def squared_value_error(values: Tensor, returns: Tensor) -> Tensor:
+    """(V - R)^2 / 2, equation 9 up to its factor. [B]."""
+    return 0.5 * (values - returns).square()
+
+
+def clipped_value_error(values: Tensor, old_values: Tensor, returns: Tensor, value_clip: float) -> Tensor:
+    """max of the squared errors of V and of V kept within value_clip of the value at collection. [B].
+
+    Not in the paper; from the code published with it (OpenAI baselines, ppo2).
+    """
+    kept = old_values + (values - old_values).clamp(-value_clip, value_clip)
+    return torch.maximum(squared_value_error(values, returns), squared_value_error(kept, returns))
+
+
+def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """sum(w x) / sum(w) over all elements. weights are 1 for experience, 0 for padding; at least one must be 1."""
+    return (values * weights).sum() / weights.sum()
+
+
+def standardized(values: Tensor, weights: Tensor, epsilon: float = 1e-8) -> Tensor:
+    """(x - mean) / (std + epsilon) with both over the samples of weight 1; padding stays finite.
+
+    The deviation is the unbiased one. A single sample has none: it is centred, not scaled.
+    """
+    count = weights.sum()
+    mean = (values * weights).sum() / count
+    centred = values - mean
+    variance = (centred.square() * weights).sum() / (count - 1.0).clamp(min=1.0)
+    scale = torch.where(count > 1.0, variance.sqrt() + epsilon, torch.ones_like(variance))
+    return centred / scale
+
+
+def explained_variance(values: Tensor, returns: Tensor) -> Tensor:
+    """1 - Var(R - V) / Var(R): 1 is a perfect value function, 0 one that knows only the mean. NaN if R is constant."""
+    variance = returns.var()
+    return torch.where(variance > 0, 1.0 - (returns - values).var() / variance, torch.full_like(variance, torch.nan))

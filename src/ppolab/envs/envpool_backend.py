@@ -1,0 +1,69 @@
+"""Vector environments in EnvPool's C++ threads."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Sequence
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppolab.envs.base import VectorEnv
+from ppolab.errors import ConfigError
+
+
+def is_installed() -> bool:
+    """Whether EnvPool can be imported here."""
+    return importlib.util.find_spec("envpool") is not None
+
+
+@cache
+def _envpool() -> ModuleType:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its import warns about the precision of its own Box bounds
+        import envpool
+    return envpool
+
+
+def has(env_id: str) -> bool:
+    """Whether EnvPool has an environment of this id."""
+    return is_installed() and env_id in _envpool().list_all_envs()
+
+
+class EnvPoolEnv(VectorEnv):
+    """`num_envs` environments of EnvPool, stepped by `num_threads` threads without the interpreter's lock."""
+
+    backend = "envpool"
+
+    def __init__(
+        self, env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], *, num_threads: int, rescale_actions: bool
+    ) -> None:
+        num_envs = len(seeds)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._envs: Any = _envpool().make(
+                    env_id, env_type="gymnasium", num_envs=num_envs, seed=list(seeds),
+                    num_threads=min(num_threads, num_envs), **kwargs,
+                )  # fmt: skip
+        except (TypeError, ValueError, AssertionError) as error:
+            raise ConfigError(
+                f"env.kwargs={kwargs}: EnvPool does not take these for {env_id} ({error}); use env.backend=gymnasium"
+            ) from error
+        super().__init__(
+            env_id, self._envs.observation_space, self._envs.action_space, num_envs, rescale_actions=rescale_actions
+        )
+
+    def _reset(self) -> Any:
+        return self._envs.reset()[0]
+
+    def _step(self, actions: NDArray[Any]) -> tuple[Any, Any, NDArray[np.bool_], NDArray[np.bool_]]:
+        observations, rewards, terminated, truncated, _ = self._envs.step(actions)
+        return observations, rewards, terminated, truncated
+
+    def close(self) -> None:
+        self._envs.close()

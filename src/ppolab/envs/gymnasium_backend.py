@@ -1,0 +1,90 @@
+"""Vector environments out of Gymnasium's own, in this process or in one process each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, SupportsFloat
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from numpy.typing import NDArray
+
+from ppolab.envs.base import VectorEnv
+from ppolab.errors import EnvError
+
+
+class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Says which environment and which step an exception or a wrong shape came from."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], env_id: str, index: int) -> None:
+        super().__init__(env)
+        self._name = f"{env_id}: environment {index}"
+        self._steps = 0
+        self._shape = env.observation_space.shape
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        try:
+            observation, info = self.env.reset(**kwargs)
+        except Exception as error:
+            raise EnvError(f"{self._name} raised at a reset after {self._steps} steps: {_told(error)}") from error
+        return self._checked(observation), info
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        self._steps += 1
+        try:
+            observation, reward, terminated, truncated, info = self.env.step(action)
+        except Exception as error:
+            raise EnvError(f"{self._name} raised at its step {self._steps}: {_told(error)}") from error
+        return self._checked(observation), reward, terminated, truncated, info
+
+    def _checked(self, observation: Any) -> Any:
+        if self._shape is not None and np.shape(observation) != self._shape:
+            raise EnvError(
+                f"{self._name} returned an observation of shape {np.shape(observation)} at its step {self._steps}, "
+                f"but its observation space says {self._shape}"
+            )
+        return observation
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+class GymnasiumEnv(VectorEnv):
+    """`num_envs` Gymnasium environments stepped one after another (sync) or in parallel processes (async)."""
+
+    backend = "gymnasium"
+
+    def __init__(
+        self, env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], *, asynchronous: bool, rescale_actions: bool
+    ) -> None:
+        makers = [_maker(env_id, kwargs, index) for index in range(len(seeds))]
+        self._envs: SyncVectorEnv | AsyncVectorEnv
+        if asynchronous:
+            self._envs = AsyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)
+        else:
+            self._envs = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)
+        self._seeds: list[int | None] | None = list(seeds)
+        super().__init__(
+            env_id, self._envs.single_observation_space, self._envs.single_action_space, len(seeds),
+            rescale_actions=rescale_actions,
+        )  # fmt: skip
+
+    def _reset(self) -> Any:
+        seeds, self._seeds = self._seeds, None  # later resets go on with the environments' own random states
+        return self._envs.reset(seed=seeds)[0]
+
+    def _step(self, actions: NDArray[Any]) -> tuple[Any, Any, NDArray[np.bool_], NDArray[np.bool_]]:
+        observations, rewards, terminated, truncated, _ = self._envs.step(actions)
+        return observations, rewards, terminated, truncated
+
+    def close(self) -> None:
+        self._envs.close()
+
+
+def _maker(env_id: str, kwargs: dict[str, Any], index: int) -> Callable[[], gymnasium.Env[Any, Any]]:
+    def make() -> gymnasium.Env[Any, Any]:
+        return Guarded(gymnasium.make(env_id, disable_env_checker=True, **kwargs), env_id, index)
+
+    return make

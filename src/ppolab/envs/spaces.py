@@ -1,0 +1,118 @@
+"""Gymnasium spaces to flat network inputs, and policy outputs back to actions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from ppolab.errors import ConfigError
+
+Encoder = Callable[[Any], NDArray[np.float64]]
+Decoder = Callable[[NDArray[Any]], NDArray[Any]]
+
+SUPPORTED_OBSERVATIONS = "Box of rank 1, Discrete, MultiDiscrete, MultiBinary, and Tuple or Dict of these"
+SUPPORTED_ACTIONS = "Box of finite size, Discrete, and MultiDiscrete or MultiBinary of rank 1"
+
+
+def check_spaces(env_id: str, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
+    """Raise ConfigError when ppolab has no network or no distribution for a space of this environment."""
+    problem = _observation_problem(observation_space)
+    if problem:
+        raise ConfigError(f"env.id={env_id}: {problem}; supported observations: {SUPPORTED_OBSERVATIONS}")
+    rank_1 = isinstance(action_space, spaces.MultiDiscrete | spaces.MultiBinary) and len(action_space.shape) == 1
+    if not (isinstance(action_space, spaces.Box | spaces.Discrete) or rank_1):
+        raise ConfigError(
+            f"env.id={env_id}: the action space {action_space} is not supported; supported actions: {SUPPORTED_ACTIONS}"
+        )
+
+
+def _observation_problem(space: spaces.Space[Any]) -> str:
+    if isinstance(space, spaces.Tuple):
+        return next(filter(None, map(_observation_problem, space.spaces)), "")
+    if isinstance(space, spaces.Dict):
+        return next(filter(None, map(_observation_problem, space.spaces.values())), "")
+    if isinstance(space, spaces.Box) and len(space.shape) >= 2:
+        return f"the observation has shape {space.shape}; images are not supported yet, wrap it to a vector of features"
+    if isinstance(space, spaces.Box) and len(space.shape) == 1:
+        return ""
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
+        return ""
+    return f"the observation space {space} is not supported"
+
+
+def observation_encoder(space: spaces.Space[Any]) -> tuple[int, Encoder]:
+    """(D, function from a batch of observations of `space` to [N, D] float64).
+
+    Discrete values become one-hot vectors; Tuple and Dict are concatenated, Dict in the order of its keys.
+    """
+    if isinstance(space, spaces.Box):
+        return space.shape[0], lambda batch: np.asarray(batch, dtype=np.float64)
+    if isinstance(space, spaces.Discrete):
+        return _one_hot(np.array([space.n]), np.array([space.start]))
+    if isinstance(space, spaces.MultiDiscrete):
+        return _one_hot(space.nvec.reshape(-1), space.start.reshape(-1))
+    if isinstance(space, spaces.MultiBinary):
+        size = int(np.prod(space.shape))
+        return size, lambda batch: np.asarray(batch, dtype=np.float64).reshape(-1, size)
+    if isinstance(space, spaces.Tuple):
+        return _concatenated(dict(enumerate(space.spaces)))
+    assert isinstance(space, spaces.Dict), space
+    return _concatenated(dict(space.spaces))
+
+
+def _one_hot(sizes: NDArray[Any], starts: NDArray[Any]) -> tuple[int, Encoder]:
+    offsets = np.concatenate(([0], np.cumsum(sizes)[:-1])) - starts
+    size = int(sizes.sum())
+
+    def encode(batch: Any) -> NDArray[np.float64]:
+        columns = np.asarray(batch).reshape(-1, len(sizes)) + offsets
+        encoded = np.zeros((columns.shape[0], size))
+        np.put_along_axis(encoded, columns, 1.0, axis=1)
+        return encoded
+
+    return size, encode
+
+
+def _concatenated(parts: dict[Any, spaces.Space[Any]]) -> tuple[int, Encoder]:
+    encoders = {key: observation_encoder(part) for key, part in parts.items()}
+
+    def encode(batch: Any) -> NDArray[np.float64]:
+        return np.concatenate([encoder(batch[key]) for key, (_, encoder) in encoders.items()], axis=1)
+
+    return sum(size for size, _ in encoders.values()), encode
+
+
+def action_decoder(space: spaces.Space[Any], *, rescale: bool) -> Decoder:
+    """Function from policy actions [N, ...] to a batch of actions of `space`.
+
+    Box: with `rescale`, [-1, 1] is mapped onto each bounded component's range; then all is clipped to the bounds,
+    since a Gaussian has none. Discrete spaces: shifted by their start.
+    """
+    if isinstance(space, spaces.Box):
+        return _box_decoder(space, rescale)
+    if isinstance(space, spaces.Discrete):
+        start, dtype = space.start, space.dtype
+        return lambda actions: (actions[:, 0] + start).astype(dtype)
+    if isinstance(space, spaces.MultiDiscrete):
+        starts, multi_dtype = space.start, space.dtype
+        return lambda actions: (actions + starts).astype(multi_dtype)
+    assert isinstance(space, spaces.MultiBinary), space
+    return lambda actions: actions.astype(np.int8)
+
+
+def _box_decoder(space: spaces.Box, rescale: bool) -> Decoder:
+    low, high = space.low.reshape(-1), space.high.reshape(-1)
+    bounded = np.isfinite(low) & np.isfinite(high) & rescale
+    centre = np.where(bounded, (np.where(bounded, high, 0) + np.where(bounded, low, 0)) / 2, 0.0)
+    radius = np.where(bounded, (np.where(bounded, high, 2) - np.where(bounded, low, 0)) / 2, 1.0)
+    shape, dtype = space.shape, space.dtype
+
+    def decode(actions: NDArray[Any]) -> NDArray[Any]:
+        bounded_actions: NDArray[Any] = np.clip(actions * radius + centre, low, high)
+        return bounded_actions.astype(dtype).reshape(-1, *shape)
+
+    return decode

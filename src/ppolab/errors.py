@@ -1,0 +1,56 @@
+"""Every exception ppolab raises on purpose.
+
+PpolabError            exit code 1
+├── ConfigError        exit code 2: the user's input is wrong; the message names key, value, rule and fix
+├── EnvError           an environment raised, or returned something it must not
+├── TrainingError      the optimization left the finite numbers
+├── CheckpointError    a checkpoint cannot be written, or is not one of ours
+├── TrackingError      the tracking store cannot answer what was asked of it
+└── InterruptedRun     exit code 130: SIGINT or SIGTERM, after everything was saved
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PpolabError(Exception):
+    """Base of the family; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class ConfigError(PpolabError):
+    """The user's input is wrong. The message is one line: key, value, rule, fix."""
+
+    exit_code = 2
+
+
+class EnvError(PpolabError):
+    """An environment raised, or returned a non-finite or wrongly shaped value."""
+
+
+class TrainingError(PpolabError):
+    """A loss, a gradient or a parameter is no longer finite."""
+
+
+class CheckpointError(PpolabError):
+    """A checkpoint cannot be written or read, or was not written by ppolab."""
+
+
+class TrackingError(PpolabError):
+    """The tracking store does not hold what was asked for."""
+
+
+class InterruptedRun(PpolabError):
+    """The run was stopped by a signal; its state has been saved."""
+
+    exit_code = 130
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`"; did you mean 'x'?"` for the closest known name, or an empty string when none is close."""
+    by_lower = {name.lower(): name for name in known}
+    matches = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    return f"; did you mean '{by_lower[matches[0]]}'?" if matches else ""

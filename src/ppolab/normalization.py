@@ -1,0 +1,77 @@
+"""Observation and reward scaling: statistics that live in the policy's state and stand still during a rollout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ppolab.core.moments import Moments, merged, no_samples
+
+CLIP = 10.0
+"""Scaled observations and rewards are kept within this many standard deviations."""
+
+EPSILON = 1e-8
+"""Added to a variance before its root, so that a constant component becomes 0 instead of NaN."""
+
+
+@dataclass(frozen=True)
+class FrozenScaling:
+    """(x - mean) / std as it stood when a rollout began; NumPy, because environments speak NumPy."""
+
+    mean: NDArray[np.float64]
+    inverse_std: NDArray[np.float64]
+
+    def __call__(self, observations: NDArray[np.float64]) -> NDArray[np.float32]:
+        """[N, D] raw observations -> [N, D] float32 network inputs."""
+        scaled = observations - self.mean
+        scaled *= self.inverse_std
+        return np.clip(scaled, -CLIP, CLIP).astype(np.float32)
+
+
+class RunningScale(nn.Module):
+    """Moments kept as buffers, so that every checkpoint and every copy of the policy carries them.
+
+    A switched-off scale keeps no statistics and changes nothing but the type.
+    """
+
+    count: Tensor
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, shape: tuple[int, ...], enabled: bool) -> None:
+        super().__init__()
+        self.enabled = enabled
+        empty = no_samples(shape)
+        self.register_buffer("count", empty.count)
+        self.register_buffer("mean", empty.mean)
+        self.register_buffer("variance", empty.variance)
+
+    @property
+    def moments(self) -> Moments:
+        """The statistics so far."""
+        return Moments(self.count, self.mean, self.variance)
+
+    def merge(self, new: Moments) -> None:
+        """Add a rollout's moments (over all processes) to the statistics."""
+        if not self.enabled:
+            return
+        union = merged(Moments(self.count.cpu(), self.mean.cpu(), self.variance.cpu()), new)
+        self.count.copy_(union.count)
+        self.mean.copy_(union.mean)
+        self.variance.copy_(union.variance)
+
+    def frozen(self) -> FrozenScaling:
+        """The current scaling as plain arrays; later merges do not change it."""
+        deviation = torch.sqrt(self.variance + EPSILON)
+        return FrozenScaling(self.mean.cpu().numpy().copy(), (1.0 / deviation).cpu().numpy())
+
+    def scale_rewards(self, rewards: Tensor) -> Tensor:
+        """rewards [T, N] divided by the deviation of discounted returns; the mean stays, or the task would change."""
+        if not self.enabled or self.count == 0:
+            return rewards
+        deviation = torch.sqrt(self.variance + EPSILON).to(rewards)
+        return (rewards / deviation).clamp(-CLIP, CLIP)

@@ -1,0 +1,104 @@
+"""Actor-critic networks for every supported action space."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from ppolab.core.distributions import ActionDistribution, Bernoulli, DiagonalGaussian, MultiCategorical
+from ppolab.normalization import RunningScale
+
+if TYPE_CHECKING:
+    from ppolab.config import ModelConfig
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+}
+
+
+def action_distribution(space: spaces.Space[Any]) -> ActionDistribution:
+    """The family of distributions over `space`, which `envs` has already checked to be a supported one."""
+    if isinstance(space, spaces.Box):
+        return DiagonalGaussian(int(np.prod(space.shape)))
+    if isinstance(space, spaces.Discrete):
+        return MultiCategorical((int(space.n),))
+    if isinstance(space, spaces.MultiDiscrete):
+        return MultiCategorical(tuple(int(n) for n in space.nvec))
+    assert isinstance(space, spaces.MultiBinary), space
+    return Bernoulli(int(np.prod(space.shape)))
+
+
+class ActorCritic(nn.Module):
+    """A policy and a value function over flat observations that are already normalised.
+
+    `forward` maps observations [..., D] to (distribution parameters [..., P], values [...]).
+    The normaliser's statistics are part of the module, hence of its `state_dict`.
+    """
+
+    log_std: nn.Parameter | None
+
+    def __init__(
+        self, observation_size: int, distribution: ActionDistribution, config: ModelConfig, *, normalize: bool
+    ) -> None:
+        super().__init__()
+        self.distribution = distribution
+        self.observation_scale = RunningScale((observation_size,), enabled=normalize)
+        continuous = isinstance(distribution, DiagonalGaussian)
+        outputs = distribution.action_shape[0] if continuous else distribution.parameter_size
+        self.log_std = nn.Parameter(torch.full((outputs,), config.initial_log_std)) if continuous else None
+
+        width = config.hidden_sizes[-1] if config.hidden_sizes else observation_size
+        self.actor = _trunk(observation_size, config)
+        self.critic = _trunk(observation_size, config) if config.trunk == "separate" else None
+        self.action_head = nn.Linear(width, outputs)
+        self.value_head = nn.Linear(width, 1)
+        if config.orthogonal:
+            self._initialize_orthogonally()
+
+    def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.actor(observations)
+        value_features = features if self.critic is None else self.critic(observations)
+        return self._parameters_of(features), self.value_head(value_features).squeeze(-1)
+
+    def values(self, observations: Tensor) -> Tensor:
+        """[...] values; skips a separate actor."""
+        features = (self.actor if self.critic is None else self.critic)(observations)
+        result: Tensor = self.value_head(features)
+        return result.squeeze(-1)
+
+    def action_parameters(self, observations: Tensor) -> Tensor:
+        """[..., P] parameters of the action distribution; skips a separate critic."""
+        return self._parameters_of(self.actor(observations))
+
+    def _parameters_of(self, features: Tensor) -> Tensor:
+        outputs: Tensor = self.action_head(features)
+        if self.log_std is None:
+            return outputs
+        return torch.cat((outputs, self.log_std.expand_as(outputs)), dim=-1)
+
+    def _initialize_orthogonally(self) -> None:
+        """Gains of Engstrom et al. 2020 (arXiv:2005.12729): sqrt(2) inside, 0.01 for actions, 1 for the value."""
+        gains = {self.action_head: 0.01, self.value_head: 1.0}
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.orthogonal_(module.weight, gains.get(module, math.sqrt(2.0)))
+                nn.init.zeros_(module.bias)
+
+
+def _trunk(observation_size: int, config: ModelConfig) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise([observation_size, *config.hidden_sizes]):
+        layers += [nn.Linear(inputs, outputs), ACTIVATIONS[config.activation]()]
+        if config.dropout > 0:
+            layers.append(nn.Dropout(config.dropout))
+    return nn.Sequential(*layers)

@@ -1,0 +1,113 @@
+"""A run's folder: what lies in it, and how to find it again. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ppolab.errors import ConfigError, nearest
+
+OUTPUTS = Path("outputs")
+CHECKPOINT_SUFFIX = ".ckpt"
+RUN_ID = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def record(self) -> Path:
+        """What identifies the run: its MLflow id and store."""
+        return self.path / "run.json"
+
+    @property
+    def metrics(self) -> Path:
+        """Every metric ever logged, one row per step and name."""
+        return self.path / "metrics.csv"
+
+    @property
+    def curve(self) -> Path:
+        """The learning curve."""
+        return self.path / "learning_curve.png"
+
+    @property
+    def backlog(self) -> Path:
+        """What the tracking store never acknowledged."""
+        return self.path / "tracking_backlog.jsonl"
+
+    def checkpoint(self, name: str) -> Path:
+        """Checkpoint `last` or `best`."""
+        return self.path / "checkpoints" / f"{name}{CHECKPOINT_SUFFIX}"
+
+    def write_record(self, run_id: str | None, tracking_uri: str) -> None:
+        """Remember under which id the tracking store knows this run."""
+        self.record.write_text(json.dumps({"run_id": run_id, "tracking_uri": tracking_uri}) + "\n")
+
+    def run_id(self) -> str | None:
+        """The MLflow run id, or None for a run without one."""
+        if not self.record.is_file():
+            return None
+        value = json.loads(self.record.read_text()).get("run_id")
+        return str(value) if value else None
+
+
+@dataclass(frozen=True)
+class FoundRun:
+    """A run and the checkpoint of it that was asked for."""
+
+    folder: RunFolder
+    checkpoint: Path
+
+
+def find_run(key: str, value: str, checkpoint: str = "last", outputs: Path = OUTPUTS) -> FoundRun:
+    """The run that `value` names: a run folder, a checkpoint file, or an MLflow run id.
+
+    Args:
+        key: the setting that names it, for the message. checkpoint: `last` or `best`, unless value is a file.
+
+    Raises:
+        ConfigError: there is no such run, or it has no such checkpoint.
+    """
+    path = Path(value)
+    if path.is_file():
+        if path.suffix != CHECKPOINT_SUFFIX or not (path.parents[1] / "config.yaml").is_file():
+            raise ConfigError(f"{key}={value}: is not a checkpoint in a run folder (RUN/checkpoints/*.ckpt)")
+        return FoundRun(RunFolder(path.parents[1]), path)
+    folder = RunFolder(path) if path.is_dir() else _folder_of_id(key, value, outputs)
+    if not folder.config.is_file():
+        raise ConfigError(f"{key}={value}: is not a run folder; it has no config.yaml{_newest_hint(outputs)}")
+    for name in (checkpoint, "last"):
+        if folder.checkpoint(name).is_file():
+            return FoundRun(folder, folder.checkpoint(name))
+    raise ConfigError(f"{key}={value}: has no checkpoint; the run ended before its first one was written")
+
+
+def _folder_of_id(key: str, value: str, outputs: Path) -> RunFolder:
+    folders = {run_id: folder for folder in _folders(outputs) if (run_id := folder.run_id())}
+    if value in folders:
+        return folders[value]
+    kind = "run id" if RUN_ID.fullmatch(value) else "run id, folder or checkpoint file"
+    hint = nearest(value, folders) or _newest_hint(outputs)
+    raise ConfigError(f"{key}={value}: there is no such {kind} under {outputs.absolute()}{hint}")
+
+
+def _folders(outputs: Path) -> list[RunFolder]:
+    """All run folders below `outputs`, sweeps' included, newest first."""
+    records = [Path(top) / "run.json" for top, _, files in os.walk(outputs) if "run.json" in files]
+    return [RunFolder(record.parent) for record in sorted(records, key=lambda r: r.stat().st_mtime, reverse=True)]
+
+
+def _newest_hint(outputs: Path) -> str:
+    newest = _folders(outputs)[:1]
+    return f"; the newest run here is {newest[0].path}" if newest else ""
