@@ -31,8 +31,8 @@ from ppolab.config import (
     register_schemas,
     type_problem,
 )
-from ppolab.errors import ConfigError, PpolabError, nearest
-from ppolab.runs import FoundRun, RunFolder, find_run
+from ppolab.errors import ConfigError, PpolabError, TrackingError, nearest
+from ppolab.runs import OUTPUTS, RUN_ID, FoundRun, RunFolder, find_run
 
 MAY_CHANGE_ON_RESUME = (
     "total_steps", "resume", "eval_interval", "eval_episodes", "checkpoint_interval", "objective", "compile",
@@ -148,11 +148,33 @@ def _check_evaluate(settings: EvaluateConfig) -> None:
 
 
 def _folder_to_resume(arguments: list[str]) -> Path | None:
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        if key == "resume" and value not in ("", "null"):
-            return find_run("resume", value.strip("'\"")).folder.path
-    return None
+    given = {key: value.strip("'\"") for key, _, value in (argument.partition("=") for argument in arguments)}
+    value = given.get("resume", "null")
+    if value in ("", "null"):
+        return None
+    try:
+        return find_run("resume", value).folder.path
+    except ConfigError:
+        store = given.get("logger.tracking_uri") or os.environ.get("MLFLOW_TRACKING_URI")
+        if store is None or not RUN_ID.fullmatch(value):
+            raise
+        return _downloaded(store, value)
+
+
+def _downloaded(store: str, run_id: str) -> Path:
+    """A folder with the checkpoints of a run that was made on another machine."""
+    from ppolab.checkpoint import load_checkpoint
+    from ppolab.tracking import find_run_artifacts, redact, resolve_tracking_uri
+
+    folder = RunFolder(OUTPUTS / "resumed" / run_id)
+    uri = resolve_tracking_uri(store, OUTPUTS)
+    try:
+        find_run_artifacts(uri, run_id, folder.path)
+    except TrackingError as error:
+        raise ConfigError(f"resume={run_id}: neither under {OUTPUTS.absolute()} nor in the store: {error}") from error
+    folder.config.write_text(load_checkpoint(folder.checkpoint("last")).config)
+    folder.write_record(run_id, redact(uri))
+    return folder.path
 
 
 def _resumed(asked: Config) -> tuple[Config, FoundRun | None]:

@@ -65,9 +65,8 @@ class PPOModule(pl.LightningModule):
         stats = self.learner.update(rollout, rewards)
         self.policy.observation_scale.merge(rollout.observation_moments)
 
-        self.steps += rollout.num_steps
+        self._count(rollout)
         self.iteration += 1
-        self.recent_episodes.extend(rollout.episodes)
         metrics = {
             **self._episode_metrics(),
             **_update_metrics(stats),
@@ -77,6 +76,10 @@ class PPOModule(pl.LightningModule):
         }
         self._check_finite(stats)
         return metrics
+
+    def _count(self, rollout: Rollout) -> None:
+        self.steps += rollout.num_steps
+        self.recent_episodes.extend(rollout.episodes)
 
     def _set_learning_rate(self) -> float:
         rate = float(self.config.optimizer["lr"])
@@ -133,9 +136,19 @@ class PPOModule(pl.LightningModule):
             self.policy, self.parameters_vector, self.optimizer, self.config, self.shuffle_generator,
             compiled=self.compiled,
         )  # fmt: skip
-        if self._restored is not None:
+        if self._restored is None:
+            self._warm_up()
+        else:
             self._restore(self._restored)
             self._restored = None
+
+    def _warm_up(self) -> None:
+        """One rollout that only fills the statistics: a policy should not learn under a scaling that then jumps."""
+        if self.config.normalize_observations or self.config.normalize_rewards:
+            rollout = self.collector.collect(self.policy)
+            self.policy.observation_scale.merge(rollout.observation_moments)
+            self.reward_scale.merge(rollout.return_moments)
+            self._count(rollout)
 
     def train_dataloader(self) -> DataLoader[int]:
         """Counts iterations, nothing else. Sized: Lightning would prefetch one batch of an unsized one."""

@@ -45,9 +45,12 @@ def flatten_parameters(module: nn.Module) -> FlatParameters:
     return flat
 
 
-def clip_norm(gradient: Tensor, max_norm: float) -> Tensor:
-    """`gradient` scaled down, where needed, to Euclidean norm `max_norm` (Pascanu et al. 2013); 0 leaves it alone."""
+def clip_norm(gradient: Tensor, max_norm: float) -> tuple[Tensor, Tensor]:
+    """(`gradient` scaled down, where needed, to Euclidean norm `max_norm`; its norm before that, []).
+
+    Pascanu et al. 2013 (arXiv:1211.5063), algorithm 1. `max_norm` 0 leaves the gradient alone.
+    """
+    norm: Tensor = gradient.norm()
     if max_norm == 0:
-        return gradient
-    scale: Tensor = max_norm / (gradient.norm() + 1e-6)
-    return gradient * scale.clamp(max=1.0)
+        return gradient, norm
+    return gradient * (max_norm / (norm + 1e-6)).clamp(max=1.0), norm

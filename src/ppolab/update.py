@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch._inductor
 from torch import Tensor
 from torch.func import functional_call, grad_and_value
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from ppolab.config import Config
 from ppolab.core.gae import generalized_advantages
@@ -27,6 +26,8 @@ from ppolab.core.losses import (
 from ppolab.parameters import FlatParameters, clip_norm
 from ppolab.policy import ActorCritic
 from ppolab.rollout import Rollout
+
+log = logging.getLogger(__name__)
 
 KL_TOLERANCE = 1.5
 """An update ends once the mean KL of an epoch exceeds this many times target_kl."""
@@ -101,7 +102,7 @@ def minibatch_loss(policy: ActorCritic, flat: FlatParameters, config: Config) ->
 
 
 def gradient_function(policy: ActorCritic, flat: FlatParameters, config: Config, *, compiled: bool) -> Gradient:
-    """(vector [P], minibatch) -> (gradient [P], LossTerms as one tensor).
+    """(vector [P], *minibatch) -> (gradient [P], LossTerms as one tensor).
 
     Compiled, the first call traces forward and backward into one graph for its shapes. The graph is compiled and called
     directly: `torch.compile` would check its guards at every call, which costs as much as the arithmetic.
@@ -116,16 +117,32 @@ def gradient_function(policy: ActorCritic, flat: FlatParameters, config: Config,
 
 
 def compiled_on_first_call(function: Gradient) -> Gradient:
-    """`function` as compiled code for the shapes of its first call; the caller never changes them."""
-    code: list[Callable[..., tuple[Tensor, Tensor]]] = []
+    """`function` as compiled code for the shapes of its first call, which the caller never changes.
+
+    Where compiling fails (no working C++ compiler, say), `function` itself, and one warning.
+    """
+    code: list[Gradient] = []
 
     def call(*arguments: Tensor) -> tuple[Tensor, Tensor]:
         if not code:
-            graph = make_fx(function)(*arguments)
-            code.append(torch._inductor.compile(graph, list(arguments)))
+            code.append(_compiled(function, arguments))
         return code[0](*arguments)
 
     return call
+
+
+def _compiled(function: Gradient, arguments: tuple[Tensor, ...]) -> Gradient:
+    import torch._inductor  # a second or two that a run without compiling need not wait
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    try:
+        graph = make_fx(function)(*arguments)
+        compiled: Gradient = torch._inductor.compile(graph, list(arguments))
+        compiled(*arguments)
+    except Exception as error:  # the compiler and what it calls raise errors of many families
+        log.warning("not compiling, updates will be slower: %s", str(error).splitlines()[0])
+        return function
+    return compiled
 
 
 def advantage_samples(rollout: Rollout, values: Tensor, rewards: Tensor, config: Config) -> Samples:
@@ -222,8 +239,8 @@ class Learner:
     def _step(self, batch: Samples, norms: list[Tensor]) -> Tensor:
         """One gradient step; returns its loss terms as a tensor and appends the gradient's norm."""
         gradient, terms = self._gradient(self._flat.vector.detach(), *batch)
-        norms.append(gradient.norm())
-        self._flat.vector.grad = clip_norm(gradient, self._config.max_grad_norm)
+        self._flat.vector.grad, norm = clip_norm(gradient, self._config.max_grad_norm)
+        norms.append(norm)
         self._optimizer.step()
         return terms
 

@@ -136,7 +136,7 @@ class MultiCategorical:
     def _logits(self, parameters: Tensor) -> Tensor:
         """[..., components, largest size]; the padding is so small that its probability is exactly 0 in float32."""
         widest = max(self.sizes)
-        parts = torch.split(parameters, self.sizes, dim=-1)
+        parts = torch.split(parameters, list(self.sizes), dim=-1)
         rows = [functional.pad(part, (0, widest - part.shape[-1]), value=-1e9) for part in parts]
         return torch.stack(rows, dim=-2)
 

@@ -1,0 +1,54 @@
+# ppolab: `make help` lists every target.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test test-slow lint format types check bench learning ui clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ppolab needs Python 3.11 or newer; set PYTHON=python3.x")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+setup: $(STAMP) ## create .venv and install the pinned set
+
+train: $(STAMP) ## train; ARGS="env=cartpole seed=3" is passed on
+	$(BIN)/python src/train.py $(ARGS)
+
+test: $(STAMP) ## the whole test suite but the slow marks, with coverage; ARGS is passed to pytest
+	$(BIN)/python -m pytest -m 'not slow' -n 2 --cov --cov-report=term:skip-covered $(ARGS)
+
+test-slow: $(STAMP) ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(STAMP) ## ruff: rules and formatting
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+
+format: $(STAMP) ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/ruff format src tests benchmarks
+
+types: $(STAMP) ## mypy --strict
+	$(BIN)/mypy
+
+check: lint types test ## everything CI runs
+
+bench: $(STAMP) ## speed against stable-baselines3 and the simulator's ceiling (about 20 minutes)
+	$(BIN)/python benchmarks/throughput.py $(ARGS)
+
+learning: $(STAMP) ## returns over seeds; continues where it stopped (about an hour)
+	$(BIN)/python benchmarks/learning.py $(ARGS)
+
+ui: $(STAMP) ## MLflow UI on 127.0.0.1:5000 over the local store
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/outputs/mlflow.db --host 127.0.0.1 --port 5000
+
+clean: ## remove the virtual environment and caches; outputs/ stays
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -1,0 +1,30 @@
+"""Runs, metrics and files in MLflow, written by a background thread.
+
+The training thread appends to a queue and never waits. One daemon thread imports MLflow, opens the run, and
+sends what is queued in order: metrics in batches, files one by one. While the store is away the queue grows
+and the thread tries again; every operation may be repeated safely, so an answer that was lost on the way back
+costs nothing. What could not be sent when the run ends is written to a JSON-lines file.
+
+`store.py` is the only module of the project that imports MLflow, and it does so inside functions: the import
+takes seconds that neither `--help` nor a mistyped key should cost.
+"""
+
+from ppolab.tracking.records import CloseReport, RunDescription, RunStatus
+from ppolab.tracking.store import find_run_artifacts
+from ppolab.tracking.tags import environment_tags
+from ppolab.tracking.tracker import MlflowTracker, NoTracker, Tracker
+from ppolab.tracking.uri import redact, resolve_tracking_uri, ui_command
+
+__all__ = [
+    "CloseReport",
+    "MlflowTracker",
+    "NoTracker",
+    "RunDescription",
+    "RunStatus",
+    "Tracker",
+    "environment_tags",
+    "find_run_artifacts",
+    "redact",
+    "resolve_tracking_uri",
+    "ui_command",
+]

@@ -1,0 +1,205 @@
+"""One run in one MLflow store. The only module that imports MLflow."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import uuid
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ppolab.errors import TrackingError
+from ppolab.tracking.records import (
+    TAG_LENGTH,
+    Artifact,
+    Finish,
+    Operation,
+    Parameters,
+    Points,
+    RunDescription,
+    Start,
+    clip,
+)
+from ppolab.tracking.uri import artifact_root, redact, sqlite_path
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+logger = logging.getLogger(__name__)
+
+_CHECKPOINT_FOLDER = "checkpoints"
+_LOCK_SECONDS = 60.0
+_UNKNOWN_ERROR_TRIES = 8
+_RETRIED_CLIENT_ERRORS = (408, 425, 429)
+
+
+class RunStore:
+    """One run in the store `uri`. `send` blocks, raises what MLflow raises, and may be repeated."""
+
+    def __init__(self, uri: str) -> None:
+        self.run_id: str | None = None
+        self._uri = uri
+        self._client: MlflowClient | None = None
+        self._resumed = False
+        self._start_token = uuid.uuid4().hex
+        self._start_tried = False
+
+    def send(self, operation: Operation) -> None:
+        """Carry out one operation."""
+        if isinstance(operation, Start):
+            self._open(operation.run)
+            return
+        if self._client is None or self.run_id is None:
+            raise RuntimeError("the run was never opened")
+        from mlflow.entities import Metric, Param
+
+        client, run_id = self._client, self.run_id
+        match operation:
+            case Parameters(values):
+                if not self._resumed:
+                    client.log_batch(run_id, params=[Param(key, value) for key, value in values.items()])
+            case Points(points):
+                metrics = [Metric(point.key, point.value, point.timestamp, point.step) for point in points]
+                client.log_batch(run_id, metrics=metrics)
+            case Artifact(path, folder):
+                client.log_artifact(run_id, path, folder or None)
+            case Finish(status, end_time):
+                client.set_terminated(run_id, status, end_time)
+
+    def _open(self, run: RunDescription) -> None:
+        client = self._client = _connect(self._uri)
+        if run.resume_run_id is not None:
+            earlier = _find_run(client, run.resume_run_id)
+            if earlier is not None:
+                self._resume(client, run, earlier)
+                return
+            logger.warning("run %s is not in %s: a new run is recorded there", run.resume_run_id, redact(self._uri))
+            run = replace(run, tags={**run.tags, "resumed_from": run.resume_run_id})
+        self.run_id = self._create(client, run)
+
+    def _resume(self, client: MlflowClient, run: RunDescription, earlier: Run) -> None:
+        changed = {
+            "parameters": _changed(earlier.data.params, run.stored_parameters()),
+            "tags": _changed(earlier.data.tags, run.stored_tags()),
+        }
+        run_id = earlier.info.run_id
+        client.update_run(run_id, status="RUNNING")
+        client.set_tag(run_id, "resumed_with", clip(json.dumps(changed), TAG_LENGTH))
+        self._resumed = True
+        self.run_id = run_id
+
+    def _create(self, client: MlflowClient, run: RunDescription) -> str:
+        with _creation_lock(self._uri):
+            experiment = _experiment_id(client, run.experiment, artifact_root(self._uri))
+        if self._start_tried:
+            # An earlier try may have made the run although its answer never arrived.
+            made = client.search_runs([experiment], f"tags.start_token = '{self._start_token}'", max_results=1)
+            if made:
+                return str(made[0].info.run_id)
+        self._start_tried = True
+        tags = {**run.stored_tags(), "start_token": self._start_token}
+        return str(client.create_run(experiment, tags=tags, run_name=run.run_name).info.run_id)
+
+
+def _changed(then: dict[str, str], now: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in now.items() if then.get(key) != value}
+
+
+def find_run_artifacts(uri: str, run_id: str, destination: Path) -> Path:
+    """Download the artifact folder `checkpoints` of run `run_id` into `destination`; returns the folder.
+
+    Raises:
+        TrackingError: the store does not answer, or holds no such run, or the run has no checkpoints.
+    """
+    database = sqlite_path(uri)
+    if database is not None and not database.exists():
+        raise TrackingError(f"no run {run_id}: there is no tracking store at {database}")
+    try:
+        client = _connect(uri)
+        if _find_run(client, run_id) is None:
+            raise TrackingError(f"no run {run_id} in {redact(uri)}")
+        if not client.list_artifacts(run_id, _CHECKPOINT_FOLDER):
+            raise TrackingError(f"run {run_id} in {redact(uri)} has no artifact folder {_CHECKPOINT_FOLDER}")
+        destination.mkdir(parents=True, exist_ok=True)
+        return Path(client.download_artifacts(run_id, _CHECKPOINT_FOLDER, str(destination)))
+    except TrackingError:
+        raise
+    except Exception as error:
+        # Not chained: the original text may hold the credentials of the URI.
+        raise TrackingError(redact(f"cannot read run {run_id} from {uri}: {error}")) from None
+
+
+def is_permanent(error: Exception, failures: int) -> bool:
+    """Whether trying again is pointless: the request is refused, or the local file is not there."""
+    from mlflow.exceptions import MlflowException
+
+    status: int | None = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, MlflowException):
+        status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]
+    if status is not None:
+        return 400 <= status < 500 and status not in _RETRIED_CLIENT_ERRORS
+    if isinstance(error, OSError):  # includes every network failure that is not wrapped
+        return isinstance(error, FileNotFoundError | PermissionError)
+    return failures >= _UNKNOWN_ERROR_TRIES
+
+
+def _connect(uri: str) -> MlflowClient:
+    """A client of the store; makes the database if it is a local one that is not there yet."""
+    defaults = {
+        # Retries are the tracker's: MLflow's would block for minutes, and could make one run twice.
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+    if "MLFLOW_LOGGING_LEVEL" not in os.environ:
+        for noisy in ("mlflow.store.db.utils", "alembic"):
+            logging.getLogger(noisy).setLevel(logging.ERROR)
+    from mlflow import MlflowClient
+
+    with _creation_lock(uri):
+        return MlflowClient(tracking_uri=uri)
+
+
+def _creation_lock(uri: str) -> contextlib.AbstractContextManager[object]:
+    """Held while a local database or an experiment in it is made: MLflow's check-then-create races."""
+    from filelock import FileLock
+
+    database = sqlite_path(uri)
+    if database is None:
+        return contextlib.nullcontext()
+    database.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(f"{database}.lock", timeout=_LOCK_SECONDS)
+
+
+def _experiment_id(client: MlflowClient, name: str, root: str | None) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=root))
+        except MlflowException:
+            found = client.get_experiment_by_name(name)  # another process may have been faster
+            if found is None:
+                raise
+    return str(found.experiment_id)
+
+
+def _find_run(client: MlflowClient, run_id: str) -> Run | None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+    return run if run.info.lifecycle_stage == "active" else None

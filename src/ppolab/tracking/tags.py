@@ -1,0 +1,62 @@
+"""Tags that say what ran, where, and from which state of the source."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import importlib.metadata
+import platform
+import shlex
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import ppolab
+from ppolab.tracking.uri import redact
+
+_DISTRIBUTIONS = ("torch", "pytorch-lightning", "gymnasium", "envpool", "mujoco", "mlflow", "numpy")
+_GIT_SECONDS = 5.0
+
+
+def environment_tags() -> dict[str, str]:
+    """Git commit and state, versions, host, platform, user, command line.
+
+    The commit is that of ppolab's own source when it runs from a checkout, else that of the current folder.
+    """
+    tags = {
+        "version.ppolab": ppolab.__version__,
+        "version.python": platform.python_version(),
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "command": redact(shlex.join(sys.orig_argv)),
+        "mlflow.source.name": redact(sys.argv[0]),
+        "mlflow.source.type": "LOCAL",
+    }
+    with contextlib.suppress(KeyError, OSError, ImportError):  # a container's user may have no name
+        tags["mlflow.user"] = getpass.getuser()
+    for distribution in _DISTRIBUTIONS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            tags[f"version.{distribution}"] = importlib.metadata.version(distribution)
+    return tags | _git_tags()
+
+
+def _git_tags() -> dict[str, str]:
+    source = Path(__file__).resolve()
+    in_checkout = bool(_git(source.parent, "ls-files", "--error-unmatch", source.name))
+    folder = source.parent if in_checkout else Path.cwd()
+    commit = _git(folder, "rev-parse", "HEAD")
+    if not commit:
+        return {}
+    dirty = bool(_git(folder, "status", "--porcelain"))
+    return {"git.commit": commit, "git.dirty": str(dirty).lower(), "mlflow.source.git.commit": commit}
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """The output of a git command in `folder`; empty when git is missing, fails, or takes too long."""
+    try:
+        command = ["git", "-C", str(folder), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()

@@ -1,0 +1,281 @@
+"""The queue between the training thread and the store, and the thread that empties it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ppolab.errors import TrackingError
+from ppolab.tracking.records import (
+    METRICS_PER_BATCH,
+    Artifact,
+    CloseReport,
+    Finish,
+    Operation,
+    Point,
+    Points,
+    RunDescription,
+    RunStatus,
+    Start,
+    backlog_line,
+    describe,
+    parameter_batches,
+    split,
+)
+from ppolab.tracking.store import RunStore, is_permanent
+from ppolab.tracking.uri import redact
+
+logger = logging.getLogger(__name__)
+
+_FLUSH_SECONDS = 2.0
+_WAKE_ENTRIES = 50  # about one full batch at twenty metrics a call
+_FIRST_RETRY_SECONDS = 0.5
+_LAST_RETRY_SECONDS = 10.0
+_CLOSING_RETRY_SECONDS = 2.0
+
+
+class Tracker(Protocol):
+    """Where a run reports to. No method blocks the training thread, except `close`, for its time limit."""
+
+    @property
+    def run_id(self) -> str | None:
+        """The store's id of the run; None until the store has answered, or with tracking off."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Queue `metrics` at `step` environment steps. Never blocks, never raises."""
+
+    def log_artifact(self, path: Path, folder: str = "") -> None:
+        """Queue the upload of a file or directory into the run's artifact `folder`. It is read when sent."""
+
+    def close(self, status: RunStatus, timeout: float = 30.0) -> CloseReport:
+        """Send what is queued for at most `timeout` seconds, and mark the run; a second call does nothing."""
+
+
+class NoTracker:
+    """Tracking switched off."""
+
+    run_id: str | None = None
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Drop the metrics."""
+
+    def log_artifact(self, path: Path, folder: str = "") -> None:
+        """Leave the file where it is."""
+
+    def close(self, status: RunStatus, timeout: float = 30.0) -> CloseReport:
+        """Report that nothing is missing."""
+        return CloseReport(run_id=None, unsent_metrics=0, unsent_artifacts=0, error=None)
+
+
+@dataclass(frozen=True)
+class _Logged:
+    """One call of `log_metrics`, as it stands in the queue."""
+
+    metrics: dict[str, float]
+    timestamp: int
+    step: int
+
+
+class MlflowTracker:
+    """Records a run in the MLflow store `uri`; see `Tracker` for the methods.
+
+    Operations that the store refused, or that were still queued when `close` ran out of time, are appended to
+    `backlog_path`, one JSON object a line; the file is made only then. In a forked child every method does
+    nothing.
+    """
+
+    def __init__(self, run: RunDescription, uri: str, backlog_path: Path) -> None:
+        self._uri = uri
+        self._backlog_path = backlog_path
+        self._store = RunStore(uri)
+        self._queue: deque[_Logged | Artifact | Finish] = deque()  # filled by the training thread
+        self._pending: deque[Operation] = deque([Start(run), *parameter_batches(run)])  # next to be sent
+        self._rejected: list[Operation] = []
+        self._lock = threading.Lock()  # guards _pending and _rejected, never taken by log_metrics
+        self._wake = threading.Event()
+        self._closing = threading.Event()
+        self._abandoned = threading.Event()
+        self._failures = 0  # in a row
+        self._error: str | None = None
+        self._warned: set[str] = set()
+        self._report: CloseReport | None = None
+        self._pid = os.getpid()
+        self._thread = threading.Thread(target=self._work, name="ppolab-tracking", daemon=True)
+        self._thread.start()
+
+    @property
+    def run_id(self) -> str | None:
+        """The run's id; None until the store has answered."""
+        return self._store.run_id
+
+    # --- on the training thread ----------------------------------------------------------------------------------
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Queue `metrics` at `step` environment steps. Never blocks, never raises."""
+        if self._accepts("metrics"):
+            self._queue.append(_Logged(dict(metrics), _milliseconds(), step))
+            if len(self._queue) >= _WAKE_ENTRIES:
+                self._wake.set()
+
+    def log_artifact(self, path: Path, folder: str = "") -> None:
+        """Queue the upload of a file or directory into the run's artifact `folder`. It is read when sent."""
+        if self._accepts("an artifact"):
+            self._queue.append(Artifact(str(Path(path).absolute()), folder))
+
+    def close(self, status: RunStatus, timeout: float = 30.0) -> CloseReport:
+        """Send what is queued, at most `timeout` seconds long, and mark the run. Never raises."""
+        if os.getpid() != self._pid:
+            return CloseReport(run_id=self.run_id, unsent_metrics=0, unsent_artifacts=0, error=None)
+        if self._report is None:
+            if not self._closing.is_set():
+                self._queue.append(Finish(status, _milliseconds()))
+            self._closing.set()
+            self._wake.set()
+            try:
+                self._thread.join(timeout)
+            finally:
+                self._abandoned.set()
+                self._report = self._settle()
+        return self._report
+
+    def _accepts(self, what: str) -> bool:
+        if os.getpid() != self._pid:
+            return False
+        if self._closing.is_set():
+            self._warn_once("closed", f"{what} logged after the end of the run: dropped")
+            return False
+        return True
+
+    def _settle(self) -> CloseReport:
+        """Count what is left, and write it to the backlog file."""
+        self._drain()
+        with self._lock:
+            left = [*self._rejected, *self._pending]
+        error = None
+        if left:
+            error = self._error or "the time limit ran out while records were still being sent"
+            try:
+                self._backlog_path.parent.mkdir(parents=True, exist_ok=True)
+                with self._backlog_path.open("a", encoding="utf-8") as file:
+                    file.writelines(backlog_line(operation, self.run_id) for operation in left)
+                logger.warning("records that the tracking store lacks are in %s (%s)", self._backlog_path, error)
+            except OSError as failure:
+                error = f"{error}; the backlog could not be written: {failure}"
+                logger.error("unsent records are lost: %s", error)
+        return CloseReport(
+            run_id=self.run_id,
+            unsent_metrics=sum(len(operation.points) for operation in left if isinstance(operation, Points)),
+            unsent_artifacts=sum(isinstance(operation, Artifact) for operation in left),
+            error=error,
+        )
+
+    # --- on the tracking thread ----------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            self._pump()
+        except TrackingError as error:
+            self._error = str(error)
+            logger.error("%s; this run goes on untracked, its records go to %s", error, self._backlog_path)
+        except Exception as error:
+            self._error = redact(f"{type(error).__name__}: {error}")
+            logger.error("the tracking thread failed:\n%s", redact(traceback.format_exc()))
+
+    def _pump(self) -> None:
+        """Send until the run is closed and nothing is left, or until `close` gave up waiting."""
+        while not self._abandoned.is_set():
+            last = self._closing.is_set()  # read first: what was queued before closing is then in the queue
+            self._drain()
+            while self._pending and not self._abandoned.is_set():
+                self._send_first()
+                self._drain()
+            if last:
+                return
+            self._wake.wait(_FLUSH_SECONDS)
+            self._wake.clear()
+
+    def _drain(self) -> None:
+        """Move what was queued to what is next to be sent, metrics packed into batches."""
+        with self._lock:
+            while self._queue:
+                entry = self._queue.popleft()
+                if isinstance(entry, _Logged):
+                    self._pack(entry)
+                else:
+                    self._pending.append(entry)
+
+    def _pack(self, entry: _Logged) -> None:
+        for key, raw in entry.metrics.items():
+            try:
+                value = float(raw)
+            except (TypeError, ValueError, RuntimeError, OverflowError):
+                self._warn_once(f"number {key}", f"metric {key} is not a number ({raw!r:.80}): dropped")
+                continue
+            batch = self._pending[-1] if self._pending else None
+            if not isinstance(batch, Points) or len(batch.points) >= METRICS_PER_BATCH:
+                batch = Points()
+                self._pending.append(batch)
+            batch.points.append(Point(key, value, entry.timestamp, entry.step))
+
+    def _send_first(self) -> None:
+        operation = self._pending[0]
+        try:
+            self._store.send(operation)
+        except Exception as error:
+            self._failures += 1
+            self._error = redact(f"{type(error).__name__}: {error}")
+            if is_permanent(error, self._failures):
+                self._reject(operation)
+            else:
+                self._back_off()
+            return
+        with self._lock:
+            self._pending.popleft()
+        if self._failures > 1:
+            logger.info("tracking store %s answers again", redact(self._uri))
+        self._failures = 0
+
+    def _reject(self, operation: Operation) -> None:
+        """Set a refused operation aside; of a refused batch, only the part that the store does not take."""
+        self._failures = 0
+        if isinstance(operation, Start):
+            raise TrackingError(f"tracking store {redact(self._uri)} refused the run: {self._error}")
+        parts = split(operation)
+        with self._lock:
+            self._pending.popleft()
+            self._pending.extendleft(reversed(parts))
+            if not parts:
+                self._rejected.append(operation)
+        if not parts:
+            name = describe(operation)
+            self._warn_once(f"refused {name}", f"the tracking store refused {name}: {self._error}")
+
+    def _back_off(self) -> None:
+        # One failure is often a connection that the server had closed while idle: no news yet.
+        if self._failures == 2:
+            logger.warning(
+                "tracking store %s does not answer; training goes on, records are kept and sent later (%s)",
+                redact(self._uri),
+                self._error,
+            )
+        closing = self._closing.is_set()
+        longest = _CLOSING_RETRY_SECONDS if closing else _LAST_RETRY_SECONDS
+        delay = min(_FIRST_RETRY_SECONDS * 2 ** min(self._failures - 1, 10), longest)
+        (self._abandoned if closing else self._closing).wait(delay)
+
+    def _warn_once(self, topic: str, message: str) -> None:
+        if topic not in self._warned:
+            self._warned.add(topic)
+            logger.warning("%s", message)
+
+
+def _milliseconds() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,61 @@
+"""Addresses of tracking stores."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import urllib.parse
+from pathlib import Path
+
+from ppolab.errors import ConfigError
+
+_SERVERS = ("http", "https", "databricks")
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+
+
+def resolve_tracking_uri(configured: str | None, outputs: Path) -> str:
+    """The store's URI: `configured`, else MLFLOW_TRACKING_URI, else `mlflow.db` in `outputs`, made absolute.
+
+    Raises:
+        ConfigError: the URI names no server and no database (MLflow's file store takes no new runs).
+    """
+    uri = configured or os.environ.get("MLFLOW_TRACKING_URI") or _sqlite_uri(outputs.absolute() / "mlflow.db")
+    scheme = uri.partition("://")[0]
+    if scheme not in _SERVERS and scheme.partition("+")[0] not in _DATABASES:
+        raise ConfigError(
+            f"logger.tracking_uri={redact(uri)}: the tracking store must be a server or a database;"
+            " use http://HOST:PORT or sqlite:////PATH/mlflow.db (file stores are no longer supported)"
+        )
+    database = sqlite_path(uri)
+    return uri if database is None else _sqlite_uri(database)
+
+
+def ui_command(uri: str) -> str:
+    """What a user types to look at the runs in the store `uri`; credentials are replaced by ***."""
+    if uri.startswith(("http://", "https://")):
+        return f"open {redact(uri)}"
+    return f"mlflow ui --backend-store-uri {shlex.quote(redact(uri))} --host 127.0.0.1 --port 5000"
+
+
+def redact(uri: str) -> str:
+    """`uri`, or any text that holds URIs, with credentials replaced by ***."""
+    text = re.sub(r"(\w://)[^/\s'\"]*@", r"\1***@", uri)
+    return re.sub(r"([?&](?:password|passwd|token)=)[^&\s'\"]*", r"\1***", text, flags=re.IGNORECASE)
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The file of a sqlite store; None for any other."""
+    scheme, _, rest = uri.partition(":///")
+    return Path(urllib.parse.unquote(rest)).absolute() if scheme == "sqlite" and rest else None
+
+
+def artifact_root(uri: str) -> str | None:
+    """Where an experiment's files go: beside a local database; None lets a server choose."""
+    database = sqlite_path(uri)
+    return None if database is None else (database.parent / "mlartifacts").as_uri()
+
+
+def _sqlite_uri(database: Path) -> str:
+    # SQLAlchemy decodes %xx in the path and takes ? as the start of options.
+    return "sqlite:///" + str(database).replace("%", "%25").replace("?", "%3F")
