@@ -69,13 +69,17 @@ def wait_for(condition: Callable[[], bool], seconds: float = 40.0) -> None:
         time.sleep(0.05)
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 class Server:
     """An `mlflow server` on a fixed free port over one database, to be started and killed."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -104,102 +108,24 @@ class Server:
             self._process = None
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Not started yet: `running` starts it, and the test of a late server does so itself."""
+    """Starts while the tests that need no server run; `running` waits until it answers."""
     server = Server(tmp_path_factory.mktemp("server"))
+    server.start()
     yield server
     server.kill()
 
 
 @pytest.fixture
 def running(server: Server) -> Server:
-    if not server.answers():
-        server.kill()
-        server.start()
-        wait_for(server.answers, 60)
+    wait_for(server.answers, 90)
     return server
 
 
 @pytest.fixture(scope="module")
 def sqlite_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
-
-
-def test_server_down_at_start_then_started(server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "ppolab")
-    server.kill()
-    tracker = MlflowTracker(describe(), server.uri, tmp_path / "backlog.jsonl")
-    for step in range(100):
-        tracker.log_metrics({"loss": step / 7}, step)
-    wait_for(lambda: "does not answer" in caplog.text)
-    assert tracker.run_id is None
-    server.start()
-    wait_for(lambda: tracker.run_id is not None, 60)
-    report = tracker.close("FINISHED")
-    assert (report.unsent_metrics, report.unsent_artifacts, report.error) == (0, 0, None)
-    assert report.run_id is not None
-    assert steps_of(server.uri, report.run_id, "loss") == list(range(100))
-    run = client_of(server.uri).get_run(report.run_id)
-    assert run.data.params == {"seed": "1", "optimizer.lr": "0.0003"}
-    assert len(client_of(server.uri).search_runs([run.info.experiment_id])) == 1
-    assert caplog.text.count("does not answer") == 1
-    assert caplog.text.count("answers again") == 1
-    assert not (tmp_path / "backlog.jsonl").exists()
-
-
-def test_server_killed_and_restarted_keeps_every_point_once(running: Server, tmp_path: Path) -> None:
-    tracker = MlflowTracker(describe(), running.uri, tmp_path / "backlog.jsonl")
-    wait_for(lambda: tracker.run_id is not None)
-    step = 0
-
-    def log_until(condition: Callable[[], bool]) -> None:
-        nonlocal step
-        end = time.monotonic() + 60
-        while not condition():
-            assert time.monotonic() < end
-            tracker.log_metrics({f"m{index}": step + index / 8 for index in range(8)}, step)
-            step += 1
-            time.sleep(0.005)
-
-    started = time.monotonic()
-    log_until(lambda: time.monotonic() > started + 2)
-    running.kill()
-    running.start()
-    log_until(running.answers)
-    report = tracker.close("FINISHED")
-    assert report.unsent_metrics == 0
-    assert report.run_id is not None
-    for key in ("m0", "m7"):
-        assert steps_of(running.uri, report.run_id, key) == list(range(step))
-
-
-def test_repeated_batch_is_stored_once(running: Server, sqlite_uri: str, tmp_path: Path) -> None:
-    from mlflow.entities import Metric
-
-    for uri in (running.uri, sqlite_uri):
-        run_id = MlflowTracker(describe(), uri, tmp_path / "b").close("FINISHED").run_id
-        assert run_id is not None
-        batch = [Metric("x", value, 1, 1) for value in (0.5, math.nan, math.inf)]
-        for _ in range(2):
-            client_of(uri).log_batch(run_id, metrics=batch)
-        assert len(steps_of(uri, run_id, "x")) == 3
-
-
-def test_server_takes_artifacts_and_nonfinite_values(running: Server, tmp_path: Path) -> None:
-    (tmp_path / "last.ckpt").write_text("weights")
-    tracker = MlflowTracker(describe(), running.uri, tmp_path / "backlog.jsonl")
-    tracker.log_metrics({"a": math.nan, "b": math.inf, "c": 1.0}, 5)
-    tracker.log_artifact(tmp_path / "last.ckpt", "checkpoints")
-    report = tracker.close("KILLED")
-    assert report.error is None
-    assert report.run_id is not None
-    folder = find_run_artifacts(running.uri, report.run_id, tmp_path / "elsewhere")
-    assert (folder / "last.ckpt").read_text() == "weights"
-    data = client_of(running.uri).get_run(report.run_id)
-    assert data.info.status == "KILLED"
-    assert math.isnan(data.data.metrics["a"])
-    assert data.data.metrics["c"] == 1.0
 
 
 class Proxy(BaseHTTPRequestHandler):
@@ -231,16 +157,16 @@ class Proxy(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
-    do_POST = do_GET
+    do_POST = do_GET  # noqa: N815
 
     def log_message(self, format: str, *args: object) -> None:
         """Keep the test's output clean."""
 
 
 @contextlib.contextmanager
-def proxy_to(uri: str, delay: float, lose: list[str]) -> Iterator[str]:
+def proxy_to(uri: str, delay: float, lose: list[str], port: int = 0) -> Iterator[str]:
     handler = type("Handler", (Proxy,), {"target": uri, "delay": delay, "lose": lose})
-    proxy = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    proxy = ThreadingHTTPServer(("127.0.0.1", port), handler)
     thread = threading.Thread(target=proxy.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
@@ -248,40 +174,6 @@ def proxy_to(uri: str, delay: float, lose: list[str]) -> Iterator[str]:
     finally:
         proxy.shutdown()
         proxy.server_close()
-
-
-def test_lost_answers_duplicate_nothing(running: Server, tmp_path: Path) -> None:
-    lost = ["experiments/create", "runs/create", "runs/log-batch", "runs/update"]
-    with proxy_to(running.uri, 0.0, lost) as uri:
-        tracker = MlflowTracker(describe(experiment="lossy"), uri, tmp_path / "backlog.jsonl")
-        tracker.log_metrics({"a": 1.0}, 1)
-        report = tracker.close("FINISHED")
-    assert lost == []
-    assert report.error is None
-    assert report.run_id is not None
-    client = client_of(running.uri)
-    experiment = client.get_experiment_by_name("lossy")
-    assert experiment is not None
-    (run,) = client.search_runs([experiment.experiment_id])
-    assert (run.info.run_id, run.info.status) == (report.run_id, "FINISHED")
-    assert run.data.params["seed"] == "1"
-    assert steps_of(running.uri, report.run_id, "a") == [1]
-
-
-def test_slow_server_does_not_block(running: Server, tmp_path: Path) -> None:
-    with proxy_to(running.uri, 0.5, []) as uri:
-        tracker = MlflowTracker(describe(), uri, tmp_path / "backlog.jsonl")
-        slowest = 0.0
-        for step in range(300):
-            begin = time.perf_counter()
-            tracker.log_metrics({"loss": 1.0, "kl": 0.01}, step)
-            slowest = max(slowest, time.perf_counter() - begin)
-            time.sleep(0.005)
-        report = tracker.close("FINISHED")
-    assert slowest < 0.25, "half of one request's delay"
-    assert report.unsent_metrics == 0
-    assert report.run_id is not None
-    assert steps_of(running.uri, report.run_id, "kl") == list(range(300))
 
 
 def test_close_gives_up_in_time_and_writes_the_backlog(tmp_path: Path) -> None:
@@ -538,3 +430,113 @@ def test_import_does_not_import_mlflow() -> None:
     code = "import sys, ppolab.tracking; print('mlflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_server_killed_and_restarted_keeps_every_point_once(running: Server, tmp_path: Path) -> None:
+    tracker = MlflowTracker(describe(), running.uri, tmp_path / "backlog.jsonl")
+    wait_for(lambda: tracker.run_id is not None)
+    step = 0
+
+    def log_until(condition: Callable[[], bool]) -> None:
+        nonlocal step
+        end = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < end
+            tracker.log_metrics({f"m{index}": step + index / 8 for index in range(8)}, step)
+            step += 1
+            time.sleep(0.005)
+
+    started = time.monotonic()
+    log_until(lambda: time.monotonic() > started + 2)
+    running.kill()
+    running.start()
+    log_until(running.answers)
+    report = tracker.close("FINISHED")
+    assert report.unsent_metrics == 0
+    assert report.run_id is not None
+    for key in ("m0", "m7"):
+        assert steps_of(running.uri, report.run_id, key) == list(range(step))
+
+
+def test_repeated_batch_is_stored_once(running: Server, sqlite_uri: str, tmp_path: Path) -> None:
+    from mlflow.entities import Metric
+
+    for uri in (running.uri, sqlite_uri):
+        run_id = MlflowTracker(describe(), uri, tmp_path / "b").close("FINISHED").run_id
+        assert run_id is not None
+        batch = [Metric("x", value, 1, 1) for value in (0.5, math.nan, math.inf)]
+        for _ in range(2):
+            client_of(uri).log_batch(run_id, metrics=batch)
+        assert len(steps_of(uri, run_id, "x")) == 3
+
+
+def test_server_takes_artifacts_and_nonfinite_values(running: Server, tmp_path: Path) -> None:
+    (tmp_path / "last.ckpt").write_text("weights")
+    tracker = MlflowTracker(describe(), running.uri, tmp_path / "backlog.jsonl")
+    tracker.log_metrics({"a": math.nan, "b": math.inf, "c": 1.0}, 5)
+    tracker.log_artifact(tmp_path / "last.ckpt", "checkpoints")
+    report = tracker.close("KILLED")
+    assert report.error is None
+    assert report.run_id is not None
+    folder = find_run_artifacts(running.uri, report.run_id, tmp_path / "elsewhere")
+    assert (folder / "last.ckpt").read_text() == "weights"
+    data = client_of(running.uri).get_run(report.run_id)
+    assert data.info.status == "KILLED"
+    assert math.isnan(data.data.metrics["a"])
+    assert data.data.metrics["c"] == 1.0
+
+
+def test_server_down_at_start_then_started(running: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "ppolab")
+    port = free_port()
+    tracker = MlflowTracker(describe(experiment="late"), f"http://127.0.0.1:{port}", tmp_path / "backlog.jsonl")
+    for step in range(100):
+        tracker.log_metrics({"loss": step / 7}, step)
+    wait_for(lambda: "does not answer" in caplog.text)
+    assert tracker.run_id is None
+    with proxy_to(running.uri, 0.0, [], port):
+        wait_for(lambda: tracker.run_id is not None, 60)
+        report = tracker.close("FINISHED")
+    assert (report.unsent_metrics, report.unsent_artifacts, report.error) == (0, 0, None)
+    assert report.run_id is not None
+    assert steps_of(running.uri, report.run_id, "loss") == list(range(100))
+    run = client_of(running.uri).get_run(report.run_id)
+    assert run.data.params == {"seed": "1", "optimizer.lr": "0.0003"}
+    assert len(client_of(running.uri).search_runs([run.info.experiment_id])) == 1
+    assert caplog.text.count("does not answer") == 1
+    assert caplog.text.count("answers again") == 1
+    assert not (tmp_path / "backlog.jsonl").exists()
+
+
+def test_lost_answers_duplicate_nothing(running: Server, tmp_path: Path) -> None:
+    lost = ["experiments/create", "runs/create", "runs/log-batch", "runs/update"]
+    with proxy_to(running.uri, 0.0, lost) as uri:
+        tracker = MlflowTracker(describe(experiment="lossy"), uri, tmp_path / "backlog.jsonl")
+        tracker.log_metrics({"a": 1.0}, 1)
+        report = tracker.close("FINISHED")
+    assert lost == []
+    assert report.error is None
+    assert report.run_id is not None
+    client = client_of(running.uri)
+    experiment = client.get_experiment_by_name("lossy")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert (run.info.run_id, run.info.status) == (report.run_id, "FINISHED")
+    assert run.data.params["seed"] == "1"
+    assert steps_of(running.uri, report.run_id, "a") == [1]
+
+
+def test_slow_server_does_not_block(running: Server, tmp_path: Path) -> None:
+    with proxy_to(running.uri, 0.5, []) as uri:
+        tracker = MlflowTracker(describe(), uri, tmp_path / "backlog.jsonl")
+        slowest = 0.0
+        for step in range(300):
+            begin = time.perf_counter()
+            tracker.log_metrics({"loss": 1.0, "kl": 0.01}, step)
+            slowest = max(slowest, time.perf_counter() - begin)
+            time.sleep(0.005)
+        report = tracker.close("FINISHED")
+    assert slowest < 0.25, "half of one request's delay"
+    assert report.unsent_metrics == 0
+    assert report.run_id is not None
+    assert steps_of(running.uri, report.run_id, "kl") == list(range(300))

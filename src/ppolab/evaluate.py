@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ppolab.checkpoint import Checkpoint
 from ppolab.config import Config, EnvConfig
 from ppolab.envs import VectorEnv
+from ppolab.envs.rendering import lighten
 from ppolab.envs.spaces import action_decoder, observation_encoder
 from ppolab.errors import CheckpointError, PpolabError
 from ppolab.policy import ActorCritic, action_distribution
@@ -101,6 +102,7 @@ def record_video(policy: ActorCritic, env: EnvConfig, seed: int, path: Path) -> 
     act = DeterministicPolicy(policy)
     try:
         simulator = gymnasium.make(env.id, render_mode="rgb_array", disable_env_checker=True, **env.kwargs)
+        lighten(simulator)
         native_fps = int(simulator.metadata.get("render_fps") or VIDEO_FPS)
         stride = max(1, round(native_fps / VIDEO_FPS))
         with simulator, imageio.get_writer(path, fps=native_fps / stride, macro_block_size=2) as writer:

@@ -106,8 +106,8 @@ class PPOModule(pl.LightningModule):
         finite = math.isfinite(stats.policy_loss + stats.value_loss + stats.gradient_norm)
         if not (finite and bool(self.parameters_vector.vector.detach().isfinite().all())):
             raise TrainingError(
-                f"the loss or the parameters are no longer finite after {self.steps} steps (policy loss "
-                f"{stats.policy_loss:.3g}, value loss {stats.value_loss:.3g}, gradient norm {stats.gradient_norm:.3g}): "
+                f"the loss or the parameters are no longer finite after {self.steps} steps (loss/policy "
+                f"{stats.policy_loss:.3g}, loss/value {stats.value_loss:.3g}, norm {stats.gradient_norm:.3g}): "
                 f"lower optimizer.lr={self.config.optimizer['lr']} or set max_grad_norm, then start again or resume "
                 "from the last checkpoint"
             )

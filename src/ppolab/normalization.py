@@ -24,12 +24,13 @@ class FrozenScaling:
 
     mean: NDArray[np.float64]
     inverse_std: NDArray[np.float64]
+    limit: float = CLIP
 
     def __call__(self, observations: NDArray[np.float64]) -> NDArray[np.float32]:
         """[N, D] raw observations -> [N, D] float32 network inputs."""
         scaled = observations - self.mean
         scaled *= self.inverse_std
-        return np.clip(scaled, -CLIP, CLIP).astype(np.float32)
+        return np.clip(scaled, -self.limit, self.limit).astype(np.float32)
 
 
 class RunningScale(nn.Module):
@@ -66,8 +67,11 @@ class RunningScale(nn.Module):
 
     def frozen(self) -> FrozenScaling:
         """The current scaling as plain arrays; later merges do not change it."""
+        mean = self.mean.cpu().numpy().copy()
+        if not self.enabled:
+            return FrozenScaling(mean, np.ones_like(mean), limit=np.inf)
         deviation = torch.sqrt(self.variance + EPSILON)
-        return FrozenScaling(self.mean.cpu().numpy().copy(), (1.0 / deviation).cpu().numpy())
+        return FrozenScaling(mean, (1.0 / deviation).cpu().numpy())
 
     def scale_rewards(self, rewards: Tensor) -> Tensor:
         """rewards [T, N] divided by the deviation of discounted returns; the mean stays, or the task would change."""

@@ -55,5 +55,6 @@ def standardized(values: Tensor, weights: Tensor, epsilon: float = 1e-8) -> Tens
 
 def explained_variance(values: Tensor, returns: Tensor) -> Tensor:
     """1 - Var(R - V) / Var(R): 1 is a perfect value function, 0 one that knows only the mean. NaN if R is constant."""
-    variance = returns.var()
-    return torch.where(variance > 0, 1.0 - (returns - values).var() / variance, torch.full_like(variance, torch.nan))
+    variance = returns.var(correction=0)
+    explained = 1.0 - (returns - values).var(correction=0) / variance
+    return torch.where(variance > 0, explained, torch.full_like(variance, torch.nan))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 from typing import Any
@@ -47,14 +48,17 @@ def check_environment(env: EnvConfig) -> None:
 
 
 def _spec(env_id: str) -> gymnasium.envs.registration.EnvSpec:
+    module, _, name = env_id.rpartition(":")
     try:
-        return gymnasium.spec(env_id)
+        if module:
+            importlib.import_module(module)  # whose import registers the environment
+        return gymnasium.spec(name)
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"env.id={env_id}: the module '{error.name}' cannot be imported; install it or add its folder to PYTHONPATH"
         ) from error
     except Exception as error:  # gymnasium raises its own family, and a user's module may raise anything on import
-        hint = nearest(env_id, gymnasium.registry) or "; a module of your own is named as env.id=my_package:MyEnv-v0"
+        hint = nearest(name, gymnasium.registry) or "; a module of your own is named as env.id=my_package:MyEnv-v0"
         raise ConfigError(f"env.id={env_id}: no such registered environment{hint}") from error
 
 

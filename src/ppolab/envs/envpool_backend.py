@@ -42,21 +42,13 @@ class EnvPoolEnv(VectorEnv):
     def __init__(
         self, env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], *, num_threads: int, rescale_actions: bool
     ) -> None:
-        num_envs = len(seeds)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self._envs: Any = _envpool().make(
-                    env_id, env_type="gymnasium", num_envs=num_envs, seed=list(seeds),
-                    num_threads=min(num_threads, num_envs), **kwargs,
-                )  # fmt: skip
-        except (TypeError, ValueError, AssertionError) as error:
-            raise ConfigError(
-                f"env.kwargs={kwargs}: EnvPool does not take these for {env_id} ({error}); use env.backend=gymnasium"
-            ) from error
-        super().__init__(
-            env_id, self._envs.observation_space, self._envs.action_space, num_envs, rescale_actions=rescale_actions
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # of the precision of its own Box bounds, each time its spaces are asked for
+            self._envs = _made(env_id, kwargs, seeds, num_threads)
+            observation_space, action_space = self._envs.observation_space, self._envs.action_space
+        super().__init__(env_id, observation_space, action_space, len(seeds), rescale_actions=rescale_actions)
 
     def _reset(self) -> Any:
         return self._envs.reset()[0]
@@ -67,3 +59,16 @@ class EnvPoolEnv(VectorEnv):
 
     def close(self) -> None:
         self._envs.close()
+
+
+def _made(env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], num_threads: int) -> Any:
+    num_envs = len(seeds)
+    try:
+        return _envpool().make(
+            env_id, env_type="gymnasium", num_envs=num_envs, seed=list(seeds), num_threads=min(num_threads, num_envs),
+            **kwargs,
+        )  # fmt: skip
+    except (TypeError, ValueError, AssertionError) as error:
+        raise ConfigError(
+            f"env.kwargs={kwargs}: EnvPool does not take these for {env_id} ({error}); use env.backend=gymnasium"
+        ) from error

@@ -1,0 +1,166 @@
+"""Parts of a run built from the shipped defaults, for tests that need less than the whole program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+
+from ppolab.config import Config, config_folder, from_hydra, optimizer_arguments, optimizer_class, register_schemas
+from ppolab.core.moments import no_samples
+from ppolab.envs import VectorEnv, choose_backend, environment_seeds, make_vector_env
+from ppolab.normalization import RunningScale
+from ppolab.parameters import FlatParameters, flatten_parameters
+from ppolab.policy import ActorCritic, action_distribution
+from ppolab.rollout import Collector, Rollout
+from ppolab.update import Learner, UpdateStats
+
+
+def make_config(*overrides: str, **settings: Any) -> Config:
+    """The shipped configuration with changes, checked as the command line checks it.
+
+    `make_config("env=cartpole", num_envs=4, **{"model.dropout": 0.1})`: what Hydra would take, and values by name.
+    """
+    return _composed((*overrides, *(f"{key}={_text(value)}" for key, value in settings.items())))
+
+
+@lru_cache(maxsize=256)
+def _composed(overrides: tuple[str, ...]) -> Config:
+    register_schemas()
+    with initialize_config_dir(config_dir=str(config_folder("conf").resolve()), version_base="1.3"):
+        return from_hydra(compose("config", overrides=list(overrides)))
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_text(item)}" for key, item in value.items()) + "}"
+    return str(list(value)) if isinstance(value, tuple) else str(value)
+
+
+def tiny_config(env_id: str, **settings: Any) -> Config:
+    """A few environments, a small network, no scaling, eager: for one iteration in milliseconds."""
+    small: dict[str, Any] = {
+        "env.id": env_id, "env.backend": "gymnasium", "model.hidden_sizes": [16], "num_envs": 4, "rollout_steps": 8,
+        "minibatch_size": 16, "epochs": 2, "total_steps": 1000, "target_kl": None, "compile": "false",
+        "normalize_observations": False, "normalize_rewards": False, "anneal_lr": False,
+    }  # fmt: skip
+    kwargs = settings.pop("env_kwargs", None)
+    if kwargs is not None:
+        small["+env.kwargs" if kwargs else "env.kwargs"] = kwargs
+    return make_config(**(small | settings))
+
+
+def make_env(config: Config) -> VectorEnv:
+    """The vector environment that a run would step."""
+    seeds = environment_seeds(config.seed, 0, config.num_envs)
+    return make_vector_env(config.env, seeds, choose_backend(config.env))
+
+
+def make_policy(config: Config, env: VectorEnv) -> ActorCritic:
+    """The network that a run would train, from `config.seed`."""
+    torch.manual_seed(config.seed)
+    distribution = action_distribution(env.action_space)
+    return ActorCritic(env.observation_size, distribution, config.model, normalize=config.normalize_observations)
+
+
+def make_learner(
+    policy: ActorCritic, config: Config, *, seed: int = 0, compiled: bool = False
+) -> tuple[Learner, FlatParameters]:
+    """A learner of `policy`, which is flattened here, and its parameters."""
+    flat = flatten_parameters(policy)
+    optimizer = optimizer_class(config)([flat.vector], **optimizer_arguments(config))
+    generator = torch.Generator().manual_seed(seed)
+    return Learner(policy, flat, optimizer, config, generator, compiled=compiled), flat
+
+
+def make_collector(config: Config, env: VectorEnv, seed: int = 0) -> Collector:
+    """A collector of `env`, which is reset here."""
+    return Collector(env, config.rollout_steps, config.gamma, torch.Generator().manual_seed(seed))
+
+
+def random_rollout(
+    policy: ActorCritic,
+    observation_size: int,
+    *,
+    steps: int = 8,
+    envs: int = 4,
+    seed: int = 0,
+    ends: float = 0.15,
+    values: bool = True,
+) -> Rollout:
+    """Made-up experience, consistent with `policy` and with NEXT_STEP resets.
+
+    Episodes end at random, by termination or truncation. `values=False` makes up the values, too.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    observations = torch.randn((steps + 1, envs, observation_size), generator=rng)
+    policy.eval()
+    with torch.no_grad():
+        parameters, predicted = policy(observations)
+    actions = policy.distribution.sample(parameters[:-1], rng)
+    valid = torch.ones((steps, envs), dtype=torch.bool)
+    terminated, truncated = torch.zeros_like(valid), torch.zeros_like(valid)
+    for t in range(steps):
+        if t > 0:
+            valid[t] = ~(terminated[t - 1] | truncated[t - 1])
+        ended = (torch.rand(envs, generator=rng) < ends) & valid[t]
+        by_time = torch.rand(envs, generator=rng) < 0.5
+        terminated[t], truncated[t] = ended & ~by_time, ended & by_time
+    rewards = torch.randn((steps, envs), generator=rng) * valid
+    with torch.no_grad():
+        log_probs = policy.distribution.log_prob(parameters[:-1], actions)
+    if not values:
+        predicted = torch.randn((steps + 1, envs), generator=rng)
+    return Rollout(
+        observations, actions, log_probs, predicted, rewards, terminated, truncated, valid,
+        no_samples((observation_size,)), no_samples(()), [],
+    )  # fmt: skip
+
+
+@dataclass
+class Trained:
+    """What a short training left behind."""
+
+    policy: ActorCritic
+    env: VectorEnv
+    stats: list[UpdateStats]
+    rollout: Rollout
+
+    def value(self, *observation: float) -> float:
+        """The critic's value of one raw observation."""
+        with torch.no_grad():
+            return float(self.policy.values(self._input(observation)))
+
+    def parameters(self, *observation: float) -> torch.Tensor:
+        """The action distribution's parameters at one raw observation."""
+        with torch.no_grad():
+            return self.policy.action_parameters(self._input(observation))
+
+    def _input(self, observation: tuple[float, ...]) -> torch.Tensor:
+        self.policy.eval()
+        return torch.from_numpy(self.policy.observation_scale.frozen()(np.array(observation, dtype=np.float64)))
+
+
+def train(config: Config, iterations: int) -> Trained:
+    """Iterations of collect, scale, update, merge: a run without the trainer around it."""
+    env = make_env(config)
+    policy = make_policy(config, env)
+    collector = make_collector(config, env, seed=1)
+    learner, _ = make_learner(policy, config, seed=2)
+    reward_scale = RunningScale((), enabled=config.normalize_rewards)
+    stats = []
+    for _ in range(iterations):
+        rollout = collector.collect(policy)
+        reward_scale.merge(rollout.return_moments)
+        stats.append(learner.update(rollout, reward_scale.scale_rewards(rollout.rewards)))
+        policy.observation_scale.merge(rollout.observation_moments)
+    env.close()
+    return Trained(policy, env, stats, rollout)

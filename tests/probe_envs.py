@@ -1,0 +1,197 @@
+"""Environments with known answers, and environments that misbehave on demand; importing registers them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+Reset = tuple[NDArray[np.float32], dict[str, Any]]
+Stepped = tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]
+
+
+def vector(*components: float) -> NDArray[np.float32]:
+    return np.array(components, dtype=np.float32)
+
+
+def box(size: int, limit: float = np.inf) -> spaces.Box:
+    return spaces.Box(-limit, limit, (size,), np.float32)
+
+
+class ConstantReward(gymnasium.Env[Any, Any]):
+    """One step, reward 1, nothing to see."""
+
+    observation_space = box(1)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        super().reset(seed=seed)
+        return vector(0), {}
+
+    def step(self, action: Any) -> Stepped:
+        return vector(0), 1.0, True, False, {}
+
+
+class RewardIsObservation(gymnasium.Env[Any, Any]):
+    """One step; the observation, -1 or 1, is the reward."""
+
+    observation_space = box(1)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        super().reset(seed=seed)
+        self.seen = float(self.np_random.choice([-1.0, 1.0]))
+        return vector(self.seen), {}
+
+    def step(self, action: Any) -> Stepped:
+        return vector(self.seen), self.seen, True, False, {}
+
+
+class DelayedReward(gymnasium.Env[Any, Any]):
+    """Two steps; observation 0, then 1; only the second is rewarded."""
+
+    observation_space = box(1)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        super().reset(seed=seed)
+        self.step_number = 0
+        return vector(0), {}
+
+    def step(self, action: Any) -> Stepped:
+        self.step_number += 1
+        last = self.step_number == 2
+        return vector(1), float(last), last, False, {}
+
+
+class BestAction(gymnasium.Env[Any, Any]):
+    """One step; the right action depends on the observation, -1 or 1.
+
+    Discrete: action 1 where the observation is 1, else 0, for reward 1. Continuous: half the observation, for 0.
+    """
+
+    observation_space = box(1)
+
+    def __init__(self, continuous: bool = False) -> None:
+        self.continuous = continuous
+        self.action_space: spaces.Space[Any] = box(1, 2.0) if continuous else spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        super().reset(seed=seed)
+        self.seen = float(self.np_random.choice([-1.0, 1.0]))
+        return vector(self.seen), {}
+
+    def step(self, action: Any) -> Stepped:
+        if self.continuous:
+            reward = -((float(action[0]) - 0.5 * self.seen) ** 2)
+        else:
+            reward = float((action == 1) == (self.seen > 0))
+        return vector(self.seen), reward, True, False, {}
+
+
+class Endless(gymnasium.Env[Any, Any]):
+    """Reward 1 at every step and nothing to see; after `length` steps a time limit, or an end, stops it."""
+
+    observation_space = box(1)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, length: int = 5, terminates: bool = False) -> None:
+        self.length, self.terminates = length, terminates
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        super().reset(seed=seed)
+        self.step_number = 0
+        return vector(0), {}
+
+    def step(self, action: Any) -> Stepped:
+        self.step_number += 1
+        last = self.step_number >= self.length
+        return vector(0), 1.0, last and self.terminates, last and not self.terminates, {}
+
+
+class Diary(gymnasium.Env[Any, Any]):
+    """Observes (episode, step, last action), rewards 100 * episode + 10 * step + action.
+
+    Episode e has `lengths[e % len(lengths)]` steps; even ones terminate, odd ones are truncated.
+    """
+
+    observation_space = box(3)
+    action_space = spaces.Discrete(3)
+
+    def __init__(self, lengths: list[int] | None = None, only_truncates: bool = False) -> None:
+        self.lengths = list(lengths or (3, 5, 2))
+        self.only_truncates = only_truncates
+        self.episode = -1
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        super().reset(seed=seed)
+        self.episode += 1
+        self.step_number = 0
+        return vector(self.episode, 0, -1), {}
+
+    def step(self, action: Any) -> Stepped:
+        reward = 100.0 * self.episode + 10.0 * self.step_number + float(action)
+        self.step_number += 1
+        last = self.step_number == self.lengths[self.episode % len(self.lengths)]
+        by_time = self.only_truncates or self.episode % 2 == 1
+        return vector(self.episode, self.step_number, action), reward, last and not by_time, last and by_time, {}
+
+
+class Faulty(gymnasium.Env[Any, Any]):
+    """Well-behaved while the action is 0; action 1 provokes `fault`."""
+
+    observation_space = box(2)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, fault: str = "raise") -> None:
+        self.fault = fault
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        super().reset(seed=seed)
+        if self.fault == "raise at reset":
+            raise RuntimeError("the simulator is on fire")
+        return vector(0, 0), {}
+
+    def step(self, action: Any) -> Stepped:
+        if int(action) == 0:
+            return vector(0, 0), 0.0, False, False, {}
+        if self.fault == "raise":
+            raise RuntimeError("the simulator is on fire")
+        observation, reward = vector(0, 0), 0.0
+        if self.fault == "nan observation":
+            observation = vector(0, np.nan)
+        if self.fault == "infinite observation":
+            observation = vector(np.inf, 0)
+        if self.fault == "wrong shape":
+            observation = vector(0, 0, 0)
+        if self.fault == "nan reward":
+            reward = np.nan
+        return observation, reward, False, False, {}
+
+
+class AnySpace(gymnasium.Env[Any, Any]):
+    """Random observations of one space, actions of another; remembers the last action."""
+
+    def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
+        self.observation_space, self.action_space = observation_space, action_space
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        if seed is not None:
+            self.observation_space.seed(seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        if isinstance(self.action_space, spaces.Box):
+            action = np.asarray(action)  # a vector environment hands out scalars where the shape is ()
+        assert self.action_space.contains(action), f"{action!r} is not in {self.action_space}"
+        return self.observation_space.sample(), 0.0, False, False, {}
+
+
+for _class in (
+    ConstantReward, RewardIsObservation, DelayedReward, BestAction, Endless, Diary, Faulty, AnySpace,
+):  # fmt: skip
+    gymnasium.register(f"probe/{_class.__name__}-v0", entry_point=_class)

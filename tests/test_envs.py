@@ -1,0 +1,395 @@
+"""Both backends behind the one interface: resets, seeds, spaces, and what they say when something is wrong."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import gymnasium
+import numpy as np
+import probe_envs  # noqa: F401
+import pytest
+from gymnasium import spaces
+
+from ppolab.config import EnvConfig
+from ppolab.envs import (
+    EVALUATION,
+    TRAINING,
+    VectorEnv,
+    check_environment,
+    choose_backend,
+    envpool_backend,
+    environment_seeds,
+    make_vector_env,
+)
+from ppolab.envs.spaces import action_decoder, observation_encoder
+from ppolab.errors import ConfigError, EnvError
+
+needs_envpool = pytest.mark.skipif(not envpool_backend.is_installed(), reason="EnvPool has no build for this platform")
+
+
+@contextmanager
+def made(env_id: str, seeds: list[int], backend: str = "gymnasium", **settings) -> Iterator[VectorEnv]:
+    env = make_vector_env(EnvConfig(id=env_id, **settings), seeds, backend)
+    try:
+        yield env
+    finally:
+        env.close()
+
+
+def actions_for(env: VectorEnv, rng: np.random.Generator) -> np.ndarray:
+    if isinstance(env.action_space, spaces.Discrete):
+        return rng.integers(env.action_space.n, size=(env.num_envs, 1))
+    return rng.uniform(-1, 1, size=(env.num_envs, *env.action_space.shape)).astype(np.float32)
+
+
+def trajectory(env: VectorEnv, steps: int, seed: int = 0) -> np.ndarray:
+    """Observations, rewards and flags of every step, under the same random actions."""
+    rng, rows = np.random.default_rng(seed), [np.pad(env.reset(), ((0, 0), (0, 4)))]
+    for _ in range(steps):
+        step = env.step(actions_for(env, rng))
+        rows.append(np.column_stack((step.observations, step.rewards, step.terminated, step.truncated, step.valid)))
+    return np.stack(rows)
+
+
+# --- resets ----------------------------------------------------------------------------------------------------------
+
+BACKENDS = [
+    pytest.param("CartPole-v1", "gymnasium", "sync", id="gymnasium-sync"),
+    pytest.param("CartPole-v1", "gymnasium", "async", id="gymnasium-async"),
+    pytest.param("CartPole-v1", "envpool", "sync", id="envpool", marks=needs_envpool),
+]
+
+
+@pytest.mark.parametrize(("env_id", "backend", "vectorization"), BACKENDS)
+def test_the_row_after_an_end_only_resets(env_id: str, backend: str, vectorization: str) -> None:
+    with made(env_id, [1, 2, 3], backend, vectorization=vectorization) as env:
+        assert env.backend == backend
+        first = env.reset()
+        assert first.dtype == np.float64 and (np.abs(first) <= 0.05).all()
+        rng, ended, ends = np.random.default_rng(0), np.zeros(3, dtype=bool), 0
+        for _ in range(80):
+            step = env.step(actions_for(env, rng))
+            assert (step.valid == ~ended).all()
+            assert (step.rewards == step.valid).all()  # CartPole pays 1 per step, a reset 0
+            assert not (step.terminated | step.truncated)[~step.valid].any()
+            assert (np.abs(step.observations[~step.valid]) <= 0.05).all()  # the first of a new episode
+            ended = step.terminated | step.truncated
+            angles = np.abs(step.observations[step.terminated, 2])
+            assert (angles > 0.2).all()  # the real final observation, not the next episode's first one
+            ends += int(ended.sum())
+        assert ends > 5
+
+
+@needs_envpool
+def test_backends_flag_a_time_limit_as_truncation() -> None:
+    for backend in ("envpool", "gymnasium"):
+        with made("Pendulum-v1", [4, 5], backend) as env:
+            env.reset()
+            for number in range(1, 203):
+                step = env.step(np.zeros((2, 1), dtype=np.float32))
+                assert not step.terminated.any()
+                assert step.truncated.all() == step.truncated.any() == (number == 200)
+                assert step.valid.all() == step.valid.any() == (number != 201)
+
+
+def test_a_second_reset_starts_new_episodes() -> None:
+    with made("CartPole-v1", [1, 2]) as env:
+        first = env.reset()
+        while not (step := env.step(np.zeros((2, 1), dtype=np.int64))).terminated.any():
+            pass
+        second = env.reset()
+        assert (first != second).any()
+        step = env.step(np.zeros((2, 1), dtype=np.int64))
+        assert step.valid.all()
+
+
+# --- seeds -----------------------------------------------------------------------------------------------------------
+
+
+def test_no_two_environments_runs_processes_or_purposes_share_a_seed() -> None:
+    seeds = [
+        seed
+        for run, process, purpose in itertools.product(range(5), range(4), (TRAINING, EVALUATION))
+        for seed in environment_seeds(run, process, 64, purpose)
+    ]
+    assert len(set(seeds)) == len(seeds) == 5 * 4 * 2 * 64
+    assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_seeds_do_not_depend_on_the_number_of_environments() -> None:
+    assert environment_seeds(3, 1, 64)[:8] == environment_seeds(3, 1, 8)
+
+
+@pytest.mark.parametrize(("env_id", "backend", "vectorization"), BACKENDS)
+def test_same_seeds_same_trajectory(env_id: str, backend: str, vectorization: str) -> None:
+    runs = []
+    for seeds in ([7, 8], [7, 8], [8, 9]):
+        with made(env_id, seeds, backend, vectorization=vectorization) as env:
+            runs.append(trajectory(env, 40))
+    assert (runs[0] == runs[1]).all()
+    assert (runs[0][0] != runs[2][0]).any()
+    assert (runs[0][0, 1] == runs[2][0, 0]).all()  # seed 8, whatever its place
+
+
+def test_sync_and_async_are_the_same_environments() -> None:
+    runs = []
+    for vectorization in ("sync", "async"):
+        with made("Pendulum-v1", [7, 8], vectorization=vectorization) as env:
+            runs.append(trajectory(env, 30))
+    assert (runs[0] == runs[1]).all()
+
+
+@needs_envpool
+def test_envpool_keeps_environments_in_their_places_whatever_the_threads() -> None:
+    seeds = [11, 12, 13, 14, 15, 16]
+    with made("Hopper-v5", seeds, "envpool", num_threads=2) as env:
+        threaded = trajectory(env, 60)
+    with made("Hopper-v5", seeds, "envpool", num_threads=1) as env:
+        single = trajectory(env, 60)
+    assert (threaded == single).all()
+    for index in (0, 5):
+        with made("Hopper-v5", [seeds[index]], "envpool") as env:
+            assert (env.reset()[0] == threaded[0, index, :-4]).all()
+
+
+# --- observations ----------------------------------------------------------------------------------------------------
+
+OBSERVATIONS = [
+    (spaces.Box(-1, 1, (3,)), np.array([[0.5, -0.5, 1.0], [0, 0, 0]]), [[0.5, -0.5, 1], [0, 0, 0]]),
+    (spaces.Discrete(3), np.array([2, 0]), [[0, 0, 1], [1, 0, 0]]),
+    (spaces.Discrete(3, start=-1), np.array([-1, 1]), [[1, 0, 0], [0, 0, 1]]),
+    (spaces.MultiDiscrete([2, 3]), np.array([[1, 0], [0, 2]]), [[0, 1, 1, 0, 0], [1, 0, 0, 0, 1]]),
+    (spaces.MultiDiscrete([2, 2], start=[5, 0]), np.array([[5, 1], [6, 0]]), [[1, 0, 0, 1], [0, 1, 1, 0]]),
+    (spaces.MultiBinary(3), np.array([[1, 0, 1], [0, 0, 1]], dtype=np.int8), [[1, 0, 1], [0, 0, 1]]),
+    (
+        spaces.Tuple((spaces.Discrete(2), spaces.Box(-1, 1, (1,)))),
+        (np.array([1, 0]), np.array([[0.5], [-0.5]])),
+        [[0, 1, 0.5], [1, 0, -0.5]],
+    ),
+    (
+        spaces.Dict(b=spaces.Box(-1, 1, (1,)), a=spaces.Dict(c=spaces.Discrete(2))),
+        {"a": {"c": np.array([0, 1])}, "b": np.array([[0.5], [0.25]])},
+        [[0.5, 1, 0], [0.25, 0, 1]],
+    ),
+]
+
+
+@pytest.mark.parametrize(("space", "batch", "expected"), OBSERVATIONS, ids=lambda value: type(value).__name__)
+def test_observations_become_flat_vectors(space: spaces.Space, batch: object, expected: list[list[float]]) -> None:
+    size, encode = observation_encoder(space)
+    encoded = encode(batch)
+    assert encoded.tolist() == expected
+    assert encoded.dtype == np.float64 and size == len(expected[0])
+
+
+@pytest.mark.parametrize(
+    ("space", "vectorization"), [*((case[0], "sync") for case in OBSERVATIONS), (OBSERVATIONS[-1][0], "async")], ids=str
+)
+def test_every_observation_space_passes_a_vector_environment(space: spaces.Space, vectorization: str) -> None:
+    kwargs = {"observation_space": space, "action_space": spaces.Discrete(2)}
+    with made("probe/AnySpace-v0", [1, 2], kwargs=kwargs, vectorization=vectorization) as env:
+        first, step = env.reset(), env.step(np.zeros((2, 1), dtype=np.int64))
+    for observations in (first, step.observations):
+        assert observations.shape == (2, env.observation_size)
+        assert spaces.flatdim(space) == env.observation_size
+
+
+# --- actions ---------------------------------------------------------------------------------------------------------
+
+
+def test_box_actions_are_mapped_onto_their_range_and_clipped() -> None:
+    decode = action_decoder(spaces.Box(np.array([-2.0, 0.0]), np.array([2.0, 10.0]), dtype=np.float64), rescale=True)
+    assert decode(np.array([[-1.0, -1.0], [0.0, 0.0], [0.5, 1.0], [-9.0, 9.0]])).tolist() == [
+        [-2.0, 0.0], [0.0, 5.0], [1.0, 10.0], [-2.0, 10.0],
+    ]  # fmt: skip
+
+
+def test_box_actions_without_rescaling_are_only_clipped() -> None:
+    decode = action_decoder(spaces.Box(np.array([-2.0, 0.0]), np.array([2.0, 10.0]), dtype=np.float64), rescale=False)
+    assert decode(np.array([[-1.0, -1.0], [0.5, 3.0], [9.0, 99.0]])).tolist() == [[-1.0, 0.0], [0.5, 3.0], [2.0, 10.0]]
+
+
+def test_unbounded_components_are_left_alone() -> None:
+    space = spaces.Box(np.array([-np.inf, 0.0, -1.0]), np.array([np.inf, np.inf, 3.0]), dtype=np.float64)
+    decode = action_decoder(space, rescale=True)
+    assert decode(np.array([[100.0, -5.0, 0.0], [-7.0, 5.0, 1.0]])).tolist() == [[100.0, 0.0, 1.0], [-7.0, 5.0, 3.0]]
+
+
+@pytest.mark.parametrize(
+    ("space", "actions", "expected"),
+    [
+        (spaces.Discrete(3), [[0], [2]], [0, 2]),
+        (spaces.Discrete(3, start=5), [[0], [2]], [5, 7]),
+        (spaces.MultiDiscrete([2, 3]), [[1, 0], [0, 2]], [[1, 0], [0, 2]]),
+        (spaces.MultiDiscrete([2, 3], start=[10, -1]), [[1, 0], [0, 2]], [[11, -1], [10, 1]]),
+        (spaces.MultiBinary(2), [[1, 0], [0, 1]], [[1, 0], [0, 1]]),
+    ],
+    ids=str,
+)
+def test_discrete_actions_are_shifted_by_their_start(space: spaces.Space, actions: list, expected: list) -> None:
+    decoded = action_decoder(space, rescale=True)(np.array(actions))
+    assert decoded.tolist() == expected
+    assert decoded.dtype == space.dtype
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(-2, 3, (2, 2)),
+        spaces.Box(-2, 3, ()),
+        spaces.Discrete(3, start=5),
+        spaces.MultiDiscrete([2, 3]),
+        spaces.MultiBinary(4),
+    ],
+    ids=str,
+)
+def test_every_decoded_action_lies_in_its_space(space: spaces.Space) -> None:
+    from ppolab.policy import action_distribution
+
+    shape = action_distribution(space).action_shape
+    kwargs = {"observation_space": spaces.Box(-1, 1, (1,)), "action_space": space}
+    with made("probe/AnySpace-v0", [1, 2, 3], kwargs=kwargs) as env:
+        env.reset()
+        for _ in range(10):
+            if isinstance(space, spaces.Box):
+                env.step(np.random.default_rng(0).normal(size=(3, *shape)).astype(np.float32) * 3)
+            else:
+                env.step(np.ones((3, *shape), dtype=np.int64))
+
+
+# --- wrong input -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("observation_space", "action_space", "words"),
+    [
+        (spaces.Box(0, 255, (8, 8, 3), np.uint8), spaces.Discrete(2), r"shape \(8, 8, 3\); images are not supported"),
+        (spaces.Dict(eye=spaces.Box(0, 1, (4, 4))), spaces.Discrete(2), r"shape \(4, 4\); images are not supported"),
+        (spaces.Text(5), spaces.Discrete(2), r"observation space Text.* is not supported"),
+        (spaces.Box(-1, 1, (2,)), spaces.Text(5), r"action space Text.* is not supported"),
+        (spaces.Box(-1, 1, (2,)), spaces.Tuple((spaces.Discrete(2),)), r"action space Tuple.* is not supported"),
+        (spaces.Box(-1, 1, (2,)), spaces.MultiBinary((2, 2)), r"action space MultiBinary.* is not supported"),
+    ],
+)
+def test_unsupported_spaces_are_refused_by_name(observation_space, action_space, words: str) -> None:
+    kwargs = {"observation_space": observation_space, "action_space": action_space}
+    env = EnvConfig(id="probe/AnySpace-v0", kwargs=kwargs)
+    with pytest.raises(ConfigError, match=rf"env\.id=probe/AnySpace-v0: .*{words}.*supported (observations|actions): "):
+        check_environment(env)
+    with pytest.raises(ConfigError, match=words):
+        make_vector_env(env, [1], "gymnasium")
+
+
+def test_an_unknown_id_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"env\.id=Hoper-v5: .*did you mean 'Hopper-v5'"):
+        check_environment(EnvConfig(id="Hoper-v5"))
+
+
+def test_an_id_in_a_module_that_is_not_there_names_the_module() -> None:
+    with pytest.raises(ConfigError, match=r"the module 'no_such_module' cannot be imported"):
+        check_environment(EnvConfig(id="no_such_module:Env-v0"))
+
+
+def test_an_id_in_a_module_of_ones_own_is_found() -> None:
+    env = EnvConfig(id="probe_envs:probe/Diary-v0", kwargs={"lengths": [2]})
+    check_environment(env)
+    assert choose_backend(env) == "gymnasium"
+    with made(env.id, [1], kwargs=env.kwargs) as vector_env:
+        assert vector_env.reset().tolist() == [[0, 0, -1]]
+
+
+def test_wrong_arguments_name_the_constructor_s_complaint() -> None:
+    with pytest.raises(ConfigError, match=r"env\.kwargs=\{'colour': 'red'\}: cannot be made: TypeError: .*colour"):
+        check_environment(EnvConfig(id="probe/Diary-v0", kwargs={"colour": "red"}))
+
+
+# --- environments that misbehave -------------------------------------------------------------------------------------
+
+FAULTS = [
+    ("raise", r"environment 1 raised at its step 3: RuntimeError: the simulator is on fire"),
+    ("nan observation", r"environment 1 returned a non-finite observation at its step 3"),
+    ("infinite observation", r"environment 1 returned a non-finite observation at its step 3"),
+    ("nan reward", r"environment 1 returned a non-finite reward at its step 3"),
+    ("wrong shape", r"environment 1 returned an observation of shape \(3,\) at its step 3.*says \(2,\)"),
+]
+
+
+def provoke(env: VectorEnv) -> None:
+    env.reset()
+    for actions in ([0, 0, 0], [0, 0, 0], [0, 1, 0]):
+        env.step(np.array(actions)[:, None])
+
+
+@pytest.mark.parametrize(("fault", "words"), FAULTS)
+def test_a_fault_names_the_environment_and_the_step(fault: str, words: str) -> None:
+    with (
+        made("probe/Faulty-v0", [1, 2, 3], kwargs={"fault": fault}) as env,
+        pytest.raises(EnvError, match=rf"probe/Faulty-v0: {words}"),
+    ):
+        provoke(env)
+
+
+@pytest.mark.filterwarnings("ignore:.*ERROR. ")  # Gymnasium warns of the fault before it raises
+@pytest.mark.parametrize(("fault", "words"), [FAULTS[0], FAULTS[4]])
+def test_a_fault_in_another_process_names_the_environment_and_the_step(fault: str, words: str) -> None:
+    with (
+        made("probe/Faulty-v0", [1, 2, 3], kwargs={"fault": fault}, vectorization="async") as env,
+        pytest.raises(EnvError, match=rf"probe/Faulty-v0: {words}"),
+    ):
+        provoke(env)
+
+
+def test_a_fault_at_the_reset_is_named() -> None:
+    with (
+        made("probe/Faulty-v0", [1, 2], kwargs={"fault": "raise at reset"}) as env,
+        pytest.raises(EnvError, match=r"environment 0 raised at a reset after 0 steps: RuntimeError"),
+    ):
+        env.reset()
+
+
+# --- choice of the backend -------------------------------------------------------------------------------------------
+
+
+@needs_envpool
+def test_auto_takes_envpool_where_it_has_the_id() -> None:
+    assert choose_backend(EnvConfig(id="Hopper-v5")) == "envpool"
+    assert choose_backend(EnvConfig(id="Hopper-v5", backend="gymnasium")) == "gymnasium"
+    assert choose_backend(EnvConfig(id="probe/Diary-v0")) == "gymnasium"
+
+
+@needs_envpool
+def test_auto_takes_gymnasium_for_arguments_that_envpool_may_not_know() -> None:
+    assert choose_backend(EnvConfig(id="Hopper-v5", kwargs={"forward_reward_weight": 2.0})) == "gymnasium"
+
+
+@needs_envpool
+def test_envpool_for_an_id_it_lacks_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"env\.backend=envpool: EnvPool has no probe/Diary-v0"):
+        check_environment(EnvConfig(id="probe/Diary-v0", backend="envpool"))
+
+
+@needs_envpool
+def test_envpool_refuses_arguments_it_does_not_know() -> None:
+    env = EnvConfig(id="Hopper-v5", backend="envpool", kwargs={"colour": "red"})
+    with pytest.raises(ConfigError, match=r"env\.kwargs=\{'colour': 'red'\}: EnvPool does not take these"):
+        make_vector_env(env, [1], "envpool")
+
+
+def test_without_envpool_auto_uses_gymnasium_and_envpool_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(envpool_backend, "is_installed", lambda: False)
+    assert choose_backend(EnvConfig(id="Hopper-v5")) == "gymnasium"
+    check_environment(EnvConfig(id="Hopper-v5"))
+    with pytest.raises(ConfigError, match=r"env\.backend=envpool: the package envpool is not installed.*or use auto"):
+        check_environment(EnvConfig(id="Hopper-v5", backend="envpool"))
+
+
+def test_is_installed_asks_the_import_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert not envpool_backend.is_installed()
+    assert not envpool_backend.has("Hopper-v5")
+
+
+def test_the_probes_are_registered() -> None:
+    assert "probe/Endless-v0" in gymnasium.registry

@@ -1,0 +1,375 @@
+"""The update against a textbook PPO written out here with ordinary modules, torch.distributions and Adam."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import logging
+import shutil
+
+import pytest
+import torch
+from gymnasium import spaces
+from helpers import make_learner, random_rollout, tiny_config
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.distributions import Categorical, Independent, Normal
+
+from ppolab.config import Config
+from ppolab.parameters import flatten_parameters
+from ppolab.policy import ActorCritic, action_distribution
+from ppolab.rollout import Rollout
+from ppolab.update import KL_TOLERANCE, Samples, UpdateStats, gradient_function, minibatches
+
+BOX, DISCRETE = spaces.Box(-1, 1, (2,)), spaces.Discrete(3)
+INPUTS = 3
+
+
+def config_with(**settings) -> Config:
+    """Minibatches of 8 out of up to 32 samples."""
+    return tiny_config("probe/Diary-v0", minibatch_size=8, **settings)
+
+
+def new_policy(config: Config, space: spaces.Space = BOX, seed: int = 0) -> ActorCritic:
+    torch.manual_seed(seed)
+    policy = ActorCritic(INPUTS, action_distribution(space), config.model, normalize=False)
+    with torch.no_grad():  # far enough from the initial near-uniform policy that every term matters
+        policy.action_head.weight.mul_(50.0)
+    return policy
+
+
+def updated(
+    config: Config, rollout: Rollout, policy: ActorCritic, rewards: Tensor | None = None
+) -> tuple[Tensor, UpdateStats]:
+    """(all parameters after one update of a copy of `policy`, its statistics)."""
+    learner, flat = make_learner(copy.deepcopy(policy), config)
+    stats = learner.update(rollout, rollout.rewards if rewards is None else rewards)
+    return flat.vector.detach().clone(), stats
+
+
+# --- a textbook ------------------------------------------------------------------------------------------------------
+
+
+def textbook_advantages(rollout: Rollout, values: Tensor, config: Config) -> Tensor:
+    steps, envs = rollout.rewards.shape
+    advantages = torch.zeros((steps, envs))
+    for env in range(envs):
+        following = 0.0
+        for t in reversed(range(steps)):
+            ended, truncated = bool(rollout.terminated[t, env]), bool(rollout.truncated[t, env])
+            bootstrap = 0.0 if ended else config.gamma * values[t + 1, env]
+            carried = 0.0 if ended or truncated else config.gamma * config.gae_lambda * following
+            following = rollout.rewards[t, env] + bootstrap - values[t, env] + carried
+            advantages[t, env] = following
+    return advantages
+
+
+def textbook_log_probs(policy: ActorCritic, observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    parameters, values = policy(observations)
+    if policy.log_std is not None:
+        mean, log_std = parameters.chunk(2, -1)
+        distribution = Independent(Normal(mean, log_std.exp()), 1)
+        return distribution.log_prob(actions), distribution.entropy(), values
+    distribution = Categorical(logits=parameters)
+    return distribution.log_prob(actions[..., 0]), distribution.entropy(), values
+
+
+def textbook_step(policy: ActorCritic, optimizer: torch.optim.Optimizer, batch: Samples, config: Config) -> None:
+    """One minibatch of PPO with ordinary parameters; the padding is cut off first."""
+    real = batch.weights > 0
+    observations, actions, old_log_probs, old_values, advantages, returns = (part[real] for part in batch[:-1])
+    if config.normalize_advantages:
+        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+    log_probs, entropy, values = textbook_log_probs(policy, observations, actions)
+    ratio = (log_probs - old_log_probs).exp()
+    surrogate = torch.min(ratio * advantages, ratio.clamp(1 - config.clip, 1 + config.clip) * advantages).mean()
+    value_loss = (values - returns) ** 2
+    if config.algorithm.value_clip is not None:
+        limit = config.algorithm.value_clip
+        clipped = old_values + (values - old_values).clamp(-limit, limit)
+        value_loss = torch.max(value_loss, (clipped - returns) ** 2)
+    loss = -surrogate + config.value_coef * 0.5 * value_loss.mean() - config.entropy_coef * entropy.mean()
+    optimizer.zero_grad()
+    loss.backward()
+    if config.max_grad_norm > 0:
+        nn.utils.clip_grad_norm_(policy.parameters(), config.max_grad_norm)
+    optimizer.step()
+
+
+def textbook_update(config: Config, rollout: Rollout, policy: ActorCritic) -> Tensor:
+    policy = copy.deepcopy(policy)
+    optimizer = torch.optim.Adam(policy.parameters(), lr=config.optimizer["lr"], eps=config.optimizer["eps"])
+    generator = torch.Generator().manual_seed(0)
+    values = rollout.values
+    for epoch in range(config.epochs):
+        if epoch > 0 and config.recompute_advantages:
+            values = policy(rollout.observations)[1].detach()
+        advantages = textbook_advantages(rollout, values, config)
+        valid = rollout.valid
+        samples = Samples(
+            rollout.observations[:-1][valid], rollout.actions[valid], rollout.log_probs[valid],
+            rollout.values[:-1][valid], advantages[valid], (advantages + values[:-1])[valid],
+            torch.ones(int(valid.sum())),
+        )  # fmt: skip
+        for batch in minibatches(samples, config.minibatch_size, generator):
+            textbook_step(policy, optimizer, batch, config)
+    return torch.cat([parameter.detach().reshape(-1) for parameter in policy.parameters()])
+
+
+VARIANTS = {
+    "defaults": {},
+    "discrete": {"entropy_coef": 0.01},
+    "shared trunk": {"model.trunk": "shared"},
+    "no advantage normalisation": {"normalize_advantages": False},
+    "no gradient clipping": {"max_grad_norm": 0.0},
+    "value clipping": {"algorithm.value_clip": 0.1},
+    "entropy bonus": {"entropy_coef": 0.1},
+    "advantages kept": {"recompute_advantages": False},
+    "not fused": {"optimizer.fused": False},
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_parameters_equal_a_textbook_update(name: str) -> None:
+    config = config_with(epochs=3, **VARIANTS[name])
+    policy = new_policy(config, DISCRETE if name == "discrete" else BOX)
+    rollout = random_rollout(policy, INPUTS, values=False)
+    before = torch.cat([parameter.detach().reshape(-1) for parameter in policy.parameters()])
+    result, stats = updated(config, rollout, policy)
+    assert stats.steps >= 9
+    assert (result - before).abs().max() > 1e-3
+    torch.testing.assert_close(result, textbook_update(config, rollout, policy), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name not in ("defaults", "discrete", "not fused")])
+def test_each_variant_differs_from_the_defaults(name: str) -> None:
+    plain, variant = config_with(epochs=3), config_with(epochs=3, **VARIANTS[name])
+    results = []
+    for config in (plain, variant):
+        policy = new_policy(config)
+        rollout = random_rollout(policy, INPUTS, values=False)
+        results.append(updated(config, rollout, policy)[0])
+    assert results[0].shape != results[1].shape or (results[0] - results[1]).abs().max() > 1e-5
+
+
+# --- compiled --------------------------------------------------------------------------------------------------------
+
+
+def random_batch(policy: ActorCritic, size: int, seed: int) -> Samples:
+    """A minibatch of which a sixth is padding and whose policy has moved since the data were collected."""
+    rng = torch.Generator().manual_seed(seed)
+    observations = torch.randn((size, INPUTS), generator=rng)
+    with torch.no_grad():
+        parameters = policy.action_parameters(observations)
+        actions = policy.distribution.sample(parameters, rng)
+        log_probs = policy.distribution.log_prob(parameters, actions) + 0.3 * torch.randn(size, generator=rng)
+    others = torch.randn((3, size), generator=rng)
+    return Samples(observations, actions, log_probs, *others, (torch.arange(size) >= size // 6).float())
+
+
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="compiling needs a C++ compiler")
+@pytest.mark.parametrize("space", [BOX, DISCRETE], ids=["Box", "Discrete"])
+def test_compiled_and_eager_gradients_agree_to_rounding(space: spaces.Space, caplog: pytest.LogCaptureFixture) -> None:
+    config = config_with(entropy_coef=0.01, **{"algorithm.value_clip": 0.2})
+    policy = new_policy(config, space)
+    flat = flatten_parameters(policy)
+    eager, compiled = (gradient_function(policy, flat, config, compiled=choice) for choice in (False, True))
+    with caplog.at_level(logging.WARNING):
+        for seed in range(5):
+            vector = flat.vector.detach() + 0.05 * torch.randn(flat.vector.shape)
+            batch = random_batch(policy, 24, seed)
+            for ours, theirs in zip(compiled(vector, *batch), eager(vector, *batch), strict=True):
+                assert ours.norm() > 0
+                torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+    assert "not compiling" not in caplog.text
+
+
+# --- minibatches -----------------------------------------------------------------------------------------------------
+
+
+def numbered(count: int) -> Samples:
+    numbers = torch.arange(count).float()
+    return Samples(numbers[:, None], numbers[:, None], numbers, numbers, numbers, numbers, torch.ones(count))
+
+
+@given(st.integers(1, 200), st.integers(2, 64), st.integers(0, 2**32 - 1))
+def test_every_sample_is_used_exactly_once_in_nearly_equal_minibatches(count: int, size: int, seed: int) -> None:
+    batches = list(minibatches(numbered(count), size, torch.Generator().manual_seed(seed)))
+    assert len(batches) == -(-count // size)
+    used = torch.cat([batch.values[batch.weights == 1] for batch in batches])
+    assert sorted(used.tolist()) == list(range(count))
+    sizes = [int(batch.weights.sum()) for batch in batches]
+    assert max(sizes) - min(sizes) <= 1
+    for batch in batches:
+        assert len(batch.weights) == size and set(batch.weights.tolist()) <= {0.0, 1.0}
+        assert batch.observations[:, 0].equal(batch.values) and batch.returns.equal(batch.advantages)  # rows stay rows
+
+
+def test_order_is_random_and_follows_the_generator() -> None:
+    generator = torch.Generator().manual_seed(3)
+    orders = [torch.cat([batch.values for batch in minibatches(numbered(32), 8, generator)]) for _ in range(2)]
+    again = torch.cat([b.values for b in minibatches(numbered(32), 8, torch.Generator().manual_seed(3))])
+    assert not orders[0].equal(orders[1]) and not orders[0].equal(torch.arange(32).float())
+    assert again.equal(orders[0])
+
+
+@pytest.mark.parametrize("space", [BOX, DISCRETE], ids=["Box", "Discrete"])
+def test_padding_has_no_influence_on_gradient_and_statistics(space: spaces.Space) -> None:
+    config = config_with(entropy_coef=0.01)
+    policy = new_policy(config, space)
+    flat = flatten_parameters(policy)
+    gradient = gradient_function(policy, flat, config, compiled=False)
+    batch, other = random_batch(policy, 24, 0), random_batch(policy, 24, 1)
+    padding = batch.weights == 0
+    changed = [torch.where(padding.view(-1, *[1] * (a.dim() - 1)), b, a) for a, b in zip(batch, other, strict=True)]
+    without = [part[~padding] for part in batch]
+    expected = gradient(flat.vector.detach(), *without)
+    for parts in (batch, changed):
+        for ours, theirs in zip(gradient(flat.vector.detach(), *parts), expected, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+# --- early stopping --------------------------------------------------------------------------------------------------
+
+
+def kl_after_each_epoch(epochs: int, **settings) -> list[float]:
+    """The KL of every epoch of one and the same update, by stopping it ever later."""
+    result = []
+    for count in range(1, epochs + 1):
+        config = config_with(epochs=count, target_kl=None, **settings)
+        policy = new_policy(config)
+        _, stats = updated(config, random_rollout(policy, INPUTS), policy)
+        assert stats.epochs == count
+        result.append(stats.kl)
+    return result
+
+
+def test_an_update_ends_after_the_epoch_that_exceeded_the_target() -> None:
+    settings = {"optimizer.lr": 3e-3}
+    kls = kl_after_each_epoch(6, **settings)
+    assert kls == sorted(kls) and kls[0] > 0
+    for last in range(1, 6):
+        threshold = (kls[last - 1] + kls[last - 2]) / 2 if last > 1 else kls[0] / 2
+        config = config_with(epochs=6, target_kl=threshold / KL_TOLERANCE, **settings)
+        policy = new_policy(config)
+        _, stats = updated(config, random_rollout(policy, INPUTS), policy)
+        assert stats.epochs == last
+        assert stats.kl == pytest.approx(kls[last - 1])
+        assert stats.steps == last * -(-int(random_rollout(policy, INPUTS).valid.sum()) // 8)
+
+
+def test_the_threshold_is_one_and_a_half_times_the_target() -> None:
+    kl = kl_after_each_epoch(1)[0]
+    for factor, epochs in ((1.01, 2), (0.99, 1)):
+        config = config_with(epochs=2, target_kl=factor * kl / 1.5)
+        policy = new_policy(config)
+        stats = updated(config, random_rollout(policy, INPUTS), policy)[1]
+        assert stats.epochs == epochs
+
+
+def test_without_a_target_no_update_ends_early() -> None:
+    config = config_with(epochs=6, target_kl=None, **{"optimizer.lr": 0.1})
+    policy = new_policy(config)
+    stats = updated(config, random_rollout(policy, INPUTS), policy)[1]
+    assert stats.kl > 0.5
+    assert stats.epochs == 6
+
+
+# --- what must and must not matter -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recompute", [True, False])
+def test_masked_rows_never_influence_the_result(recompute: bool) -> None:
+    config = config_with(epochs=3, recompute_advantages=recompute)
+    policy = new_policy(config)
+    rollout = random_rollout(policy, INPUTS, steps=16, ends=0.3)
+    masked = ~rollout.valid
+    after_termination = torch.zeros_like(masked)
+    after_termination[1:] = rollout.terminated[:-1]  # after a truncation the final observation must count
+    assert masked.sum() > 5 and after_termination.sum() > 2 and not (after_termination & ~masked).any()
+
+    def replaced(tensor: Tensor, where: Tensor) -> Tensor:
+        result = tensor.clone()
+        rows = result[: len(where)]
+        rows[where] = 100 * torch.randn(rows[where].shape)
+        return result
+
+    changed = dataclasses.replace(
+        rollout,
+        observations=replaced(rollout.observations, after_termination),
+        values=replaced(rollout.values, after_termination),
+        actions=replaced(rollout.actions, masked),
+        log_probs=replaced(rollout.log_probs, masked),
+        rewards=replaced(rollout.rewards, masked),
+    )
+    before, after = updated(config, rollout, policy), updated(config, changed, policy)
+    assert after[0].equal(before[0])
+    assert after[1] == before[1]
+
+
+def test_final_observations_of_truncated_episodes_matter() -> None:
+    config = config_with()
+    policy = new_policy(config)
+    rollout = random_rollout(policy, INPUTS, steps=16, ends=0.3)
+    final = torch.zeros_like(rollout.values, dtype=torch.bool)
+    final[1:] = rollout.truncated
+    changed = dataclasses.replace(rollout, values=rollout.values + final)
+    assert not updated(config, changed, policy)[0].equal(updated(config, rollout, policy)[0])
+
+
+def test_recomputed_advantages_matter_from_the_second_epoch_on() -> None:
+    for epochs, same in ((1, True), (2, False)):
+        results = []
+        for recompute in (True, False):
+            config = config_with(epochs=epochs, recompute_advantages=recompute)
+            policy = new_policy(config)
+            results.append(updated(config, random_rollout(policy, INPUTS), policy)[0])
+        assert results[0].equal(results[1]) == same
+
+
+def test_the_scaled_rewards_are_what_is_learnt_from() -> None:
+    config = config_with()
+    policy = new_policy(config)
+    rollout = random_rollout(policy, INPUTS)
+    blank = dataclasses.replace(rollout, rewards=torch.zeros_like(rollout.rewards))
+    assert updated(config, blank, policy, rollout.rewards)[0].equal(updated(config, rollout, policy)[0])
+    assert not updated(config, blank, policy)[0].equal(updated(config, rollout, policy)[0])
+
+
+def test_statistics_of_the_first_step_are_those_of_the_collecting_policy() -> None:
+    """One minibatch, one epoch: the ratio is 1 everywhere."""
+    config = tiny_config("probe/Diary-v0", minibatch_size=32, epochs=1, max_grad_norm=0.5)
+    policy = new_policy(config)
+    rollout = random_rollout(policy, INPUTS, ends=0.0)
+    _, stats = updated(config, rollout, policy)
+    advantages = textbook_advantages(rollout, rollout.values, config)
+    returns = advantages + rollout.values[:-1]
+    assert (stats.epochs, stats.steps) == (1, 1)
+    assert stats.kl == pytest.approx(0.0, abs=1e-6)
+    assert stats.clip_fraction == 0.0
+    assert stats.policy_loss == pytest.approx(0.0, abs=1e-6)  # the mean of standardized advantages
+    assert stats.value_loss == pytest.approx(0.5 * advantages.square().mean().item(), rel=1e-4)
+    assert stats.entropy == pytest.approx(2 * 1.4189385, rel=1e-5)
+    assert stats.explained_variance == pytest.approx(1 - (advantages.var() / returns.var()).item(), rel=1e-4)
+
+
+def test_the_gradient_norm_is_reported_before_clipping() -> None:
+    norms = []
+    for limit in (0.0, 1e-3):
+        config = config_with(epochs=1, max_grad_norm=limit, minibatch_size=32)
+        policy = new_policy(config)
+        norms.append(updated(config, random_rollout(policy, INPUTS), policy)[1].gradient_norm)
+    assert norms[0] == pytest.approx(norms[1]) and norms[0] > 0.01
+
+
+def test_dropout_is_on_while_updating_and_off_for_recomputed_values() -> None:
+    config = config_with(epochs=2, **{"model.dropout": 0.3})
+    policy = new_policy(config)
+    rollout = random_rollout(policy, INPUTS)
+    results = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        results.append(updated(config, rollout, policy)[0])
+    assert results[0].equal(results[1])
+    assert not results[0].equal(results[2])
