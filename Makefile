@@ -42,10 +42,11 @@ types: $(STAMP) ## mypy --strict
 check: lint types test ## everything CI runs
 
 bench: $(STAMP) ## speed against stable-baselines3 and the simulator's ceiling (about 20 minutes)
-	$(BIN)/python benchmarks/throughput.py $(ARGS)
+	$(BIN)/python benchmarks/throughput.py --csv docs/results/throughput.csv $(ARGS)
 
 learning: $(STAMP) ## returns over seeds; continues where it stopped (about an hour)
-	$(BIN)/python benchmarks/learning.py $(ARGS)
+	$(BIN)/python benchmarks/learning.py run $(ARGS)
+	$(BIN)/python benchmarks/learning.py report
 
 ui: $(STAMP) ## MLflow UI on 127.0.0.1:5000 over the local store
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/outputs/mlflow.db --host 127.0.0.1 --port 5000

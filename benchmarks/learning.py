@@ -158,11 +158,11 @@ def train_one(arguments: argparse.Namespace, env: str, seed: int) -> tuple[Row, 
     """One run from the beginning, its evaluation, its row and its curve.
 
     Raises:
-        RunFailed: training or evaluation ended with an error.
+        RunFailed: the training ended with an error.
     """
     folder = run_folder(arguments, env, seed)
     shutil.rmtree(folder, ignore_errors=True)
-    command = train_command(arguments, env, seed)
+    command, tried = train_command(arguments, env, seed), versions()  # now: the checkout may change meanwhile
     started = time.perf_counter()
     call([*command, f"hydra.run.dir='{folder}'"])
     seconds = time.perf_counter() - started
@@ -175,10 +175,13 @@ def train_one(arguments: argparse.Namespace, env: str, seed: int) -> tuple[Row, 
         best_eval_return=max(entry["eval/return"] for entry in metrics if "eval/return" in entry),
         gymnasium_return=None, gymnasium_return_std=None, gymnasium_episodes=None, seconds=round(seconds, 1),
         steps_per_second=round(metrics[-1]["step"] / seconds), jobs=arguments.jobs, command=shlex.join(command),
-        versions=versions(),
+        versions=tried,
     )  # fmt: skip
     if arguments.episodes:
-        row = evaluated(row, folder, arguments)
+        try:
+            row = evaluated(row, folder, arguments)
+        except RunFailed as error:  # the training is worth keeping; `evaluate` makes up for it
+            print(f"{env} seed {seed}: not evaluated: {error}", file=sys.stderr, flush=True)
     points = thinned([entry for entry in metrics if "train/return" in entry])
     curve = [
         {"env_id": env_id, "seed": seed, "step": int(entry["step"]), "train_return": round(entry["train/return"], 2)}
@@ -222,11 +225,10 @@ def versions() -> str:
 def git(*arguments: str) -> str:
     """Its output, or an empty string where there is no git or no repository."""
     try:
-        return subprocess.run(
-            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
-        ).stdout.strip()
+        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return ""
+    return done.stdout.strip()
 
 
 # --- evaluate --------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import statistics
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 COLUMNS = 3
 
@@ -45,9 +47,8 @@ def table(rows: list[dict[str, Any]], column: str, deviation: str | None = None)
         values = [row[column] for row in mine]
         sd = f"{statistics.stdev(values):,.0f}" if len(values) > 1 else "-"
         numbers = [f"{statistics.fmean(values):,.0f}", sd, f"{min(values):,.0f}", f"{max(values):,.0f}"]
-        each = (
-            f"{row['seed']}: {row[column]:,.0f}" + (f" ± {row[deviation]:,.0f}" if deviation else "") for row in mine
-        )
+        spread = [f" ± {row[deviation]:,.0f}" if deviation else "" for row in mine]
+        each = [f"{row['seed']}: {row[column]:,.0f}{more}" for row, more in zip(mine, spread, strict=True)]
         lines.append(f"| {env} | {len(values)} | {' | '.join(numbers)} | {'; '.join(each)} |")
     return lines
 
@@ -77,7 +78,9 @@ def draw(label: str, rows: list[dict[str, Any]], points: list[dict[str, str]], t
         panel.set_visible(True)
         draw_panel(panel, env, points)
     figure.suptitle(f"{label}: mean of the last 100 training episodes", fontsize=10)
-    figure.savefig(target)
+    drawn = io.BytesIO()
+    figure.savefig(drawn)
+    Image.open(drawn).convert("RGB").quantize(48).save(target, optimize=True)  # a third of the size
 
 
 def draw_panel(panel: Any, env: str, points: list[dict[str, str]]) -> None:
@@ -85,8 +88,8 @@ def draw_panel(panel: Any, env: str, points: list[dict[str, str]]) -> None:
     curves = []
     for seed in sorted({int(point["seed"]) for point in points if point["env_id"] == env}):
         mine = [point for point in points if point["env_id"] == env and int(point["seed"]) == seed]
-        steps = np.array([float(point["step"]) for point in mine])
-        returns = np.array([float(point["train_return"]) for point in mine])
+        curve = sorted({float(point["step"]): float(point["train_return"]) for point in mine}.items())
+        steps, returns = np.array(curve).T
         panel.plot(steps, returns, linewidth=0.8, alpha=0.8, label=f"seed {seed}")
         curves.append((steps, returns))
     if len(curves) > 1:

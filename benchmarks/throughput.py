@@ -1,11 +1,11 @@
 """Training speed of ppolab against Stable-Baselines3 (SB3), and against the simulator alone.
 
 Both sides train the same environment with a batch of 2048, minibatches of 64, 10 epochs, 64-64 tanh separate
-networks, Adam at 3e-4 falling to 0, scaled observations and rewards, and no KL early stopping. ppolab runs through its
-own command line with its shipped settings otherwise (so it also recomputes advantages before every epoch and writes
-metrics.csv and checkpoints, which SB3 does not). SB3 runs in its own virtual environment, made from the package index
-on first use, once per kind of vector environment, each with the faster of 1 and 2 torch threads, found in a short
-calibration.
+networks, Adam at 3e-4 falling to 0, scaled observations and rewards, advantages normalized per minibatch, and no KL
+early stopping. ppolab runs through its own command line with its shipped settings otherwise (so it also recomputes
+advantages before every epoch and writes metrics.csv and checkpoints, which SB3 does not). SB3 runs in its own virtual
+environment, made from the package index on first use, once per kind of vector environment, each with the faster of 1
+and 2 torch threads, found in a short calibration.
 
 Every measurement is a fresh process. Its speed is environment steps over wall-clock seconds, from the end of the first
 iteration at or beyond the warm-up to the end of the last iteration: all overhead is in, while imports, compiling and
@@ -41,7 +41,7 @@ ROOT = HERE.parent
 OURS = (
     "logger=none", "eval_interval=0", "target_kl=null", "compile=true", "num_envs=64", "rollout_steps=32",
     "minibatch_size=64", "epochs=10", "optimizer.lr=3e-4", "model.hidden_sizes=[64,64]", "model.activation=tanh",
-    "model.trunk=separate", "trainer=cpu", "trainer.threads=1",
+    "model.trunk=separate", "normalize_advantages=true", "trainer=cpu", "trainer.threads=1",
 )  # fmt: skip
 CALIBRATION_STEPS, CALIBRATION_WARMUP = 24_576, 8_192
 NOT_IN_ENVPOOL = 3

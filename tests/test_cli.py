@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import sys
 from pathlib import Path
 
@@ -34,7 +35,7 @@ MISTAKES = {
     "not a whole number": ("num_envs=4.5", "num_envs=4.5", "a whole number", "num_envs=4"),
     "text for a number": ("seed=abc", "seed=abc", "a whole number"),
     "text for an open number": ("optimizer.lr=fast", "optimizer.lr=fast", "must be a number"),
-    "no value": ("seed", "seed", "="),
+    "no value": ("seed", "seed", "key=value"),
     "unknown group option": ("env=hoper", "env=hoper", "'hopper'", "cartpole"),
     "unknown search space": ("search=clip_gird", "search=clip_gird", "'clip_grid'"),
     "unknown environment": ("env.id=Hoper-v5", "env.id=Hoper-v5", "'Hopper-v5'"),
@@ -43,9 +44,8 @@ MISTAKES = {
     "images": ("env.id=user_module:Image-v0", "env.id=user_module:Image-v0", "(84, 84, 3)", "supported"),
     "missing package": ("env.id=user_module:NeedsPackage-v0", "NeedsPackage-v0", "pip install 'gymnasium[box2d]'"),
     "wrong argument of an environment": (
-        "env.id=user_module:Simple-v0 +env.kwargs.size=3", "env.id=user_module:Simple-v0", "size",
+        "env.id=user_module:Simple-v0 env.kwargs.size=3", "env.id=user_module:Simple-v0", "size",
     ),
-    "environment's argument without a plus": ("env.kwargs.limit=3", "env.kwargs.limit", "+env.kwargs.limit="),
     "not in EnvPool": ("env.id=user_module:Simple-v0 env.backend=envpool", "env.backend=envpool", "gymnasium"),
     "unknown backend": ("env.backend=envpol", "env.backend=envpol", "'envpool'"),
     "output folder below a file": ("hydra.run.dir=user_module.py/x", "user_module.py/x", "hydra.run.dir="),
@@ -114,13 +114,12 @@ def test_evaluation_mistake_is_answered_in_one_line(mistake: str, tmp_path: Path
 @pytest.mark.parametrize(("argument", "code"), [("--help", 0), ("clipp=0.1", 2), ("minibatch_size=100", 2)])
 def test_answers_soon(argument: str, code: int, tmp_path: Path) -> None:
     seconds = []
-    for _ in range(3):  # the best of three: other programs may be busy
-        answer = train(tmp_path, argument)
-        assert answer.code == code
-        seconds.append(answer.seconds)
-        if answer.seconds < SECONDS:
-            return
-    pytest.fail(f"took {seconds} seconds")
+    for _ in range(3):  # of processor time, and the best of three: other programs may be busy
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert train(tmp_path, argument).code == code
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    assert min(seconds) < SECONDS
 
 
 ASK_FOR_MODULES = """
@@ -158,7 +157,7 @@ def test_help_lists_groups_and_settings(tmp_path: Path) -> None:
 
 
 def test_search_space_composes(tmp_path: Path) -> None:
-    answer = train(tmp_path, "-m", "search=clip_grid", "--cfg", "hydra", "--package", "hydra.sweeper.params")
+    answer = train(tmp_path, "search=clip_grid", "--cfg", "hydra", "--package", "hydra.sweeper")
     assert (answer.code, answer.err) == (0, "")
     assert "clip: 0.1,0.2,0.3" in answer.out
 

@@ -174,7 +174,7 @@ def test_metrics_file(first: Finished) -> None:
     assert set(evaluations) <= set(training)
     assert len(evaluations) == 4, "one in every 256 of 1024 steps, the last at the end"
     assert evaluations[-1] == training[-1] >= 1024
-    assert training[0] <= 64
+    assert training[0] <= 128, "the second rollout: the first fills the normalisers"
     for name in METRICS:
         if name != "policy/std":  # a discrete policy has none
             values = [float(row[name]) for row in first.rows if row[name]]
@@ -236,16 +236,6 @@ def test_grid_runs_every_combination(grid: list[Finished]) -> None:
     assert grid[0].rows[-1]["eval/return"] != ""
     assert grid[0].answer.out.count("train return") == 2
     assert grid[0].rows[0]["policy/kl"] != grid[1].rows[0]["policy/kl"], "the seed matters"
-
-
-def test_search_space_runs_as_a_grid(tmp_path: Path) -> None:
-    arguments = ("env=cartpole", *TINY, "total_steps=128", "eval_episodes=1", "logger=none")
-    answer = train(tmp_path, "-m", "search=clip_grid", *arguments)
-    assert answer.code == 0, answer.err
-    configs = [OmegaConf.load(folder / "config.yaml") for folder in run_folders(tmp_path)]
-    tried = {(config.clip, config.optimizer.lr) for config in configs}
-    assert tried == {(clip, rate) for clip in (0.1, 0.2, 0.3) for rate in (1e-4, 3e-4)}
-    assert not (tmp_path / "outputs/mlflow.db").exists()
 
 
 # --- resume ------------------------------------------------------------------------------------------------------

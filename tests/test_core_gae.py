@@ -57,9 +57,7 @@ def test_equals_a_plain_loop(steps: int, envs: int, ends: float, gamma: float, g
 
 def test_literal_example() -> None:
     # deltas: 1 + 0.5*4 - 2 = 1;  2 + 0.5*6 - 4 = 1;  3 + 0.5*8 - 6 = 1.  decay 0.5 * 0.5 = 0.25
-    result = generalized_advantages(
-        column(1, 2, 3), column(2, 4, 6, 8), flags(3), flags(3), gamma=0.5, gae_lambda=0.5
-    )
+    result = generalized_advantages(column(1, 2, 3), column(2, 4, 6, 8), flags(3), flags(3), gamma=0.5, gae_lambda=0.5)
     assert result[:, 0].tolist() == [1.3125, 1.25, 1.0]
 
 

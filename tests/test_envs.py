@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 import gymnasium
 import numpy as np
-import probe_envs  # noqa: F401
 import pytest
 from gymnasium import spaces
 
+import probe_envs  # noqa: F401
 from ppolab.config import EnvConfig
 from ppolab.envs import (
     EVALUATION,
@@ -19,8 +19,8 @@ from ppolab.envs import (
     VectorEnv,
     check_environment,
     choose_backend,
-    envpool_backend,
     environment_seeds,
+    envpool_backend,
     make_vector_env,
 )
 from ppolab.envs.spaces import action_decoder, observation_encoder

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import probe_envs  # noqa: F401
 import pytest
 import torch
-from helpers import make_collector, make_env, make_policy, tiny_config
 
+import probe_envs  # noqa: F401
+from helpers import make_collector, make_env, make_policy, tiny_config
 from ppolab.core.moments import Moments, no_samples, sample_moments
 from ppolab.normalization import CLIP, RunningScale
 from ppolab.rollout import Collector

@@ -7,8 +7,8 @@ earlier in one build, which shows as 1e-8. Contact amplifies that, under forcefu
 whole episodes are compared under gentle actions, to 1e-5, and single steps under forceful ones, to 1e-6.
 
 Ant: its joint limits and contacts go through a solver that stops at a tolerance, and the two builds of MuJoCo stop at
-different points: 1e-7 after a step in the air, up to 1e-2 after one with contact, and whole trajectories part after some
-30 steps. So every single step starts from EnvPool's state, and quantiles of the differences are compared: half of
+different points: 1e-7 after a step in the air, up to 1e-2 after one with contact, and whole trajectories part after
+some 30 steps. So every single step starts from EnvPool's state, and quantiles of the differences are compared: half of
 the steps within 1e-3, nineteen in twenty within 1e-2, the mean reward within 5e-3, and the same terminations.
 """
 
@@ -95,7 +95,9 @@ def test_whole_episodes_agree(twins: Twins) -> None:
                 break
 
 
-@pytest.mark.parametrize("twins", [("Hopper-v5", 0), ("HalfCheetah-v5", 0)], indirect=True, ids=["Hopper", "HalfCheetah"])
+@pytest.mark.parametrize(
+    "twins", [("Hopper-v5", 0), ("HalfCheetah-v5", 0)], indirect=True, ids=["Hopper", "HalfCheetah"]
+)
 def test_single_steps_agree_under_forceful_actions(twins: Twins) -> None:
     """Walker2d is left out: its observation clips velocities that forceful actions exceed."""
     rng = np.random.default_rng(0)

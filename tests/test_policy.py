@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from helpers import make_config
 from torch import nn
 from torch.func import functional_call
 
+from helpers import make_config
 from ppolab.core.distributions import Bernoulli, DiagonalGaussian, MultiCategorical
 from ppolab.parameters import clip_norm, flatten_parameters
 from ppolab.policy import ActorCritic, action_distribution

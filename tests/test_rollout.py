@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
-import probe_envs  # noqa: F401
 import pytest
 import torch
-from helpers import make_collector, make_env, make_policy, tiny_config
 from torch import Tensor
 
+import probe_envs  # noqa: F401
+from helpers import make_collector, make_env, make_policy, tiny_config
 from ppolab.envs import envpool_backend
 from ppolab.rollout import Episode, EpisodeStatistics, Rollout
 
@@ -46,7 +48,7 @@ def test_rows_are_aligned_in_time() -> None:
 
 def test_rollouts_continue_where_the_last_one_stopped() -> None:
     rollouts, _ = collected()
-    for before, after in zip(rollouts, rollouts[1:], strict=False):
+    for before, after in itertools.pairwise(rollouts):
         assert after.observations[0].equal(before.observations[-1])
 
 
@@ -56,9 +58,9 @@ def test_ends_are_where_the_lengths_say_and_of_the_right_kind() -> None:
     valid = joined(rollouts, "valid")
     # 3 steps + reset, 5 + reset, 2 + reset, 3 + reset, 5 + reset, ...; even episodes terminate, odd are truncated
     for env in range(4):
-        assert terminated[:, env].nonzero()[:, 0].tolist() == [2, 12, 22]
-        assert truncated[:, env].nonzero()[:, 0].tolist() == [8, 16]
-        assert (~valid[:, env]).nonzero()[:, 0].tolist() == [3, 9, 13, 17, 23]
+        assert terminated[:, env].nonzero()[:, 0].tolist() == [2, 11, 21]
+        assert truncated[:, env].nonzero()[:, 0].tolist() == [8, 15]
+        assert (~valid[:, env]).nonzero()[:, 0].tolist() == [3, 9, 12, 16, 22]
     assert sum(rollout.num_steps for rollout in rollouts) == 4 * (24 - 5)
 
 
@@ -76,8 +78,7 @@ def test_each_episode_is_counted_once_with_its_true_return() -> None:
     assert [episode for rollout in rollouts for episode in rollout.episodes] == expected
     lengths = [episode.length for episode in expected]
     assert lengths[:12] == [3] * 4 + [5] * 4 + [2] * 4
-    assert len(expected) == 4 * 13 - 4 * 0  # 48 rows hold 4 whole cycles of 13 rows less one: counted below
-    assert lengths == [length for _ in range(5) for length in LENGTHS for _ in range(4)][: len(lengths)]
+    assert len(expected) == 4 * 11  # in 48 rows episodes end at 2, 8, 11, 15, 21, 24, 28, 34, 37, 41, 47
 
 
 def test_log_probs_and_values_equal_a_recomputation() -> None:
@@ -93,13 +94,13 @@ def test_log_probs_and_values_equal_a_recomputation() -> None:
 
 
 def test_actions_follow_the_policy() -> None:
-    config = tiny_config("probe/ConstantReward-v0", num_envs=64, rollout_steps=64)
+    config = tiny_config("probe/ConstantReward-v0", num_envs=32, rollout_steps=31)
     env = make_env(config)
     policy = make_policy(config, env)
     with torch.no_grad():
         policy.action_head.bias[:] = torch.tensor([0.0, 1.0])
     actions = make_collector(config, env).collect(policy).actions
-    assert actions.float().mean().item() == pytest.approx(1 / (1 + np.exp(-1)), abs=4 * 0.5 / 64)
+    assert actions.float().mean().item() == pytest.approx(1 / (1 + np.exp(-1)), abs=4 * 0.5 / 992**0.5)
 
 
 def test_observations_are_scaled_by_the_statistics_of_the_start() -> None:

@@ -149,6 +149,7 @@ class PPOModule(pl.LightningModule):
             self.policy.observation_scale.merge(rollout.observation_moments)
             self.reward_scale.merge(rollout.return_moments)
             self._count(rollout)
+            self.policy.train()  # Lightning warns of a module that starts in evaluation mode
 
     def train_dataloader(self) -> DataLoader[int]:
         """Counts iterations, nothing else. Sized: Lightning would prefetch one batch of an unsized one."""

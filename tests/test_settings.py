@@ -1,0 +1,198 @@
+"""Every setting does something: flipping it changes what a run computes, or what it does around the computation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import make_config
+
+from ppolab import experiment
+from ppolab.config import Config, flattened
+from ppolab.envs import choose_backend, environment_seeds, make_vector_env
+from ppolab.history import read_metrics
+from ppolab.module import PPOModule
+from ppolab.runs import RunFolder
+
+SMALL: dict[str, Any] = {
+    "env": "pendulum", "env.backend": "gymnasium", "num_envs": 4, "rollout_steps": 16, "minibatch_size": 16,
+    "epochs": 3, "total_steps": 2000, "optimizer.lr": 0.01, "model.hidden_sizes": [16, 16], "compile": "false",
+    "target_kl": None, "env.num_threads": 1,
+}  # fmt: skip
+
+
+def small_config(**changes: Any) -> Config:
+    return make_config(**(SMALL | changes))
+
+
+def parameters_after(config: Config, iterations: int = 3) -> torch.Tensor:
+    """The flat parameters after a few iterations of the real module, without a trainer around it."""
+    torch.manual_seed(config.seed)
+    seeds = environment_seeds(config.seed, 0, config.num_envs)
+    env = make_vector_env(config.env, seeds, choose_backend(config.env))
+    module = PPOModule(config, env, compiled=False)
+    module.configure_optimizers()
+    module.on_fit_start()
+    for iteration in range(iterations):
+        module.training_step(None, iteration)
+    env.close()
+    return module.parameters_vector.vector.detach().clone()
+
+
+@pytest.fixture(scope="module")
+def unchanged() -> torch.Tensor:
+    return parameters_after(small_config())
+
+
+FLIPS: dict[str, Any] = {
+    "seed": 1,
+    "total_steps": 4000,
+    "num_envs": 8,
+    "rollout_steps": 32,
+    "epochs": 2,
+    "minibatch_size": 32,
+    "clip": 0.02,
+    "target_kl": 1e-6,
+    "gamma": 0.9,
+    "gae_lambda": 0.5,
+    "value_coef": 2.0,
+    "entropy_coef": 0.1,
+    "max_grad_norm": 0.05,
+    "anneal_lr": False,
+    "normalize_observations": False,
+    "normalize_rewards": False,
+    "normalize_advantages": True,
+    "recompute_advantages": False,
+    "env.id": "MountainCarContinuous-v0",
+    "env.backend": "envpool",
+    "env.kwargs": {"g": 5.0},
+    "env.rescale_actions": False,
+    "model.hidden_sizes": [16, 17],
+    "model.activation": "relu",
+    "model.trunk": "shared",
+    "model.dropout": 0.2,
+    "model.orthogonal": False,
+    "model.initial_log_std": 0.5,
+    "algorithm.value_clip": 0.01,
+    "optimizer._target_": "torch.optim.AdamW",
+    "optimizer.lr": 0.02,
+    "optimizer.betas": [0.5, 0.9],
+    "optimizer.eps": 0.1,
+    "optimizer.weight_decay": 0.1,
+}
+CHANGED_WITH: dict[str, dict[str, Any]] = {"optimizer._target_": {"optimizer.weight_decay": 0.1}}
+
+
+def renamed(changes: dict[str, Any]) -> dict[str, Any]:
+    """`env.kwargs` is appended to: it has no keys of its own in the schema."""
+    return {("+env.kwargs" if key == "env.kwargs" else key): value for key, value in changes.items()}
+
+
+@pytest.mark.parametrize("key", FLIPS)
+def test_flipping_a_setting_changes_the_parameters(key: str, unchanged: torch.Tensor) -> None:
+    common = CHANGED_WITH.get(key, {})
+    before = parameters_after(small_config(**common)) if common else unchanged
+    after = parameters_after(small_config(**renamed(common | {key: FLIPS[key]})))
+    assert after.shape != before.shape or not torch.equal(after, before)
+
+
+@pytest.mark.parametrize("name", ["adamw", "rmsprop", "sgd"])
+def test_each_optimizer_makes_steps_of_its_own(name: str, unchanged: torch.Tensor) -> None:
+    settings = {**SMALL, "optimizer": name, "optimizer.lr": 0.01}
+    after = parameters_after(make_config(**settings))
+    assert after.isfinite().all()
+    assert not torch.allclose(after, unchanged, atol=1e-4)
+
+
+def test_the_same_settings_give_the_same_parameters(unchanged: torch.Tensor) -> None:
+    assert torch.equal(parameters_after(small_config()), unchanged)
+
+
+def test_processes_and_threads_of_the_simulation_change_nothing(unchanged: torch.Tensor) -> None:
+    parallel = parameters_after(small_config(**{"env.vectorization": "async"}))
+    assert torch.equal(parallel, unchanged)
+    pool = {"env.backend": "envpool"}
+    one, two = (parameters_after(small_config(**pool, **{"env.num_threads": count})) for count in (1, 2))
+    assert torch.equal(one, two)
+
+
+def run_small(folder: Path, **changes: Any) -> experiment.RunResult:
+    settings = {"logger": "none", "total_steps": 640, "eval_interval": 200, "eval_episodes": 2, **changes}
+    return experiment.run(small_config(**settings), folder)
+
+
+def evaluations(folder: Path) -> list[dict[str, float]]:
+    return [row for row in read_metrics(RunFolder(folder).metrics) if "eval/return" in row]
+
+
+@pytest.fixture(scope="module")
+def plain_run(tmp_path_factory: pytest.TempPathFactory) -> experiment.RunResult:
+    return run_small(tmp_path_factory.mktemp("plain"))
+
+
+def test_eval_interval_sets_how_often_the_policy_is_evaluated(
+    plain_run: experiment.RunResult, tmp_path: Path
+) -> None:
+    run_small(tmp_path, eval_interval=0)
+    assert [row["step"] for row in evaluations(plain_run.folder.path)] == [256, 448, 640]  # first at or beyond each 200
+    assert len(evaluations(tmp_path)) == 1
+
+
+def test_eval_episodes_sets_how_many_episodes_are_averaged(plain_run: experiment.RunResult, tmp_path: Path) -> None:
+    run_small(tmp_path, eval_episodes=1)
+    assert evaluations(tmp_path)[0]["eval/return_std"] == 0
+    assert evaluations(plain_run.folder.path)[0]["eval/return_std"] > 0
+
+
+def test_checkpoint_interval_sets_how_often_a_checkpoint_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    original = experiment.save_checkpoint
+    monkeypatch.setattr(
+        experiment, "save_checkpoint", lambda state, path: (written.append(path.stem), original(state, path))
+    )
+    counts = {}
+    for interval in (0, 300, 100):
+        written.clear()
+        run_small(tmp_path / str(interval), checkpoint_interval=interval)
+        counts[interval] = written.count("last")
+    assert counts[0] == 1
+    assert counts[0] < counts[300] < counts[100]
+
+
+def test_objective_names_the_value_that_a_run_returns(plain_run: experiment.RunResult, tmp_path: Path) -> None:
+    other = run_small(tmp_path, objective="loss/value")
+    assert plain_run.objective == plain_run.metrics["eval/return"]
+    assert other.objective == other.metrics["loss/value"]
+
+
+def test_threads_sets_those_of_torch(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        run_small(tmp_path, **{"trainer.threads": 2})
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_video_is_recorded_when_asked_for(plain_run: experiment.RunResult, tmp_path: Path) -> None:
+    run_small(tmp_path, **{"logger.video": True})
+    assert (tmp_path / "video.mp4").stat().st_size > 1000
+    assert not (plain_run.folder.path / "video.mp4").exists()
+
+
+def test_no_setting_is_without_a_test() -> None:
+    tested_elsewhere = {
+        "compile",  # test_update.py: compiled and eager agree
+        "resume", "trainer.accelerator", "logger.kind", "logger.tracking_uri", "logger.experiment",
+        "logger.run_name",  # test_cli*.py: real commands
+        "algorithm.name", "optimizer.fused",  # one value so far; the same mathematics
+    }  # fmt: skip
+    tested_here = {
+        *FLIPS, "env.vectorization", "env.num_threads", "eval_interval", "eval_episodes", "checkpoint_interval",
+        "objective", "trainer.threads", "logger.video",
+    }  # fmt: skip
+    assert set(flattened(small_config())) == tested_here | tested_elsewhere
