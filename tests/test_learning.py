@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers import make_config
 
+from helpers import make_config
 from ppolab.experiment import RunResult, run
 
 RANDOM_PENDULUM = -1200.0

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import make_config
 
+from helpers import make_config
 from ppolab import experiment
 from ppolab.config import Config, flattened
 from ppolab.envs import choose_backend, environment_seeds, make_vector_env
@@ -132,9 +132,7 @@ def plain_run(tmp_path_factory: pytest.TempPathFactory) -> experiment.RunResult:
     return run_small(tmp_path_factory.mktemp("plain"))
 
 
-def test_eval_interval_sets_how_often_the_policy_is_evaluated(
-    plain_run: experiment.RunResult, tmp_path: Path
-) -> None:
+def test_eval_interval_sets_how_often_the_policy_is_evaluated(plain_run: experiment.RunResult, tmp_path: Path) -> None:
     run_small(tmp_path, eval_interval=0)
     assert [row["step"] for row in evaluations(plain_run.folder.path)] == [256, 448, 640]  # first at or beyond each 200
     assert len(evaluations(tmp_path)) == 1

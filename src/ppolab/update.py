@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -132,13 +133,15 @@ def compiled_on_first_call(function: Gradient) -> Gradient:
 
 
 def _compiled(function: Gradient, arguments: tuple[Tensor, ...]) -> Gradient:
-    import torch._inductor  # a second or two that a run without compiling need not wait
-    from torch.fx.experimental.proxy_tensor import make_fx
-
     try:
-        graph = make_fx(function)(*arguments)
-        compiled: Gradient = torch._inductor.compile(graph, list(arguments))
-        compiled(*arguments)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the compiler's own deprecations, which must not stop it
+            import torch._inductor  # a second or two that a run without compiling need not wait
+            from torch.fx.experimental.proxy_tensor import make_fx
+
+            graph = make_fx(function)(*arguments)
+            compiled: Gradient = torch._inductor.compile(graph, list(arguments))
+            compiled(*arguments)
     except Exception as error:  # the compiler and what it calls raise errors of many families
         log.warning("not compiling, updates will be slower: %s", str(error).splitlines()[0])
         return function

@@ -34,6 +34,7 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._steps += 1
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)
+            reward = float(reward)
         except Exception as error:
             raise EnvError(f"{self._name} raised at its step {self._steps}: {_told(error)}") from error
         return self._checked(observation), reward, terminated, truncated, info
@@ -62,6 +63,8 @@ class GymnasiumEnv(VectorEnv):
         makers = [_maker(env_id, kwargs, index) for index in range(len(seeds))]
         self._envs: SyncVectorEnv | AsyncVectorEnv
         if asynchronous:
+            # its report of a worker's error repeats ours, and itself fails on a % in the text
+            gymnasium.logger.min_level = gymnasium.logger.ERROR + 1
             self._envs = AsyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)
         else:
             self._envs = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ppolab.errors import ConfigError
+from ppolab.errors import ConfigError, EnvError
 
 Encoder = Callable[[Any], NDArray[np.float64]]
 Decoder = Callable[[NDArray[Any]], NDArray[Any]]
@@ -65,11 +65,14 @@ def observation_encoder(space: spaces.Space[Any]) -> tuple[int, Encoder]:
 
 
 def _one_hot(sizes: NDArray[Any], starts: NDArray[Any]) -> tuple[int, Encoder]:
-    offsets = np.concatenate(([0], np.cumsum(sizes)[:-1])) - starts
+    offsets = np.concatenate(([0], np.cumsum(sizes)[:-1]))
     size = int(sizes.sum())
 
     def encode(batch: Any) -> NDArray[np.float64]:
-        columns = np.asarray(batch).reshape(-1, len(sizes)) + offsets
+        values = np.asarray(batch).reshape(-1, len(sizes)) - starts
+        if ((values < 0) | (values >= sizes)).any():
+            raise EnvError(f"a discrete observation lies outside its space: {np.asarray(batch).tolist()}")
+        columns = values + offsets
         encoded = np.zeros((columns.shape[0], size))
         np.put_along_axis(encoded, columns, 1.0, axis=1)
         return encoded
