@@ -211,7 +211,7 @@ def _exit_code(command: Callable[[], None]) -> int:
         command()
         return 0
     except KeyboardInterrupt:
-        return _say("interrupted before the first iteration; nothing was saved", 130)
+        return _say("interrupted; what had been written by then is in the run's folder", 130)
     except PpolabError as error:
         problem, code = str(error), error.exit_code
     except (HydraException, OmegaConfBaseException) as error:

@@ -160,6 +160,9 @@ class RunServices(pl.Callback):
             seconds = time.perf_counter() - started
             self._store_pictures()
             status = "FINISHED"
+        except KeyboardInterrupt:  # a signal while the pictures are drawn, after the last checkpoint
+            status = "KILLED"
+            raise
         finally:
             self._history.close()
             run_id = self._close_tracker(status)
