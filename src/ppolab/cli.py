@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -30,6 +31,7 @@ from ppolab.config import (
     known_keys,
     register_schemas,
     type_problem,
+    typed,
 )
 from ppolab.errors import ConfigError, PpolabError, TrackingError, nearest
 from ppolab.runs import OUTPUTS, RUN_ID, FoundRun, RunFolder, find_run
@@ -52,10 +54,16 @@ def evaluate() -> NoReturn:
 
 
 def _run_train() -> None:
+    sys.argv[1:] = [_without_plus(argument) for argument in sys.argv[1:]]
     folder = _folder_to_resume(sys.argv[1:])
     if folder is not None:
         sys.argv.append(f"hydra.run.dir='{folder}'")  # a resumed run goes on in its own folder
     _hydra_main("config", _train_task)
+
+
+def _without_plus(argument: str) -> str:
+    """What an environment takes is not in the schema; Hydra would want a plus before it."""
+    return f"++{argument}" if argument.startswith("env.kwargs") else argument
 
 
 def _run_evaluate() -> None:
@@ -100,9 +108,15 @@ def _kept_from_hydra(task: Callable[[DictConfig], object], raised: list[Exceptio
 
 def _remove_if_unused(folder: Path) -> None:
     """Wrong input leaves no folder behind: remove what Hydra made, unless a run has written there."""
-    if not RunFolder(folder).config.exists():
-        logging.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
+    if RunFolder(folder).config.exists():
+        return
+    logging.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):  # outputs/ and the day's folder, as long as they are empty
+        for parent in folder.parents:
+            if Path.cwd() not in parent.parents:
+                break
+            parent.rmdir()
 
 
 # --- tasks -----------------------------------------------------------------------------------------------------------
@@ -111,9 +125,12 @@ def _remove_if_unused(folder: Path) -> None:
 def _train_task(node: DictConfig) -> float:
     """One run: check all that can be checked cheaply, then import what is heavy."""
     from ppolab.envs import check_environment
+    from ppolab.tracking import resolve_tracking_uri
 
-    config, found = _resumed(from_hydra(node))
+    config, found = _resumed(node)
     check_environment(config.env)
+    if config.logger.kind == "mlflow":
+        resolve_tracking_uri(config.logger.tracking_uri, OUTPUTS)
     from ppolab.experiment import run
 
     result = run(config, Path(HydraConfig.get().runtime.output_dir), found)
@@ -177,10 +194,15 @@ def _downloaded(store: str, run_id: str) -> Path:
     return folder.path
 
 
-def _resumed(asked: Config) -> tuple[Config, FoundRun | None]:
-    """The stored configuration of the run to resume, with what the command line changes; or `asked` itself."""
-    if asked.resume is None:
-        return asked, None
+def _resumed(node: DictConfig) -> tuple[Config, FoundRun | None]:
+    """The stored configuration of the run to resume, with what the command line changes; or that of `node` itself.
+
+    What was asked is checked only after it was merged: the shipped defaults beside it say nothing about the run.
+    """
+    if node.resume is None:
+        return from_hydra(node), None
+    asked = typed(node)
+    assert asked.resume is not None
     found = find_run("resume", asked.resume)
     stored = from_yaml(found.folder.config.read_text())
     wanted, before = flattened(asked), flattened(stored)
@@ -190,10 +212,10 @@ def _resumed(asked: Config) -> tuple[Config, FoundRun | None]:
     if refused:
         differences = ", ".join(f"{key} {before.get(key)} -> {wanted[key]}" for key in refused)
         raise ConfigError(f"resume={asked.resume}: would silently become another run: {differences}; leave these out")
-    node = OmegaConf.structured(stored)
+    merged = OmegaConf.structured(stored)
     for key, value in changed.items():
-        OmegaConf.update(node, key, value)
-    return from_hydra(node), found
+        OmegaConf.update(merged, key, value)
+    return from_hydra(merged), found
 
 
 def _overridden_keys() -> list[str]:
@@ -212,18 +234,22 @@ def _exit_code(command: Callable[[], None]) -> int:
         return 0
     except KeyboardInterrupt:
         return _say("interrupted; what had been written by then is in the run's folder", 130)
-    except PpolabError as error:
-        problem, code = str(error), error.exit_code
-    except (HydraException, OmegaConfBaseException) as error:
-        problem, code = hydra_problem(error), ConfigError.exit_code
-    except OSError as error:
-        problem, code = _file_problem(error), ConfigError.exit_code
-    except Exception:
-        traceback.print_exc()
-        return 1
-    if asked_for_trace:
-        traceback.print_exc()
-    return _say(problem, code)
+    except Exception as error:
+        answer = _answer(error)
+        if answer is None or asked_for_trace:
+            traceback.print_exc()
+        return 1 if answer is None else _say(*answer)
+
+
+def _answer(error: Exception) -> tuple[str, int] | None:
+    """One line and an exit code; None for an error that nobody foresaw."""
+    if isinstance(error, PpolabError):
+        return str(error), error.exit_code
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return hydra_problem(error), ConfigError.exit_code
+    if isinstance(error, OSError):
+        return _file_problem(error), ConfigError.exit_code
+    return None
 
 
 def _say(problem: str, code: int) -> int:
@@ -247,6 +273,8 @@ def hydra_problem(error: Exception) -> str:
         return f"{group}={option}: no such option{nearest(option, options)}{choices}"
     if match := re.search(r"Could not override '([^']+)'", text):
         return f"{match[1]}: no such setting{_nearest_key(match[1])}"
+    if match := re.search(r"Error parsing override '(.*)'", text):
+        return f"{match[1]}: cannot be read; write key=value, in quotes where the shell would take it apart"
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OmegaConfBaseException):
         cause = cause.__cause__

@@ -217,13 +217,19 @@ def from_hydra(node: DictConfig) -> Config:
     Raises:
         ConfigError: a value has the wrong type, breaks a rule, or does not go with another.
     """
+    config = typed(node)
+    check(config)
+    return config
+
+
+def typed(node: DictConfig) -> Config:
+    """A Config of known keys and right types, whose values are not checked yet."""
     _refuse_unknown(node)
     try:
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), node))
     except OmegaConfBaseException as error:
         raise ConfigError(type_problem(error)) from error
     assert isinstance(config, Config)
-    check(config)
     return config
 
 

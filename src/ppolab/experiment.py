@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,7 +24,7 @@ from ppolab.envs import EVALUATION, TRAINING, VectorEnv, choose_backend, environ
 from ppolab.errors import ConfigError, InterruptedRun
 from ppolab.evaluate import EvalResult, RenderError, evaluate_policy, record_video
 from ppolab.history import MetricsFile, plot_learning_curve
-from ppolab.module import PPOModule
+from ppolab.module import PPOModule, make_optimizer
 from ppolab.progress import ProgressDisplay
 from ppolab.runs import OUTPUTS, FoundRun, RunFolder
 from ppolab.tracking import (
@@ -97,9 +97,10 @@ def run(config: Config, folder: Path, resume: FoundRun | None = None) -> RunResu
     """
     _quiet_lightning()
     accelerator = _accelerator(config)
+    make_optimizer(config, torch.nn.Parameter(torch.zeros(1)))  # a mistake in it shows before anything is written
     torch.set_num_threads(config.trainer.threads)
     pl.seed_everything(config.seed, verbose=False)
-    checkpoint = load_checkpoint(resume.checkpoint) if resume else None
+    checkpoint = _checkpoint_of(resume) if resume else None
     _check_resumable(config, checkpoint)
     backend = choose_backend(config.env)
     env = make_vector_env(config.env, environment_seeds(config.seed, 0, config.num_envs, TRAINING), backend)
@@ -131,6 +132,7 @@ class RunServices(pl.Callback):
         self._module = module
         self._eval_env = eval_env
         self._first_step = checkpoint.module["steps"] if checkpoint else 0
+        self._earlier_id = checkpoint.run_id if checkpoint else None
         best = checkpoint.best_return if checkpoint else None
         self._best_return = -math.inf if best is None else best
         self._metrics: dict[str, float] = {}
@@ -211,9 +213,10 @@ class RunServices(pl.Callback):
 
     def _save(self, name: str) -> None:
         best = self._best_return if math.isfinite(self._best_return) else None
-        state = Checkpoint(to_yaml(self._config), self._module.state(), best, self._tracker.run_id)
+        run_id = self._tracker.run_id or self._earlier_id  # the store may not have answered yet
+        state = Checkpoint(to_yaml(self._config), self._module.state(), best, run_id)
         save_checkpoint(state, self._files.checkpoint(name))
-        self._files.write_record(self._tracker.run_id, redact(self._tracking_uri or ""))
+        self._files.write_record(run_id, redact(self._tracking_uri or ""))
 
     def _store_pictures(self) -> None:
         title = f"{self._config.env.id}, seed {self._config.seed}"
@@ -252,7 +255,7 @@ class RunServices(pl.Callback):
             if self._files.checkpoint(name).is_file():
                 self._tracker.log_artifact(self._files.checkpoint(name), "checkpoints")
         report = self._tracker.close(status)
-        self._files.write_record(report.run_id, redact(self._tracking_uri or ""))
+        self._files.write_record(report.run_id or self._earlier_id, redact(self._tracking_uri or ""))
         if report.unsent_metrics or report.unsent_artifacts:
             log.warning(
                 "the tracking store did not take %d metrics and %d files (%s); they are kept in %s",
@@ -294,6 +297,12 @@ def _next_multiple(steps: int, interval: int) -> int:
     return (steps // interval + 1) * interval if interval else 0
 
 
+def _checkpoint_of(found: FoundRun) -> Checkpoint:
+    """With the id of its tracking run: a checkpoint may be older than the store's first answer, run.json is not."""
+    checkpoint = load_checkpoint(found.checkpoint)
+    return replace(checkpoint, run_id=found.folder.run_id() or checkpoint.run_id)
+
+
 def _check_resumable(config: Config, checkpoint: Checkpoint | None) -> None:
     if checkpoint and checkpoint.module["steps"] >= config.total_steps:
         raise ConfigError(
@@ -330,4 +339,5 @@ def _quiet_lightning() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*module\\(s\\) in eval mode.*")
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")

@@ -16,7 +16,7 @@ class MetricsFile:
 
     def __init__(self, path: Path, first_step: int) -> None:
         """`first_step`: a resumed run drops rows beyond its checkpoint, since it will write them again."""
-        kept = [row for row in read_metrics(path) if row["step"] <= first_step] if path.is_file() else []
+        kept = _rows_until(path, first_step) if path.is_file() else []
         self._file = path.open("w", newline="")
         self._writer = csv.DictWriter(self._file, COLUMNS)
         self._writer.writeheader()
@@ -37,6 +37,11 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     """The rows of a metrics file, each with the columns that were measured."""
     with path.open(newline="") as file:
         return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def _rows_until(path: Path, last_step: int) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return [row for row in csv.DictReader(file) if float(row["step"]) <= last_step]
 
 
 def plot_learning_curve(metrics: Path, title: str, target: Path) -> None:

@@ -117,13 +117,7 @@ class PPOModule(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Called once the module is on its device: only now can its parameters be tied to one vector."""
         self.parameters_vector: FlatParameters = flatten_parameters(self.policy)
-        try:
-            self.optimizer: torch.optim.Optimizer = optimizer_class(self.config)(
-                [self.parameters_vector.vector], **optimizer_arguments(self.config)
-            )
-        except (TypeError, ValueError, RuntimeError) as error:
-            target = self.config.optimizer["_target_"]
-            raise ConfigError(f"optimizer: {target} does not take these settings: {error}") from error
+        self.optimizer: torch.optim.Optimizer = make_optimizer(self.config, self.parameters_vector.vector)
         optimizer: torch.optim.Optimizer = self.optimizer
         return optimizer
 
@@ -187,6 +181,16 @@ class PPOModule(pl.LightningModule):
         torch.set_rng_state(state["random"]["torch"])
         self.action_generator.set_state(state["random"]["actions"])
         self.shuffle_generator.set_state(state["random"]["shuffle"])
+
+
+def make_optimizer(config: Config, parameter: torch.Tensor) -> torch.optim.Optimizer:
+    """The configured optimizer of one tensor; raises ConfigError when there is none, or it takes other settings."""
+    try:
+        optimizer: torch.optim.Optimizer = optimizer_class(config)([parameter], **optimizer_arguments(config))
+    except (TypeError, ValueError, RuntimeError) as error:
+        target = config.optimizer["_target_"]
+        raise ConfigError(f"optimizer: {target} does not take these settings: {error}") from error
+    return optimizer
 
 
 def _stream_seed(seed: int, stream: int) -> int:
