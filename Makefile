@@ -21,10 +21,10 @@ setup: $(STAMP) ## create .venv and install the pinned set
 
 train: $(STAMP) ## train; ARGS="env=cartpole seed=3" is passed on
 	$(BIN)/python src/train.py $(ARGS)
-	@echo "compare runs   make ui"
+	@echo "compare runs  make ui"
 
 test: $(STAMP) ## the whole test suite but the slow marks, with coverage; ARGS is passed to pytest
-	$(BIN)/python -m pytest -m 'not slow' -n 2 --cov --cov-report=term:skip-covered $(ARGS)
+	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile --cov --cov-report=term:skip-covered $(ARGS)
 
 test-slow: $(STAMP) ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -18,7 +18,7 @@ CONF = config_folder("conf")
 LAYERS = (
     ("errors",),
     ("config",),
-    ("core", "runs"),
+    ("core", "runs", "rendering"),
     ("envs", "parameters", "normalization", "history", "progress", "checkpoint", "tracking"),
     ("policy",),
     ("rollout",),
@@ -39,7 +39,7 @@ OWNERS = {
 }
 """Packages that only some modules may import, since nothing else should change when they do."""
 
-LIGHT = ("ppolab", "errors", "config", "runs", "cli", "envs", "tracking", "hydra_plugins")
+LIGHT = ("ppolab", "errors", "config", "runs", "rendering", "cli", "envs", "tracking", "hydra_plugins")
 """Parts that answer a mistyped key, and therefore import no package that takes a second, except inside functions."""
 HEAVY_PACKAGES = {"torch", "pytorch_lightning", "mlflow", "envpool", "matplotlib", "mujoco", "optuna"}
 

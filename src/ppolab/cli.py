@@ -34,6 +34,7 @@ from ppolab.config import (
     typed,
 )
 from ppolab.errors import ConfigError, PpolabError, TrackingError, nearest
+from ppolab.rendering import prepare_headless_rendering
 from ppolab.runs import OUTPUTS, RUN_ID, FoundRun, RunFolder, find_run
 
 MAY_CHANGE_ON_RESUME = (
@@ -71,8 +72,6 @@ def _run_evaluate() -> None:
 
 
 def _hydra_main(config_name: str, task: Callable[[DictConfig], object]) -> None:
-    from ppolab.envs.rendering import prepare_headless_rendering
-
     prepare_headless_rendering()
     register_schemas()
     sys.path.append(str(Path.cwd()))  # a user's own env.id=my_package:MyEnv-v0 lies where the command is typed

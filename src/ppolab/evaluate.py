@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from ppolab.checkpoint import Checkpoint
 from ppolab.config import Config, EnvConfig
 from ppolab.envs import VectorEnv
-from ppolab.envs.rendering import lighten
 from ppolab.envs.spaces import action_decoder, observation_encoder
 from ppolab.errors import CheckpointError, PpolabError
 from ppolab.policy import ActorCritic, action_distribution
+from ppolab.rendering import lighten
 from ppolab.rollout import EpisodeStatistics
 
 VIDEO_FPS = 30

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes.util
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import gymnasium
+if TYPE_CHECKING:
+    import gymnasium
 
 
 def prepare_headless_rendering() -> None:
