@@ -17,7 +17,7 @@ from ppolab.envs import VectorEnv
 from ppolab.envs.spaces import action_decoder, observation_encoder
 from ppolab.errors import CheckpointError, PpolabError
 from ppolab.policy import ActorCritic, action_distribution
-from ppolab.rendering import lighten
+from ppolab.rendering import prepare_scene
 from ppolab.rollout import EpisodeStatistics
 
 VIDEO_FPS = 30
@@ -102,7 +102,7 @@ def record_video(policy: ActorCritic, env: EnvConfig, seed: int, path: Path) -> 
     act = DeterministicPolicy(policy)
     try:
         simulator = gymnasium.make(env.id, render_mode="rgb_array", disable_env_checker=True, **env.kwargs)
-        lighten(simulator)
+        prepare_scene(simulator)
         native_fps = int(simulator.metadata.get("render_fps") or VIDEO_FPS)
         stride = max(1, round(native_fps / VIDEO_FPS))
         with simulator, imageio.get_writer(path, fps=native_fps / stride, macro_block_size=2) as writer:

@@ -21,14 +21,19 @@ def prepare_headless_rendering() -> None:
         os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
 
 
-def lighten(env: gymnasium.Env[Any, Any]) -> None:
-    """Switch off shadows, reflections and multisampling of a MuJoCo scene: 20 times faster without a graphics card.
+def prepare_scene(env: gymnasium.Env[Any, Any]) -> None:
+    """Make a MuJoCo environment's pictures follow the robot, and cheap to draw; others stay as they are.
 
-    Must run before the first picture.
+    Without shadows, reflections and multisampling a picture takes a twentieth of the time where there is no graphics
+    card. Must run before the first picture.
     """
     model = getattr(env.unwrapped, "model", None)
-    if model is None or not hasattr(model, "mat_reflectance"):
+    renderer = getattr(env.unwrapped, "mujoco_renderer", None)
+    if model is None or renderer is None:
         return
     model.vis.quality.shadowsize = 0
     model.vis.quality.offsamples = 0
     model.mat_reflectance[:] = 0.0
+    cameras = [model.camera(index).name for index in range(model.ncam)]
+    if "track" in cameras:
+        renderer.camera_id = cameras.index("track")
