@@ -42,7 +42,7 @@ types: $(STAMP) ## mypy --strict
 
 check: lint types test ## everything CI runs
 
-bench: $(STAMP) ## speed against stable-baselines3 and the simulator's ceiling (about 20 minutes)
+bench: $(STAMP) ## speed against stable-baselines3 and the simulator's ceiling (about half an hour)
 	$(BIN)/python benchmarks/throughput.py --csv docs/results/throughput.csv $(ARGS)
 
 learning: $(STAMP) ## returns over seeds; continues where it stopped (about an hour)

@@ -10,7 +10,7 @@ import torch
 
 from helpers import make_config
 from ppolab import experiment
-from ppolab.config import Config, flattened
+from ppolab.config import Config, config_folder, flattened
 from ppolab.envs import choose_backend, environment_seeds, make_vector_env
 from ppolab.history import read_metrics
 from ppolab.module import PPOModule
@@ -194,3 +194,19 @@ def test_no_setting_is_without_a_test() -> None:
         "objective", "trainer.threads", "logger.video",
     }  # fmt: skip
     assert set(flattened(small_config())) == tested_here | tested_elsewhere
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (config_folder("conf") / "env").glob("*.yaml")))
+@pytest.mark.parametrize("backend", ["auto", "gymnasium"])
+def test_every_shipped_environment_trains_an_iteration(name: str, backend: str) -> None:
+    config = make_config(**(SMALL | {"env": name, "env.backend": backend}))
+    before = parameters_after(config, iterations=0)
+    after = parameters_after(config, iterations=1)
+    assert after.isfinite().all()
+    assert not torch.equal(before, after)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (config_folder("conf") / "experiment").glob("*.yaml")))
+def test_every_shipped_experiment_trains_an_iteration(name: str) -> None:
+    config = make_config(f"experiment={name}")
+    assert not torch.equal(parameters_after(config, iterations=0), parameters_after(config, iterations=1))
