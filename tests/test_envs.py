@@ -254,9 +254,10 @@ def test_every_decoded_action_lies_in_its_space(space: spaces.Space) -> None:
         env.reset()
         for _ in range(10):
             if isinstance(space, spaces.Box):
-                env.step(np.random.default_rng(0).normal(size=(3, *shape)).astype(np.float32) * 3)
+                actions = np.random.default_rng(0).normal(size=(3, *shape)).astype(np.float32) * 3
             else:
-                env.step(np.ones((3, *shape), dtype=np.int64))
+                actions = np.ones((3, *shape), dtype=np.int64)
+            assert env.step(actions).valid.any()  # the environment raises on an action outside its space
 
 
 # --- wrong input -----------------------------------------------------------------------------------------------------
