@@ -56,6 +56,7 @@ MISTAKES = {
     "clip out of range": ("clip=1.5", "clip=1.5", "strictly between 0 and 1"),
     "clip not a number": ("clip=nan", "clip=nan", "strictly between 0 and 1"),
     "negative seed": ("seed=-1", "seed=-1", "0 or more"),
+    "seed too large": ("seed=4294967296", "seed=4294967296", "at most 4294967295"),
     "foreign optimizer": ("optimizer._target_=os.system", "optimizer._target_=os.system", "torch.optim"),
     "objective not a metric": ("objective=eval/retrun", "objective=eval/retrun", "'eval/return'"),
     "file store": ("logger.tracking_uri=./mlruns", "logger.tracking_uri=./mlruns", "sqlite:///"),

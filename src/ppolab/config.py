@@ -171,7 +171,7 @@ BELOW_ONE = Rule(lambda x: 0 <= x < 1, "must be at least 0 and less than 1")
 FINITE = Rule(math.isfinite, "must be a finite number")
 
 RULES: dict[str, Rule] = {
-    "seed": NOT_NEGATIVE,
+    "seed": Rule(lambda x: 0 <= x < 2**32, "must be 0 or more, and at most 4294967295"),
     "total_steps": POSITIVE,
     "num_envs": POSITIVE,
     "rollout_steps": Rule(lambda x: x >= 2, "must be 2 or more"),
