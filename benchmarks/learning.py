@@ -18,24 +18,22 @@ import argparse
 import csv
 import json
 import math
-import platform
 import shlex
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, fields, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import learning_report
 from omegaconf import OmegaConf
+from processes import ROOT, versions
+from tables import append, read_rows
 
-ROOT = Path(__file__).resolve().parents[1]
-DISTRIBUTIONS = ("torch", "pytorch-lightning", "numpy", "gymnasium", "mujoco", "envpool")
 CURVE_POINTS = 100
 CURVE_COLUMNS = ("env_id", "seed", "step", "train_return")
 
@@ -107,7 +105,7 @@ def parse_arguments() -> argparse.Namespace:
 def run_all(arguments: argparse.Namespace) -> None:
     """Train every (environment, seed) that has no row; exit code 1 if one failed."""
     table = arguments.out / f"{arguments.label}.csv"
-    present = {(row.env, row.seed): row for row in read_rows(table)}
+    present = {(row.env, row.seed): row for row in read_rows(table, Row)}
     wanted = [(env, seed) for seed in arguments.seeds for env in arguments.env]
     for env, seed in wanted:
         if (env, seed) in present and present[env, seed].command != shlex.join(train_command(arguments, env, seed)):
@@ -207,37 +205,13 @@ def thinned(entries: list[dict[str, float]]) -> list[dict[str, float]]:
     return [entries[(index + 1) * len(entries) // count - 1] for index in range(count)]
 
 
-def versions() -> str:
-    """Python, packages, and the commit of this checkout."""
-    found = [f"python {platform.python_version()}"]
-    for name in DISTRIBUTIONS:
-        try:
-            found.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            continue
-    commit = git("rev-parse", "--short=12", "HEAD")
-    if commit:
-        changed = " with uncommitted changes" if git("status", "--porcelain", "--", "src", "conf") else ""
-        found.append(f"commit {commit}{changed}")
-    return ", ".join(found)
-
-
-def git(*arguments: str) -> str:
-    """Its output, or an empty string where there is no git or no repository."""
-    try:
-        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return done.stdout.strip()
-
-
 # --- evaluate --------------------------------------------------------------------------------------------------------
 
 
 def evaluate_all(arguments: argparse.Namespace) -> None:
     """Evaluate every run of the label that has no evaluation in Gymnasium yet, and rewrite its table."""
     table = arguments.out / f"{arguments.label}.csv"
-    rows = read_rows(table)
+    rows = read_rows(table, Row)
     failed = 0
     for index, row in enumerate(rows):
         if row.gymnasium_return is not None:
@@ -280,7 +254,7 @@ def report_all(arguments: argparse.Namespace) -> None:
         raise SystemExit(f"{arguments.out}: holds no table; make one with: python benchmarks/learning.py run")
     labels = {}
     for table in tables:
-        rows = [asdict(row) for row in read_rows(table)]
+        rows = [asdict(row) for row in read_rows(table, Row)]
         picture = table.with_suffix(".png")
         learning_report.draw(table.stem, rows, read_curves(curve_file(table)), picture)
         labels[table.stem] = rows
@@ -309,34 +283,6 @@ def read_curves(path: Path) -> list[dict[str, str]]:
         return []
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-def read_rows(table: Path) -> list[Row]:
-    """The rows of a table; none if it does not exist yet."""
-    if not table.is_file():
-        return []
-    with table.open(newline="") as file:
-        return [
-            Row(**{field.name: parsed(field.type, raw[field.name]) for field in fields(Row)})
-            for raw in csv.DictReader(file)
-        ]
-
-
-def parsed(kind: Any, text: str) -> Any:
-    """A cell of the table as the type that its column is annotated with."""
-    if "None" in kind and not text:
-        return None
-    return {"str": str, "int": int, "float": float}[kind.split()[0]](text)
-
-
-def append(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Add rows to a CSV file, with a header if it is new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, list(columns))
-        if file.tell() == 0:
-            writer.writeheader()
-        writer.writerows(rows)
 
 
 def call(command: list[str]) -> None:

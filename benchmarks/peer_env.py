@@ -10,28 +10,38 @@ from pathlib import Path
 TORCH_INDEX = "https://download.pytorch.org/whl/{build}"
 """Where builds live whose version has a suffix, such as 2.9.0+cpu, in case the default index does not know them."""
 
-
-def sb3_requirements() -> list[str]:
-    """Stable-Baselines3 on the very build of torch that ppolab uses here; gymnasium and mujoco are its own choice."""
-    return ["stable-baselines3", f"torch=={importlib.metadata.version('torch')}", "gymnasium[mujoco]"]
+PACKAGES = {"sb3": "stable-baselines3", "sheeprl": "sheeprl"}
 
 
-def ready(folder: Path, requirements: list[str]) -> Path:
-    """The Python of an environment in `folder` that holds `requirements`; makes it, or makes it anew if they changed.
+class PeerUnavailable(Exception):
+    """A peer's packages cannot be installed here."""
+
+
+def requirements(framework: str) -> list[str]:
+    """The peer on the very build of torch that ppolab uses here; everything else is the peer's own choice."""
+    return [PACKAGES[framework], f"torch=={importlib.metadata.version('torch')}", "gymnasium[mujoco]"]
+
+
+def ready(folder: Path, wanted: list[str]) -> Path:
+    """The Python of an environment in `folder` that holds the packages `wanted`; made anew if they changed.
 
     Raises:
-        SystemExit: the packages cannot be installed.
+        PeerUnavailable: the packages cannot be installed.
     """
     python, stamp = folder / "bin" / "python", folder / "requirements.txt"
-    wanted = "".join(f"{requirement}\n" for requirement in requirements)
-    if stamp.is_file() and stamp.read_text() == wanted:
+    text = "".join(f"{requirement}\n" for requirement in wanted)
+    if stamp.is_file() and stamp.read_text() == text:
         return python
-    print(f"installing {' '.join(requirements)} into {folder}", file=sys.stderr)
-    subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+    print(f"installing {' '.join(wanted)} into {folder}", file=sys.stderr)
     _, _, build = importlib.metadata.version("torch").partition("+")
-    install = [str(python), "-m", "pip", "install", "--quiet", *requirements]
+    install = [str(python), "-m", "pip", "install", "-qq", *wanted]
     indexes = [[], ["--extra-index-url", TORCH_INDEX.format(build=build)]] if build else [[]]
-    if not any(subprocess.run([*install, *index], check=False).returncode == 0 for index in indexes):
-        raise SystemExit(f"{folder}: could not install {' '.join(requirements)}")
-    stamp.write_text(wanted)
+    try:
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+        installed = any(subprocess.run([*install, *index], check=False).returncode == 0 for index in indexes)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise PeerUnavailable(f"no virtual environment in {folder.name}: {error}") from error
+    if not installed:
+        raise PeerUnavailable(f"pip could not install {' '.join(wanted)}")
+    stamp.write_text(text)
     return python

@@ -1,275 +1,264 @@
-"""Training speed of ppolab against Stable-Baselines3 (SB3), and against the simulator alone.
+"""Training speed of ppolab against Stable-Baselines3 (SB3) and sheeprl, and against the simulator alone.
 
-Both sides train the same environment with a batch of 2048, minibatches of 64, 10 epochs, 64-64 tanh separate
-networks, Adam at 3e-4 falling to 0, scaled observations and rewards, advantages normalized per minibatch, and no KL
-early stopping. ppolab runs through its own command line with its shipped settings otherwise (so it also recomputes
-advantages before every epoch and writes metrics.csv and checkpoints, which SB3 does not). SB3 runs in its own virtual
-environment, made from the package index on first use, once per kind of vector environment, each with the faster of 1
-and 2 torch threads, found in a short calibration.
+All sides train the same environment with a batch of 2048, minibatches of 64, 10 epochs, 64-64 tanh separate networks,
+Adam at 3e-4 falling to 0, advantages normalized per minibatch, and no KL early stopping; ppolab and SB3 also scale
+observations and rewards, which sheeprl cannot. ppolab runs through its own command line with its shipped settings
+otherwise (so it also recomputes advantages before every epoch and writes metrics.csv and checkpoints). Each peer runs
+in a virtual environment of its own, made from the package index on first use, once per kind of vector environment, with
+the faster of 1 and 2 torch threads, found in a short calibration on the first environment.
 
 Every measurement is a fresh process. Its speed is environment steps over wall-clock seconds, from the end of the first
 iteration at or beyond the warm-up to the end of the last iteration: all overhead is in, while imports, compiling and
-the evaluation after training are out, on both sides alike. Gradient steps are counted at the optimizer. The sides
-alternate: every SB3 measurement has a ppolab measurement next to it, and the ratio is taken pair by pair.
+the evaluation after training are out, on all sides alike. Gradient steps are counted at the optimizers. The sides
+alternate: every measurement of a peer has one of ppolab next to it, and the ratio is taken pair by pair. A peer that
+cannot be installed, or fails, gets a line that says so, and the rest goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import json
 import os
-import platform
 import re
 import shlex
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import peer_env
 from omegaconf import OmegaConf
+from processes import CORES, ROOT, Child, ChildFailed, peer_script, run_child, version_text
+from throughput_report import Row, progress_line, report
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
+ENVIRONMENTS = ("Hopper-v5", "HalfCheetah-v5", "CartPole-v1", "Ant-v5")
 OURS = (
     "logger=none", "eval_interval=0", "target_kl=null", "compile=true", "num_envs=64", "rollout_steps=32",
     "minibatch_size=64", "epochs=10", "optimizer.lr=3e-4", "model.hidden_sizes=[64,64]", "model.activation=tanh",
     "model.trunk=separate", "normalize_advantages=true", "trainer=cpu", "trainer.threads=1",
 )  # fmt: skip
-CALIBRATION_STEPS, CALIBRATION_WARMUP = 24_576, 8_192
+KINDS = {
+    "dummy": ("sb3", "dummy"), "subproc": ("sb3", "subproc"), "sheeprl": ("sheeprl", "sync"),
+    "sheeprlasync": ("sheeprl", "async"),
+}  # fmt: skip
+"""What the command line calls a kind of peer, and which program with which `--vec-env` that is."""
+
+CALIBRATION_STEPS, CALIBRATION_WARMUP = 12_288, 2_048
 NOT_IN_ENVPOOL = 3
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A way to run SB3: where its environments live, how many there are, and torch's threads."""
+    """A way to run a peer: the kind of its vector environment, how many there are in it, and torch's threads."""
 
-    vec_env: str
+    kind: str
     num_envs: int
     threads: int = 1
 
     @property
     def name(self) -> str:
         """As on the command line."""
-        return f"{self.vec_env}{self.num_envs}"
+        return f"{self.kind}{self.num_envs}"
 
-
-@dataclass(frozen=True)
-class Row:
-    """One measurement, one line of the CSV. `kind` is pair, calibration or ceiling; `peer` the other side of a pair."""
-
-    env: str
-    kind: str
-    repeat: int
-    side: str
-    peer: str
-    num_envs: int
-    torch_threads: int
-    simulator_threads: int
-    steps: int
-    gradient_steps: int
-    measured_steps: int
-    measured_gradient_steps: int
-    measured_seconds: float
-    steps_per_second: float
-    gradient_steps_per_1000: float
-    cpu_seconds_per_million: float
-    start_to_end_seconds: float
-    process_seconds: float
-    largest_process_mb: float
-    load_before: float
-    cores: int
-    versions: str
-
-
-@dataclass(frozen=True)
-class Child:
-    """A finished process: the record it left, when it started, how long it took, and its largest process in MB."""
-
-    record: dict[str, Any]
-    started: float
-    seconds: float
-    peak_mb: float
-    load: float
-
-
-class ChildFailed(Exception):
-    """A measured process ended with an error."""
-
-    def __init__(self, code: int, told: str) -> None:
-        super().__init__(f"exit code {code}\n{told}")
-        self.code = code
+    @property
+    def framework(self) -> str:
+        """Whose program it is."""
+        return KINDS[self.kind][0]
 
 
 def main() -> None:
-    """Measure every environment, append the rows to the CSV as they come, print the tables."""
+    """Measure every environment, store the rows as they come, print and store the tables."""
     arguments = parse_arguments()
-    python = peer_env.ready(arguments.peer_env, peer_env.sb3_requirements())
     rows: list[Row] = []
     with arguments.csv.open("w", newline="") if arguments.csv else open(os.devnull, "w") as file:  # noqa: PTH123
         writer = csv.DictWriter(file, [field.name for field in fields(Row)])
         writer.writeheader()
-        for env in arguments.env:
-            for row in measurements(env, python, arguments):
-                writer.writerow(asdict(row))
-                file.flush()
-                rows.append(row)
-                print(progress_line(row), file=sys.stderr)
-    print(report(rows))
+        for row in all_measurements(arguments):
+            writer.writerow(asdict(row))
+            file.flush()
+            rows.append(row)
+            print(progress_line(row), file=sys.stderr, flush=True)
+    text = report(rows, shlex.join(["python", "benchmarks/throughput.py", *sys.argv[1:]]))
+    print(text)
+    if arguments.report:
+        raw = f"\nRaw measurements: [{arguments.csv.name}]({arguments.csv.name}).\n" if arguments.csv else "\n"
+        arguments.report.write_text(f"{text}\n{raw}".rstrip() + "\n")
+    if any(row.problem for row in rows if row.side == "ppolab"):
+        raise SystemExit("ppolab itself failed; see the table")
 
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--env", action="append", metavar="ID", help="environment id, repeatable (Hopper-v5)")
-    parser.add_argument("--steps", type=int, default=120_000, help="environment steps per measurement (120000)")
-    parser.add_argument("--warmup", type=int, default=20_480, help="of these, steps before the measured span (20480)")
-    parser.add_argument("--repeats", type=int, default=3, help="pairs per kind of peer (3)")
-    parser.add_argument(
-        "--peers", nargs="+", type=peer, metavar="PEER", default=[peer("dummy8"), peer("subproc8"), peer("dummy1")],
-        help="SB3's vector environments: dummy or subproc and how many (dummy8 subproc8 dummy1)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--peer-threads", type=int, nargs="+", default=[1, 2],
-        help="torch threads for SB3; of several, a calibration picks the fastest for each peer (1 2)",
-    )  # fmt: skip
-    parser.add_argument("--override", action="append", default=[], help="a further setting of ppolab, repeatable")
-    parser.add_argument("--ceiling-seconds", type=float, default=4.0, help="per measurement of the simulator alone (4)")
-    parser.add_argument("--csv", type=Path, help="file for the raw rows")
-    parser.add_argument(
-        "--peer-env", type=Path, default=ROOT / "outputs" / "peers" / "sb3",
-        help="SB3's virtual environment (outputs/peers/sb3 in the repository)",
-    )  # fmt: skip
+    add = parser.add_argument
+    add("--env", action="append", metavar="ID", help=f"environment id, repeatable ({', '.join(ENVIRONMENTS)})")
+    add("--steps", type=int, default=36_864, help="environment steps per measurement (36864)")
+    add("--warmup", type=int, default=4_096, help="of these, steps before the measured span (4096)")
+    add("--repeats", type=int, default=3, help="pairs per peer (3)")
+    add("--peers", nargs="+", type=peer, metavar="PEER",
+        default=[peer(name) for name in ("dummy8", "sheeprl8", "dummy1")],
+        help="a kind, and how many environments: dummy and subproc are SB3's vector environments, sheeprl and "
+        "sheeprlasync sheeprl's (dummy8 sheeprl8 dummy1)")  # fmt: skip
+    add("--peer-threads", type=int, nargs="+", default=[1, 2],
+        help="torch threads for peers; of several, a calibration picks the fastest for each peer (1 2)")  # fmt: skip
+    add("--override", action="append", default=[], help="a further setting of ppolab, repeatable")
+    add("--ceiling-seconds", type=float, default=4.0, help="per measurement of the simulator alone (4)")
+    add("--csv", type=Path, help="file for the raw rows")
+    add("--report", type=Path, help="file for the tables, which are printed in any case")
+    add("--peer-envs", type=Path, default=ROOT / "outputs" / "peers",
+        help="folder of the peers' virtual environments (outputs/peers in the repository)")  # fmt: skip
     arguments = parser.parse_args()
-    arguments.env = arguments.env or ["Hopper-v5"]
-    arguments.peer_env = arguments.peer_env.absolute()
+    arguments.env = arguments.env or list(ENVIRONMENTS)
+    arguments.peer_envs = arguments.peer_envs.absolute()
     if arguments.warmup >= arguments.steps:
         parser.error(f"--warmup {arguments.warmup}: must be less than --steps {arguments.steps}")
-    if arguments.csv:
-        arguments.csv.parent.mkdir(parents=True, exist_ok=True)
+    for file in filter(None, (arguments.csv, arguments.report)):
+        file.parent.mkdir(parents=True, exist_ok=True)
     return arguments
 
 
 def peer(text: str) -> Peer:
     """Parse `dummy8`; the number of environments must divide the batch."""
-    match = re.fullmatch(r"(dummy|subproc)(\d+)", text)
-    if match is None or int(match[2]) == 0 or 2048 % int(match[2]):
-        raise argparse.ArgumentTypeError(f"{text}: must be dummy or subproc and a divisor of 2048, such as dummy8")
+    match = re.fullmatch(r"([a-z]+)(\d+)", text)
+    if match is None or match[1] not in KINDS or int(match[2]) == 0 or 2048 % int(match[2]):
+        kinds = ", ".join(KINDS)
+        raise argparse.ArgumentTypeError(f"{text}: must be one of {kinds} and a divisor of 2048, such as dummy8")
     return Peer(match[1], int(match[2]))
 
 
 # --- measuring -------------------------------------------------------------------------------------------------------
 
 
-def measurements(env: str, python: Path, arguments: argparse.Namespace) -> Iterator[Row]:
-    """Calibrate the peers' threads, then per repeat the ceiling and all pairs, in alternating order."""
-    peers: list[Peer] = []
-    for kind in arguments.peers:
+def all_measurements(arguments: argparse.Namespace) -> Iterator[Row]:
+    """Install the peers, calibrate their threads on the first environment, measure all environments."""
+    pythons: dict[str, Path] = {}
+    problems: dict[str, str] = {}
+    for framework in dict.fromkeys(kind.framework for kind in arguments.peers):
+        try:
+            wanted = peer_env.requirements(framework)
+            pythons[framework] = peer_env.ready(arguments.peer_envs / framework, wanted)
+        except peer_env.PeerUnavailable as error:
+            problems[framework] = str(error)
+    present = [kind for kind in arguments.peers if kind.framework in pythons]
+    peers = yield from calibrated(arguments.env[0], present, pythons, arguments)
+    for env in arguments.env:
+        for kind in arguments.peers:
+            if kind.framework in problems:
+                yield Row(env, "pair", 0, kind.framework, kind.name, problem=problems[kind.framework], cores=CORES)
+        yield from measurements(env, peers, pythons, arguments)
+
+
+def calibrated(
+    env: str, kinds: list[Peer], pythons: dict[str, Path], arguments: argparse.Namespace
+) -> Generator[Row, None, list[Peer]]:
+    """Every peer with the number of torch threads that made it fastest; the rows of the measurements."""
+    chosen = []
+    for kind in kinds:
         candidates = [replace(kind, threads=threads) for threads in arguments.peer_threads]
         speeds = []
         for candidate in candidates if len(candidates) > 1 else ():
-            row = measure_peer(env, candidate, python, CALIBRATION_STEPS, CALIBRATION_WARMUP, "calibration", 0)
+            measure = partial(
+                measure_peer, env, candidate, pythons, CALIBRATION_STEPS, CALIBRATION_WARMUP, "calibration", 0
+            )
+            instead = Row(env, "calibration", 0, kind.framework, kind.name, torch_threads=candidate.threads)
+            row = attempt(measure, instead)
             speeds.append(row.steps_per_second)
             yield row
-        peers.append(candidates[speeds.index(max(speeds))] if speeds else candidates[0])
+        chosen.append(candidates[speeds.index(max(speeds))] if speeds else candidates[0])
+    return chosen
+
+
+def measurements(env: str, peers: list[Peer], pythons: dict[str, Path], arguments: argparse.Namespace) -> Iterator[Row]:
+    """Per repeat the ceiling and all pairs, in alternating order; a peer that failed is not tried again."""
+    failed: set[str] = set()
     for repeat in range(arguments.repeats):
         for threads in sorted({1, CORES}):
             yield from measure_ceiling(env, threads, repeat, arguments.ceiling_seconds)
         for index, chosen in enumerate(peers):
+            if chosen.name in failed:
+                continue
             ours = partial(measure_ours, env, chosen.name, arguments, repeat)
-            theirs = partial(measure_peer, env, chosen, python, arguments.steps, arguments.warmup, "pair", repeat)
-            for measure in (ours, theirs) if (repeat + index) % 2 == 0 else (theirs, ours):
-                yield measure()
+            theirs = partial(measure_peer, env, chosen, pythons, arguments.steps, arguments.warmup, "pair", repeat)
+            sides = [
+                (ours, Row(env, "pair", repeat, "ppolab", chosen.name)),
+                (theirs, Row(env, "pair", repeat, chosen.framework, chosen.name)),
+            ]
+            for measure, instead in sides if (repeat + index) % 2 == 0 else reversed(sides):
+                row = attempt(measure, instead)
+                if row.problem and row.side != "ppolab":
+                    failed.add(chosen.name)
+                yield row
+
+
+def attempt(measure: Callable[[], Row], instead: Row) -> Row:
+    """What `measure` returns, or `instead` with the problem that it had."""
+    try:
+        return measure()
+    except ChildFailed as error:
+        print(error, file=sys.stderr)
+        return replace(instead, problem=error.reason, cores=CORES)
 
 
 def measure_ours(env: str, against: str, arguments: argparse.Namespace, repeat: int) -> Row:
     """One training with ppolab."""
     with tempfile.TemporaryDirectory() as folder:
         command = [
-            sys.executable, str(HERE / "peers" / "ppolab_speed.py"), "--env", env, "--seed", str(repeat),
-            "--steps", str(arguments.steps), "--warmup", str(arguments.warmup), "--out", f"{folder}/result.json",
-            *OURS, *arguments.override, f"hydra.run.dir={folder}/run",
+            sys.executable, peer_script("ppolab_speed.py"), "--env", env, "--seed", str(repeat),
+            "--steps", str(arguments.steps), "--warmup", str(arguments.warmup), "--out",
+            f"{folder}/result.json", *OURS, *arguments.override, f"hydra.run.dir={folder}/run",
         ]  # fmt: skip
         child = run_child(command, Path(folder))
         settings = OmegaConf.load(Path(folder) / "run" / "config.yaml")
     num_envs, threads = settings.num_envs, settings.env.num_threads or CORES
-    return training_row(child, env, "pair", repeat, "ppolab", against, num_envs, threads)
+    return training_row(child, Row(env, "pair", repeat, "ppolab", against, num_envs, simulator_threads=threads))
 
 
-def measure_peer(env: str, chosen: Peer, python: Path, steps: int, warmup: int, kind: str, repeat: int) -> Row:
-    """One training with SB3."""
+def measure_peer(
+    env: str, chosen: Peer, pythons: dict[str, Path], steps: int, warmup: int, kind: str, repeat: int
+) -> Row:
+    """One training with a peer."""
+    framework, vec_env = KINDS[chosen.kind]
     with tempfile.TemporaryDirectory() as folder:
         command = [
-            str(python), str(HERE / "peers" / "sb3_speed.py"), "--env", env, "--seed", str(repeat),
+            str(pythons[framework]), peer_script(f"{framework}_speed.py"), "--env", env, "--seed", str(repeat),
             "--steps", str(steps), "--warmup", str(warmup), "--out", f"{folder}/result.json",
-            "--vec-env", chosen.vec_env, "--num-envs", str(chosen.num_envs), "--threads", str(chosen.threads),
+            "--vec-env", vec_env, "--num-envs", str(chosen.num_envs), "--threads", str(chosen.threads),
         ]  # fmt: skip
-        child = run_child(command, Path(folder))
-    simulators = chosen.num_envs if chosen.vec_env == "subproc" else 1
-    return training_row(child, env, kind, repeat, "sb3", chosen.name, chosen.num_envs, simulators)
+        child = run_child(command, Path(folder), {"OMP_NUM_THREADS": str(chosen.threads)})
+    simulators = chosen.num_envs if vec_env in {"subproc", "async"} else 1
+    return training_row(
+        child, Row(env, kind, repeat, framework, chosen.name, chosen.num_envs, simulator_threads=simulators)
+    )
 
 
 def measure_ceiling(env: str, threads: int, repeat: int, seconds: float) -> Iterator[Row]:
     """EnvPool alone; nothing when it does not have the environment."""
+    row = Row(env, "ceiling", repeat, "simulator", "", 64, simulator_threads=threads)
     with tempfile.TemporaryDirectory() as folder:
         command = [
-            sys.executable, str(HERE / "peers" / "simulator_speed.py"), "--env", env, "--seed", str(repeat),
+            sys.executable, peer_script("simulator_speed.py"), "--env", env, "--seed", str(repeat),
             "--threads", str(threads), "--seconds", str(seconds), "--out", f"{folder}/result.json",
         ]  # fmt: skip
         try:
             child = run_child(command, Path(folder))
         except ChildFailed as error:
             if error.code != NOT_IN_ENVPOOL:
-                raise
+                yield replace(row, problem=error.reason, cores=CORES)
             return
     zeros = {"steps": 0, "gradient_steps": 0, "measured_gradient_steps": 0, "torch_threads": 0, "versions": {}}
     child = replace(child, record={**zeros, "ended": child.started, **child.record})
-    yield training_row(child, env, "ceiling", repeat, "simulator", "", 64, threads)
+    yield training_row(child, row)
 
 
-def run_child(command: list[str], folder: Path) -> Child:
-    """Run to the end; the process must leave result.json in `folder`.
-
-    Raises:
-        ChildFailed: it ended with an error; the message has the last lines it wrote.
-    """
-    load = os.getloadavg()[0]
-    with (folder / "output.txt").open("wb") as output:
-        started = time.time()
-        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.time() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        told = (folder / "output.txt").read_text(errors="replace").splitlines()[-15:]
-        raise ChildFailed(process.returncode, "\n".join(told))
-    unit = 1e6 if sys.platform == "darwin" else 1e3
-    return Child(json.loads((folder / "result.json").read_text()), started, seconds, usage.ru_maxrss / unit, load)
-
-
-def training_row(
-    child: Child, env: str, kind: str, repeat: int, side: str, against: str, num_envs: int, simulator_threads: int
-) -> Row:
-    """Rates and the rest, from what a process recorded."""
+def training_row(child: Child, row: Row) -> Row:
+    """`row` with rates and the rest, from what a process recorded."""
     record = child.record
     steps, seconds = record["measured_steps"], record["measured_seconds"]
-    return Row(
-        env=env,
-        kind=kind,
-        repeat=repeat,
-        side=side,
-        peer=against,
-        num_envs=num_envs,
+    return replace(
+        row,
         torch_threads=record["torch_threads"],
-        simulator_threads=simulator_threads,
         steps=record["steps"],
         gradient_steps=record["gradient_steps"],
         measured_steps=steps,
@@ -283,96 +272,8 @@ def training_row(
         largest_process_mb=round(child.peak_mb),
         load_before=round(child.load, 2),
         cores=CORES,
-        versions=" ".join(f"{name}={version}" for name, version in record["versions"].items()),
+        versions=version_text(record["versions"]),
     )
-
-
-# --- reporting -------------------------------------------------------------------------------------------------------
-
-
-def progress_line(row: Row) -> str:
-    """One measurement, while the others run."""
-    name = f"{row.side} {row.peer}" if row.side == "sb3" else row.side
-    threads = f"torch threads {row.torch_threads}, simulator threads {row.simulator_threads}"
-    return f"{row.env} {row.kind} {row.repeat}: {name:<14} {row.steps_per_second:>10,.0f} steps/s ({threads})"
-
-
-def report(rows: list[Row]) -> str:
-    """Markdown: per environment the speeds and the ratios; then what they were measured with."""
-    lines: list[str] = []
-    for env in dict.fromkeys(row.env for row in rows):
-        mine = [row for row in rows if row.env == env and row.kind != "calibration"]
-        lines += [f"### {env}", "", *speed_table(mine), "", *ratio_table(mine), ""]
-    lines += [f"Command: `{shlex.join(['python', 'benchmarks/throughput.py', *sys.argv[1:]])}`  "]
-    lines += [f"Machine: {platform.machine()}, {CORES} cores, {platform.system()}; load before the first measurement "
-              f"{rows[0].load_before}  "]  # fmt: skip
-    for side in ("ppolab", "sb3"):
-        found = {row.versions for row in rows if row.side == side}
-        lines += [f"Versions, {side}: {'; '.join(sorted(found)).replace('=', ' ')}  "]
-    return "\n".join(lines)
-
-
-def speed_table(rows: list[Row]) -> list[str]:
-    """Medians per side; ppolab's are over all its measurements."""
-    ceilings = {row.simulator_threads: 0.0 for row in rows if row.kind == "ceiling"}
-    for threads in ceilings:
-        ceilings[threads] = median([r for r in rows if r.kind == "ceiling" and r.simulator_threads == threads])
-    shares = [f"of ceiling, {threads} thread{'s' if threads > 1 else ''}" for threads in ceilings]
-    head = [
-        "side", "threads torch/simulator", "runs", "steps/s: median", "min", "max", *shares, "gradient steps: all",
-        "per 1,000 steps", "start to end of training, s", "CPU s per million steps", "largest process, MB",
-    ]  # fmt: skip
-    lines = [line(head), line(["---"] * 3 + ["---:"] * (len(head) - 3))]
-    for name, group in groups(rows).items():
-        speed = median(group)
-        low, high = min(row.steps_per_second for row in group), max(row.steps_per_second for row in group)
-        cells = [name, f"{group[0].torch_threads or '-'} / {group[0].simulator_threads}", str(len(group))]
-        cells += [f"{speed:,.0f}", f"{low:,.0f}", f"{high:,.0f}"]
-        cells += [f"{speed / ceiling:.0%}" for ceiling in ceilings.values()]
-        if group[0].kind == "pair":
-            cells += [f"{median(group, 'gradient_steps'):,.0f}", f"{median(group, 'gradient_steps_per_1000'):.1f}"]
-            cells += [f"{median(group, 'start_to_end_seconds'):,.1f}"]
-        else:
-            cells += ["", "", ""]
-        cells += [f"{median(group, 'cpu_seconds_per_million'):,.0f}", f"{median(group, 'largest_process_mb'):,.0f}"]
-        lines.append(line(cells))
-    return lines
-
-
-def groups(rows: list[Row]) -> dict[str, list[Row]]:
-    """Rows that repeat each other, under the name of their line in the table."""
-    found: dict[str, list[Row]] = {}
-    for row in sorted(rows, key=lambda row: ("ppolab", "sb3", "simulator").index(row.side)):
-        if row.kind == "ceiling":
-            name = f"EnvPool alone, random actions, {row.num_envs} environments"
-            name += f", {row.simulator_threads} thread{'s' if row.simulator_threads > 1 else ''}"
-        else:
-            name = f"ppolab, {row.num_envs} environments" if row.side == "ppolab" else f"sb3 {row.peer}"
-        found.setdefault(name, []).append(row)
-    return found
-
-
-def ratio_table(rows: list[Row]) -> list[str]:
-    """ppolab's speed over SB3's, pair by pair."""
-    pairs = [row for row in rows if row.kind == "pair"]
-    lines = [line(["ratio of steps/s, pair by pair", "median", "min", "max", "pairs"]), line(["---", *["---:"] * 4])]
-    for name in dict.fromkeys(row.peer for row in pairs):
-        speed = {(row.repeat, row.side): row.steps_per_second for row in pairs if row.peer == name}
-        repeats = sorted({repeat for repeat, _ in speed})
-        ratios = [speed[repeat, "ppolab"] / speed[repeat, "sb3"] for repeat in repeats]
-        numbers = [statistics.median(ratios), min(ratios), max(ratios)]
-        lines.append(line([f"ppolab / sb3 {name}", *(f"{number:.2f}" for number in numbers), str(len(ratios))]))
-    return lines
-
-
-def median(rows: list[Row], name: str = "steps_per_second") -> float:
-    """Of one column."""
-    return float(statistics.median(getattr(row, name) for row in rows))
-
-
-def line(cells: list[str]) -> str:
-    """One line of a Markdown table."""
-    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -29,23 +29,28 @@ class Mark:
 
 
 class Stopwatch:
-    """Marks the ends of iterations and counts every call of a torch optimizer's `step`."""
+    """Marks the ends of iterations, and counts every call of a torch optimizer's `step`."""
 
     def __init__(self) -> None:
-        self._gradient_steps = 0
+        self._calls = 0
         self.marks: list[Mark] = []
         register_optimizer_step_post_hook(self._count)
 
     def _count(self, *_: Any) -> None:
-        self._gradient_steps += 1
+        self._calls += 1
 
-    def mark(self, steps: int) -> None:
-        """An iteration, its update included, has just ended after `steps` environment steps in all."""
-        self.marks.append(Mark(steps, self._gradient_steps, time.time(), cpu_seconds()))
+    def mark(self, steps: int, gradient_steps: int | None = None) -> None:
+        """An iteration, its update included, has just ended after `steps` environment steps in all.
+
+        `gradient_steps`: so far, where somebody knows better than the calls that were counted.
+        """
+        counted = self._calls if gradient_steps is None else gradient_steps
+        self.marks.append(Mark(steps, counted, time.time(), cpu_seconds()))
 
     def write(self, target: Path, warmup: int, versions: dict[str, str]) -> None:
         """Store the totals, the span from the first mark at or beyond `warmup` steps to the last one, and versions."""
-        first, last = next(mark for mark in self.marks if mark.steps >= warmup), self.marks[-1]
+        last = self.marks[-1]
+        first = next((mark for mark in self.marks if mark.steps >= warmup), last)
         if first is last:
             raise SystemExit(f"nothing is left to measure: {last.steps} steps with a warm-up of {warmup}")
         record = {
@@ -61,6 +66,18 @@ class Stopwatch:
             "marks": [asdict(mark) for mark in self.marks],
         }
         target.write_text(json.dumps(record) + "\n")
+
+
+def optimizer_steps(optimizer: torch.optim.Optimizer) -> int:
+    """Gradient steps so far by the optimizer's own count, which is right whoever made the steps, by whatever call.
+
+    Raises:
+        SystemExit: it keeps no count (SGD without momentum, say).
+    """
+    counts = [int(state["step"]) for state in optimizer.state.values() if "step" in state]
+    if not counts and any(optimizer.state.values()):
+        raise SystemExit(f"{type(optimizer).__name__} keeps no count of its steps; measure with optimizer=adam")
+    return max(counts, default=0)
 
 
 def cpu_seconds() -> float:

@@ -1,0 +1,107 @@
+"""Measured work runs in fresh processes of its own; this starts them and says what they took."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+LINES_KEPT = 15
+DISTRIBUTIONS = ("torch", "pytorch-lightning", "numpy", "gymnasium", "mujoco", "envpool")
+
+
+@dataclass(frozen=True)
+class Child:
+    """A finished process: the record it left, when it started, how long it took, its largest process in MB, the load
+    of the machine before it."""
+
+    record: dict[str, Any]
+    started: float
+    seconds: float
+    peak_mb: float
+    load: float
+
+
+class ChildFailed(Exception):
+    """A measured process ended with an error, or left no record."""
+
+    def __init__(self, code: int, told: str) -> None:
+        super().__init__(f"exit code {code}\n{told}")
+        self.code = code
+        self.told = told
+
+    @property
+    def reason(self) -> str:
+        """One line: the exit code, and the last thing it said."""
+        said = [line.strip() for line in self.told.splitlines() if line.strip()]
+        return f"exit code {self.code}: {said[-1][:200] if said else 'no message'}"
+
+
+def peer_script(name: str) -> str:
+    """The path of a program in benchmarks/peers."""
+    return str(HERE / "peers" / name)
+
+
+def run_child(command: list[str], folder: Path, environment: Mapping[str, str] | None = None) -> Child:
+    """Run to the end; the process must leave result.json in `folder`.
+
+    Args:
+        environment: variables besides, or instead of, those of this process.
+
+    Raises:
+        ChildFailed: it ended with an error, or left no result.json; the message has the last lines it wrote.
+    """
+    load = os.getloadavg()[0]
+    variables = {**os.environ, **(environment or {})}
+    with (folder / "output.txt").open("wb") as output:
+        started = time.time()
+        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, env=variables)
+        _, status, usage = os.wait4(process.pid, 0)  # unlike wait(), it tells what this one process used
+        seconds = time.time() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    result = folder / "result.json"
+    if process.returncode or not result.is_file():
+        told = (folder / "output.txt").read_text(errors="replace").splitlines()[-LINES_KEPT:]
+        raise ChildFailed(process.returncode, "\n".join(told))
+    unit = 1e6 if sys.platform == "darwin" else 1e3
+    return Child(json.loads(result.read_text()), started, seconds, usage.ru_maxrss / unit, load)
+
+
+def versions() -> str:
+    """Python, packages, and the commit of this checkout."""
+    found = [f"python {platform.python_version()}"]
+    for name in DISTRIBUTIONS:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    commit = git("rev-parse", "--short=12", "HEAD")
+    if commit:
+        changed = " with uncommitted changes" if git("status", "--porcelain", "--", "src", "conf") else ""
+        found.append(f"commit {commit}{changed}")
+    return ", ".join(found)
+
+
+def git(*arguments: str) -> str:
+    """Its output, or an empty string where there is no git or no repository."""
+    try:
+        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()
+
+
+def version_text(found: Mapping[str, str]) -> str:
+    """As it stands in a cell: `python=3.11.7 torch=2.13.0`."""
+    return " ".join(f"{name}={version}" for name, version in found.items())
