@@ -6,7 +6,7 @@ ARGS ?=
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow lint format types check bench learning ui clean
+.PHONY: help setup train test test-slow lint format types check bench profile learning ui clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ check: lint types test ## everything CI runs
 
 bench: $(STAMP) ## speed against stable-baselines3, sheeprl and the simulator (about an hour; ARGS="--env Hopper-v5" a quarter)
 	$(BIN)/python benchmarks/throughput.py --csv docs/results/throughput.csv --report docs/results/throughput.md $(ARGS)
+
+profile: $(STAMP) ## where the time of an iteration goes (two minutes); ARGS="--env Ant-v5"
+	$(BIN)/python benchmarks/profile.py $(ARGS)
 
 learning: $(STAMP) ## returns over seeds; continues where it stopped (about an hour)
 	$(BIN)/python benchmarks/learning.py run $(ARGS)
