@@ -6,7 +6,7 @@ ARGS ?=
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow lint format types check bench profile learning ui clean
+.PHONY: help setup train test test-slow lint format types check bench time-to-return profile learning ui clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -44,6 +44,10 @@ check: lint types test ## everything CI runs
 
 bench: $(STAMP) ## speed against stable-baselines3, sheeprl and the simulator (about an hour; ARGS="--env Hopper-v5" a quarter)
 	$(BIN)/python benchmarks/throughput.py --csv docs/results/throughput.csv --report docs/results/throughput.md $(ARGS)
+
+time-to-return: $(STAMP) ## wall clock to a return, against stable-baselines3; continues where it stopped (two to four hours)
+	$(BIN)/python benchmarks/time_to_return.py run --jobs 2 $(ARGS)
+	$(BIN)/python benchmarks/time_to_return.py report
 
 profile: $(STAMP) ## where the time of an iteration goes (two minutes); ARGS="--env Ant-v5"
 	$(BIN)/python benchmarks/profile.py $(ARGS)
