@@ -11,8 +11,10 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from ppolab.config import Config, config_folder, from_hydra, optimizer_arguments, optimizer_class, register_schemas
+from ppolab.core.distributions import ActionDistribution
 from ppolab.core.moments import no_samples
 from ppolab.envs import VectorEnv, choose_backend, environment_seeds, make_vector_env
+from ppolab.native import native_policy
 from ppolab.normalization import RunningScale
 from ppolab.parameters import FlatParameters, flatten_parameters
 from ppolab.policy import ActorCritic, action_distribution
@@ -72,13 +74,20 @@ def make_policy(config: Config, env: VectorEnv) -> ActorCritic:
 
 
 def make_learner(
-    policy: ActorCritic, config: Config, *, seed: int = 0, compiled: bool = False
+    policy: ActorCritic, config: Config, *, seed: int = 0, native: bool = False
 ) -> tuple[Learner, FlatParameters]:
-    """A learner of `policy`, which is flattened here, and its parameters."""
+    """A learner of `policy`, which is flattened here, and its parameters; eager, or in C++."""
     flat = flatten_parameters(policy)
     optimizer = optimizer_class(config)([flat.vector], **optimizer_arguments(config))
     generator = torch.Generator().manual_seed(seed)
-    return Learner(policy, flat, optimizer, config, generator, compiled=compiled), flat
+    code = native_policy(policy, flat, config) if native else None
+    assert (code is not None) == native
+    return Learner(policy, flat, optimizer, config, generator, native=code), flat
+
+
+def drawn(family: ActionDistribution, parameters: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    """One action per row of parameters."""
+    return family.sample(parameters, family.noise(parameters.shape[:-1], torch.Generator().manual_seed(seed)))
 
 
 def make_collector(config: Config, env: VectorEnv, seed: int = 0) -> Collector:
@@ -105,7 +114,7 @@ def random_rollout(
     policy.eval()
     with torch.no_grad():
         parameters, predicted = policy(observations)
-    actions = policy.distribution.sample(parameters[:-1], rng)
+    actions = policy.distribution.sample(parameters[:-1], policy.distribution.noise((steps, envs), rng))
     valid = torch.ones((steps, envs), dtype=torch.bool)
     terminated, truncated = torch.zeros_like(valid), torch.zeros_like(valid)
     for t in range(steps):

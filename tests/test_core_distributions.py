@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, distributions
 from torch.distributions import Categorical, Independent, Normal, kl_divergence
 
+from helpers import drawn
 from ppolab.core.distributions import Bernoulli, DiagonalGaussian, MultiCategorical
 
 ROWS = 6
@@ -45,7 +46,7 @@ def random_parameters(family, seed: int = 0, rows: tuple[int, ...] = (ROWS,)) ->
 @every_family
 def test_log_prob_equals_torch(family) -> None:
     parameters = random_parameters(family, rows=(5, ROWS))
-    actions = family.sample(parameters)
+    actions = drawn(family, parameters)
     torch.testing.assert_close(
         family.log_prob(parameters, actions), reference_log_prob(family, parameters, actions), rtol=1e-5, atol=1e-5
     )
@@ -69,7 +70,7 @@ def test_kl_equals_torch(family) -> None:
 @every_family
 def test_samples_have_the_entropy_and_the_divergence(family) -> None:
     old, new = (random_parameters(family, seed, ()).expand(40_000, -1) for seed in (2, 3))
-    actions = family.sample(old, torch.Generator().manual_seed(0))
+    actions = drawn(family, old, 0)
     surprise = -family.log_prob(old, actions)
     log_ratio = family.log_prob(old, actions) - family.log_prob(new, actions)
     for estimates, exact in ((surprise, family.entropy(old[0])), (log_ratio, family.kl(old[0], new[0]))):
@@ -79,7 +80,7 @@ def test_samples_have_the_entropy_and_the_divergence(family) -> None:
 @every_family
 def test_shapes_and_types(family) -> None:
     parameters = random_parameters(family, rows=(5, ROWS))
-    for actions in (family.sample(parameters), family.mode(parameters)):
+    for actions in (drawn(family, parameters), family.mode(parameters)):
         assert actions.shape == (5, ROWS, *family.action_shape)
         assert actions.dtype == family.action_dtype
     assert family.entropy(parameters).shape == family.log_prob(parameters, actions).shape == (5, ROWS)
@@ -88,7 +89,7 @@ def test_shapes_and_types(family) -> None:
 @every_family
 def test_a_generator_makes_samples_reproducible(family) -> None:
     parameters = random_parameters(family, rows=(50,))
-    first, second, other = (family.sample(parameters, torch.Generator().manual_seed(seed)) for seed in (7, 7, 8))
+    first, second, other = (drawn(family, parameters, seed) for seed in (7, 7, 8))
     assert first.equal(second)
     assert not first.equal(other)
 
@@ -96,14 +97,14 @@ def test_a_generator_makes_samples_reproducible(family) -> None:
 @every_family
 def test_no_action_is_more_probable_than_the_mode(family) -> None:
     parameters = random_parameters(family, rows=(200, 1))
-    actions = family.sample(parameters.expand(200, 50, -1))
+    actions = drawn(family, parameters.expand(200, 50, -1))
     best = family.log_prob(parameters, family.mode(parameters))
     assert (family.log_prob(parameters.expand(200, 50, -1), actions) <= best + 1e-6).all()
 
 
 def test_gaussian_samples_have_its_mean_and_deviation() -> None:
     parameters = torch.tensor([1.0, -2.0, 0.0, -1.0])
-    actions = DiagonalGaussian(2).sample(parameters.expand(100_000, -1), torch.Generator().manual_seed(0))
+    actions = drawn(DiagonalGaussian(2), parameters.expand(100_000, -1), 0)
     torch.testing.assert_close(actions.mean(0), torch.tensor([1.0, -2.0]), rtol=0, atol=0.015)
     torch.testing.assert_close(actions.std(0), torch.tensor([0.0, -1.0]).exp(), rtol=0.01, atol=0)
     assert abs(torch.corrcoef(actions.T)[0, 1]) < 0.02
@@ -113,7 +114,7 @@ def test_gaussian_samples_have_its_mean_and_deviation() -> None:
 def test_categorical_frequencies_are_the_probabilities(sizes: tuple[int, ...]) -> None:
     family, draws = MultiCategorical(sizes), 60_000
     parameters = random_parameters(family, 4, ())
-    actions = family.sample(parameters.expand(draws, -1), torch.Generator().manual_seed(0))
+    actions = drawn(family, parameters.expand(draws, -1), 0)
     for index, part in enumerate(references(family, parameters)):
         frequencies = torch.bincount(actions[:, index], minlength=sizes[index]) / draws
         assert len(frequencies) == sizes[index]  # padding is never drawn
@@ -123,7 +124,7 @@ def test_categorical_frequencies_are_the_probabilities(sizes: tuple[int, ...]) -
 def test_bernoulli_frequencies_are_the_probabilities() -> None:
     family, draws = Bernoulli(3), 60_000
     parameters = torch.tensor([-2.0, 0.0, 1.5])
-    actions = family.sample(parameters.expand(draws, -1), torch.Generator().manual_seed(0))
+    actions = drawn(family, parameters.expand(draws, -1), 0)
     assert set(actions.unique().tolist()) == {0, 1}
     torch.testing.assert_close(actions.float().mean(0), parameters.sigmoid(), rtol=0, atol=4 * 0.5 / draws**0.5)
 
@@ -149,7 +150,7 @@ def test_certain_policies_stay_finite(family) -> None:
 @pytest.mark.parametrize("family", FAMILIES, ids=str)
 def test_gradient_of_log_prob_equals_torch(family) -> None:
     parameters = random_parameters(family).requires_grad_()
-    actions = family.sample(parameters.detach())
+    actions = drawn(family, parameters.detach())
     ours = torch.autograd.grad(family.log_prob(parameters, actions).sum(), parameters)[0]
     theirs = torch.autograd.grad(reference_log_prob(family, parameters, actions).sum(), parameters)[0]
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from torch import nn
 from torch.func import functional_call
 
-from helpers import make_config
+from helpers import drawn, make_config
 from ppolab.core.distributions import Bernoulli, DiagonalGaussian, MultiCategorical
 from ppolab.parameters import clip_norm, flatten_parameters
 from ppolab.policy import ActorCritic, action_distribution
@@ -41,7 +41,7 @@ def test_every_action_space_gets_its_distribution(name: str, trunk: str) -> None
     parameters, values = policy(torch.randn((7, 2, 5)))
     assert parameters.shape == (7, 2, size)
     assert values.shape == (7, 2)
-    assert policy.distribution.sample(parameters).shape == (7, 2, *distribution.action_shape)
+    assert drawn(policy.distribution, parameters).shape == (7, 2, *distribution.action_shape)
 
 
 @pytest.mark.parametrize("trunk", ["separate", "shared"])

@@ -186,9 +186,11 @@ def test_envpool_episodes_are_counted_as_gymnasium_s() -> None:
 
 
 def test_statistics_of_one_environment_by_hand() -> None:
+    rewards, ended, valid = np.array([(1.0, 0, 1), (2.0, 0, 1), (4.0, 1, 1), (9.0, 0, 0), (3.0, 1, 1)]).T[..., None]
+    together = EpisodeStatistics(1, gamma=0.5).add(rewards, ended == 1, valid == 1)
+    assert together[0][:, 0].tolist() == [1.0, 2.5, 5.25, 0.0, 3.0]
+    assert together[1] == [Episode(7.0, 3), Episode(3.0, 1)]
     statistics = EpisodeStatistics(1, gamma=0.5)
-    told = []
-    for reward, ended, valid in [(1.0, 0, 1), (2.0, 0, 1), (4.0, 1, 1), (9.0, 0, 0), (3.0, 1, 1)]:
-        told.append(statistics.add(np.array([reward]), np.array([ended == 1]), np.array([valid == 1])))
-    assert [float(discounted[0]) for discounted, _ in told] == [1.0, 2.5, 5.25, 0.0, 3.0]
-    assert [finished for _, finished in told] == [[], [], [Episode(7.0, 3)], [], [Episode(3.0, 1)]]
+    parts = [statistics.add(rewards[rows], ended[rows] == 1, valid[rows] == 1) for rows in (slice(0, 2), slice(2, 5))]
+    assert np.concatenate([discounted for discounted, _ in parts]).tolist() == together[0].tolist()
+    assert [finished for _, finished in parts] == [[], together[1]]

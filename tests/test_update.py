@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import logging
-import shutil
 
 import pytest
 import torch
@@ -15,15 +14,20 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.distributions import Categorical, Independent, Normal
 
-from helpers import make_learner, random_rollout, tiny_config
+from helpers import drawn, make_learner, random_rollout, tiny_config
 from ppolab.config import Config
-from ppolab.parameters import flatten_parameters
+from ppolab.epoch import minibatches
+from ppolab.gradient import Gradient, compiled_on_first_call, whole_gradient
+from ppolab.native.library import compiler
+from ppolab.objective import Samples, ppo_objective
+from ppolab.parameters import FlatParameters, flatten_parameters
 from ppolab.policy import ActorCritic, action_distribution
 from ppolab.rollout import Rollout
-from ppolab.update import KL_TOLERANCE, Samples, UpdateStats, gradient_function, minibatches
+from ppolab.update import KL_TOLERANCE, UpdateStats
 
 BOX, DISCRETE = spaces.Box(-1, 1, (2,)), spaces.Discrete(3)
 INPUTS = 3
+needs_compiler = pytest.mark.skipif(compiler() is None, reason="compiling needs a C++ compiler")
 
 
 def config_with(**settings) -> Config:
@@ -43,11 +47,15 @@ def new_policy(config: Config, space: spaces.Space = BOX, seed: int = 0) -> Acto
     return policy
 
 
+def gradient_of(policy: ActorCritic, flat: FlatParameters, config: Config) -> Gradient:
+    return whole_gradient(policy, flat, ppo_objective(policy.distribution, config))
+
+
 def updated(
-    config: Config, rollout: Rollout, policy: ActorCritic, rewards: Tensor | None = None
+    config: Config, rollout: Rollout, policy: ActorCritic, rewards: Tensor | None = None, *, native: bool = False
 ) -> tuple[Tensor, UpdateStats]:
     """(all parameters after one update of a copy of `policy`, its statistics)."""
-    learner, flat = make_learner(copy.deepcopy(policy), config)
+    learner, flat = make_learner(copy.deepcopy(policy), config, native=native)
     stats = learner.update(rollout, rollout.rewards if rewards is None else rewards)
     return flat.vector.detach().clone(), stats
 
@@ -134,13 +142,14 @@ VARIANTS = {
 }
 
 
+@pytest.mark.parametrize("native", [False, pytest.param(True, marks=needs_compiler)], ids=["eager", "native"])
 @pytest.mark.parametrize("name", VARIANTS)
-def test_parameters_equal_a_textbook_update(name: str) -> None:
+def test_parameters_equal_a_textbook_update(name: str, native: bool) -> None:
     config = config_with(epochs=3, **VARIANTS[name])
     policy = new_policy(config, DISCRETE if name == "discrete" else BOX)
     rollout = random_rollout(policy, INPUTS, values=False)
     before = torch.cat([parameter.detach().reshape(-1) for parameter in policy.parameters()])
-    result, stats = updated(config, rollout, policy)
+    result, stats = updated(config, rollout, policy, native=native)
     assert stats.steps >= 9
     assert (result - before).abs().max() > 1e-3
     torch.testing.assert_close(result, textbook_update(config, rollout, policy), rtol=0, atol=2e-6)
@@ -166,20 +175,21 @@ def random_batch(policy: ActorCritic, size: int, seed: int) -> Samples:
     observations = torch.randn((size, INPUTS), generator=rng)
     with torch.no_grad():
         parameters = policy.action_parameters(observations)
-        actions = policy.distribution.sample(parameters, rng)
+        actions = drawn(policy.distribution, parameters, seed)
         log_probs = policy.distribution.log_prob(parameters, actions) + 0.3 * torch.randn(size, generator=rng)
     others = torch.randn((3, size), generator=rng)
     return Samples(observations, actions, log_probs, *others, (torch.arange(size) >= size // 6).float())
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # within PyTorch's compiler
-@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="compiling needs a C++ compiler")
+@needs_compiler
 @pytest.mark.parametrize("space", [BOX, pytest.param(DISCRETE, marks=pytest.mark.slow)], ids=["Box", "Discrete"])
 def test_compiled_and_eager_gradients_agree_to_rounding(space: spaces.Space, caplog: pytest.LogCaptureFixture) -> None:
     config = config_with(entropy_coef=0.01, **{"algorithm.value_clip": 0.2})
     policy = new_policy(config, space)
     flat = flatten_parameters(policy)
-    eager, compiled = (gradient_function(policy, flat, config, compiled=choice) for choice in (False, True))
+    eager = gradient_of(policy, flat, config)
+    compiled = compiled_on_first_call(gradient_of(policy, flat, config))
     with caplog.at_level(logging.WARNING):
         for seed in range(5):
             vector = flat.vector.detach() + 0.05 * torch.randn(flat.vector.shape)
@@ -224,7 +234,7 @@ def test_padding_has_no_influence_on_gradient_and_statistics(space: spaces.Space
     config = config_with(entropy_coef=0.01)
     policy = new_policy(config, space)
     flat = flatten_parameters(policy)
-    gradient = gradient_function(policy, flat, config, compiled=False)
+    gradient = gradient_of(policy, flat, config)
     batch, other = random_batch(policy, 24, 0), random_batch(policy, 24, 1)
     padding = batch.weights == 0
     changed = [torch.where(padding.view(-1, *[1] * (a.dim() - 1)), b, a) for a, b in zip(batch, other, strict=True)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import shutil
 import signal
 import time
 import warnings
@@ -40,9 +39,6 @@ from ppolab.tracking import (
 )
 
 log = logging.getLogger(__name__)
-
-COMPILE_EARNS = 15_000
-"""Gradient steps after which compiling has won back the seconds it costs."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +102,7 @@ def run(config: Config, folder: Path, resume: FoundRun | None = None) -> RunResu
     env = make_vector_env(config.env, environment_seeds(config.seed, 0, config.num_envs, TRAINING), backend)
     eval_seeds = environment_seeds(config.seed, 0, config.eval_episodes, EVALUATION)
     eval_env = make_vector_env(config.env, eval_seeds, backend)
-    module = PPOModule(config, env, compiled=_compiles(config))
+    module = PPOModule(config, env)
     if checkpoint:
         module.restore_on_start(checkpoint.module)
     log.info("%s on %s: %d environments x %d steps", config.env.id, backend, config.num_envs, config.rollout_steps)
@@ -204,7 +200,7 @@ class RunServices(pl.Callback):
         self._tracker.log_metrics(metrics, steps)
 
     def _evaluate(self, steps: int) -> EvalResult:
-        result = evaluate_policy(self._module.policy, self._eval_env)
+        result = evaluate_policy(self._module.policy, self._eval_env, self._module.native)
         self._record(steps, result.metrics)
         if result.mean > self._best_return:
             self._best_return = result.mean
@@ -318,20 +314,6 @@ def _accelerator(config: Config) -> str:
     if wanted == "auto":
         return "gpu" if torch.cuda.is_available() else "cpu"
     return wanted
-
-
-def _compiles(config: Config) -> bool:
-    choice = config.compile.lower()
-    if choice != "auto":
-        return choice == "true"
-    if shutil.which("g++") is None and shutil.which("clang++") is None:
-        log.info("compile=auto: not compiling, since there is no C++ compiler here (g++ or clang++)")
-        return False
-    gradient_steps = config.total_steps * config.epochs // config.minibatch_size
-    if gradient_steps < COMPILE_EARNS:
-        log.info("compile=auto: not compiling, since the run is too short to earn the time back")
-        return False
-    return True
 
 
 def _quiet_lightning() -> None:

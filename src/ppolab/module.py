@@ -17,6 +17,8 @@ from ppolab.config import Config, optimizer_arguments, optimizer_class
 from ppolab.core.schedules import linear_decay
 from ppolab.envs import VectorEnv
 from ppolab.errors import ConfigError, TrainingError
+from ppolab.gradient import worth_compiling
+from ppolab.native import NativePolicy, native_policy
 from ppolab.normalization import RunningScale
 from ppolab.parameters import FlatParameters, flatten_parameters
 from ppolab.policy import ActorCritic, action_distribution
@@ -33,12 +35,11 @@ class PPOModule(pl.LightningModule):
     `training_step` returns the iteration's metrics. `steps` counts environment steps.
     """
 
-    def __init__(self, config: Config, env: VectorEnv, *, compiled: bool) -> None:
+    def __init__(self, config: Config, env: VectorEnv) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.config = config
         self.env = env
-        self.compiled = compiled
         self.policy = ActorCritic(
             env.observation_size,
             action_distribution(env.action_space),
@@ -56,7 +57,7 @@ class PPOModule(pl.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, float]:
         """Collect, scale rewards, update the policy, then let the observation statistics catch up."""
         started = time.perf_counter()
-        rollout = self.collector.collect(self.policy)
+        rollout = self.collector.collect(self.policy, self.native)
         collected = time.perf_counter()
 
         self.reward_scale.merge(rollout.return_moments)
@@ -126,9 +127,12 @@ class PPOModule(pl.LightningModule):
         self.action_generator = torch.Generator(self.device).manual_seed(_stream_seed(self.config.seed, 0))
         self.shuffle_generator = torch.Generator().manual_seed(_stream_seed(self.config.seed, 1))
         self.collector = Collector(self.env, self.config.rollout_steps, self.config.gamma, self.action_generator)
+        self.native: NativePolicy | None = None
+        if self.config.compile.lower() != "false":
+            self.native = native_policy(self.policy, self.parameters_vector, self.config)
         self.learner = Learner(
             self.policy, self.parameters_vector, self.optimizer, self.config, self.shuffle_generator,
-            compiled=self.compiled,
+            native=self.native, compiled=self.native is None and worth_compiling(self.config),
         )  # fmt: skip
         if self._restored is None:
             self._warm_up()
@@ -139,7 +143,7 @@ class PPOModule(pl.LightningModule):
     def _warm_up(self) -> None:
         """One rollout that only fills the statistics: a policy should not learn under a scaling that then jumps."""
         if self.config.normalize_observations or self.config.normalize_rewards:
-            rollout = self.collector.collect(self.policy)
+            rollout = self.collector.collect(self.policy, self.native)
             self.policy.observation_scale.merge(rollout.observation_moments)
             self.reward_scale.merge(rollout.return_moments)
             self._count(rollout)

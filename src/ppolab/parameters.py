@@ -6,10 +6,12 @@ one vector replace a dozen of each.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,12 @@ class FlatParameters:
         """Views of `vector` [P] under the module's parameter names; differentiable with respect to it."""
         parts = torch.split(vector, [shape.numel() for shape in self.shapes])
         return {name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)}
+
+    def slice_of(self, name: str) -> slice:
+        """Where the parameter `name` lies in the vector."""
+        index = self.names.index(name)
+        start = sum(shape.numel() for shape in self.shapes[:index])
+        return slice(start, start + self.shapes[index].numel())
 
 
 def flatten_parameters(module: nn.Module) -> FlatParameters:
@@ -53,4 +61,36 @@ def clip_norm(gradient: Tensor, max_norm: float) -> tuple[Tensor, Tensor]:
     norm: Tensor = gradient.norm()
     if max_norm == 0:
         return gradient, norm
+    if norm.is_cpu:  # reading it costs less than the four operations below; on a GPU it would wait for the device
+        value = float(norm)
+        return (gradient * (max_norm / (value + 1e-6)) if value > max_norm else gradient), norm
     return gradient * (max_norm / (norm + 1e-6)).clamp(max=1.0), norm
+
+
+def optimizer_step(optimizer: torch.optim.Optimizer, vector: nn.Parameter) -> Callable[[Tensor], None]:
+    """A function that steps `vector` along a gradient [P] as `optimizer.step()` would.
+
+    For plain fused Adam and AdamW it calls PyTorch's functional form on the optimizer's own state, because preparing
+    the call of one small tensor takes `step` longer than the arithmetic.
+    """
+
+    def through_step(gradient: Tensor) -> None:
+        vector.grad = gradient
+        optimizer.step()
+
+    @torch.no_grad()
+    def direct(gradient: Tensor) -> None:
+        group, state = optimizer.param_groups[0], optimizer.state[vector]
+        if not state:  # the first step creates it
+            return through_step(gradient)
+        beta1, beta2 = group["betas"]
+        return adam(
+            [vector], [gradient], [state["exp_avg"]], [state["exp_avg_sq"]], [], [state["step"]],
+            fused=True, amsgrad=False, maximize=group["maximize"], beta1=beta1, beta2=beta2, lr=group["lr"],
+            eps=group["eps"], weight_decay=group["weight_decay"],
+            decoupled_weight_decay=group["decoupled_weight_decay"],
+        )  # fmt: skip
+
+    known = type(optimizer) in (torch.optim.Adam, torch.optim.AdamW)
+    group = optimizer.param_groups[0]
+    return direct if known and group["fused"] and not group["amsgrad"] else through_step

@@ -38,6 +38,11 @@ def action_distribution(space: spaces.Space[Any]) -> ActionDistribution:
     return Bernoulli(int(np.prod(space.shape)))
 
 
+def distribution_parameters(outputs: Tensor, log_std: Tensor | None) -> Tensor:
+    """[..., P]: the action head's outputs [..., A], beside log_std [A] where the distribution has one."""
+    return outputs if log_std is None else torch.cat((outputs, log_std.expand_as(outputs)), dim=-1)
+
+
 class ActorCritic(nn.Module):
     """A policy and a value function over flat observations that are already normalised.
 
@@ -68,7 +73,8 @@ class ActorCritic(nn.Module):
     def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         features = self.actor(observations)
         value_features = features if self.critic is None else self.critic(observations)
-        return self._parameters_of(features), self.value_head(value_features).squeeze(-1)
+        parameters = distribution_parameters(self.action_head(features), self.log_std)
+        return parameters, self.value_head(value_features).squeeze(-1)
 
     def values(self, observations: Tensor) -> Tensor:
         """[...] values; skips a separate actor."""
@@ -78,13 +84,7 @@ class ActorCritic(nn.Module):
 
     def action_parameters(self, observations: Tensor) -> Tensor:
         """[..., P] parameters of the action distribution; skips a separate critic."""
-        return self._parameters_of(self.actor(observations))
-
-    def _parameters_of(self, features: Tensor) -> Tensor:
-        outputs: Tensor = self.action_head(features)
-        if self.log_std is None:
-            return outputs
-        return torch.cat((outputs, self.log_std.expand_as(outputs)), dim=-1)
+        return distribution_parameters(self.action_head(self.actor(observations)), self.log_std)
 
     def _initialize_orthogonally(self) -> None:
         """Gains of Engstrom et al. 2020 (arXiv:2005.12729): sqrt(2) inside, 0.01 for actions, 1 for the value."""

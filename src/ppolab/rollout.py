@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ppolab.core.moments import Moments, sample_moments
-from ppolab.envs.base import VectorEnv
+from ppolab.envs.base import Step, VectorEnv
 from ppolab.policy import ActorCritic
 
 
@@ -55,6 +56,16 @@ class Rollout:
         return int(self.valid.sum())
 
 
+class Actor(Protocol):
+    """What collecting needs of a network, be it in PyTorch or in C++."""
+
+    def __call__(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """Observations [..., D] -> (distribution parameters [..., P], values [...])."""
+
+    def action_parameters(self, observations: Tensor) -> Tensor:
+        """The first of the two alone."""
+
+
 class EpisodeStatistics:
     """Sums over the episodes under way in N environments; each episode is counted once, when it ends."""
 
@@ -67,17 +78,51 @@ class EpisodeStatistics:
     def add(
         self, rewards: NDArray[np.float64], ended: NDArray[np.bool_], valid: NDArray[np.bool_]
     ) -> tuple[NDArray[np.float64], list[Episode]]:
-        """Add one step; returns the discounted sums [N] after it, and the episodes that it ended."""
-        self._total_rewards += rewards * valid
-        self._lengths += valid
-        self._discounted = self._discounted * self._gamma + rewards * valid
-        discounted = self._discounted.copy()
+        """Add T steps [T, N]; returns the discounted sums [T, N] after each, and the episodes that ended, in order."""
+        discounted = np.empty_like(rewards)
+        finished: list[Episode] = []
+        for t in range(len(rewards)):
+            counted = rewards[t] * valid[t]
+            self._total_rewards += counted
+            self._lengths += valid[t]
+            np.multiply(self._discounted, self._gamma, out=self._discounted)
+            self._discounted += counted
+            discounted[t] = self._discounted
+            if ended[t].any():
+                finished += self._end(ended[t])
+        return discounted, finished
+
+    def _end(self, ended: NDArray[np.bool_]) -> list[Episode]:
         finished = [
             Episode(float(self._total_rewards[index]), int(self._lengths[index])) for index in np.flatnonzero(ended)
         ]
         for sums in (self._total_rewards, self._lengths, self._discounted):
             sums[ended] = 0
-        return discounted, finished
+        return finished
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What T steps of N environments returned, in arrays that every rollout fills anew.
+
+    Attributes:
+        observations: [T+1, N, D] raw; the last row is what follows the last action.
+        rewards: [T, N] unscaled. terminated, truncated, valid: [T, N] bool.
+    """
+
+    observations: NDArray[np.float64]
+    rewards: NDArray[np.float64]
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+    valid: NDArray[np.bool_]
+
+    def put(self, t: int, rows: slice, step: Step) -> None:
+        """Store what the action at time t led to."""
+        self.observations[t + 1, rows] = step.observations
+        self.rewards[t, rows] = step.rewards
+        self.terminated[t, rows] = step.terminated
+        self.truncated[t, rows] = step.truncated
+        self.valid[t, rows] = step.valid
 
 
 class Collector:
@@ -85,62 +130,65 @@ class Collector:
 
     def __init__(self, env: VectorEnv, rollout_steps: int, gamma: float, generator: torch.Generator) -> None:
         self._env = env
-        self._steps = rollout_steps
         self._generator = generator
         self._statistics = EpisodeStatistics(env.num_envs, gamma)
-        self._current = env.reset()
         rows = (rollout_steps, env.num_envs)
-        self._raw = np.zeros((rollout_steps + 1, env.num_envs, env.observation_size))
-        self._rewards = np.zeros(rows)
-        self._discounted = np.zeros(rows)
-        self._terminated = np.zeros(rows, dtype=np.bool_)
-        self._truncated = np.zeros(rows, dtype=np.bool_)
-        self._valid = np.zeros(rows, dtype=np.bool_)
+        self._steps = Steps(
+            np.empty((rollout_steps + 1, env.num_envs, env.observation_size)),
+            np.empty(rows),
+            *(np.empty(rows, dtype=np.bool_) for _ in range(3)),
+        )
+        self._steps.observations[-1] = env.reset()
 
     @torch.no_grad()
-    def collect(self, policy: ActorCritic) -> Rollout:
-        """The next T steps under `policy`, with its normaliser as it stands now.
+    def collect(self, policy: ActorCritic, native: Actor | None = None) -> Rollout:
+        """The next T steps under `policy`, with its normaliser as it stands now; `native` computes it faster.
 
         Raises:
-            EnvError: see `VectorEnv.step`.
+            EnvError: see `VectorEnv.receive`.
         """
         policy.eval()
-        device = policy.value_head.weight.device
-        scaling = policy.observation_scale.frozen()
-        distribution = policy.distribution
-        observations = torch.empty((self._steps + 1, self._env.num_envs, self._env.observation_size), device=device)
-        actions = torch.empty(
-            (self._steps, self._env.num_envs, *distribution.action_shape),
-            dtype=distribution.action_dtype,
-            device=device,
-        )
-        episodes: list[Episode] = []
-        for t in range(self._steps):
-            self._raw[t] = self._current
-            observations[t] = torch.from_numpy(scaling(self._current))
-            actions[t] = distribution.sample(policy.action_parameters(observations[t]), self._generator)
-            episodes += self._step(t, actions[t].cpu().numpy())
-        self._raw[-1] = self._current
-        observations[-1] = torch.from_numpy(scaling(self._current))
-        parameters, values = policy(observations)
+        actor = native or policy
+        observations, actions = self._run(policy, actor)
+        device = actions.device
+        parameters, values = actor(observations)
+        steps = self._steps
+        discounted, episodes = self._statistics.add(steps.rewards, steps.terminated | steps.truncated, steps.valid)
         return Rollout(
             observations,
             actions,
-            distribution.log_prob(parameters[:-1], actions),
+            policy.distribution.log_prob(parameters[:-1], actions),
             values,
-            torch.from_numpy(self._rewards).to(device, torch.float32, copy=True),
-            torch.from_numpy(self._terminated).to(device, copy=True),
-            torch.from_numpy(self._truncated).to(device, copy=True),
-            torch.from_numpy(self._valid).to(device, copy=True),
-            sample_moments(torch.from_numpy(self._raw[:-1][self._valid])),
-            sample_moments(torch.from_numpy(self._discounted[self._valid])),
+            torch.from_numpy(steps.rewards).to(device, torch.float32, copy=True),
+            torch.from_numpy(steps.terminated).to(device, copy=True),
+            torch.from_numpy(steps.truncated).to(device, copy=True),
+            torch.from_numpy(steps.valid).to(device, copy=True),
+            sample_moments(torch.from_numpy(steps.observations[:-1][steps.valid])),
+            sample_moments(torch.from_numpy(discounted[steps.valid])),
             episodes,
         )
 
-    def _step(self, t: int, actions: NDArray[np.float32]) -> list[Episode]:
-        step = self._env.step(actions)
-        self._current = step.observations
-        self._rewards[t] = step.rewards
-        self._terminated[t], self._truncated[t], self._valid[t] = step.terminated, step.truncated, step.valid
-        self._discounted[t], episodes = self._statistics.add(step.rewards, step.terminated | step.truncated, step.valid)
-        return episodes
+    def _run(self, policy: ActorCritic, actor: Actor) -> tuple[Tensor, Tensor]:
+        """Fill `_steps`; returns scaled observations [T+1, N, D] and actions [T, N, ...].
+
+        The parts of the environment take turns: while one is acted for, the others simulate.
+        """
+        steps, distribution = self._steps, policy.distribution
+        scaling = policy.observation_scale.frozen()
+        duration, num_envs = steps.rewards.shape
+        noise = distribution.noise((duration, num_envs), self._generator)
+        observations = torch.empty(steps.observations.shape, device=noise.device)
+        actions = torch.empty(
+            (duration, num_envs, *distribution.action_shape), dtype=distribution.action_dtype, device=noise.device
+        )
+        steps.observations[0] = steps.observations[-1]
+        for t in range(duration + 1):
+            for rows, part in self._env.parts:
+                if t > 0:
+                    steps.put(t - 1, rows, part.receive())
+                observations[t, rows] = torch.from_numpy(scaling(steps.observations[t, rows]))
+                if t < duration:
+                    parameters = actor.action_parameters(observations[t, rows])
+                    actions[t, rows] = distribution.sample(parameters, noise[t, rows])
+                    part.send(actions[t, rows].cpu().numpy())
+        return observations, actions

@@ -32,8 +32,11 @@ class ActionDistribution(Protocol):
     def action_dtype(self) -> torch.dtype:
         """float32 for continuous actions, int64 for discrete ones."""
 
-    def sample(self, parameters: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """One action per row of parameters."""
+    def noise(self, rows: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """What `sample` turns into actions: independent draws for `rows`, on the generator's device."""
+
+    def sample(self, parameters: Tensor, noise: Tensor) -> Tensor:
+        """One action per row of parameters, drawn by `noise`."""
 
     def mode(self, parameters: Tensor) -> Tensor:
         """The most probable action per row."""
@@ -66,9 +69,11 @@ class DiagonalGaussian:
     def action_dtype(self) -> torch.dtype:
         return torch.float32
 
-    def sample(self, parameters: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def noise(self, rows: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        return torch.randn((*rows, self.size), generator=generator, device=generator.device)
+
+    def sample(self, parameters: Tensor, noise: Tensor) -> Tensor:
         mean, log_std = parameters.chunk(2, dim=-1)
-        noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
         return torch.addcmul(mean, noise, log_std.exp())
 
     def mode(self, parameters: Tensor) -> Tensor:
@@ -111,11 +116,13 @@ class MultiCategorical:
     def action_dtype(self) -> torch.dtype:
         return torch.int64
 
-    def sample(self, parameters: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        logits = self._logits(parameters)
-        uniform = torch.rand(logits.shape, generator=generator, device=logits.device, dtype=logits.dtype)
-        gumbel = -torch.log(-torch.log(uniform.clamp(1e-20, 1.0 - 1e-7)))  # argmax(logits + Gumbel) is a draw
-        return (logits + gumbel).argmax(-1)
+    def noise(self, rows: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """Standard Gumbel: argmax(logits + noise) is a draw."""
+        uniform = torch.rand((*rows, len(self.sizes), max(self.sizes)), generator=generator, device=generator.device)
+        return -torch.log(-torch.log(uniform.clamp(1e-20, 1.0 - 1e-7)))
+
+    def sample(self, parameters: Tensor, noise: Tensor) -> Tensor:
+        return (self._logits(parameters) + noise).argmax(-1)
 
     def mode(self, parameters: Tensor) -> Tensor:
         return self._logits(parameters).argmax(-1)
@@ -159,9 +166,11 @@ class Bernoulli:
     def action_dtype(self) -> torch.dtype:
         return torch.int64
 
-    def sample(self, parameters: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        uniform = torch.rand(parameters.shape, generator=generator, device=parameters.device, dtype=parameters.dtype)
-        return (uniform < parameters.sigmoid()).to(torch.int64)
+    def noise(self, rows: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        return torch.rand((*rows, self.size), generator=generator, device=generator.device)
+
+    def sample(self, parameters: Tensor, noise: Tensor) -> Tensor:
+        return (noise < parameters.sigmoid()).to(torch.int64)
 
     def mode(self, parameters: Tensor) -> Tensor:
         return (parameters > 0).to(torch.int64)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+from itertools import pairwise
 from typing import Any
 
 import gymnasium
 
 from ppolab.config import EnvConfig
 from ppolab.envs import envpool_backend
-from ppolab.envs.base import Step, VectorEnv
+from ppolab.envs.base import JoinedEnv, Step, VectorEnv
 from ppolab.envs.gymnasium_backend import GymnasiumEnv
 from ppolab.envs.seeding import EVALUATION, TRAINING, environment_seeds
 from ppolab.envs.spaces import check_spaces
@@ -90,11 +91,19 @@ def choose_backend(env: EnvConfig) -> str:
 
 def make_vector_env(env: EnvConfig, seeds: list[int], backend: str) -> VectorEnv:
     """One environment per seed on `backend`; `num_threads` 0 means one thread per core (EnvPool)."""
-    if backend == "envpool":
-        threads = env.num_threads or len(os.sched_getaffinity(0))
-        return envpool_backend.EnvPoolEnv(
-            env.id, env.kwargs, seeds, num_threads=threads, rescale_actions=env.rescale_actions
+    if backend == "gymnasium":
+        return GymnasiumEnv(
+            env.id, env.kwargs, seeds, asynchronous=env.vectorization == "async", rescale_actions=env.rescale_actions
         )
-    return GymnasiumEnv(
-        env.id, env.kwargs, seeds, asynchronous=env.vectorization == "async", rescale_actions=env.rescale_actions
-    )
+    threads = min(env.num_threads or len(os.sched_getaffinity(0)), len(seeds))
+    groups = min(threads, 2)  # while one group simulates, the policy can answer the other
+    starts = [index * len(seeds) // groups for index in range(groups + 1)]
+    return JoinedEnv(
+        [
+            envpool_backend.EnvPoolEnv(
+                env.id, env.kwargs, seeds[start:end], num_threads=(threads + index) // groups,
+                rescale_actions=env.rescale_actions, first_index=start,
+            )
+            for index, (start, end) in enumerate(pairwise(starts))
+        ]
+    )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,10 +35,55 @@ class Step:
 class VectorEnv(ABC):
     """N copies of an environment that reset themselves on the step after an episode's end (NEXT_STEP).
 
-    Backends implement `_reset`, `_step` and `close`; encoding, checking and the `valid` mask are shared here.
+    `step` is `send` and `receive`; between the two, other work can be done where the backend steps in the background.
+    `parts` are the groups that do so independently of each other, with the rows that each has in the whole.
     """
 
     backend: str
+
+    def __init__(
+        self, env_id: str, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], num_envs: int
+    ) -> None:
+        check_spaces(env_id, observation_space, action_space)
+        self.env_id = env_id
+        self.num_envs = num_envs
+        self.observation_space = observation_space
+        self.action_space = action_space
+        self.observation_size, self._encode = observation_encoder(observation_space)
+
+    @property
+    def parts(self) -> Sequence[tuple[slice, VectorEnv]]:
+        """(rows, environments) of groups that step independently; together all rows."""
+        return [(slice(0, self.num_envs), self)]
+
+    @abstractmethod
+    def reset(self) -> NDArray[np.float64]:
+        """Start a new episode everywhere; [N, D] first observations."""
+
+    @abstractmethod
+    def send(self, actions: NDArray[Any]) -> None:
+        """Start a step with policy actions [N, ...]."""
+
+    @abstractmethod
+    def receive(self) -> Step:
+        """Wait for the step that `send` started.
+
+        Raises:
+            EnvError: an environment raised, or returned a non-finite or wrongly shaped value.
+        """
+
+    def step(self, actions: NDArray[Any]) -> Step:
+        """`send` and `receive`."""
+        self.send(actions)
+        return self.receive()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free processes, threads and simulators."""
+
+
+class BackendEnv(VectorEnv):
+    """Backends implement `_reset`, `_send`, `_receive` and `close`; encoding, checking and `valid` are shared here."""
 
     def __init__(
         self,
@@ -47,31 +93,25 @@ class VectorEnv(ABC):
         num_envs: int,
         *,
         rescale_actions: bool,
+        first_index: int = 0,
     ) -> None:
-        check_spaces(env_id, observation_space, action_space)
-        self.env_id = env_id
-        self.num_envs = num_envs
-        self.observation_space = observation_space
-        self.action_space = action_space
-        self.observation_size, self._encode = observation_encoder(observation_space)
+        super().__init__(env_id, observation_space, action_space, num_envs)
         self._decode = action_decoder(action_space, rescale=rescale_actions)
         self._ended = np.zeros(num_envs, dtype=np.bool_)
         self._steps = 0
+        self._first_index = first_index
 
     def reset(self) -> NDArray[np.float64]:
-        """Start a new episode everywhere; [N, D] first observations."""
         observations = self._encode(self._reset())
         self._check(observations, "observation", (self.num_envs, self.observation_size))
         self._ended = np.zeros(self.num_envs, dtype=np.bool_)
         return observations
 
-    def step(self, actions: NDArray[Any]) -> Step:
-        """Apply policy actions [N, ...].
+    def send(self, actions: NDArray[Any]) -> None:
+        self._send(self._decode(actions))
 
-        Raises:
-            EnvError: an environment raised, or returned a non-finite or wrongly shaped value.
-        """
-        raw_observations, raw_rewards, terminated, truncated = self._step(self._decode(actions))
+    def receive(self) -> Step:
+        raw_observations, raw_rewards, terminated, truncated = self._receive()
         self._steps += 1
         observations = self._encode(raw_observations)
         rewards = np.asarray(raw_rewards, dtype=np.float64)
@@ -88,8 +128,8 @@ class VectorEnv(ABC):
         if not finite.all():
             index = int(np.argwhere(~finite)[0][0])
             raise EnvError(
-                f"{self.env_id}: environment {index} returned a non-finite {what} at its step {self._steps}: "
-                f"{values[index]}"
+                f"{self.env_id}: environment {self._first_index + index} returned a non-finite {what} at its step "
+                f"{self._steps}: {values[index]}"
             )
 
     @abstractmethod
@@ -97,9 +137,48 @@ class VectorEnv(ABC):
         """A batch of first observations, as the backend gives them."""
 
     @abstractmethod
-    def _step(self, actions: NDArray[Any]) -> tuple[Any, Any, NDArray[np.bool_], NDArray[np.bool_]]:
-        """Observations, rewards, terminated, truncated, as the backend gives them."""
+    def _send(self, actions: NDArray[Any]) -> None:
+        """Start a step with actions as the backend takes them."""
 
     @abstractmethod
+    def _receive(self) -> tuple[Any, Any, NDArray[np.bool_], NDArray[np.bool_]]:
+        """Observations, rewards, terminated, truncated, as the backend gives them."""
+
+
+class JoinedEnv(VectorEnv):
+    """Several groups of the same environment as one; a collector can step one while it works on another."""
+
+    def __init__(self, groups: Sequence[VectorEnv]) -> None:
+        first = groups[0]
+        super().__init__(
+            first.env_id, first.observation_space, first.action_space, sum(group.num_envs for group in groups)
+        )
+        self.backend = first.backend
+        self._groups = tuple(groups)
+        ends = np.cumsum([group.num_envs for group in groups]).tolist()
+        self._rows = [slice(end - group.num_envs, end) for group, end in zip(groups, ends, strict=True)]
+
+    @property
+    def parts(self) -> Sequence[tuple[slice, VectorEnv]]:
+        return list(zip(self._rows, self._groups, strict=True))
+
+    def reset(self) -> NDArray[np.float64]:
+        return np.concatenate([group.reset() for group in self._groups])
+
+    def send(self, actions: NDArray[Any]) -> None:
+        for rows, group in self.parts:
+            group.send(actions[rows])
+
+    def receive(self) -> Step:
+        steps = [group.receive() for group in self._groups]
+        return Step(
+            np.concatenate([step.observations for step in steps]),
+            np.concatenate([step.rewards for step in steps]),
+            np.concatenate([step.terminated for step in steps]),
+            np.concatenate([step.truncated for step in steps]),
+            np.concatenate([step.valid for step in steps]),
+        )
+
     def close(self) -> None:
-        """Free processes, threads and simulators."""
+        for group in self._groups:
+            group.close()

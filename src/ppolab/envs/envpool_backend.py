@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ppolab.envs.base import VectorEnv
+from ppolab.envs.base import BackendEnv
 from ppolab.errors import ConfigError
 
 
@@ -34,27 +34,38 @@ def has(env_id: str) -> bool:
     return is_installed() and env_id in _envpool().list_all_envs()
 
 
-class EnvPoolEnv(VectorEnv):
+class EnvPoolEnv(BackendEnv):
     """`num_envs` environments of EnvPool, stepped by `num_threads` threads without the interpreter's lock."""
 
     backend = "envpool"
 
     def __init__(
-        self, env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], *, num_threads: int, rescale_actions: bool
+        self,
+        env_id: str,
+        kwargs: dict[str, Any],
+        seeds: Sequence[int],
+        *,
+        num_threads: int,
+        rescale_actions: bool,
+        first_index: int = 0,
     ) -> None:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # of the precision of its own Box bounds, each time its spaces are asked for
+            warnings.simplefilter("ignore")  # of its own Box bounds' precision, each time its spaces are asked for
             self._envs = _made(env_id, kwargs, seeds, num_threads)
             observation_space, action_space = self._envs.observation_space, self._envs.action_space
-        super().__init__(env_id, observation_space, action_space, len(seeds), rescale_actions=rescale_actions)
+        super().__init__(
+            env_id, observation_space, action_space, len(seeds),
+            rescale_actions=rescale_actions, first_index=first_index,
+        )  # fmt: skip
 
     def _reset(self) -> Any:
         return self._envs.reset()[0]
 
-    def _step(self, actions: NDArray[Any]) -> tuple[Any, Any, NDArray[np.bool_], NDArray[np.bool_]]:
-        observations, rewards, terminated, truncated, _ = self._envs.step(actions)
+    def _send(self, actions: NDArray[Any]) -> None:
+        self._envs.send(actions)
+
+    def _receive(self) -> tuple[Any, Any, NDArray[np.bool_], NDArray[np.bool_]]:
+        observations, rewards, terminated, truncated, _ = self._envs.recv()
         return observations, rewards, terminated, truncated
 
     def close(self) -> None:

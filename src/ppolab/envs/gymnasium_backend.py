@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
-from ppolab.envs.base import VectorEnv
+from ppolab.envs.base import BackendEnv
 from ppolab.errors import EnvError
 
 
@@ -52,7 +52,7 @@ def _told(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-class GymnasiumEnv(VectorEnv):
+class GymnasiumEnv(BackendEnv):
     """`num_envs` Gymnasium environments stepped one after another (sync) or in parallel processes (async)."""
 
     backend = "gymnasium"
@@ -78,8 +78,17 @@ class GymnasiumEnv(VectorEnv):
         seeds, self._seeds = self._seeds, None  # later resets go on with the environments' own random states
         return self._envs.reset(seed=seeds)[0]
 
-    def _step(self, actions: NDArray[Any]) -> tuple[Any, Any, NDArray[np.bool_], NDArray[np.bool_]]:
-        observations, rewards, terminated, truncated, _ = self._envs.step(actions)
+    def _send(self, actions: NDArray[Any]) -> None:
+        if isinstance(self._envs, AsyncVectorEnv):
+            self._envs.step_async(actions)
+        else:
+            self._actions = actions
+
+    def _receive(self) -> tuple[Any, Any, NDArray[np.bool_], NDArray[np.bool_]]:
+        if isinstance(self._envs, AsyncVectorEnv):
+            observations, rewards, terminated, truncated, _ = self._envs.step_wait()
+        else:
+            observations, rewards, terminated, truncated, _ = self._envs.step(self._actions)
         return observations, rewards, terminated, truncated
 
     def close(self) -> None:

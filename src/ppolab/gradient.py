@@ -1,0 +1,86 @@
+"""The gradient of the objective by the parameter vector, for any network: eager, or as one compiled graph."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+
+from torch import Tensor
+from torch.func import functional_call, grad_and_value
+
+from ppolab.config import Config
+from ppolab.native.library import compiler
+from ppolab.objective import Objective, Samples
+from ppolab.parameters import FlatParameters
+from ppolab.policy import ActorCritic
+
+log = logging.getLogger(__name__)
+
+COMPILING_EARNS = 15_000
+"""Gradient steps after which PyTorch's compiler has won back the seconds it costs."""
+
+Gradient = Callable[..., tuple[Tensor, Tensor]]
+"""(vector [P], *minibatch) -> (gradient [P], LossTerms as one tensor). The next call may overwrite the gradient."""
+
+
+def worth_compiling(config: Config) -> bool:
+    """Whether to use PyTorch's compiler, as `compile` says; why not is logged."""
+    choice = config.compile.lower()
+    if choice != "auto":
+        return choice == "true"
+    if compiler() is None:
+        log.info("compile=auto: not compiling, since there is no C++ compiler here (g++ or clang++)")
+        return False
+    if config.total_steps * config.epochs // config.minibatch_size < COMPILING_EARNS:
+        log.info("compile=auto: not compiling, since the run is too short to earn the time back")
+        return False
+    return True
+
+
+def whole_gradient(policy: ActorCritic, flat: FlatParameters, objective: Objective) -> Gradient:
+    """Through `policy` itself, whatever its layers are; pure in the vector."""
+
+    def loss(vector: Tensor, batch: Samples) -> tuple[Tensor, Tensor]:
+        parameters, values = functional_call(policy, flat.named(vector), (batch.observations,))
+        return objective(parameters, values, batch)
+
+    differentiated = grad_and_value(loss, has_aux=True)
+
+    def gradient(vector: Tensor, *batch: Tensor) -> tuple[Tensor, Tensor]:
+        result, (_, terms) = differentiated(vector, Samples(*batch))
+        return result, terms
+
+    return gradient
+
+
+def compiled_on_first_call(function: Gradient) -> Gradient:
+    """`function` as compiled code for the shapes of its first call, which the caller never changes.
+
+    The traced graph is compiled and called directly: `torch.compile` would check its guards at every call, which costs
+    as much as the arithmetic. Where compiling fails (no working C++ compiler, say), `function` itself, and one warning.
+    """
+    code: list[Gradient] = []
+
+    def call(*arguments: Tensor) -> tuple[Tensor, Tensor]:
+        if not code:
+            code.append(_compiled(function, arguments))
+        return code[0](*arguments)
+
+    return call
+
+
+def _compiled(function: Gradient, arguments: tuple[Tensor, ...]) -> Gradient:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the compiler's own deprecations, which must not stop it
+            import torch._inductor  # a second or two that a run without compiling need not wait
+            from torch.fx.experimental.proxy_tensor import make_fx
+
+            graph = make_fx(function)(*arguments)
+            compiled: Gradient = torch._inductor.compile(graph, list(arguments))
+            compiled(*arguments)
+    except Exception as error:  # the compiler and what it calls raise errors of many families
+        log.warning("not compiling, updates will be slower: %s", str(error).splitlines()[0])
+        return function
+    return compiled

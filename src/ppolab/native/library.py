@@ -1,0 +1,108 @@
+"""Compiles ppo.cpp for this processor on first use, keeps the result on disk, and loads it."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("ppo.cpp", "objective.hpp", "network.hpp"))
+OPTIONS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-shared", "-fPIC", "-pthread")
+
+POINTER, INTEGER = ctypes.c_void_p, ctypes.c_int64
+SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
+    "ppo_create": (POINTER, [POINTER]),
+    "ppo_destroy": (None, [POINTER]),
+    "ppo_evaluate": (None, [POINTER, POINTER, POINTER, INTEGER, POINTER, POINTER]),
+    "ppo_gradient": (None, [POINTER, POINTER, POINTER, POINTER, INTEGER, POINTER, POINTER]),
+    "ppo_epoch": (None, [*[POINTER] * 7, INTEGER, INTEGER, POINTER, POINTER]),
+}
+"""Return type and arguments of every function of the library; without them ctypes would cut pointers to 32 bits."""
+
+
+class NativeCodeError(Exception):
+    """The C++ code cannot be compiled or loaded here; callers go on without it."""
+
+
+def compiler() -> str | None:
+    """The C++ compiler to use: $CXX, g++ or clang++, or None."""
+    return next(
+        (found for name in (os.environ.get("CXX"), "g++", "clang++") if name and (found := shutil.which(name))), None
+    )
+
+
+@cache
+def native_library() -> ctypes.CDLL:
+    """The loaded library.
+
+    Raises:
+        NativeCodeError: there is no compiler, or it failed; the message is one line.
+    """
+    path = _cache_folder() / f"ppo-{_key()}.so"
+    if not path.is_file():
+        _compile(path)
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise NativeCodeError(str(error)) from error
+    for name, (result, arguments) in SIGNATURES.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+def _compile(target: Path) -> None:
+    """To a temporary name first, since another process may be compiling the same."""
+    command = compiler()
+    if command is None:
+        raise NativeCodeError("there is no C++ compiler (g++ or clang++)")
+    handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".so")
+    os.close(handle)
+    try:
+        arguments = [command, *OPTIONS, str(SOURCES[0]), "-o", temporary]
+        done = subprocess.run(arguments, check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise NativeCodeError(f"{command} failed: {(done.stderr.strip() or 'no message').splitlines()[0]}")
+        Path(temporary).replace(target)
+    except OSError as error:
+        raise NativeCodeError(f"{command} cannot be run: {error}") from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _cache_folder() -> Path:
+    """$XDG_CACHE_HOME/ppolab or ~/.cache/ppolab; a folder for this process alone where that cannot be written."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ppolab"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder):
+            return folder
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="ppolab-"))
+
+
+def _key() -> str:
+    """Of everything the result depends on; home folders are shared between machines of different processors."""
+    parts = (
+        *(source.read_text() for source in SOURCES),
+        *OPTIONS,
+        platform.machine(),
+        _processor(),
+        os.environ.get("CXX", ""),
+    )
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _processor() -> str:
+    """The instruction sets, as Linux lists them."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")

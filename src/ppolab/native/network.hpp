@@ -1,0 +1,277 @@
+// Forward and backward passes of small multilayer perceptrons whose parameters are slices of one vector.
+//
+// Rows (samples) are handled in blocks of 64. Inside a block everything is stored feature by feature, the 64 rows side by
+// side, so that every product runs over contiguous rows and a weight is one broadcast. A row's result does not depend on
+// the other rows of its block, nor on how many there are.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+namespace ppolab {
+
+constexpr int LANES = 8;
+constexpr int BLOCK = 64;
+
+typedef float Vec __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));
+
+inline Vec load(const float* from) { return *reinterpret_cast<const Vec*>(from); }
+inline void store(float* to, Vec value) { *reinterpret_cast<Vec*>(to) = value; }
+inline Vec broadcast(float v) { return Vec{v, v, v, v, v, v, v, v}; }
+inline int64_t padded(int64_t size) { return (size + LANES - 1) / LANES * LANES; }
+
+// --- products --------------------------------------------------------------------------------------------------------
+
+// One tile of C (+)= A B: ROWS x (COLUMNS * LANES), A(m, k) at a[m * row_stride + k * column_stride].
+template <int ROWS, int COLUMNS, bool ADD>
+inline void tile(int64_t depth, const float* a, int64_t row_stride, int64_t column_stride, const float* b,
+                 int64_t b_stride, float* c, int64_t c_stride) {
+    Vec sums[ROWS][COLUMNS];
+    for (int m = 0; m < ROWS; ++m)
+        for (int n = 0; n < COLUMNS; ++n) sums[m][n] = ADD ? load(c + m * c_stride + n * LANES) : Vec{};
+    for (int64_t k = 0; k < depth; ++k) {
+        Vec row[COLUMNS];
+        for (int n = 0; n < COLUMNS; ++n) row[n] = load(b + k * b_stride + n * LANES);
+        for (int m = 0; m < ROWS; ++m) {
+            const Vec factor = broadcast(a[m * row_stride + k * column_stride]);
+            for (int n = 0; n < COLUMNS; ++n) sums[m][n] += factor * row[n];
+        }
+    }
+    for (int m = 0; m < ROWS; ++m)
+        for (int n = 0; n < COLUMNS; ++n) store(c + m * c_stride + n * LANES, sums[m][n]);
+}
+
+template <int COLUMNS, bool ADD>
+inline void panel(int64_t rows, int64_t depth, const float* a, int64_t row_stride, int64_t column_stride, const float* b,
+           int64_t b_stride, float* c, int64_t c_stride) {
+    int64_t m = 0;
+    for (; m + 6 <= rows; m += 6)
+        tile<6, COLUMNS, ADD>(depth, a + m * row_stride, row_stride, column_stride, b, b_stride, c + m * c_stride,
+                              c_stride);
+    for (; m + 2 <= rows; m += 2)
+        tile<2, COLUMNS, ADD>(depth, a + m * row_stride, row_stride, column_stride, b, b_stride, c + m * c_stride,
+                              c_stride);
+    for (; m < rows; ++m)
+        tile<1, COLUMNS, ADD>(depth, a + m * row_stride, row_stride, column_stride, b, b_stride, c + m * c_stride,
+                              c_stride);
+}
+
+// C (+)= A B for `columns` a multiple of LANES.
+template <bool ADD>
+inline void product(int64_t rows, int64_t columns, int64_t depth, const float* a, int64_t row_stride, int64_t column_stride,
+             const float* b, int64_t b_stride, float* c, int64_t c_stride) {
+    int64_t n = 0;
+    for (; n + 2 * LANES <= columns; n += 2 * LANES)
+        panel<2, ADD>(rows, depth, a, row_stride, column_stride, b + n, b_stride, c + n, c_stride);
+    if (n < columns) panel<1, ADD>(rows, depth, a, row_stride, column_stride, b + n, b_stride, c + n, c_stride);
+}
+
+// [features, 64] -> [64, padded(features)]
+inline void transposed(const float* from, int64_t features, float* to) {
+    const int64_t width = padded(features);
+    for (int64_t first = 0; first < features; first += LANES)
+        for (int64_t row = 0; row < BLOCK; ++row)
+            for (int64_t k = first; k < std::min(first + LANES, features); ++k)
+                to[row * width + k] = from[k * BLOCK + row];
+}
+
+// --- activations -----------------------------------------------------------------------------------------------------
+
+inline Vec within(Vec value, float low, float high) {
+    value = value > high ? broadcast(high) : value;  // a comparison with NaN is false, so NaN stays NaN
+    return value < low ? broadcast(low) : value;
+}
+
+// x P(x^2) / Q(x^2), a least-squares fit of tanh on |x| < 9.1, where float tanh becomes 1; off by at most 3e-7.
+inline Vec hyperbolic_tangent(Vec value) {
+    const Vec x = within(value, -9.1f, 9.1f);
+    const Vec y = x * x;
+    Vec p = broadcast(-1.203372988e-11f);
+    p = p * y + 3.035568526e-08f;
+    p = p * y + 2.791201297e-05f;
+    p = p * y + 3.863597067e-03f;
+    p = p * y + 1.367614007e-01f;
+    p = p * y + 9.999999986e-01f;
+    Vec q = broadcast(1.280699697e-06f);
+    q = q * y + 3.930290271e-04f;
+    q = q * y + 2.722852624e-02f;
+    q = q * y + 4.700947201e-01f;
+    q = q * y + 1.0f;
+    return within(x * p / q, -1.0f, 1.0f);
+}
+
+enum Activation : int64_t { TANH = 0, RELU = 1 };
+
+inline void activate(Activation activation, float* values, int64_t size) {
+    for (int64_t i = 0; i < size; i += LANES) {
+        const Vec value = load(values + i);
+        store(values + i, activation == TANH ? hyperbolic_tangent(value) : (value < 0.0f ? Vec{} : value));
+    }
+}
+
+// gradients *= f'(z), from the activated values f(z).
+inline void through_activation(Activation activation, const float* activated, float* gradients, int64_t size) {
+    for (int64_t i = 0; i < size; i += LANES) {
+        const Vec value = load(activated + i), gradient = load(gradients + i);
+        store(gradients + i, activation == TANH ? gradient * (1.0f - value * value)
+                                                : (value > 0.0f ? gradient : Vec{}));
+    }
+}
+
+// --- networks --------------------------------------------------------------------------------------------------------
+
+// weight [outputs, inputs] and bias [outputs] are offsets into the parameter vector.
+struct Linear {
+    int64_t inputs, outputs, weight, bias;
+};
+
+// Where a head writes its outputs, or reads their gradients: row r at data + r * stride.
+struct Matrix {
+    float* data;
+    int64_t stride;
+};
+
+// Observations [.., stride]; `order`, where there is one, picks the rows.
+struct Rows {
+    const float* data;
+    int64_t stride;
+    const int64_t* order;
+
+    const float* operator[](int64_t row) const { return data + (order ? order[row] : row) * stride; }
+    Rows from(int64_t row) const { return order ? Rows{data, stride, order + row} : Rows{data + row * stride, stride, order}; }
+};
+
+// Hidden layers and the heads on top of them. `head_index` numbers the heads over the whole network.
+struct Trunk {
+    Activation activation;
+    int64_t inputs;
+    std::vector<Linear> hidden, heads;
+    std::vector<int64_t> head_index;
+
+    int64_t kept_per_block = 0;  // floats of a block's forward pass that its backward pass needs
+    std::vector<float> kept, by_row, head, above, below, weights;
+
+    void allocate() {
+        int64_t widest = padded(inputs);
+        kept_per_block = 2 * BLOCK * padded(inputs);
+        for (const Linear& layer : hidden) {
+            kept_per_block += BLOCK * layer.outputs;
+            widest = std::max(widest, padded(layer.outputs));
+        }
+        for (const Linear& layer : heads) widest = std::max(widest, padded(layer.outputs));
+        for (auto* buffer : {&by_row, &head, &above, &below}) buffer->assign(BLOCK * widest, 0.0f);
+        weights.assign(widest * widest, 0.0f);
+    }
+
+    void forward(const float* parameters, Rows rows, int64_t count, bool keep, const Matrix* outputs) {
+        const int64_t blocks = keep ? (count + BLOCK - 1) / BLOCK : 1;
+        if (static_cast<int64_t>(kept.size()) < blocks * kept_per_block) kept.resize(blocks * kept_per_block);
+        for (int64_t first = 0; first < count; first += BLOCK)
+            forward_block(parameters, rows.from(first), std::min<int64_t>(BLOCK, count - first),
+                          kept.data() + (keep ? first / BLOCK * kept_per_block : 0), outputs, first);
+    }
+
+    // Sets the gradients of this trunk's parameters after a forward pass that was kept.
+    void backward(const float* parameters, int64_t count, const Matrix* output_gradients, float* total) {
+        for (const auto* layers : {&hidden, &heads})
+            for (const Linear& layer : *layers) {
+                std::memset(total + layer.weight, 0, sizeof(float) * layer.inputs * layer.outputs);
+                std::memset(total + layer.bias, 0, sizeof(float) * layer.outputs);
+            }
+        for (int64_t first = 0; first < count; first += BLOCK)
+            backward_block(parameters, std::min<int64_t>(BLOCK, count - first),
+                           kept.data() + first / BLOCK * kept_per_block, output_gradients, first, total);
+    }
+
+  private:
+    void forward_block(const float* parameters, Rows rows, int64_t count, float* block, const Matrix* outputs,
+                       int64_t first) {
+        const int64_t width = padded(inputs);
+        float* features = block + BLOCK * width;
+        std::memset(block, 0, 2 * sizeof(float) * BLOCK * width);
+        for (int64_t row = 0; row < count; ++row)
+            for (int64_t k = 0; k < inputs; ++k) block[row * width + k] = features[k * BLOCK + row] = rows[row][k];
+        float* next = features + BLOCK * width;
+        for (const Linear& layer : hidden) {
+            apply(layer, parameters, features, next);
+            activate(activation, next, BLOCK * layer.outputs);
+            features = next;
+            next += BLOCK * layer.outputs;
+        }
+        for (size_t i = 0; i < heads.size(); ++i) {
+            const Matrix target = outputs[head_index[i]];
+            if (!target.data) continue;
+            apply(heads[i], parameters, features, head.data());
+            for (int64_t row = 0; row < count; ++row)
+                for (int64_t m = 0; m < heads[i].outputs; ++m)
+                    target.data[(first + row) * target.stride + m] = head[m * BLOCK + row];
+        }
+    }
+
+    static void apply(const Linear& layer, const float* parameters, const float* features, float* result) {
+        for (int64_t m = 0; m < layer.outputs; ++m) std::fill_n(result + m * BLOCK, BLOCK, parameters[layer.bias + m]);
+        product<true>(layer.outputs, BLOCK, layer.inputs, parameters + layer.weight, layer.inputs, 1, features, BLOCK,
+                      result, BLOCK);
+    }
+
+    void backward_block(const float* parameters, int64_t count, const float* block, const Matrix* output_gradients,
+                        int64_t first, float* total) {
+        std::vector<const float*> activated;
+        const float* next = block + 2 * BLOCK * padded(inputs);
+        for (const Linear& layer : hidden) {
+            activated.push_back(next);
+            next += BLOCK * layer.outputs;
+        }
+        const float* below_heads = block;
+        if (!hidden.empty()) {
+            transposed(activated.back(), hidden.back().outputs, by_row.data());
+            below_heads = by_row.data();
+        }
+        for (size_t i = 0; i < heads.size(); ++i) {
+            const Matrix source = output_gradients[head_index[i]];
+            std::memset(head.data(), 0, sizeof(float) * BLOCK * heads[i].outputs);
+            for (int64_t row = 0; row < count; ++row)
+                for (int64_t m = 0; m < heads[i].outputs; ++m)
+                    head[m * BLOCK + row] = source.data[(first + row) * source.stride + m];
+            add_parameter_gradients(heads[i], below_heads, head.data(), total);
+            if (!hidden.empty()) through_weights(heads[i], parameters, head.data(), above.data(), i > 0);
+        }
+        for (int64_t index = static_cast<int64_t>(hidden.size()) - 1; index >= 0; --index) {
+            const Linear& layer = hidden[index];
+            through_activation(activation, activated[index], above.data(), BLOCK * layer.outputs);
+            if (index > 0) transposed(activated[index - 1], layer.inputs, by_row.data());
+            add_parameter_gradients(layer, index > 0 ? by_row.data() : block, above.data(), total);
+            if (index == 0) continue;
+            through_weights(layer, parameters, above.data(), below.data(), false);
+            std::swap(above, below);
+        }
+    }
+
+    // result [inputs, 64] (+)= weight' gradients [outputs, 64]
+    static void through_weights(const Linear& layer, const float* parameters, const float* gradients, float* result,
+                                bool add) {
+        const float* weight = parameters + layer.weight;
+        if (add)
+            product<true>(layer.inputs, BLOCK, layer.outputs, weight, 1, layer.inputs, gradients, BLOCK, result, BLOCK);
+        else
+            product<false>(layer.inputs, BLOCK, layer.outputs, weight, 1, layer.inputs, gradients, BLOCK, result, BLOCK);
+    }
+
+    // features [64, padded(inputs)], gradients [outputs, 64]
+    void add_parameter_gradients(const Linear& layer, const float* features, const float* gradients, float* total) {
+        const int64_t width = padded(layer.inputs);
+        product<false>(layer.outputs, width, BLOCK, gradients, BLOCK, 1, features, width, weights.data(), width);
+        for (int64_t m = 0; m < layer.outputs; ++m) {
+            float* row = total + layer.weight + m * layer.inputs;
+            for (int64_t k = 0; k < layer.inputs; ++k) row[k] += weights[m * width + k];
+            Vec sum{};
+            for (int64_t n = 0; n < BLOCK; n += LANES) sum += load(gradients + m * BLOCK + n);
+            for (int lane = 0; lane < LANES; ++lane) total[layer.bias + m] += sum[lane];
+        }
+    }
+};
+
+}  // namespace ppolab

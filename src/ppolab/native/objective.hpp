@@ -1,0 +1,193 @@
+// The clipped PPO objective (Schulman et al. 2017, arXiv:1707.06347, equation 9) and its gradient by what the networks
+// put out. The same mathematics as ppolab/objective.py, which the tests hold it to.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "network.hpp"
+
+namespace ppolab {
+
+enum Family : int64_t { GAUSSIAN = 0, CATEGORICAL = 1, BERNOULLI = 2 };
+
+constexpr double LOG_SQRT_2PI = 0.91893853320467274178;
+
+// Experience: each pointer has one row per sample. Actions are float for Gaussian, int64 for the others.
+struct Samples {
+    const float* observations;
+    const void* actions;
+    const float *log_probs, *values, *advantages, *returns;
+};
+
+struct Settings {
+    double clip, value_coef, entropy_coef;
+    double value_clip;  // negative: none
+    int64_t normalize_advantages;
+};
+
+// Minibatch means; kl_sum and samples are sums.
+struct Terms {
+    double policy, value, entropy, clip_fraction, kl_sum, samples, gradient_norm;
+};
+
+// log-probability and entropy of one row, and their derivatives by its distribution parameters.
+struct Density {
+    double log_prob, entropy;
+};
+
+class PolicyHead {
+  public:
+    PolicyHead(Family family, int64_t outputs, std::vector<int64_t> sizes)
+        : family_(family), outputs_(outputs), sizes_(std::move(sizes)), by_log_prob_(outputs), by_entropy_(outputs),
+          scale_(outputs), log_std_gradient_(outputs) {}
+
+    int64_t outputs() const { return outputs_; }
+    bool has_log_std() const { return family_ == GAUSSIAN; }
+
+    // Sets `gradients` of the loss by `outputs` [count, A], and by log_std where there is one; fills the policy's terms.
+    void differentiate(const float* outputs, const float* log_std, const Samples& samples, const Settings& settings,
+                       const int64_t* order, int64_t count, float* gradients, float* log_std_gradients, Terms& terms) {
+        double mean = 0.0, deviation = 1.0;
+        if (settings.normalize_advantages) advantage_moments(samples.advantages, order, count, mean, deviation);
+        std::fill(log_std_gradient_.begin(), log_std_gradient_.end(), 0.0);
+        if (has_log_std())
+            for (int64_t i = 0; i < outputs_; ++i) scale_[i] = std::exp(-static_cast<double>(log_std[i]));
+        double surrogate = 0.0, entropy = 0.0, clipped = 0.0, kl = 0.0;
+        for (int64_t row = 0; row < count; ++row) {
+            const int64_t sample = order ? order[row] : row;
+            const Density density = evaluate(outputs + row * outputs_, log_std, samples.actions, sample);
+            const double log_ratio = density.log_prob - samples.log_probs[sample];
+            const double ratio = std::exp(log_ratio);
+            const double advantage = (samples.advantages[sample] - mean) / deviation;
+            const double free = ratio * advantage;
+            const double kept = std::clamp(ratio, 1.0 - settings.clip, 1.0 + settings.clip) * advantage;
+            const bool passes = free <= kept;
+            surrogate += passes ? free : kept;
+            entropy += density.entropy;
+            clipped += std::abs(ratio - 1.0) > settings.clip;
+            kl += std::expm1(log_ratio) - log_ratio;
+            accumulate(gradients + row * outputs_, passes ? -free / count : (free > kept ? 0.0 : free),
+                       -settings.entropy_coef / count);
+        }
+        if (has_log_std())
+            for (int64_t i = 0; i < outputs_; ++i)
+                log_std_gradients[i] = static_cast<float>(log_std_gradient_[i]);
+        terms.policy = -surrogate / count;
+        terms.entropy = entropy / count;
+        terms.clip_fraction = clipped / count;
+        terms.kl_sum = kl;
+        terms.samples = static_cast<double>(count);
+    }
+
+  private:
+    static void advantage_moments(const float* advantages, const int64_t* order, int64_t count, double& mean,
+                                  double& deviation) {
+        double sum = 0.0, squares = 0.0;
+        for (int64_t row = 0; row < count; ++row) sum += advantages[order ? order[row] : row];
+        mean = sum / count;
+        if (count < 2) return;
+        for (int64_t row = 0; row < count; ++row) {
+            const double centred = advantages[order ? order[row] : row] - mean;
+            squares += centred * centred;
+        }
+        deviation = std::sqrt(squares / (count - 1)) + 1e-8;
+    }
+
+    Density evaluate(const float* outputs, const float* log_std, const void* actions, int64_t sample) {
+        if (family_ == GAUSSIAN)
+            return gaussian(outputs, log_std, static_cast<const float*>(actions) + sample * outputs_);
+        if (family_ == BERNOULLI)
+            return bernoulli(outputs, static_cast<const int64_t*>(actions) + sample * outputs_);
+        return categorical(outputs, static_cast<const int64_t*>(actions) + sample * static_cast<int64_t>(sizes_.size()));
+    }
+
+    Density gaussian(const float* outputs, const float* log_std, const float* action) {
+        Density density{0.0, 0.0};
+        for (int64_t i = 0; i < outputs_; ++i) {
+            const double scaled = (static_cast<double>(action[i]) - outputs[i]) * scale_[i];
+            density.log_prob += -0.5 * scaled * scaled - log_std[i] - LOG_SQRT_2PI;
+            density.entropy += log_std[i] + 0.5 + LOG_SQRT_2PI;
+            by_log_prob_[i] = scaled * scale_[i];
+            by_entropy_[i] = scaled * scaled - 1.0;  // of the log-probability by log_std
+        }
+        return density;
+    }
+
+    Density bernoulli(const float* logits, const int64_t* action) {
+        Density density{0.0, 0.0};
+        for (int64_t i = 0; i < outputs_; ++i) {
+            const double logit = logits[i], probability = 1.0 / (1.0 + std::exp(-logit));
+            const double log_one = -std::log1p(std::exp(-std::abs(logit))) + std::min(logit, 0.0);
+            density.log_prob += action[i] ? log_one : log_one - logit;
+            density.entropy -= log_one - (1.0 - probability) * logit;
+            by_log_prob_[i] = static_cast<double>(action[i]) - probability;
+            by_entropy_[i] = -logit * probability * (1.0 - probability);
+        }
+        return density;
+    }
+
+    Density categorical(const float* logits, const int64_t* action) {
+        Density density{0.0, 0.0};
+        for (size_t component = 0, first = 0; component < sizes_.size(); first += sizes_[component++]) {
+            const size_t end = first + sizes_[component];
+            const double highest = *std::max_element(logits + first, logits + end);
+            double total = 0.0, entropy = 0.0;
+            for (size_t j = first; j < end; ++j) total += std::exp(logits[j] - highest);
+            const double log_total = std::log(total) + highest;
+            for (size_t j = first; j < end; ++j) entropy -= std::exp(logits[j] - log_total) * (logits[j] - log_total);
+            for (size_t j = first; j < end; ++j) {
+                const double log_probability = logits[j] - log_total, probability = std::exp(log_probability);
+                by_log_prob_[j] = -probability;
+                by_entropy_[j] = -probability * (log_probability + entropy);
+            }
+            by_log_prob_[first + action[component]] += 1.0;
+            density.log_prob += logits[first + action[component]] - log_total;
+            density.entropy += entropy;
+        }
+        return density;
+    }
+
+    // One row's gradients, from the loss's derivatives by its log-probability and by its entropy.
+    void accumulate(float* gradients, double by_log_prob, double by_entropy) {
+        for (int64_t i = 0; i < outputs_; ++i) {
+            if (has_log_std()) {
+                gradients[i] = static_cast<float>(by_log_prob * by_log_prob_[i]);
+                log_std_gradient_[i] += by_log_prob * by_entropy_[i] + by_entropy;
+            } else {
+                gradients[i] = static_cast<float>(by_log_prob * by_log_prob_[i] + by_entropy * by_entropy_[i]);
+            }
+        }
+    }
+
+    Family family_;
+    int64_t outputs_;
+    std::vector<int64_t> sizes_;  // of the categorical components
+    std::vector<double> by_log_prob_, by_entropy_, scale_, log_std_gradient_;
+};
+
+// Sets `gradients` [count] of the loss by the values.
+inline void differentiate_values(const float* values, const Samples& samples, const Settings& settings,
+                                 const int64_t* order, int64_t count, float* gradients, Terms& terms) {
+    double total = 0.0;
+    for (int64_t row = 0; row < count; ++row) {
+        const int64_t sample = order ? order[row] : row;
+        double error = values[row] - static_cast<double>(samples.returns[sample]), gradient = error;
+        if (settings.value_clip >= 0.0) {
+            const double moved = static_cast<double>(values[row]) - samples.values[sample];
+            const double kept = samples.values[sample] + std::clamp(moved, -settings.value_clip, settings.value_clip) -
+                                static_cast<double>(samples.returns[sample]);
+            if (kept * kept > error * error) {
+                error = kept;
+                gradient = std::abs(moved) <= settings.value_clip ? kept : 0.0;
+            }
+        }
+        total += 0.5 * error * error;
+        gradients[row] = static_cast<float>(settings.value_coef * gradient / count);
+    }
+    terms.value = total / count;
+}
+
+}  // namespace ppolab
