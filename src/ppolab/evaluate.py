@@ -22,6 +22,8 @@ from ppolab.rollout import Actor, EpisodeStatistics
 
 VIDEO_FPS = 30
 MAX_VIDEO_SECONDS = 60
+MAX_EPISODE_STEPS = 20_000
+"""An episode in an environment without a time limit may never end; after so many steps, what it has counts."""
 
 
 class RenderError(PpolabError):
@@ -82,7 +84,7 @@ def evaluate_policy(policy: ActorCritic, env: VectorEnv, native: Actor | None = 
     returns, lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, dtype=np.int64)
     waiting = np.ones(env.num_envs, dtype=np.bool_)
     observations = env.reset()
-    while waiting.any():
+    for _ in range(MAX_EPISODE_STEPS):
         step = env.step(act(observations))
         observations = step.observations
         ended = step.terminated | step.truncated
@@ -91,6 +93,11 @@ def evaluate_policy(policy: ActorCritic, env: VectorEnv, native: Actor | None = 
             if waiting[index]:
                 returns[index], lengths[index] = episode.total_reward, episode.length
         waiting &= ~ended
+        if not waiting.any():
+            break
+    unfinished = statistics.unfinished()
+    for index in np.flatnonzero(waiting):
+        returns[index], lengths[index] = unfinished[index].total_reward, unfinished[index].length
     return EvalResult(returns.tolist(), lengths.tolist())
 
 
@@ -124,7 +131,7 @@ def _film(
     decode = action_decoder(simulator.action_space, rescale=env.rescale_actions)
     observation, _ = simulator.reset(seed=seed)
     total, ended, step = 0.0, False, 0
-    while not ended:
+    while not ended and step < MAX_EPISODE_STEPS:
         if step % stride == 0 and step < MAX_VIDEO_SECONDS * VIDEO_FPS * stride:
             writer.append_data(np.asarray(simulator.render()))
         batch = gymnasium.vector.utils.batch_space(simulator.observation_space, 1)

@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from torch.func import functional_call, grad_and_value
 
@@ -71,16 +72,32 @@ def compiled_on_first_call(function: Gradient) -> Gradient:
 
 
 def _compiled(function: Gradient, arguments: tuple[Tensor, ...]) -> Gradient:
+    on_gpu = arguments[0].is_cuda
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the compiler's own deprecations, which must not stop it
-            import torch._inductor  # a second or two that a run without compiling need not wait
+            import torch._inductor as inductor  # a second or two that a run without compiling need not wait
             from torch.fx.experimental.proxy_tensor import make_fx
 
             graph = make_fx(function)(*arguments)
-            compiled: Gradient = torch._inductor.compile(graph, list(arguments))
-            compiled(*arguments)
+            compiled: Gradient = inductor.compile(
+                graph, list(arguments), options={"triton.cudagraphs": True} if on_gpu else None
+            )
+            compiled = _replayed(compiled) if on_gpu else compiled
+            for _ in range(3 if on_gpu else 1):  # a CUDA graph is warmed up, recorded, and only then replayed
+                compiled(*arguments)
     except Exception as error:  # the compiler and what it calls raise errors of many families
         log.warning("not compiling, updates will be slower: %s", str(error).splitlines()[0])
         return function
     return compiled
+
+
+def _replayed(compiled: Gradient) -> Gradient:
+    """A CUDA graph returns the same memory at every replay: the terms, which are collected, are copied out of it."""
+
+    def call(*arguments: Tensor) -> tuple[Tensor, Tensor]:
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        gradient, terms = compiled(*arguments)
+        return gradient, terms.clone()
+
+    return call

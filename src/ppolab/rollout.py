@@ -92,6 +92,12 @@ class EpisodeStatistics:
                 finished += self._end(ended[t])
         return discounted, finished
 
+    def unfinished(self) -> list[Episode]:
+        """What the episodes under way have so far, one per environment."""
+        return [
+            Episode(float(total), int(length)) for total, length in zip(self._total_rewards, self._lengths, strict=True)
+        ]
+
     def _end(self, ended: NDArray[np.bool_]) -> list[Episode]:
         finished = [
             Episode(float(self._total_rewards[index]), int(self._lengths[index])) for index in np.flatnonzero(ended)
