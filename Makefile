@@ -6,7 +6,7 @@ ARGS ?=
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow lint format types check bench time-to-return profile learning ui clean
+.PHONY: help setup train test test-slow lint format types check bench time-to-return scaling profile learning ui clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ bench: $(STAMP) ## speed against stable-baselines3, sheeprl and the simulator (a
 time-to-return: $(STAMP) ## wall clock to a return, against stable-baselines3; continues where it stopped (two to four hours)
 	$(BIN)/python benchmarks/time_to_return.py run --jobs 2 $(ARGS)
 	$(BIN)/python benchmarks/time_to_return.py report
+
+scaling: $(STAMP) ## speed and memory over environments, width, minibatch, runs side by side (about an hour)
+	$(BIN)/python benchmarks/scaling.py envs width minibatch pair memory report $(ARGS)
 
 profile: $(STAMP) ## where the time of an iteration goes (two minutes); ARGS="--env Ant-v5"
 	$(BIN)/python benchmarks/profile.py $(ARGS)

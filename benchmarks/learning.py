@@ -32,7 +32,7 @@ from typing import Any
 import learning_report
 from omegaconf import OmegaConf
 from processes import ROOT, versions
-from tables import append, read_rows
+from result_tables import append, read_rows
 
 CURVE_POINTS = 100
 CURVE_COLUMNS = ("env_id", "seed", "step", "train_return")

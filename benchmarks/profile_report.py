@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from tables import markdown as table
+from result_tables import markdown as table
 
 ALLOWED = 0.05
 """What Lightning, progress and logging may take of an iteration."""

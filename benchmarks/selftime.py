@@ -105,10 +105,17 @@ def owner_of(name: str) -> tuple[Any, str]:
             continue
         for attribute in names[count:-1]:
             owner = getattr(owner, attribute, None)
-        if callable(getattr(owner, names[-1], None)):
+        if _has_function(owner, names[-1]):
             return owner, names[-1]
         break
     raise MissingName(f"{name}: there is no such function; correct the table of parts")
+
+
+def _has_function(owner: Any, name: str) -> bool:
+    """Of its own or inherited; a class can be called, but that is not a `__call__` of its objects."""
+    if isinstance(owner, type):
+        return any(callable(vars(base).get(name)) for base in owner.__mro__)
+    return callable(getattr(owner, name, None))
 
 
 def between(first: Mapping[str, float], last: Mapping[str, float]) -> dict[str, float]:

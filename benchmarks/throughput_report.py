@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tables import markdown, read_rows
+from result_tables import markdown, read_rows
 
 FRAMEWORKS = {"sb3": "stable-baselines3", "sheeprl": "sheeprl"}
 SIDES = ("ppolab", *FRAMEWORKS, "simulator")

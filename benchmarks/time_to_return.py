@@ -30,7 +30,7 @@ from typing import Any
 import peer_env
 import time_to_return_report
 from processes import ROOT, Child, ChildFailed, peer_script, run_child, version_text
-from tables import append, read_rows
+from result_tables import append, read_rows
 from time_to_return_report import SIDES, WINDOW, Row
 
 CURVE_COLUMNS = ("env", "side", "seed", "seconds", "steps", "train_return", "episodes")

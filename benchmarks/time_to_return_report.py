@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from tables import markdown as table
+from result_tables import markdown as table
 
 WINDOW = 100
 SIDES = ("ppolab", "sb3-default", "sb3-zoo")
@@ -154,7 +154,14 @@ def draw(rows: Sequence[Row], curves: Path, target: Path) -> None:
     for panel, env in zip(panels, environments, strict=True):
         draw_panel(panel, [row for row in rows if row.env == env], [point for point in points if point["env"] == env])
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8, frameon=False)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=min(len(labels), len(environments)),
+        fontsize=8,
+        frameon=False,
+    )
     figure.savefig(target)
 
 

@@ -1,0 +1,184 @@
+"""How speed and memory change with environments, network, minibatch, rollout, and a neighbour on the machine:
+
+    python benchmarks/scaling.py envs
+    python benchmarks/scaling.py width minibatch pair memory
+    python benchmarks/scaling.py report
+
+Every measurement is a fresh process of the real command line, measured like those of throughput.py: from the end of the
+first iteration beyond the warm-up to the end of the last one. Each round measures every point once, in alternating
+order; the tables hold medians over the rounds. Rows go to OUT/NAME.csv, which each measurement of that name makes
+anew; `report` prints the tables of all files that are there, each with the command that makes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import scaling_report
+from processes import CORES, ROOT, Child, ChildFailed, peer_script, run_child, version_text
+from result_tables import append, read_rows
+from scaling_report import Row
+
+BATCH = 2048
+NUM_ENVS = 64
+COMMON = (
+    "logger=none", "eval_interval=0", "eval_episodes=1", "target_kl=null", "compile=true", "trainer=cpu",
+    "trainer.threads=1",
+)  # fmt: skip
+"""What all measurements share; otherwise the shipped settings. No early stopping: all updates are equally long."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One column of a table: what is varied, the settings for it, steps and warm-up; `copies` run side by side."""
+
+    value: str
+    settings: tuple[str, ...]
+    steps: int
+    warmup: int
+    copies: int = 1
+
+
+def envs_points() -> list[Point]:
+    """Environments 1 to 512; the batch stays 2048."""
+    return [
+        Point(str(count), (f"num_envs={count}", f"rollout_steps={BATCH // count}"), 16 * BATCH, 4 * BATCH)
+        for count in (2**power for power in range(10))
+    ]
+
+
+def width_points() -> list[Point]:
+    """Two hidden layers of 64 to 1024 units, actor and critic apart."""
+    return [
+        Point(str(width), (f"model.hidden_sizes=[{width},{width}]",), 8 * BATCH, 3 * BATCH)
+        for width in (64, 128, 256, 512, 1024)
+    ]
+
+
+def minibatch_points() -> list[Point]:
+    """Minibatches 64 to 4096 of a batch of 16,384, which every one of them divides."""
+    batch = 16_384
+    settings = (f"num_envs={NUM_ENVS}", f"rollout_steps={batch // NUM_ENVS}")
+    return [
+        Point(str(size), (*settings, f"minibatch_size={size}"), 6 * batch, 2 * batch)
+        for size in (2**power for power in range(6, 13))
+    ]
+
+
+def pair_points() -> list[Point]:
+    """One run with all cores, one with one thread, and two of these side by side."""
+    steps, warmup = 40 * BATCH, 10 * BATCH
+    single = ("env.num_threads=1",)
+    return [
+        Point("one run, all cores", (), steps, warmup),
+        Point("one run, one simulator thread", single, steps, warmup),
+        Point("two runs side by side, one simulator thread each", single, steps, warmup, copies=2),
+    ]
+
+
+def memory_points() -> list[Point]:
+    """Batches of 2048 to 262,144 steps from 64 environments: the statistics' rollout, and two iterations."""
+    return [
+        Point(str(batch), (f"rollout_steps={batch // NUM_ENVS}", "epochs=2"), 3 * batch, batch)
+        for batch in (2048, 8192, 32_768, 131_072, 262_144)
+    ]
+
+
+POINTS = {
+    "envs": envs_points, "width": width_points, "minibatch": minibatch_points, "pair": pair_points,
+    "memory": memory_points,
+}  # fmt: skip
+
+
+def main() -> None:
+    """Measure what is asked for, or print the tables."""
+    arguments = parse_arguments()
+    for name in arguments.what:
+        if name == "report":
+            print(scaling_report.markdown({key: read_rows(arguments.out / f"{key}.csv", Row) for key in POINTS}))
+        else:
+            measure_all(name, arguments)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="+", choices=[*POINTS, "report"], help="what to measure, or report")
+    parser.add_argument("--env", default="Hopper-v5", metavar="ID", help="environment id (Hopper-v5)")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds (3)")
+    parser.add_argument("--points", nargs="+", metavar="VALUE", help="only these values, for a trial (all)")
+    parser.add_argument("--override", action="append", default=[], help="a further setting of ppolab, repeatable")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "docs" / "results" / "performance",
+        help="folder of the results (docs/results/performance)",
+    )  # fmt: skip
+    return parser.parse_args()
+
+
+def measure_all(name: str, arguments: argparse.Namespace) -> None:
+    """Measure one table, and store its rows as they come; exit code 1 if a measurement failed."""
+    points = [point for point in POINTS[name]() if not arguments.points or point.value in arguments.points]
+    if not points:
+        raise SystemExit(f"{name}: has none of --points {' '.join(arguments.points)}")
+    table = arguments.out / f"{name}.csv"
+    table.unlink(missing_ok=True)
+    failed = 0
+    for repeat in range(arguments.repeats):
+        for point in points if repeat % 2 == 0 else reversed(points):
+            try:
+                for row in measure(name, point, repeat, arguments):
+                    append(table, [field.name for field in fields(Row)], [asdict(row)])
+                    print(scaling_report.told(row), file=sys.stderr, flush=True)
+            except ChildFailed as error:
+                failed += 1
+                print(f"{name} {point.value}: {error}", file=sys.stderr, flush=True)
+    if failed:
+        raise SystemExit(f"{name}: {failed} measurements failed")
+
+
+def measure(name: str, point: Point, repeat: int, arguments: argparse.Namespace) -> Iterator[Row]:
+    """A point once: one row per process, of which `copies` start at the same time.
+
+    Raises:
+        ChildFailed: a process ended with an error.
+    """
+    with ThreadPoolExecutor(point.copies) as pool:
+        seeds = [repeat * point.copies + copy for copy in range(point.copies)]
+        futures = [pool.submit(train, point, seed, arguments) for seed in seeds]
+        children = [future.result() for future in futures]
+    command = ["python", "benchmarks/scaling.py", name, "--env", arguments.env, "--repeats", str(arguments.repeats)]
+    for override in arguments.override:
+        command += ["--override", override]
+    for copy, child in enumerate(children):
+        record = child.record
+        seconds, steps = record["measured_seconds"], record["measured_steps"]
+        yield Row(
+            name=name, env=arguments.env, value=point.value, repeat=repeat, copy=copy, copies=point.copies,
+            measured_steps=steps, measured_seconds=round(seconds, 3), steps_per_second=round(steps / seconds, 1),
+            measured_gradient_steps=record["measured_gradient_steps"],
+            cpu_seconds_per_million=round(1e6 * record["measured_cpu_seconds"] / steps, 1),
+            peak_mb=round(child.peak_mb), load_before=round(child.load, 2), cores=CORES,
+            settings=" ".join(point.settings), command=shlex.join(command), versions=version_text(record["versions"]),
+        )  # fmt: skip
+
+
+def train(point: Point, seed: int, arguments: argparse.Namespace) -> Child:
+    """One process."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            sys.executable, peer_script("ppolab_speed.py"), "--env", arguments.env, "--seed", str(seed), "--steps",
+            str(point.steps), "--warmup", str(point.warmup), "--out", f"{folder}/result.json", *COMMON,
+            *point.settings, *arguments.override, f"hydra.run.dir={folder}/run",
+        ]  # fmt: skip
+        return run_child(command, Path(folder))
+
+
+if __name__ == "__main__":
+    main()

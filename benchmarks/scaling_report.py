@@ -1,0 +1,129 @@
+"""Rows and tables of scaling.py."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from result_tables import markdown as table
+
+TITLES = {
+    "envs": ("Environments", "environments", "The batch stays 2048 steps: `rollout_steps` is 2048 / `num_envs`."),
+    "width": ("Width of the network", "hidden units, twice", "Actor and critic apart, minibatches of 64."),
+    "minibatch": ("Minibatch", "minibatch", "Of a batch of 16,384 steps, 10 epochs."),
+    "pair": ("Two runs side by side", "", "Steps per second of both together, and of each."),
+    "memory": ("Memory", "batch, steps", "64 environments, two epochs; peak of the process (`ru_maxrss`)."),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One process. `copies` of them ran at the same time; `value` is what the table varies."""
+
+    name: str
+    env: str
+    value: str
+    repeat: int
+    copy: int
+    copies: int
+    measured_steps: int
+    measured_seconds: float
+    steps_per_second: float
+    measured_gradient_steps: int
+    cpu_seconds_per_million: float
+    peak_mb: float
+    load_before: float
+    cores: int
+    settings: str
+    command: str
+    versions: str
+
+
+def told(row: Row) -> str:
+    """One line, while the others are measured."""
+    return (
+        f"{row.name} {row.value:<12} round {row.repeat}: {row.steps_per_second:>9,.0f} steps/s, {row.peak_mb:,.0f} MB"
+    )
+
+
+def markdown(tables: Mapping[str, Sequence[Row]]) -> str:
+    """The tables of whatever has been measured."""
+    lines: list[str] = []
+    for name, rows in tables.items():
+        if rows:
+            title, column, note = TITLES[name]
+            lines += [f"## {title}", "", f"{rows[0].env}, {rows[0].cores} cores. {note}", ""]
+            lines += [*(pair_table(rows) if name == "pair" else value_table(rows, column)), ""]
+            lines += [f"Command: `{rows[0].command}`; medians of {rounds(rows)}, rows in "
+                      f"[{name}.csv](results/performance/{name}.csv)  "]  # fmt: skip
+            lines += [f"Versions: {text.replace('=', ' ')}  " for text in sorted({row.versions for row in rows})]
+            lines += [""]
+    if not lines:
+        return "Nothing has been measured yet.\n"
+    return "\n".join(lines)
+
+
+def rounds(rows: Sequence[Row]) -> str:
+    """`3 rounds`, or `2 to 3 rounds` where some are missing."""
+    counts = sorted({len({row.repeat for row in group}) for group in by_value(rows).values()})
+    return f"{counts[0]} rounds" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} rounds"
+
+
+def by_value(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """In the order in which the first round had them."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.value, []).append(row)
+    return found
+
+
+def value_table(rows: Sequence[Row], column: str) -> list[str]:
+    """A line per value."""
+    head = [column, "steps/s: median", "min", "max", "gradient steps/s", "CPU s per million steps", "peak memory, MB"]
+    lines = []
+    for value, group in by_value(rows).items():
+        speeds = [row.steps_per_second for row in group]
+        updates = [row.measured_gradient_steps / row.measured_seconds for row in group]
+        lines.append([
+            f"{int(value):,}", number(statistics.median(speeds)), number(min(speeds)), number(max(speeds)),
+            number(statistics.median(updates)), number(statistics.median(row.cpu_seconds_per_million for row in group)),
+            number(statistics.median(row.peak_mb for row in group)),
+        ])  # fmt: skip
+    return table(head, lines)
+
+
+def pair_table(rows: Sequence[Row]) -> list[str]:
+    """A line per way to run; speeds of runs side by side are added within a round."""
+    head = [
+        "",
+        "steps/s together: median",
+        "min",
+        "max",
+        "of one run, all cores",
+        "steps/s of each",
+        "memory of each, MB",
+    ]
+    totals = {value: round_totals(group) for value, group in by_value(rows).items()}
+    base = statistics.median(next(iter(totals.values())))
+    lines = []
+    for value, group in by_value(rows).items():
+        together = totals[value]
+        each = statistics.median(row.steps_per_second for row in group)
+        lines.append([
+            value, number(statistics.median(together)), number(min(together)), number(max(together)),
+            f"{statistics.median(together) / base:.2f}", number(each),
+            number(statistics.median(row.peak_mb for row in group)),
+        ])  # fmt: skip
+    return table(head, lines)
+
+
+def round_totals(rows: Sequence[Row]) -> list[float]:
+    """Steps per second of all processes of a round together."""
+    repeats = sorted({row.repeat for row in rows})
+    return [sum(row.steps_per_second for row in rows if row.repeat == repeat) for repeat in repeats]
+
+
+def number(value: float) -> str:
+    """With thousands separated."""
+    return f"{value:,.0f}"

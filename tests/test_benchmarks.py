@@ -1,0 +1,372 @@
+"""The parts of the benchmark programs that measure nothing: parsing, accounting, tables, what is still to run."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import math
+import subprocess
+import sys
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+for folder in (BENCHMARKS, BENCHMARKS / "peers"):  # last: a file there has the name of a module of the library
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+import profile_report  # noqa: E402
+import scaling  # noqa: E402
+import scaling_report  # noqa: E402
+import throughput  # noqa: E402
+import throughput_report  # noqa: E402
+import time_to_return  # noqa: E402
+import time_to_return_report  # noqa: E402
+from curve import Curve  # noqa: E402
+from processes import ChildFailed, run_child  # noqa: E402
+from result_tables import append, line, markdown, read_rows  # noqa: E402
+from selftime import MissingName, SelfTime, between, owner_of  # noqa: E402
+from stopwatch import Stopwatch, optimizer_steps  # noqa: E402
+
+# --- processes and tables --------------------------------------------------------------------------------------------
+
+
+def test_a_child_leaves_a_record_and_is_measured(tmp_path: Path) -> None:
+    program = "import json, os; json.dump({'value': os.environ['GIVEN']}, open('result.json', 'w'))"
+    child = run_child([sys.executable, "-c", program], tmp_path, {"GIVEN": "7"})
+    assert child.record == {"value": "7"}
+    assert child.seconds > 0
+    assert 1 < child.peak_mb < 1000
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [("raise SystemExit('no such thing')", "exit code 1: no such thing"), ("print('hello')", "exit code 0: hello")],
+)
+def test_a_child_that_fails_or_leaves_nothing_says_why_in_one_line(tmp_path: Path, program: str, reason: str) -> None:
+    with pytest.raises(ChildFailed) as raised:
+        run_child([sys.executable, "-c", program], tmp_path)
+    assert raised.value.reason == reason
+
+
+def test_rows_come_back_from_a_file_as_they_were_stored(tmp_path: Path) -> None:
+    rows = [run_of("ppolab", 0, 61.5), run_of("sb3-zoo", 1, None)]
+    for row in rows:
+        append(tmp_path / "runs.csv", [field.name for field in fields(row)], [asdict(row)])
+    assert read_rows(tmp_path / "runs.csv", time_to_return_report.Row) == rows
+    assert read_rows(tmp_path / "none.csv", time_to_return_report.Row) == []
+
+
+def test_a_bar_in_a_cell_does_not_split_it() -> None:
+    assert line(["a|b", "c"]) == "| a/b | c |"
+    assert markdown(["x", "y"], [["1", "2"]])[1] == "| --- | ---: |"
+
+
+# --- stopwatch -------------------------------------------------------------------------------------------------------
+
+
+def test_gradient_steps_are_the_optimizers_own_count() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(3))
+    optimizer = torch.optim.Adam([parameter])
+    assert optimizer_steps(optimizer) == 0
+    for _ in range(3):
+        parameter.grad = torch.ones(3)
+        optimizer.step()
+    assert optimizer_steps(optimizer) == 3
+
+
+def test_an_optimizer_that_does_not_count_is_refused() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(3))
+    optimizer = torch.optim.SGD([parameter], lr=0.1, momentum=0.9)
+    parameter.grad = torch.ones(3)
+    optimizer.step()
+    with pytest.raises(SystemExit, match="keeps no count"):
+        optimizer_steps(optimizer)
+
+
+def test_the_measured_span_starts_at_the_first_mark_beyond_the_warm_up(tmp_path: Path) -> None:
+    stopwatch = Stopwatch()
+    for steps in (100, 200, 300):
+        stopwatch.mark(steps, gradient_steps=steps // 10)
+    stopwatch.write(tmp_path / "result.json", 150, {})
+    record = json.loads((tmp_path / "result.json").read_text())
+    assert (record["measured_steps"], record["measured_gradient_steps"], record["steps"]) == (100, 10, 300)
+    with pytest.raises(SystemExit, match="nothing is left"):
+        stopwatch.write(tmp_path / "result.json", 1000, {})
+
+
+# --- throughput ------------------------------------------------------------------------------------------------------
+
+
+def test_peers_are_parsed() -> None:
+    parsed = throughput.peer("sheeprlasync8")
+    assert (parsed.framework, parsed.num_envs, parsed.name) == ("sheeprl", 8, "sheeprlasync8")
+    assert throughput.peer("dummy1").framework == "sb3"
+    for wrong in ("dummy3", "dummy0", "dummy", "other8"):
+        with pytest.raises(argparse.ArgumentTypeError, match="divisor of 2048"):
+            throughput.peer(wrong)
+
+
+def speed_row(side: str, peer: str, repeat: int, speed: float, **more: Any) -> throughput_report.Row:
+    row = throughput_report.Row(
+        "Hopper-v5", "pair", repeat, side, peer, 8, 1, 1, steps_per_second=speed, gradient_steps_per_1000=156.0, cores=2
+    )
+    return replace(row, **more)
+
+
+def speed_rows() -> list[throughput_report.Row]:
+    rows = [speed_row("simulator", "", 0, 8000.0, kind="ceiling")]
+    for repeat, ours in enumerate((4000.0, 5000.0, 6000.0)):
+        rows += [speed_row("ppolab", "dummy8", repeat, ours), speed_row("sb3", "dummy8", repeat, 1000.0)]
+    return rows
+
+
+def test_ratios_are_taken_pair_by_pair_and_failed_peers_stand_in_the_table() -> None:
+    failed = speed_row("sheeprl", "sheeprl8", 0, 0.0, problem="exit code 1: no module")
+    text = throughput_report.report([*speed_rows(), failed], "command")
+    assert "| ppolab / dummy8 | 5.00 | 4.00 | 6.00 | 3 |" in text
+    assert (
+        "| Hopper-v5 | 5,000 | 62% | dummy8 | 1,000 | 5.0 (4.0 to 6.0) | failed: exit code 1: no module | - | - |"
+        in text
+    )
+    assert "| sheeprl sheeprl8 | failed: exit code 1: no module |" in text
+    assert "Not the same work" not in text
+
+
+def test_a_repeat_whose_other_side_failed_is_no_pair() -> None:
+    rows = speed_rows()
+    rows[-1] = replace(rows[-1], problem="crashed", steps_per_second=0.0)
+    assert throughput_report.pair_ratios(rows, "dummy8") == [4.0, 5.0]
+
+
+def test_the_report_says_when_a_side_made_fewer_gradient_steps() -> None:
+    rows = [replace(row, gradient_steps_per_1000=78.0) if row.side == "sb3" else row for row in speed_rows()]
+    assert "Not the same work: stable-baselines3 dummy8 made 78.0" in throughput_report.report(rows, "")
+
+
+def test_nothing_measured_is_a_report_too() -> None:
+    unavailable = speed_row("sb3", "dummy8", 0, 0.0, problem="pip could not install it")
+    assert "failed: pip could not install it" in throughput_report.report([unavailable], "")
+
+
+# --- time to return --------------------------------------------------------------------------------------------------
+
+
+def points(*returns: float, episodes: int = 100) -> list[dict[str, Any]]:
+    return [
+        {"clock": 1000.0 + index, "steps": 2048 * (index + 1), "return": value, "episodes": episodes}
+        for index, value in enumerate(returns)
+    ]
+
+
+def test_the_threshold_is_passed_where_a_full_window_first_reaches_it() -> None:
+    early = points(500.0, episodes=99)
+    found = time_to_return.first_crossing([*early, *points(100.0, 475.0, 300.0, 500.0)], 475.0)
+    assert found is not None
+    assert (found["return"], found["steps"]) == (475.0, 4096)
+    assert time_to_return.first_crossing(points(100.0, 474.9), 475.0) is None
+    assert time_to_return.first_crossing([], 475.0) is None
+
+
+def test_a_curve_has_points_once_episodes_have_ended(tmp_path: Path) -> None:
+    curve = Curve()
+    curve.start()
+    curve.add(10, [])
+    curve.add(20, [1.0, 2.0])
+    curve.write(tmp_path / "curve.json", {})
+    record = json.loads((tmp_path / "curve.json").read_text())
+    assert [(point["steps"], point["return"], point["episodes"]) for point in record["points"]] == [(20, 1.5, 2)]
+    assert record["first_step"] <= record["points"][0]["clock"] <= record["ended"]
+
+
+def run_of(side: str, seed: int, seconds: float | None, **more: Any) -> time_to_return_report.Row:
+    row = time_to_return_report.Row(
+        env="Hopper-v5", side=side, seed=seed, threshold=2000.0, cap=1_000_000, reached=seconds is not None,
+        seconds=seconds, seconds_from_first_step=None if seconds is None else seconds - 5,
+        steps=None if seconds is None else 400_000, best_return=1900.0, last_return=1800.0, ran_steps=1_000_000,
+        ran_seconds=900.0, launch_seconds=5.0, jobs=2, load_before=0.1, command="command", versions="torch=2",
+    )  # fmt: skip
+    return replace(row, **more)
+
+
+def test_what_was_not_reached_counts_as_infinite_and_bounds_the_ratio() -> None:
+    ours = [run_of("ppolab", seed, seconds) for seed, seconds in enumerate((90.0, 100.0, 120.0))]
+    theirs = [run_of("sb3-default", seed, seconds) for seed, seconds in enumerate((500.0, None, None))]
+    text = time_to_return_report.markdown([*ours, *theirs])
+    assert "| Hopper-v5 | 2,000 | 100 | stable-baselines3, defaults | not reached | > 9.0 |" in text
+    assert "1 of 3 | not reached" in text
+    assert "1: not in 900 (best 1,900)" in text
+
+
+def test_the_ratio_is_to_the_better_setting_of_the_peer() -> None:
+    runs = [("ppolab", 100.0), ("sb3-default", 400.0), ("sb3-zoo", 250.0)]
+    text = time_to_return_report.markdown([run_of(side, 0, seconds) for side, seconds in runs])
+    assert "| Hopper-v5 | 2,000 | 100 | stable-baselines3, tuned settings of its zoo | 250 | 2.5 |" in text
+
+
+def test_runs_that_are_there_are_not_missing_and_other_ones_are_refused(tmp_path: Path) -> None:
+    jobs = [time_to_return.Job("Hopper-v5", "ppolab", seed, 2000.0, 1_000_000) for seed in (0, 1)]
+    assert time_to_return.missing_jobs(jobs, [run_of("ppolab", 0, 90.0)], tmp_path) == jobs[1:]
+    with pytest.raises(SystemExit, match="--out"):
+        time_to_return.missing_jobs(jobs, [run_of("ppolab", 0, 90.0, cap=50_000)], tmp_path)
+
+
+def test_curves_are_drawn(tmp_path: Path) -> None:
+    curve = [
+        {
+            "env": "Hopper-v5",
+            "side": "ppolab",
+            "seed": 0,
+            "seconds": 10.0 * index,
+            "steps": index,
+            "train_return": index,
+        }
+        for index in range(3)
+    ]
+    append(tmp_path / "curves.csv", curve[0], curve)
+    time_to_return_report.draw([run_of("ppolab", 0, 90.0)], tmp_path / "curves.csv", tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+
+
+# --- profile ---------------------------------------------------------------------------------------------------------
+
+
+class Clock:
+    """Goes on by what it is told."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_every_moment_belongs_to_the_innermost_part() -> None:
+    clock = Clock()
+    timer = SelfTime("rest", clock=clock)
+
+    def inner() -> None:
+        clock.now += 3
+
+    def outer() -> None:
+        clock.now += 1
+        measured_inner()
+        clock.now += 1
+
+    measured_inner, measured_outer = timer.measured(inner, "inner"), timer.measured(outer, "outer")
+    before = timer.seconds()
+    measured_outer()
+    clock.now += 10
+    assert between(before, timer.seconds()) == {"rest": 10.0, "outer": 2.0, "inner": 3.0}
+
+
+def test_a_part_admits_only_what_may_begin_inside_it_and_survives_errors() -> None:
+    clock = Clock()
+    timer = SelfTime("rest", {"evaluation": ()}, clock)
+
+    def failing() -> None:
+        clock.now += 2
+        raise ValueError
+
+    def evaluation() -> None:
+        clock.now += 1
+        with pytest.raises(ValueError):
+            policy()
+
+    policy = timer.measured(failing, "policy")
+    timer.measured(evaluation, "evaluation")()
+    clock.now += 5
+    assert timer.seconds() == {"rest": 5.0, "evaluation": 3.0}
+
+
+def test_names_are_found_where_they_are_looked_up_and_a_missing_one_is_named() -> None:
+    assert owner_of("ppolab.module.PPOModule.training_step")[1] == "training_step"
+    assert owner_of("json.dumps")[0] is json
+    for missing in (
+        "json.dump_all",
+        "ppolab.module.Nothing.here",
+        "ppolab.module.PPOModule.no_such",
+        "no_such_module.function",
+    ):
+        with pytest.raises(MissingName, match=missing):
+            owner_of(missing)
+
+
+def loaded(name: str) -> ModuleType:
+    """benchmarks/profile.py under another name than the library's module has."""
+    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / "profile.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_function_that_the_profile_measures_exists() -> None:
+    for name, _ in loaded("benchmark_profile").PARTS:
+        owner_of(name)
+
+
+def test_profile_does_not_stand_in_the_way_of_the_librarys_module() -> None:
+    program = "import cProfile, profile; cProfile.run('1 + 1'); print(profile.Profile.__name__)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=BENCHMARKS, capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("Profile\n")
+
+
+def test_the_profiles_parts_sum_to_the_whole(tmp_path: Path) -> None:
+    seconds = {"simulation": 6.0, "update": 3.7, "logging": 0.1, "Lightning": 0.2, "evaluation": 5.0}
+    parts = ("simulation", "update", "logging", "Lightning")
+    profile = profile_report.Profile("Hopper-v5", 10, 20_480, seconds, parts, ("Lightning", "logging"))
+    assert profile.whole == pytest.approx(10.0)
+    text = profile_report.markdown(profile, "command", "versions")
+    assert "| simulation | 600.00 | 60.0% |" in text
+    assert "Lightning + logging: 3.00% (within the 5% allowed)" in text
+    assert "evaluation 5.00 s" in text
+    profile_report.draw(profile, tmp_path / "profile.png")
+    profile_report.store(profile, tmp_path / "profile.csv")
+    assert (tmp_path / "profile.png").stat().st_size > 1000
+    assert "simulation,10,20480,6.0,True" in (tmp_path / "profile.csv").read_text()
+
+
+# --- scaling ---------------------------------------------------------------------------------------------------------
+
+
+def scaling_row(name: str, value: str, repeat: int, speed: float, **more: Any) -> scaling_report.Row:
+    row = scaling_report.Row(
+        name=name, env="Hopper-v5", value=value, repeat=repeat, copy=0, copies=1, measured_steps=2048,
+        measured_seconds=1.0, steps_per_second=speed, measured_gradient_steps=320, cpu_seconds_per_million=300.0,
+        peak_mb=600.0, load_before=0.0, cores=2, settings="", command="command", versions="torch=2",
+    )  # fmt: skip
+    return replace(row, **more)
+
+
+def test_points_keep_the_batch_and_leave_something_to_measure() -> None:
+    for point in scaling.envs_points():
+        counts = dict(setting.split("=") for setting in point.settings)
+        assert int(counts["num_envs"]) * int(counts["rollout_steps"]) == 2048
+    for name, points_of in scaling.POINTS.items():
+        values = [point.value for point in points_of()]
+        assert len(set(values)) == len(values), name
+        assert all(point.warmup < point.steps for point in points_of())
+    assert [point.value for point in scaling.envs_points()][-1] == "512"
+
+
+def test_medians_over_rounds() -> None:
+    rows = [scaling_row("width", "64", repeat, speed) for repeat, speed in enumerate((10.0, 30.0, 20.0))]
+    text = scaling_report.markdown({"width": rows, "envs": []})
+    assert "| 64 | 20 | 10 | 30 | 320 | 300 | 600 |" in text
+    assert "medians of 3 rounds" in text
+
+
+def test_runs_side_by_side_are_added_within_their_round() -> None:
+    alone = [scaling_row("pair", "one", repeat, 100.0) for repeat in range(3)]
+    both = [scaling_row("pair", "two", repeat, 80.0, copy=copy, copies=2) for repeat in range(3) for copy in (0, 1)]
+    text = scaling_report.markdown({"pair": [*alone, *both]})
+    assert "| two | 160 | 160 | 160 | 1.60 | 80 | 600 |" in text
+    assert math.isclose(scaling_report.round_totals(both)[0], 160.0)
