@@ -18,7 +18,7 @@ CONF = config_folder("conf")
 LAYERS = (
     ("errors",),
     ("config",),
-    ("core", "runs", "rendering"),
+    ("core", "runs", "rendering", "startup"),
     ("envs", "parameters", "normalization", "history", "progress", "checkpoint", "tracking"),
     ("policy", "objective"),
     ("native", "rollout"),
@@ -37,11 +37,11 @@ OWNERS = {
     "pytorch_lightning": {"module", "experiment"},
     "mlflow": {"tracking.store"},
     "optuna": {"study", "hydra_plugins"},
-    "envpool": {"envs.envpool_backend"},
+    "envpool": {"envs.envpool_backend", "envs.envpool_families"},
 }
 """Packages that only some modules may import, since nothing else should change when they do."""
 
-LIGHT = ("ppolab", "errors", "config", "runs", "rendering", "cli", "envs", "tracking", "hydra_plugins")
+LIGHT = ("ppolab", "errors", "config", "runs", "rendering", "startup", "cli", "envs", "tracking", "hydra_plugins")
 """Parts that answer a mistyped key, and therefore import no package that takes a second, except inside functions."""
 HEAVY_PACKAGES = {"torch", "pytorch_lightning", "mlflow", "envpool", "matplotlib", "mujoco", "optuna"}
 

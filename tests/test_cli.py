@@ -147,6 +147,52 @@ def test_answers_without_heavy_imports(argument: str, tmp_path: Path) -> None:
     assert json.loads(answer.out.splitlines()[-1]) == []
 
 
+@pytest.mark.parametrize("argument", ["--help", "clipp=0.1", "minibatch_size=100"])
+def test_answers_without_numbers_and_environments(argument: str, tmp_path: Path) -> None:
+    command = (sys.executable, "-c", ASK_FOR_MODULES, TRAIN.parent, "numpy,gymnasium", argument)
+    assert json.loads(run_command(tmp_path, command).out.splitlines()[-1]) == []
+
+
+AT_THE_FIRST_STEP = """
+import os, sys
+script, *unwanted = sys.argv[1:]
+sys.path.insert(0, script)
+sys.argv = ["train.py", *unwanted[1:]]
+from ppolab.envs.envpool_backend import EnvPoolEnv
+
+def report(*_):
+    print(*(name for name in unwanted[0].split(",") if name in sys.modules))
+    sys.stdout.flush()
+    os._exit(0)
+
+EnvPoolEnv.send = report
+from ppolab.cli import train
+train()
+"""
+LATER = (
+    "mlflow", "matplotlib", "scipy", "optuna", "mujoco", "imageio", "pygame", "pandas", "sklearn", "tensorboard",
+    "torchvision", "envpool.jumanji",
+)  # fmt: skip
+"""What a run needs after its first step, or never."""
+
+
+@pytest.mark.parametrize("name", ["hopper", "cartpole"])
+def test_first_step_waits_for_nothing_it_does_not_need(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("envpool")
+    command = (sys.executable, "-c", AT_THE_FIRST_STEP, TRAIN.parent, ",".join(LATER), f"env={name}")
+    answer = run_command(tmp_path, command)
+    assert (answer.code, answer.out) == (0, "\n"), answer.err
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--help", "env=ant", "optimizer=sgd")])
+def test_help_is_what_hydra_would_print(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    assert train(tmp_path, *arguments).out == train(tmp_path, "--resolve", *arguments).out
+
+
+def test_help_for_a_mistyped_key(tmp_path: Path) -> None:
+    assert_one_line(train(tmp_path, "--help", "clipp=0.1"), "clipp", "'clip'")
+
+
 def test_help_lists_groups_and_settings(tmp_path: Path) -> None:
     answer = train(tmp_path, "--help")
     assert (answer.code, answer.err) == (0, "")

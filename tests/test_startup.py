@@ -1,0 +1,76 @@
+"""What imports leave out: absent while they last, there afterwards."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from commands import TRAIN, run_command
+from ppolab import startup
+from ppolab.startup import lean_imports
+
+ABSENT = "hatchling"
+"""Installed, and imported by no test in this process."""
+
+
+@pytest.fixture(autouse=True)
+def optional(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(startup, "OPTIONAL", (ABSENT, "json"))
+
+
+def test_optional_package_is_absent_only_meanwhile() -> None:
+    with lean_imports():
+        with pytest.raises(ModuleNotFoundError, match=f"No module named '{ABSENT}'"):
+            importlib.import_module(ABSENT)
+        with pytest.raises(importlib.metadata.PackageNotFoundError):
+            importlib.metadata.version(ABSENT)
+        assert importlib.metadata.version("torch")
+    assert importlib.util.find_spec(ABSENT)
+    assert importlib.metadata.version(ABSENT)
+
+
+def test_what_was_imported_before_stays_whole() -> None:
+    assert "json" in sys.modules
+    with lean_imports():
+        importlib.import_module("json.tool")
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+def test_collector_is_as_before_even_after_an_error(collecting: bool) -> None:
+    finders = list(sys.meta_path)
+    (gc.enable if collecting else gc.disable)()
+    try:
+        with pytest.raises(ImportError), lean_imports():
+            assert not gc.isenabled()
+            raise ImportError
+        assert gc.isenabled() == collecting
+    finally:
+        gc.enable()
+    assert sys.meta_path == finders
+
+
+KNOWN_TO_ENVPOOL = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from ppolab.config import EnvConfig
+from ppolab.envs import choose_backend
+from ppolab.envs.envpool_families import register_family
+
+for name in sys.argv[2:]:
+    register_family(EnvConfig(id=name))
+    print(choose_backend(EnvConfig(id=name)), "matplotlib" in sys.modules)
+"""
+
+
+def test_envpool_is_asked_for_other_families_when_they_are_needed(tmp_path: Path) -> None:
+    pytest.importorskip("envpool")
+    names = ("HalfCheetah-v5", "CartPole-v1", "my_module:CartPole-v1", "FrozenLake-v1", "Nowhere-v0")
+    answer = run_command(tmp_path, (sys.executable, "-c", KNOWN_TO_ENVPOOL, TRAIN.parent, *names))
+    found = ["envpool False", "envpool False", "gymnasium False", "envpool True", "gymnasium True"]
+    assert answer.out.splitlines() == found, answer.err
