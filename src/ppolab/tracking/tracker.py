@@ -35,6 +35,7 @@ from ppolab.tracking.uri import redact
 
 logger = logging.getLogger(__name__)
 
+_HEAD_START_SECONDS = 1.0  # the import of MLflow would take the interpreter from the first rollout
 _FLUSH_SECONDS = 2.0
 _WAKE_ENTRIES = 50  # about one full batch at twenty metrics a call
 _FIRST_RETRY_SECONDS = 0.5
@@ -180,6 +181,7 @@ class MlflowTracker:
     # --- on the tracking thread ----------------------------------------------------------------------------------
 
     def _work(self) -> None:
+        self._closing.wait(_HEAD_START_SECONDS)
         try:
             self._pump()
         except TrackingError as error:
