@@ -170,8 +170,9 @@ def test_objective_names_the_value_that_a_run_returns(plain_run: experiment.RunR
 def test_threads_sets_those_of_torch(tmp_path: Path) -> None:
     before = torch.get_num_threads()
     try:
-        run_small(tmp_path, **{"trainer.threads": 2})
-        assert torch.get_num_threads() == 2
+        for setting, threads in ((2, 2), (0, 1)):
+            run_small(tmp_path / str(setting), **{"trainer.threads": setting})
+            assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
 

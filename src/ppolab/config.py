@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -191,7 +192,7 @@ RULES: dict[str, Rule] = {
     "model.dropout": BELOW_ONE,
     "model.initial_log_std": FINITE,
     "algorithm.value_clip": POSITIVE,
-    "trainer.threads": POSITIVE,
+    "trainer.threads": NOT_NEGATIVE,
     "optimizer.lr": POSITIVE,
     "optimizer.eps": POSITIVE,
     "optimizer.weight_decay": NOT_NEGATIVE,
@@ -369,3 +370,8 @@ def optimizer_class(config: Config) -> Callable[..., Any]:
 def optimizer_arguments(config: Config) -> dict[str, Any]:
     """The keyword arguments for `optimizer_class`."""
     return {key: value for key, value in config.optimizer.items() if key != "_target_"}
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may run on; what a setting of 0 threads stands for."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -8,7 +8,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ppolab.config import Config
+from ppolab.config import Config, usable_cores
 from ppolab.gradient import Gradient
 from ppolab.native import AdamState, NativePolicy
 from ppolab.objective import Samples
@@ -44,12 +44,14 @@ def native_epoch(
 ) -> Epoch:  # fmt: skip
     """The same steps in C++ for Adam and AdamW, whose state stays in `optimizer`."""
 
+    threads = config.trainer.threads or min(2, usable_cores())
+
     def epoch(samples: Samples) -> tuple[Tensor, Tensor]:
         count = len(samples.weights)
         order = torch.randperm(count, generator=generator)
         sizes = torch.tensor(minibatch_sizes(count, config.minibatch_size))
         terms, norms = native.epoch(
-            samples, order, sizes, _adam_state(optimizer, vector), config.max_grad_norm, config.trainer.threads
+            samples, order, sizes, _adam_state(optimizer, vector), config.max_grad_norm, threads
         )
         optimizer.state[vector]["step"] += len(sizes)
         return terms, norms

@@ -94,7 +94,7 @@ def run(config: Config, folder: Path, resume: FoundRun | None = None) -> RunResu
     _quiet_lightning()
     accelerator = _accelerator(config)
     make_optimizer(config, torch.nn.Parameter(torch.zeros(1)))  # a mistake in it shows before anything is written
-    torch.set_num_threads(config.trainer.threads)
+    torch.set_num_threads(config.trainer.threads or 1)  # small networks lose by more
     pl.seed_everything(config.seed, verbose=False)
     checkpoint = _checkpoint_of(resume) if resume else None
     _check_resumable(config, checkpoint)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 from itertools import pairwise
 from typing import Any
 
 import gymnasium
 
-from ppolab.config import EnvConfig
+from ppolab.config import EnvConfig, usable_cores
 from ppolab.envs import envpool_backend
 from ppolab.envs.base import JoinedEnv, Step, VectorEnv
 from ppolab.envs.gymnasium_backend import GymnasiumEnv
@@ -95,7 +94,7 @@ def make_vector_env(env: EnvConfig, seeds: list[int], backend: str) -> VectorEnv
         return GymnasiumEnv(
             env.id, env.kwargs, seeds, asynchronous=env.vectorization == "async", rescale_actions=env.rescale_actions
         )
-    threads = min(env.num_threads or len(os.sched_getaffinity(0)), len(seeds))
+    threads = min(env.num_threads or usable_cores(), len(seeds))
     groups = min(threads, 2)  # while one group simulates, the policy can answer the other
     starts = [index * len(seeds) // groups for index in range(groups + 1)]
     return JoinedEnv(

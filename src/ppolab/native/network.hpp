@@ -44,29 +44,30 @@ inline void tile(int64_t depth, const float* a, int64_t row_stride, int64_t colu
         for (int n = 0; n < COLUMNS; ++n) store(c + m * c_stride + n * LANES, sums[m][n]);
 }
 
-template <int COLUMNS, bool ADD>
-inline void panel(int64_t rows, int64_t depth, const float* a, int64_t row_stride, int64_t column_stride, const float* b,
-           int64_t b_stride, float* c, int64_t c_stride) {
-    int64_t m = 0;
-    for (; m + 6 <= rows; m += 6)
-        tile<6, COLUMNS, ADD>(depth, a + m * row_stride, row_stride, column_stride, b, b_stride, c + m * c_stride,
-                              c_stride);
-    for (; m + 2 <= rows; m += 2)
-        tile<2, COLUMNS, ADD>(depth, a + m * row_stride, row_stride, column_stride, b, b_stride, c + m * c_stride,
-                              c_stride);
-    for (; m < rows; ++m)
-        tile<1, COLUMNS, ADD>(depth, a + m * row_stride, row_stride, column_stride, b, b_stride, c + m * c_stride,
-                              c_stride);
+// All columns of ROWS rows: a row of weights is read once and then stays in the nearest cache.
+template <int ROWS, bool ADD>
+inline void band(int64_t columns, int64_t depth, const float* a, int64_t row_stride, int64_t column_stride,
+                 const float* b, int64_t b_stride, float* c, int64_t c_stride) {
+    int64_t n = 0;
+    for (; n + 2 * LANES <= columns; n += 2 * LANES)
+        tile<ROWS, 2, ADD>(depth, a, row_stride, column_stride, b + n, b_stride, c + n, c_stride);
+    if (n < columns) tile<ROWS, 1, ADD>(depth, a, row_stride, column_stride, b + n, b_stride, c + n, c_stride);
 }
 
 // C (+)= A B for `columns` a multiple of LANES.
 template <bool ADD>
-inline void product(int64_t rows, int64_t columns, int64_t depth, const float* a, int64_t row_stride, int64_t column_stride,
-             const float* b, int64_t b_stride, float* c, int64_t c_stride) {
-    int64_t n = 0;
-    for (; n + 2 * LANES <= columns; n += 2 * LANES)
-        panel<2, ADD>(rows, depth, a, row_stride, column_stride, b + n, b_stride, c + n, c_stride);
-    if (n < columns) panel<1, ADD>(rows, depth, a, row_stride, column_stride, b + n, b_stride, c + n, c_stride);
+inline void product(int64_t rows, int64_t columns, int64_t depth, const float* a, int64_t row_stride,
+                    int64_t column_stride, const float* b, int64_t b_stride, float* c, int64_t c_stride) {
+    int64_t m = 0;
+    for (; m + 6 <= rows; m += 6)
+        band<6, ADD>(columns, depth, a + m * row_stride, row_stride, column_stride, b, b_stride, c + m * c_stride,
+                     c_stride);
+    for (; m + 2 <= rows; m += 2)
+        band<2, ADD>(columns, depth, a + m * row_stride, row_stride, column_stride, b, b_stride, c + m * c_stride,
+                     c_stride);
+    if (m < rows)
+        band<1, ADD>(columns, depth, a + m * row_stride, row_stride, column_stride, b, b_stride, c + m * c_stride,
+                     c_stride);
 }
 
 // [features, 64] -> [64, padded(features)]
@@ -263,10 +264,15 @@ struct Trunk {
     // features [64, padded(inputs)], gradients [outputs, 64]
     void add_parameter_gradients(const Linear& layer, const float* features, const float* gradients, float* total) {
         const int64_t width = padded(layer.inputs);
-        product<false>(layer.outputs, width, BLOCK, gradients, BLOCK, 1, features, width, weights.data(), width);
+        float* target = total + layer.weight;
+        if (width == layer.inputs) {
+            product<true>(layer.outputs, width, BLOCK, gradients, BLOCK, 1, features, width, target, width);
+        } else {
+            product<false>(layer.outputs, width, BLOCK, gradients, BLOCK, 1, features, width, weights.data(), width);
+            for (int64_t m = 0; m < layer.outputs; ++m)
+                for (int64_t k = 0; k < layer.inputs; ++k) target[m * layer.inputs + k] += weights[m * width + k];
+        }
         for (int64_t m = 0; m < layer.outputs; ++m) {
-            float* row = total + layer.weight + m * layer.inputs;
-            for (int64_t k = 0; k < layer.inputs; ++k) row[k] += weights[m * width + k];
             Vec sum{};
             for (int64_t n = 0; n < BLOCK; n += LANES) sum += load(gradients + m * BLOCK + n);
             for (int lane = 0; lane < LANES; ++lane) total[layer.bias + m] += sum[lane];
