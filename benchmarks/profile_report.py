@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import statistics
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,19 +17,36 @@ ALLOWED = 0.05
 
 @dataclass(frozen=True)
 class Profile:
-    """Where `iterations` iterations of `steps` environment steps in all spent their time.
+    """Where iterations of `steps` environment steps in all spent their time.
 
     Attributes:
-        seconds: of every part, also of those that do not belong to an iteration.
+        each: seconds of every part, also of those that do not belong to an iteration, iteration by iteration.
         parts: what an iteration consists of, in order. overhead: those of them that must stay small.
+        load: of the machine before the run.
     """
 
     env: str
-    iterations: int
     steps: int
-    seconds: dict[str, float]
+    each: tuple[dict[str, float], ...]
     parts: tuple[str, ...]
     overhead: tuple[str, ...]
+    load: float
+
+    @property
+    def iterations(self) -> int:
+        """How many were measured."""
+        return len(self.each)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Of every part, over all iterations."""
+        names = dict.fromkeys(part for iteration in self.each for part in iteration)
+        return {part: sum(iteration.get(part, 0.0) for iteration in self.each) for part in names}
+
+    def median(self, parts: Iterable[str]) -> float:
+        """Seconds of some parts together in the middle iteration, which a moment of another program does not move."""
+        names = tuple(parts)
+        return statistics.median(sum(iteration.get(part, 0.0) for part in names) for iteration in self.each)
 
     @property
     def whole(self) -> float:
@@ -52,24 +71,28 @@ def markdown(profile: Profile, command: str, versions: str) -> str:
         "",
         f"![parts of an iteration]({profile.env}.png)",
     ]
-    lines += ["", *table(["part", "ms per iteration", "percent"], part_lines(profile)), ""]
+    lines += ["", *table(["part", "ms per iteration: mean", "percent", "median"], part_lines(profile)), ""]
     verdict = "within" if profile.overhead_share <= ALLOWED else "MORE THAN"
-    lines += [f"{' + '.join(profile.overhead)}: {profile.overhead_share:.2%} ({verdict} the {ALLOWED:.0%} allowed)  "]
+    middle = profile.median(profile.overhead) / profile.median(profile.parts)
+    lines += [f"{' + '.join(profile.overhead)}: {profile.overhead_share:.2%} ({verdict} the {ALLOWED:.0%} allowed); of "
+              f"the medians {middle:.2%}  "]  # fmt: skip
     lines += [f"Steps per second of these iterations: {profile.steps / profile.whole:,.0f}, with the timers on  "]
     for part, seconds in profile.apart.items():
         lines += [f"Besides, in the same span: {part} {seconds:.2f} s  "]
-    lines += [f"Command: `{command}`  ", f"Versions: {versions}  "]
+    lines += [f"Command: `{command}`; load before {profile.load:.2f}  ", f"Versions: {versions}  "]
     return "\n".join(lines) + "\n"
 
 
 def part_lines(profile: Profile) -> list[list[str]]:
     """A line per part, and the whole."""
+    whole = f"whole, {profile.iterations} iterations of {profile.steps / profile.iterations:,.0f} steps"
+    named = [(part, (part,)) for part in profile.parts]
     lines = []
-    for part in profile.parts:
-        seconds = profile.seconds.get(part, 0.0)
-        lines.append([part, f"{1e3 * seconds / profile.iterations:,.2f}", f"{seconds / profile.whole:.1%}"])
-    whole = f"whole, mean of {profile.iterations} iterations of {profile.steps / profile.iterations:,.0f} steps"
-    return [*lines, [whole, f"{1e3 * profile.whole / profile.iterations:,.2f}", "100.0%"]]
+    for name, parts in [*named, (whole, profile.parts)]:
+        seconds = sum(profile.seconds.get(part, 0.0) for part in parts)
+        mean, middle = seconds / profile.iterations, profile.median(parts)
+        lines.append([name, f"{1e3 * mean:,.2f}", f"{seconds / profile.whole:.1%}", f"{1e3 * middle:,.2f}"])
+    return lines
 
 
 def store(profile: Profile, target: Path) -> None:

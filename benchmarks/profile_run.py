@@ -9,6 +9,7 @@ import shlex
 import sys
 import tempfile
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import profile_report
@@ -33,17 +34,18 @@ def main(description: str, parts: tuple[tuple[str, str], ...]) -> None:
         timer.install(parts)
     except MissingName as error:
         raise SystemExit(f"benchmarks/profile.py: {error}") from None
+    load = os.getloadavg()[0]
     marks = run(arguments, timer)
     if len(marks) <= arguments.warmup + 1:
         raise SystemExit(f"{len(marks)} iterations are too few after a warm-up of {arguments.warmup}; raise --steps")
-    first, last = marks[arguments.warmup], marks[-1]
+    measured = marks[arguments.warmup :]
     profile = Profile(
         env=arguments.env,
-        iterations=len(marks) - 1 - arguments.warmup,
-        steps=last.steps - first.steps,
-        seconds=between(first.seconds, last.seconds),
+        steps=measured[-1].steps - measured[0].steps,
+        each=tuple(between(before.seconds, after.seconds) for before, after in pairwise(measured)),
         parts=(*dict.fromkeys(part for _, part in parts if part not in APART), REST),
         overhead=OVERHEAD,
+        load=load,
     )
     arguments.out.mkdir(parents=True, exist_ok=True)
     text = profile_report.markdown(profile, command, versions())

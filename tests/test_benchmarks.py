@@ -320,18 +320,19 @@ def test_profile_does_not_stand_in_the_way_of_the_librarys_module() -> None:
 
 
 def test_the_profiles_parts_sum_to_the_whole(tmp_path: Path) -> None:
-    seconds = {"simulation": 6.0, "update": 3.7, "logging": 0.1, "Lightning": 0.2, "evaluation": 5.0}
+    usual = {"simulation": 6.0, "update": 3.7, "logging": 0.1, "Lightning": 0.2}
+    each = (usual, {**usual, "evaluation": 5.0}, {**usual, "simulation": 12.0, "update": 1.7})
     parts = ("simulation", "update", "logging", "Lightning")
-    profile = profile_report.Profile("Hopper-v5", 10, 20_480, seconds, parts, ("Lightning", "logging"))
-    assert profile.whole == pytest.approx(10.0)
+    profile = profile_report.Profile("Hopper-v5", 20_480, each, parts, ("Lightning", "logging"), 0.5)
+    assert profile.whole == pytest.approx(34.0)
     text = profile_report.markdown(profile, "command", "versions")
-    assert "| simulation | 600.00 | 60.0% |" in text
-    assert "Lightning + logging: 3.00% (within the 5% allowed)" in text
+    assert "| simulation | 8,000.00 | 70.6% | 6,000.00 |" in text
+    assert "Lightning + logging: 2.65% (within the 5% allowed); of the medians 3.00%" in text
     assert "evaluation 5.00 s" in text
     profile_report.draw(profile, tmp_path / "profile.png")
     profile_report.store(profile, tmp_path / "profile.csv")
     assert (tmp_path / "profile.png").stat().st_size > 1000
-    assert "simulation,10,20480,6.0,True" in (tmp_path / "profile.csv").read_text()
+    assert "simulation,3,20480,24.0,True" in (tmp_path / "profile.csv").read_text()
 
 
 # --- scaling ---------------------------------------------------------------------------------------------------------
