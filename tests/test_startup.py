@@ -16,12 +16,14 @@ from ppolab import startup
 from ppolab.startup import lean_imports
 
 ABSENT = "hatchling"
-"""Installed, and imported by no test in this process."""
+"""Any package that is installed and that these tests do not need."""
 
 
 @pytest.fixture(autouse=True)
 def optional(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(startup, "OPTIONAL", (ABSENT, "json"))
+    for name in [name for name in sys.modules if name.partition(".")[0] == ABSENT]:
+        monkeypatch.delitem(sys.modules, name)  # another test may have imported it
 
 
 def test_optional_package_is_absent_only_meanwhile() -> None:
