@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -53,11 +56,14 @@ def peer_script(name: str) -> str:
     return str(HERE / "peers" / name)
 
 
-def run_child(command: list[str], folder: Path, environment: Mapping[str, str] | None = None) -> Child:
+def run_child(
+    command: list[str], folder: Path, environment: Mapping[str, str] | None = None, patience: float | None = None
+) -> Child:
     """Run to the end; the process must leave result.json in `folder`.
 
     Args:
         environment: variables besides, or instead of, those of this process.
+        patience: seconds after which it is ended.
 
     Raises:
         ChildFailed: it ended with an error, or left no result.json; the message has the last lines it wrote.
@@ -67,15 +73,28 @@ def run_child(command: list[str], folder: Path, environment: Mapping[str, str] |
     with (folder / "output.txt").open("wb") as output:
         started = time.time()
         process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, env=variables)
-        _, status, usage = os.wait4(process.pid, 0)  # unlike wait(), it tells what this one process used
+        with _ended_after(process, patience):
+            _, status, usage = os.wait4(process.pid, 0)  # unlike wait(), it tells what this one process used
         seconds = time.time() - started
     process.returncode = os.waitstatus_to_exitcode(status)
     result = folder / "result.json"
     if process.returncode or not result.is_file():
         told = (folder / "output.txt").read_text(errors="replace").splitlines()[-LINES_KEPT:]
+        told += [f"given up after {seconds:,.0f} s"] if patience and seconds >= patience else []
         raise ChildFailed(process.returncode, "\n".join(told))
     unit = 1e6 if sys.platform == "darwin" else 1e3
     return Child(json.loads(result.read_text()), started, seconds, usage.ru_maxrss / unit, load)
+
+
+@contextmanager
+def _ended_after(process: subprocess.Popen[bytes], patience: float | None) -> Iterator[None]:
+    timer = threading.Timer(patience or 0.0, lambda: os.kill(process.pid, signal.SIGKILL))
+    if patience is not None:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def versions() -> str:

@@ -37,7 +37,7 @@ ENVIRONMENTS = ("Hopper-v5", "HalfCheetah-v5", "CartPole-v1", "Ant-v5")
 OURS = (
     "logger=none", "eval_interval=0", "target_kl=null", "compile=true", "num_envs=64", "rollout_steps=32",
     "minibatch_size=64", "epochs=10", "optimizer.lr=3e-4", "model.hidden_sizes=[64,64]", "model.activation=tanh",
-    "model.trunk=separate", "normalize_advantages=true", "trainer=cpu", "trainer.threads=1",
+    "model.trunk=separate", "normalize_advantages=true", "trainer=cpu", "trainer.threads=0",
 )  # fmt: skip
 KINDS = {
     "dummy": ("sb3", "dummy"), "subproc": ("sb3", "subproc"), "sheeprl": ("sheeprl", "sync"),
@@ -45,7 +45,9 @@ KINDS = {
 }  # fmt: skip
 """What the command line calls a kind of peer, and which program with which `--vec-env` that is."""
 
-CALIBRATION_STEPS, CALIBRATION_WARMUP = 12_288, 2_048
+MUCH_SLOWER = 3
+"""A calibration is given up after this many times the seconds of the fastest one: on a busy machine, several threads of
+torch wait for each other."""
 NOT_IN_ENVPOOL = 3
 
 
@@ -66,6 +68,18 @@ class Peer:
     def framework(self) -> str:
         """Whose program it is."""
         return KINDS[self.kind][0]
+
+
+@dataclass(frozen=True)
+class Span:
+    """How long a measurement is: steps in all, steps before the measured span, seconds after which it is given up."""
+
+    steps: int
+    warmup: int
+    patience: float | None = None
+
+
+CALIBRATION = Span(12_288, 2_048)
 
 
 def main() -> None:
@@ -157,14 +171,15 @@ def calibrated(
     chosen = []
     for kind in kinds:
         candidates = [replace(kind, threads=threads) for threads in arguments.peer_threads]
-        speeds = []
+        speeds: list[float] = []
+        seconds: list[float] = []
         for candidate in candidates if len(candidates) > 1 else ():
-            measure = partial(
-                measure_peer, env, candidate, pythons, CALIBRATION_STEPS, CALIBRATION_WARMUP, "calibration", 0
-            )
+            span = replace(CALIBRATION, patience=MUCH_SLOWER * min(seconds) if seconds else None)
+            measure = partial(measure_peer, env, candidate, pythons, span, "calibration", 0)
             instead = Row(env, "calibration", 0, kind.framework, kind.name, torch_threads=candidate.threads)
             row = attempt(measure, instead)
             speeds.append(row.steps_per_second)
+            seconds += [] if row.problem else [row.process_seconds]
             yield row
         chosen.append(candidates[speeds.index(max(speeds))] if speeds else candidates[0])
     return chosen
@@ -180,7 +195,9 @@ def measurements(env: str, peers: list[Peer], pythons: dict[str, Path], argument
             if chosen.name in failed:
                 continue
             ours = partial(measure_ours, env, chosen.name, arguments, repeat)
-            theirs = partial(measure_peer, env, chosen, pythons, arguments.steps, arguments.warmup, "pair", repeat)
+            theirs = partial(
+                measure_peer, env, chosen, pythons, Span(arguments.steps, arguments.warmup), "pair", repeat
+            )
             sides = [
                 (ours, Row(env, "pair", repeat, "ppolab", chosen.name)),
                 (theirs, Row(env, "pair", repeat, chosen.framework, chosen.name)),
@@ -215,18 +232,16 @@ def measure_ours(env: str, against: str, arguments: argparse.Namespace, repeat: 
     return training_row(child, Row(env, "pair", repeat, "ppolab", against, num_envs, simulator_threads=threads))
 
 
-def measure_peer(
-    env: str, chosen: Peer, pythons: dict[str, Path], steps: int, warmup: int, kind: str, repeat: int
-) -> Row:
+def measure_peer(env: str, chosen: Peer, pythons: dict[str, Path], span: Span, kind: str, repeat: int) -> Row:
     """One training with a peer."""
     framework, vec_env = KINDS[chosen.kind]
     with tempfile.TemporaryDirectory() as folder:
         command = [
             str(pythons[framework]), peer_script(f"{framework}_speed.py"), "--env", env, "--seed", str(repeat),
-            "--steps", str(steps), "--warmup", str(warmup), "--out", f"{folder}/result.json",
+            "--steps", str(span.steps), "--warmup", str(span.warmup), "--out", f"{folder}/result.json",
             "--vec-env", vec_env, "--num-envs", str(chosen.num_envs), "--threads", str(chosen.threads),
         ]  # fmt: skip
-        child = run_child(command, Path(folder), {"OMP_NUM_THREADS": str(chosen.threads)})
+        child = run_child(command, Path(folder), {"OMP_NUM_THREADS": str(chosen.threads)}, span.patience)
     simulators = chosen.num_envs if vec_env in {"subproc", "async"} else 1
     return training_row(
         child, Row(env, kind, repeat, framework, chosen.name, chosen.num_envs, simulator_threads=simulators)

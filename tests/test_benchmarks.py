@@ -55,6 +55,12 @@ def test_a_child_that_fails_or_leaves_nothing_says_why_in_one_line(tmp_path: Pat
     assert raised.value.reason == reason
 
 
+def test_a_child_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    with pytest.raises(ChildFailed) as raised:
+        run_child([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path, patience=0.2)
+    assert raised.value.reason.startswith("exit code -9: given up after ")
+
+
 def test_rows_come_back_from_a_file_as_they_were_stored(tmp_path: Path) -> None:
     rows = [run_of("ppolab", 0, 61.5), run_of("sb3-zoo", 1, None)]
     for row in rows:
