@@ -1,0 +1,135 @@
+"""How a study samples and prunes, checked against what it searches."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any
+
+from optuna.exceptions import ExperimentalWarning
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, WilcoxonPruner
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    GridSampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
+
+from ppolab.errors import ConfigError, nearest
+from ppolab.study.space import Choice, Interval, SearchSpace, grid
+
+SAMPLERS = ("tpe", "gp", "cmaes", "random", "grid", "qmc")
+PRUNERS = ("none", "median", "hyperband", "wilcoxon")
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """What a study is, apart from its search space.
+
+    Attributes:
+        directions: `maximize` or `minimize` for each objective. objectives: the metrics a run returns, in that order.
+        n_trials: in all, over every process and machine. timeout: seconds after which no trial is started, or None.
+        workers: trials at a time here. seeds_per_trial: runs of a trial; their interquartile mean is its value.
+        max_failures: the sweep stops once so many trials have failed.
+        enqueue: settings that are tried first. fixed: what every run is given besides.
+    """
+
+    name: str
+    objectives: tuple[str, ...]
+    directions: tuple[str, ...]
+    n_trials: int
+    timeout: float | None
+    workers: int
+    seeds_per_trial: int
+    max_failures: int
+    sampler: str
+    pruner: str
+    seed: int
+    report_interval: int
+    total_steps: int
+    sampler_options: Mapping[str, Any] = field(default_factory=dict)
+    pruner_options: Mapping[str, Any] = field(default_factory=dict)
+    enqueue: tuple[Mapping[str, Any], ...] = ()
+    fixed: tuple[str, ...] = ()
+
+
+def make_sampler(settings: StudySettings, space: SearchSpace, finished: int) -> BaseSampler:
+    """The sampler, seeded by `settings.seed` and by how many trials are finished: a resumed study does not repeat itself.
+
+    Raises:
+        ConfigError: there is no such sampler, or it cannot handle the space or its options.
+    """
+    _check_sampler(settings, space)
+    seed = (settings.seed + 1) * 1_000_003 + finished
+    options = dict(settings.sampler_options)
+    makers: dict[str, Any] = {
+        "tpe": lambda: TPESampler(**({"seed": seed, "group": space.condition is not None} | options)),
+        "gp": lambda: GPSampler(**({"seed": seed} | options)),
+        "cmaes": lambda: CmaEsSampler(**({"seed": seed} | options)),
+        "random": lambda: RandomSampler(**({"seed": seed} | options)),
+        "qmc": lambda: QMCSampler(**({"seed": settings.seed, "scramble": True} | options)),
+        "grid": lambda: GridSampler(grid(space), seed=settings.seed, **options),
+    }
+    return _made("sampler", settings.sampler, makers[settings.sampler], options)
+
+
+def _check_sampler(settings: StudySettings, space: SearchSpace) -> None:
+    name = settings.sampler
+    if name not in SAMPLERS:
+        raise ConfigError(f"sampler={name}: no such sampler{nearest(name, SAMPLERS)}; there are {', '.join(SAMPLERS)}")
+    if name == "grid" and space.condition is not None:
+        raise ConfigError("sampler=grid: a space with a condition has no grid; use sampler=tpe or sampler=random")
+    if name == "cmaes":
+        choices = [key for key, dimension in space.dimensions.items() if isinstance(dimension, Choice)]
+        if choices:
+            raise ConfigError(
+                f"sampler=cmaes: {choices[0]} is a choice, and CMA-ES varies numbers only; use sampler=tpe, or an interval"
+            )
+        if sum(isinstance(dimension, Interval) for dimension in space.dimensions.values()) < 2:
+            raise ConfigError("sampler=cmaes: needs two intervals or more; use sampler=tpe or sampler=gp")
+        if find_spec("cmaes") is None:
+            raise ConfigError("sampler=cmaes: the package cmaes is not installed; pip install cmaes, or use sampler=tpe")
+        if len(settings.directions) > 1:
+            raise ConfigError("sampler=cmaes: knows one objective only; use sampler=tpe")
+
+
+def make_pruner(settings: StudySettings) -> BasePruner:
+    """The pruner; its steps are environment steps, or seeds where a trial has several.
+
+    Raises:
+        ConfigError: there is no such pruner, or it does not fit the study or its options.
+    """
+    name, options = settings.pruner, dict(settings.pruner_options)
+    if name not in PRUNERS:
+        raise ConfigError(f"pruner={name}: no such pruner{nearest(name, PRUNERS)}; there are {', '.join(PRUNERS)}")
+    if name != "none" and len(settings.directions) > 1:
+        raise ConfigError(f"pruner={name}: several objectives cannot be pruned; use pruner=none")
+    if name == "wilcoxon" and settings.seeds_per_trial < 2:
+        raise ConfigError("pruner=wilcoxon: compares seeds; set seeds_per_trial=2 or more, or use pruner=median")
+    several = settings.seeds_per_trial > 1
+    resources = (
+        {"min_resource": 1, "max_resource": settings.seeds_per_trial}
+        if several
+        else {"min_resource": settings.report_interval, "max_resource": settings.total_steps}
+    )
+    makers: dict[str, Any] = {
+        "none": NopPruner,
+        "median": lambda: MedianPruner(**options),
+        "hyperband": lambda: HyperbandPruner(**(resources | options)),
+        "wilcoxon": lambda: WilcoxonPruner(**options),
+    }
+    return _made("pruner", name, makers[name], options)
+
+
+def _made(kind: str, name: str, maker: Any, options: Mapping[str, Any]) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return maker()
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{kind}={name} with {dict(options)}: {error}") from error
