@@ -1,0 +1,195 @@
+"""The loop of a sweep: claim a trial, run its seeds one after another, judge it, and never wait for the slowest."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from ppolab.core.aggregate import interquartile_mean
+from ppolab.errors import SweepError
+from ppolab.study.settings import StudySettings
+from ppolab.study.space import overrides
+from ppolab.study.storage import HEARTBEAT_SECONDS
+from ppolab.study.trials import Claim, Trials
+
+End = Literal["complete", "pruned", "failed", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to be started: what it sets, and which seed of which trial it is."""
+
+    claim: Claim
+    seed_index: int
+    overrides: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        values: one per objective; NaN where it was never measured. error: a traceback, or how the process ended.
+        run_id: of its tracking run. folder: its files.
+    """
+
+    job: Job
+    end: End
+    values: tuple[float, ...] = ()
+    error: str = ""
+    run_id: str | None = None
+    folder: str = ""
+
+
+class Runner(Protocol):
+    """Runs jobs at the same time, each in a process of its own."""
+
+    capacity: int
+
+    def start(self, job: Job) -> None:
+        """Begin a run; returns at once. Only called while fewer than `capacity` are under way."""
+
+    def wait(self, seconds: float) -> Sequence[Outcome]:
+        """The runs that ended, at the latest after so many seconds."""
+
+    def stop(self) -> Sequence[Outcome]:
+        """Ask all runs to save and end, and wait until they did."""
+
+
+@dataclass
+class Attempt:
+    """A claimed trial under way: what its seeds have given so far."""
+
+    claim: Claim
+    outcomes: list[Outcome] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class TrialReport:
+    """A trial that has just ended, for whoever shows or records it."""
+
+    claim: Claim
+    end: End
+    values: tuple[float, ...]
+    each: tuple[tuple[float, ...], ...]
+    error: str
+    run_ids: tuple[str | None, ...]
+
+
+class Sweep:
+    """One process's part in a study."""
+
+    def __init__(
+        self,
+        settings: StudySettings,
+        trials: Trials,
+        runner: Runner,
+        ended: Callable[[TrialReport], None],
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._settings = settings
+        self._trials = trials
+        self._runner = runner
+        self._ended = ended
+        self._stopping = stopping
+        self._attempts: dict[int, Attempt] = {}
+        self._failures = 0
+        self._deadline = math.inf if settings.timeout is None else time.monotonic() + settings.timeout
+        self._next_sign = 0.0
+
+    def run(self) -> None:
+        """Until the study has its trials, time is up, or `stopping` says so.
+
+        Raises:
+            SweepError: `max_failures` trials have failed; those under way were finished first.
+        """
+        while True:
+            self._fill()
+            if not self._attempts:
+                break
+            for outcome in self._runner.stop() if self._stopping() else self._runner.wait(1.0):
+                self._advance(outcome)
+            self._show_life()
+        if self._failures >= self._settings.max_failures:
+            raise SweepError(
+                f"{self._failures} trials failed, max_failures={self._settings.max_failures}: their tracebacks are in the "
+                "study and in their folders; the same command goes on with the other trials"
+            )
+
+    def _fill(self) -> None:
+        while (
+            len(self._attempts) < self._runner.capacity
+            and not self._stopping()
+            and self._failures < self._settings.max_failures
+            and time.monotonic() < self._deadline
+        ):
+            claim = self._trials.claim(self._settings.n_trials)
+            if claim is None:
+                return
+            self._attempts[claim.number] = Attempt(claim)
+            self._start(claim, 0)
+
+    def _start(self, claim: Claim, seed_index: int) -> None:
+        settings = self._settings
+        seed = (f"seed={settings.seed + seed_index}",) if settings.seeds_per_trial > 1 else ()
+        self._runner.start(Job(claim, seed_index, (*settings.fixed, *overrides(claim.values), *seed)))
+
+    def _advance(self, outcome: Outcome) -> None:
+        """What a run's end means for its trial."""
+        attempt = self._attempts[outcome.job.claim.number]
+        attempt.outcomes.append(outcome)
+        if outcome.end == "interrupted":  # nobody finishes the trial: the next sweep runs it again
+            del self._attempts[attempt.claim.number]
+        elif outcome.end == "complete" and any(math.isnan(value) for value in outcome.values):
+            self._finish(attempt, "failed", "the run never measured its objective; lower eval_interval")
+        elif outcome.end != "complete":
+            self._finish(attempt, outcome.end, outcome.error)
+        elif len(attempt.outcomes) == self._settings.seeds_per_trial:
+            self._report_seed(attempt)
+            self._finish(attempt, "complete")
+        elif self._report_seed(attempt):
+            self._finish(attempt, "pruned")
+        else:
+            self._start(attempt.claim, len(attempt.outcomes))
+
+    def _report_seed(self, attempt: Attempt) -> bool:
+        """Whether the pruner wants no more seeds; it never sees those of several objectives."""
+        if self._settings.seeds_per_trial == 1 or len(self._settings.directions) > 1:
+            return False
+        return self._trials.report(attempt.claim, len(attempt.outcomes) - 1, attempt.outcomes[-1].values[0])
+
+    def _finish(self, attempt: Attempt, end: End, error: str = "") -> None:
+        claim, each = attempt.claim, tuple(outcome.values for outcome in attempt.outcomes if outcome.values)
+        values = tuple(interquartile_mean(column) for column in zip(*each, strict=True))
+        notes = _notes(self._settings, each, attempt.outcomes)
+        if end == "complete":
+            self._trials.complete(claim, values, notes)
+        elif end == "pruned":
+            self._trials.prune(claim, notes)
+        else:
+            self._failures += 1
+            self._trials.fail(claim, error, notes)
+        del self._attempts[claim.number]
+        self._ended(TrialReport(claim, end, values, each, error, tuple(o.run_id for o in attempt.outcomes)))
+
+    def _show_life(self) -> None:
+        if time.monotonic() >= self._next_sign:
+            self._trials.show_life([attempt.claim.trial_id for attempt in self._attempts.values()])
+            self._next_sign = time.monotonic() + HEARTBEAT_SECONDS
+
+
+def _notes(
+    settings: StudySettings, each: Sequence[Sequence[float]], outcomes: Sequence[Outcome]
+) -> Mapping[str, Any]:
+    """User attributes of a trial that has ended."""
+    notes: dict[str, Any] = {"folders": [outcome.folder for outcome in outcomes]}
+    if settings.seeds_per_trial > 1:
+        for name, column in zip(settings.objectives, zip(*each, strict=True), strict=False):
+            notes[f"{name} each seed"] = list(column)
+            notes[f"{name} mean"] = statistics.fmean(column)
+            notes[f"{name} sd"] = statistics.stdev(column) if len(column) > 1 else 0.0
+    return notes
