@@ -1,0 +1,146 @@
+"""Fresh processes that start at once: forked from a server that has imported everything and done nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+CORES = "PPOLAB_CORES"
+"""Environment variable: how many processor cores a process may count on. See `ppolab.config.usable_cores`."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process that is gone: what its function returned, or the traceback or signal that ended it."""
+
+    key: int
+    result: Any
+    error: str | None
+
+
+@dataclass(frozen=True)
+class _Running:
+    process: BaseProcess
+    results: Connection
+    alive: Connection  # closed by this process' end, which the child notices
+
+
+class ProcessPool:
+    """Up to `capacity` processes at a time; each runs one function and ends.
+
+    Args:
+        preload: modules that the server imports, once. They must not start threads.
+    """
+
+    def __init__(self, capacity: int, preload: Sequence[str]) -> None:
+        self.capacity = capacity
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(list(preload))
+        self._running: dict[int, _Running] = {}
+
+    def start(
+        self, key: int, function: Callable[..., Any], arguments: tuple[Any, ...], output: Path, environment: dict[str, str]
+    ) -> None:
+        """Call `function(*arguments)` in a fresh process, whose terminal is the file `output`."""
+        assert key not in self._running
+        results, theirs = self._context.Pipe(duplex=False)
+        watched, alive = self._context.Pipe(duplex=False)
+        process = self._context.Process(
+            target=_child, args=(function, arguments, str(output), environment, theirs, watched), daemon=False
+        )
+        process.start()
+        theirs.close()
+        watched.close()
+        self._running[key] = _Running(process, results, alive)
+
+    def wait(self, seconds: float) -> list[Ended]:
+        """Those that ended, as soon as one did, at the latest after so many seconds."""
+        if not self._running:
+            return []
+        wait([item for running in self._running.values() for item in (running.results, running.process.sentinel)], seconds)
+        ended = [key for key, running in self._running.items() if running.results.poll() or not running.process.is_alive()]
+        return [self._collect(key) for key in ended]
+
+    def _collect(self, key: int) -> Ended:
+        running = self._running.pop(key)
+        try:
+            result, error = running.results.recv() if running.results.poll() else (None, None)
+        except (EOFError, OSError):
+            result, error = None, None
+        else:
+            if error is not None or result is not None:
+                running.process.join()
+                self._close(running)
+                return Ended(key, result, error)
+        running.process.join()
+        self._close(running)
+        return Ended(key, None, f"the process ended with {_how(running.process.exitcode)}, without a result")
+
+    @staticmethod
+    def _close(running: _Running) -> None:
+        running.results.close()
+        running.alive.close()
+
+    def interrupt(self) -> None:
+        """Ask every process to save and end, as Ctrl-C would."""
+        for running in self._running.values():
+            with contextlib.suppress(ProcessLookupError):
+                if running.process.pid is not None:
+                    os.kill(running.process.pid, signal.SIGINT)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs."""
+        return not self._running
+
+
+def _how(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"signal {signal.Signals(-code).name}"
+    return f"exit code {code}"
+
+
+def _child(
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    output: str,
+    environment: dict[str, str],
+    results: Connection,
+    parent: Connection,
+) -> None:
+    os.environ.update(environment)
+    _redirect(output)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    try:
+        results.send((function(*arguments), None))
+    except BaseException:
+        told = traceback.format_exc()
+        print(told, file=sys.stderr, flush=True)
+        results.send((None, told))
+
+
+def _end_with(parent: Connection) -> None:
+    """A sweep that was killed cannot tell its runs; they end when its end of the pipe closes."""
+    with contextlib.suppress(EOFError, OSError):
+        parent.recv()
+    os._exit(1)
+
+
+def _redirect(output: str) -> None:
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
