@@ -151,7 +151,7 @@ METRICS = (
     "loss/policy", "loss/value",
     "policy/kl", "policy/clip_fraction", "policy/entropy", "policy/std", "policy/epochs",
     "value/explained_variance", "optim/lr", "optim/grad_norm",
-    "time/steps_per_second", "time/rollout", "time/update",
+    "time/steps_per_second", "time/rollout", "time/update", "time/total",
 )  # fmt: skip
 """Every metric a run logs, and hence may name as its objective."""
 
@@ -201,7 +201,6 @@ RULES: dict[str, Rule] = {
 }
 CHOICES: dict[str, tuple[str, ...]] = {
     "compile": ("auto", "true", "false"),
-    "objective": METRICS,
     "env.backend": ("auto", "envpool", "gymnasium"),
     "env.vectorization": ("sync", "async"),
     "model.activation": ("tanh", "relu", "elu", "gelu", "silu"),
@@ -278,9 +277,19 @@ def check(config: Config) -> None:
         value = str(values[key]).lower() if key == "compile" else str(values[key])
         if value not in choices:
             raise ConfigError(f"{key}={values[key]}: must be one of {', '.join(choices)}{nearest(value, choices)}")
+    _check_objective(config)
     _check_model(config.model)
     _check_optimizer(config.optimizer)
     _check_batch(config)
+
+
+def _check_objective(config: Config) -> None:
+    for name in objective_names(config):
+        if name not in METRICS:
+            raise ConfigError(
+                f"objective={config.objective}: {name or 'nothing'} is no metric; one or several, with commas between, of "
+                f"{', '.join(METRICS)}{nearest(name, METRICS)}"
+            )
 
 
 def _check_model(model: ModelConfig) -> None:
@@ -319,6 +328,11 @@ def _check_batch(config: Config) -> None:
             f"total_steps={config.total_steps}: must be at least one batch, num_envs * rollout_steps = "
             f"{config.batch_size}; raise it, or lower num_envs or rollout_steps"
         )
+
+
+def objective_names(config: Config) -> tuple[str, ...]:
+    """The metrics that `objective` names."""
+    return tuple(name.strip() for name in config.objective.split(","))
 
 
 def flattened(config: object, prefix: str = "") -> dict[str, Any]:
@@ -373,5 +387,10 @@ def optimizer_arguments(config: Config) -> dict[str, Any]:
 
 
 def usable_cores() -> int:
-    """Processor cores that this process may run on; what a setting of 0 threads stands for."""
+    """Processor cores that this process may use; what a setting of 0 threads stands for.
+
+    A sweep divides the machine's among its workers, and tells them in PPOLAB_CORES.
+    """
+    if os.environ.get("PPOLAB_CORES", "").isdigit():
+        return max(1, int(os.environ["PPOLAB_CORES"]))
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -6,6 +6,7 @@ PpolabError            exit code 1
 ├── TrainingError      the optimization left the finite numbers
 ├── CheckpointError    a checkpoint cannot be written, or is not one of ours
 ├── TrackingError      the tracking store cannot answer what was asked of it
+├── SweepError         too many trials of a study failed
 └── InterruptedRun     exit code 130: SIGINT or SIGTERM, after everything was saved
 """
 
@@ -41,6 +42,10 @@ class CheckpointError(PpolabError):
 
 class TrackingError(PpolabError):
     """The tracking store does not hold what was asked for."""
+
+
+class SweepError(PpolabError):
+    """Too many trials of a study failed; the finished ones are kept."""
 
 
 class InterruptedRun(PpolabError):

@@ -7,9 +7,9 @@ import math
 import signal
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,7 +18,7 @@ import pytorch_lightning as pl
 import torch
 
 from ppolab.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from ppolab.config import Config, flattened, to_yaml
+from ppolab.config import Config, flattened, objective_names, to_yaml
 from ppolab.envs import EVALUATION, TRAINING, VectorEnv, choose_backend, environment_seeds, make_vector_env
 from ppolab.errors import ConfigError, InterruptedRun
 from ppolab.evaluate import EvalResult, RenderError, evaluate_policy, record_video
@@ -42,10 +42,25 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class TrialOfStudy:
+    """What ties a run to the trial of a study.
+
+    Attributes:
+        report: (environment steps, objective so far) -> whether to stop, because others have done better.
+        parent_run_id: the tracking run that this one belongs to. tags: further ones for the tracking run.
+    """
+
+    report: Callable[[int, float], bool]
+    parent_run_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class RunResult:
     """What a finished run reports.
 
     Attributes:
+        pruned: it was stopped because other trials of its study have done better.
         metrics: the last value of every metric. seconds: of this call, from the first rollout to the last evaluation.
         steps: environment steps in all; new_steps: those of this call.
     """
@@ -59,11 +74,12 @@ class RunResult:
     new_steps: int
     seconds: float
     best_return: float
+    pruned: bool
 
     @property
-    def objective(self) -> float:
-        """The value a sweep judges; NaN if the run never measured it."""
-        return self.metrics.get(self.config.objective, math.nan)
+    def objectives(self) -> tuple[float, ...]:
+        """The values a sweep judges; NaN for what the run never measured."""
+        return tuple(self.metrics.get(name, math.nan) for name in objective_names(self.config))
 
     @property
     def summary(self) -> str:
@@ -83,8 +99,10 @@ class RunResult:
         return "\n".join(f"{name:<13} {value}" for name, value in rows)
 
 
-def run(config: Config, folder: Path, resume: FoundRun | None = None) -> RunResult:
-    """Train as `config` says; every file goes to `folder`.
+def run(
+    config: Config, folder: Path, resume: FoundRun | None = None, trial: TrialOfStudy | None = None
+) -> RunResult:
+    """Train as `config` says; every file goes to `folder`. `trial`: the run is one of a study's.
 
     Raises:
         ConfigError: something only now known to be impossible (no GPU, a finished run to resume).
@@ -109,7 +127,7 @@ def run(config: Config, folder: Path, resume: FoundRun | None = None) -> RunResu
     files = RunFolder(folder)
     files.path.mkdir(parents=True, exist_ok=True)
     files.config.write_text(to_yaml(config))
-    services = RunServices(config, files, module, eval_env, checkpoint)
+    services = RunServices(config, files, module, eval_env, checkpoint, trial)
     try:
         return services.fit(accelerator)
     finally:
@@ -121,9 +139,17 @@ class RunServices(pl.Callback):
     """All that happens around the iterations: metrics, progress, evaluation, checkpoints, signals, artifacts."""
 
     def __init__(
-        self, config: Config, files: RunFolder, module: PPOModule, eval_env: VectorEnv, checkpoint: Checkpoint | None
+        self,
+        config: Config,
+        files: RunFolder,
+        module: PPOModule,
+        eval_env: VectorEnv,
+        checkpoint: Checkpoint | None,
+        trial: TrialOfStudy | None,
     ) -> None:
         self._config = config
+        self._trial = trial
+        self._pruned = False
         self._files = files
         self._module = module
         self._eval_env = eval_env
@@ -157,7 +183,7 @@ class RunServices(pl.Callback):
                 raise InterruptedRun(self._interruption())
             seconds = time.perf_counter() - started
             self._store_pictures()
-            status = "FINISHED"
+            status = "PRUNED" if self._pruned else "FINISHED"
         except KeyboardInterrupt:  # a signal while the pictures are drawn, after the last checkpoint
             status = "KILLED"
             raise
@@ -166,7 +192,7 @@ class RunServices(pl.Callback):
             run_id = self._close_tracker(status)
         return RunResult(
             self._config, self._files, run_id, self._tracking_uri, self._metrics, self._module.steps,
-            self._module.steps - self._first_step, seconds, self._best_return,
+            self._module.steps - self._first_step, seconds, self._best_return, self._pruned,
         )  # fmt: skip
 
     # --- Lightning's hooks ---------------------------------------------------------------------------------------
@@ -186,7 +212,8 @@ class RunServices(pl.Callback):
         if finished or (self._next_eval and steps >= self._next_eval and self._signal is None):
             self._evaluate(steps)
             self._next_eval = _next_multiple(steps, self._config.eval_interval)
-        stopping = finished or self._signal is not None
+            self._pruned = not finished and self._is_to_be_pruned(steps)
+        stopping = finished or self._pruned or self._signal is not None
         if stopping or (self._next_checkpoint and steps >= self._next_checkpoint):
             self._save("last")
             self._next_checkpoint = _next_multiple(steps, self._config.checkpoint_interval)
@@ -206,6 +233,10 @@ class RunServices(pl.Callback):
             self._best_return = result.mean
             self._save("best")
         return result
+
+    def _is_to_be_pruned(self, steps: int) -> bool:
+        value = self._metrics.get(objective_names(self._config)[0], math.nan)
+        return self._trial is not None and math.isfinite(value) and self._trial.report(steps, value)
 
     def _save(self, name: str) -> None:
         best = self._best_return if math.isfinite(self._best_return) else None
@@ -238,7 +269,8 @@ class RunServices(pl.Callback):
             experiment=config.logger.experiment,
             run_name=config.logger.run_name or f"{config.env.id}-seed{config.seed}",
             parameters=parameters,
-            tags=environment_tags(),
+            tags=environment_tags() | (dict(self._trial.tags) if self._trial else {}),
+            parent_run_id=self._trial.parent_run_id if self._trial else None,
             resume_run_id=checkpoint.run_id if checkpoint else None,
         )
         return MlflowTracker(description, self._tracking_uri, self._files.backlog)

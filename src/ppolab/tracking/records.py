@@ -10,7 +10,8 @@ from typing import ClassVar, Literal
 
 from ppolab.tracking.uri import redact
 
-RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
+RunStatus = Literal["FINISHED", "FAILED", "KILLED", "PRUNED"]
+"""MLflow has no status for a pruned run: it is KILLED there, with the tag `ended` = `pruned`."""
 
 # MLflow's own limits (mlflow.utils.validation); tags are kept to what older servers take.
 METRICS_PER_BATCH = 1000
@@ -25,7 +26,7 @@ class RunDescription:
 
     `resume_run_id` goes on with that run. Its parameters and tags stay as they are, since MLflow lets no
     parameter change; those that differ now are recorded in its tag `resumed_with`. If the store does not hold
-    that run, a new one is made with the tag `resumed_from`.
+    that run, a new one is made with the tag `resumed_from`. `parent_run_id`: the run that this one is shown below.
     """
 
     experiment: str
@@ -33,6 +34,7 @@ class RunDescription:
     parameters: Mapping[str, object]
     tags: Mapping[str, str]
     resume_run_id: str | None = None
+    parent_run_id: str | None = None
 
     def stored_parameters(self) -> dict[str, str]:
         """As a store takes them: text without credentials, no longer than allowed."""
@@ -40,7 +42,10 @@ class RunDescription:
 
     def stored_tags(self) -> dict[str, str]:
         """As a store takes them: text without credentials, no longer than allowed."""
-        return {key: clip(redact(value), TAG_LENGTH) for key, value in self.tags.items()}
+        tags = dict(self.tags)
+        if self.parent_run_id is not None:
+            tags["mlflow.parentRunId"] = self.parent_run_id
+        return {key: clip(redact(value), TAG_LENGTH) for key, value in tags.items()}
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,9 @@ class RunStore:
             case Artifact(path, folder):
                 client.log_artifact(run_id, path, folder or None)
             case Finish(status, end_time):
-                client.set_terminated(run_id, status, end_time)
+                if status == "PRUNED":
+                    client.set_tag(run_id, "ended", "pruned")
+                client.set_terminated(run_id, "KILLED" if status == "PRUNED" else status, end_time)
 
     def _open(self, run: RunDescription) -> None:
         client = self._client = _connect(self._uri)
