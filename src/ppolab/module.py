@@ -48,6 +48,7 @@ class PPOModule(pl.LightningModule):
         )
         self.reward_scale = RunningScale((), enabled=config.normalize_rewards)
         self.steps = 0
+        self.seconds = 0.0
         self.iteration = 0
         self.recent_episodes: deque[Episode] = deque(maxlen=EPISODE_WINDOW)
         self._restored: dict[str, Any] | None = None
@@ -68,12 +69,15 @@ class PPOModule(pl.LightningModule):
 
         self._count(rollout)
         self.iteration += 1
+        ended = time.perf_counter()
+        self.seconds += ended - started
         metrics = {
             **self._episode_metrics(),
             **_update_metrics(stats),
             **self._policy_metrics(),
             "optim/lr": learning_rate,
-            **_time_metrics(rollout, started, collected, time.perf_counter()),
+            **_time_metrics(rollout, started, collected, ended),
+            "time/total": self.seconds,
         }
         self._check_finite(stats)
         return metrics
@@ -162,6 +166,7 @@ class PPOModule(pl.LightningModule):
             "reward_scale": self.reward_scale.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "steps": self.steps,
+            "seconds": self.seconds,
             "iteration": self.iteration,
             "recent_episodes": [tuple(asdict(episode).values()) for episode in self.recent_episodes],
             "random": {
@@ -180,6 +185,7 @@ class PPOModule(pl.LightningModule):
         self.reward_scale.load_state_dict(state["reward_scale"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.steps = state["steps"]
+        self.seconds = state["seconds"]
         self.iteration = state["iteration"]
         self.recent_episodes.extend(Episode(total, length) for total, length in state["recent_episodes"])
         torch.set_rng_state(state["random"]["torch"])
