@@ -1,0 +1,152 @@
+"""How a study's runs are started: in processes of our own, or through any other launcher of Hydra's."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.singleton import Singleton
+
+from hydra_plugins.hydra_ppolab._launch import composed, cores_each, make_pool, run_composed
+from hydra_plugins.hydra_ppolab.launcher import ProcessLauncher
+from ppolab.study.child import VARIABLE, TrialReference
+from ppolab.study.engine import Job, Outcome, Runner
+from ppolab.study.settings import StudySettings
+
+if TYPE_CHECKING:
+    from hydra_plugins.hydra_ppolab.sweeper import PpolabSweeper
+
+
+class JobFiles:
+    """Where the runs of a study lie: a folder per trial, and per seed in it; never one that is there already."""
+
+    def __init__(self, study: Path) -> None:
+        self._study = study
+
+    def new(self, job: Job, seeds: int) -> Path:
+        """The folder, which is made here, so that nobody else takes it."""
+        name = f"trial-{job.claim.number:04d}" + (f"-seed-{job.seed_index}" if seeds > 1 else "")
+        for attempt in itertools.count(1):
+            folder = self._study / (name if attempt == 1 else f"{name}-again-{attempt}")
+            try:
+                folder.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            return folder
+        raise AssertionError("itertools.count ends")
+
+
+class _HydraJobs:
+    """What both kinds of runner need to turn a job into a configuration."""
+
+    def __init__(self, plugin: PpolabSweeper, settings: StudySettings, storage: str | None, studies: Path) -> None:
+        self._plugin = plugin
+        self._settings = settings
+        self._storage = storage
+        self._studies = studies
+        self._files = JobFiles(studies / settings.name)
+
+    def overrides(self, job: Job) -> tuple[list[str], Path, str]:
+        """(overrides with the folder, the folder, the reference for the environment)."""
+        folder = self._files.new(job, self._settings.seeds_per_trial)
+        place = [f"hydra.sweep.dir='{folder.parent}'", f"hydra.sweep.subdir='{folder.name}'"]
+        return [*job.overrides, *place], folder, self._reference(job).as_text()
+
+    def _reference(self, job: Job) -> TrialReference:
+        settings = self._settings
+        several = settings.seeds_per_trial > 1
+        return TrialReference(
+            storage=self._storage,
+            folder=str(self._studies),
+            study=settings.name,
+            number=job.claim.number,
+            trial_id=job.claim.trial_id,
+            reports=not several and len(settings.directions) == 1,
+            pruner=settings.pruner,
+            pruner_options=dict(settings.pruner_options),
+            report_interval=settings.report_interval,
+            total_steps=settings.total_steps,
+            parent_run_id=None,
+            seed_index=job.seed_index if several else None,
+        )
+
+
+class ProcessRunner(_HydraJobs):
+    """Each run in a fresh process of this machine."""
+
+    def __init__(self, plugin: PpolabSweeper, settings: StudySettings, storage: str | None, studies: Path) -> None:
+        super().__init__(plugin, settings, storage, studies)
+        self._pool = make_pool(settings.workers)
+        self._jobs: dict[int, tuple[Job, Path]] = {}
+        self._keys = itertools.count()
+        self.capacity = self._pool.capacity
+
+    def start(self, job: Job) -> None:
+        overrides, folder, reference = self.overrides(job)
+        config = composed(self._plugin.hydra_context, self._plugin.config, overrides, job.claim.number)
+        key = next(self._keys)
+        self._jobs[key] = (job, folder)
+        environment = {**cores_each(self._pool), VARIABLE: reference}
+        self._pool.start(key, run_composed, (config, Singleton.get_state()), folder / "output.txt", environment)
+
+    def wait(self, seconds: float) -> Sequence[Outcome]:
+        outcomes = []
+        for ended in self._pool.wait(seconds):
+            job, folder = self._jobs.pop(ended.key)
+            outcomes.append(outcome_of(job, folder, ended.result, ended.error))
+        return outcomes
+
+    def stop(self) -> Sequence[Outcome]:
+        self._pool.interrupt()
+        outcomes: list[Outcome] = []
+        while not self._pool.is_idle:
+            outcomes += self.wait(60.0)
+        return outcomes
+
+
+class BatchRunner(_HydraJobs):
+    """Through a launcher that returns only when all its jobs have ended; as many at a time as there are workers."""
+
+    def __init__(self, plugin: PpolabSweeper, settings: StudySettings, storage: str | None, studies: Path) -> None:
+        super().__init__(plugin, settings, storage, studies)
+        self.capacity = settings.workers
+        self._waiting: list[tuple[Job, list[str], Path]] = []
+
+    def start(self, job: Job) -> None:
+        overrides, folder, reference = self.overrides(job)
+        variable = "'" + reference.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        self._waiting.append((job, [*overrides, f"+hydra.job.env_set.{VARIABLE}={variable}"], folder))
+
+    def wait(self, seconds: float) -> Sequence[Outcome]:
+        batch, self._waiting = self._waiting, []
+        returns = self._plugin.launcher.launch([overrides for _, overrides, _ in batch], initial_job_idx=0)
+        return [
+            outcome_of(job, folder, *_value_or_error(result)) for (job, _, folder), result in zip(batch, returns, strict=True)
+        ]
+
+    def stop(self) -> Sequence[Outcome]:
+        interrupted = [Outcome(job, "interrupted", folder=str(folder)) for job, _, folder in self._waiting]
+        self._waiting = []
+        return interrupted
+
+
+def _value_or_error(result: Any) -> tuple[Any, str | None]:
+    try:
+        return result.return_value, None
+    except Exception as error:
+        return None, f"{type(error).__name__}: {error}"
+
+
+def outcome_of(job: Job, folder: Path, result: Any, error: str | None) -> Outcome:
+    """From what `ppolab.cli.train_job` returns inside a study."""
+    if error is not None:
+        return Outcome(job, "failed", error=error, folder=str(folder))
+    return Outcome(job, result["end"], tuple(result["values"]), result["error"], result["run_id"], str(folder))
+
+
+def make_runner(plugin: PpolabSweeper, settings: StudySettings, storage: str | None, studies: Path) -> Runner:
+    """By the launcher that was chosen."""
+    kind = ProcessRunner if isinstance(plugin.launcher, ProcessLauncher) else BatchRunner
+    return kind(plugin, settings, storage, studies)
