@@ -154,12 +154,12 @@ def _train_task(node: DictConfig) -> float:
     from ppolab.envs import check_environment
 
     check_environment(config.env)
-    from ppolab.startup import lean_imports
+    from ppolab.startup import heeded_interrupt, lean_imports
     from ppolab.tracking import resolve_tracking_uri
 
     if config.logger.kind == "mlflow":
         resolve_tracking_uri(config.logger.tracking_uri, OUTPUTS)
-    with lean_imports():
+    with heeded_interrupt(), lean_imports():
         from ppolab.envs.envpool_families import register_family
         from ppolab.experiment import run
     register_family(config.env)
@@ -178,9 +178,9 @@ def _evaluate_task(node: DictConfig) -> None:
     from ppolab.envs import check_environment
 
     check_environment(config.env)
-    from ppolab.startup import lean_imports
+    from ppolab.startup import heeded_interrupt, lean_imports
 
-    with lean_imports():
+    with heeded_interrupt(), lean_imports():
         from ppolab.evaluation_run import evaluate_run
     print(evaluate_run(config, found, settings))
 
