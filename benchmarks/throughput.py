@@ -186,14 +186,14 @@ def calibrated(
 
 
 def measurements(env: str, peers: list[Peer], pythons: dict[str, Path], arguments: argparse.Namespace) -> Iterator[Row]:
-    """Per repeat the ceiling and all pairs, in alternating order; a peer that failed is not tried again."""
+    """Per repeat all pairs, in alternating order, each beside the ceiling; a peer that failed is not tried again."""
     failed: set[str] = set()
     for repeat in range(arguments.repeats):
-        for threads in sorted({1, CORES}):
-            yield from measure_ceiling(env, threads, repeat, arguments.ceiling_seconds)
         for index, chosen in enumerate(peers):
             if chosen.name in failed:
                 continue
+            for threads in sorted({1, CORES}):
+                yield from measure_ceiling(env, threads, repeat, arguments.ceiling_seconds)
             ours = partial(measure_ours, env, chosen.name, arguments, repeat)
             theirs = partial(
                 measure_peer, env, chosen, pythons, Span(arguments.steps, arguments.warmup), "pair", repeat

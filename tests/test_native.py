@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
@@ -16,9 +18,11 @@ from ppolab.epoch import is_adam, native_epoch, stepwise_epoch
 from ppolab.gradient import whole_gradient
 from ppolab.native import NativePolicy, library, native_policy
 from ppolab.native.library import NativeCodeError, compiler, native_library
+from ppolab.normalization import FrozenScaling
 from ppolab.objective import Samples, ppo_objective
 from ppolab.parameters import FlatParameters, flatten_parameters
 from ppolab.policy import ActorCritic, action_distribution
+from ppolab.rollout import act
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
 
@@ -101,6 +105,26 @@ def test_a_row_does_not_depend_on_the_others() -> None:
         assert torch.cat([part[1] for part in parts]).equal(together[1])
     shaped = native(observations.view(10, 15, INPUTS))
     assert shaped[0].shape == (10, 15, 6) and shaped[1].flatten().equal(together[1])
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_actions_are_those_that_the_noise_draws(space: str) -> None:
+    policy, flat, config = made(SPACES[space], **NETWORKS["shared" if space == "Discrete" else "64-64"])
+    native = native_of(policy, flat, config)
+    rng = np.random.default_rng(0)
+    scaling = FrozenScaling(rng.normal(size=INPUTS), rng.uniform(0.5, 20.0, INPUTS))
+    raw = rng.normal(size=(70, INPUTS))
+    noise = policy.distribution.noise((70,), torch.Generator().manual_seed(0))
+    results = []
+    with torch.no_grad():
+        for function in (native.act, partial(act, policy)):
+            observations = torch.empty((70, INPUTS))
+            actions = torch.empty((70, *policy.distribution.action_shape), dtype=policy.distribution.action_dtype)
+            function(raw, scaling, noise, observations, actions)
+            results.append((observations, actions))
+    assert results[0][0].equal(results[1][0])
+    assert (results[0][0].abs() == 10).any()  # the limit was reached
+    torch.testing.assert_close(results[0][1], results[1][1], rtol=1e-5, atol=2e-5)
 
 
 def test_parameters_are_read_when_they_are_used() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import importlib.metadata
 import importlib.util
+import signal
 import sys
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 
 from commands import TRAIN, run_command
 from ppolab import startup
-from ppolab.startup import lean_imports
+from ppolab.startup import heeded_interrupt, lean_imports
 
 ABSENT = "hatchling"
 """Any package that is installed and that these tests do not need."""
@@ -76,3 +78,18 @@ def test_envpool_is_asked_for_other_families_when_they_are_needed(tmp_path: Path
     answer = run_command(tmp_path, (sys.executable, "-c", KNOWN_TO_ENVPOOL, TRAIN.parent, *names))
     found = ["envpool False", "envpool False", "gymnasium False", "envpool True", "gymnasium True"]
     assert answer.out.splitlines() == found, answer.err
+
+
+def test_an_interrupt_that_a_package_swallows_is_raised_afterwards() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), heeded_interrupt():
+        with contextlib.suppress(BaseException):  # as some packages do
+            signal.raise_signal(signal.SIGINT)
+        swallowed = True
+    assert swallowed
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_without_an_interrupt_nothing_is_raised() -> None:
+    with heeded_interrupt():
+        pass

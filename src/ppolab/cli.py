@@ -39,6 +39,7 @@ from ppolab.config import (
 from ppolab.errors import ConfigError, PpolabError, TrackingError, nearest
 from ppolab.rendering import prepare_headless_rendering
 from ppolab.runs import OUTPUTS, RUN_ID, FoundRun, RunFolder, find_run
+from ppolab.startup import heeded_interrupt, lean_imports
 
 MAY_CHANGE_ON_RESUME = (
     "total_steps", "resume", "eval_interval", "eval_episodes", "checkpoint_interval", "objective", "compile",
@@ -149,20 +150,20 @@ def _remove_if_unused(folder: Path) -> None:
 
 def _train_task(node: DictConfig) -> float:
     """One run: check all that can be checked cheaply, then import what is heavy."""
-    config, found = _resumed(node)
-    prepare_headless_rendering()
-    from ppolab.envs import check_environment
+    with heeded_interrupt():
+        config, found = _resumed(node)
+        prepare_headless_rendering()
+        from ppolab.envs import check_environment
 
-    check_environment(config.env)
-    from ppolab.startup import lean_imports
-    from ppolab.tracking import resolve_tracking_uri
+        check_environment(config.env)
+        from ppolab.tracking import resolve_tracking_uri
 
-    if config.logger.kind == "mlflow":
-        resolve_tracking_uri(config.logger.tracking_uri, OUTPUTS)
-    with lean_imports():
-        from ppolab.envs.envpool_families import register_family
-        from ppolab.experiment import run
-    register_family(config.env)
+        if config.logger.kind == "mlflow":
+            resolve_tracking_uri(config.logger.tracking_uri, OUTPUTS)
+        with lean_imports():
+            from ppolab.envs.envpool_families import register_family
+            from ppolab.experiment import run
+        register_family(config.env)
     result = run(config, Path(HydraConfig.get().runtime.output_dir), found)
     print(result.summary)
     return result.objective
@@ -171,17 +172,16 @@ def _train_task(node: DictConfig) -> float:
 def _evaluate_task(node: DictConfig) -> None:
     settings = OmegaConf.to_object(node)
     assert isinstance(settings, EvaluateConfig)
-    _check_evaluate(settings)
-    found = find_run("run", settings.run, settings.checkpoint)
-    config = from_yaml(found.folder.config.read_text())
-    prepare_headless_rendering()
-    from ppolab.envs import check_environment
+    with heeded_interrupt():
+        _check_evaluate(settings)
+        found = find_run("run", settings.run, settings.checkpoint)
+        config = from_yaml(found.folder.config.read_text())
+        prepare_headless_rendering()
+        from ppolab.envs import check_environment
 
-    check_environment(config.env)
-    from ppolab.startup import lean_imports
-
-    with lean_imports():
-        from ppolab.evaluation_run import evaluate_run
+        check_environment(config.env)
+        with lean_imports():
+            from ppolab.evaluation_run import evaluate_run
     print(evaluate_run(config, found, settings))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from ppolab.core.moments import Moments, sample_moments
 from ppolab.envs.base import Step, VectorEnv
+from ppolab.normalization import FrozenScaling
 from ppolab.policy import ActorCritic
 
 
@@ -57,13 +60,31 @@ class Rollout:
 
 
 class Actor(Protocol):
-    """What collecting needs of a network, be it in PyTorch or in C++."""
+    """What collecting and evaluating need of a policy in C++."""
 
     def __call__(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         """Observations [..., D] -> (distribution parameters [..., P], values [...])."""
 
     def action_parameters(self, observations: Tensor) -> Tensor:
         """The first of the two alone."""
+
+    def act(
+        self, raw: NDArray[np.float64], scaling: FrozenScaling, noise: Tensor, observations: Tensor, actions: Tensor
+    ) -> None:
+        """What `act` does with a policy in PyTorch."""
+
+
+def act(
+    policy: ActorCritic,
+    raw: NDArray[np.float64],
+    scaling: FrozenScaling,
+    noise: Tensor,
+    observations: Tensor,
+    actions: Tensor,
+) -> None:
+    """Fill `observations` [N, D] with `raw` [N, D] scaled, and `actions` [N, ...] with those that `noise` draws."""
+    observations[:] = torch.from_numpy(scaling(raw))
+    actions[:] = policy.distribution.sample(policy.action_parameters(observations), noise)
 
 
 class EpisodeStatistics:
@@ -154,10 +175,9 @@ class Collector:
             EnvError: see `VectorEnv.receive`.
         """
         policy.eval()
-        actor = native or policy
-        observations, actions = self._run(policy, actor)
+        observations, actions = self._run(policy, partial(act, policy) if native is None else native.act)
         device = actions.device
-        parameters, values = actor(observations)
+        parameters, values = (native or policy)(observations)
         steps = self._steps
         discounted, episodes = self._statistics.add(steps.rewards, steps.terminated | steps.truncated, steps.valid)
         return Rollout(
@@ -174,7 +194,7 @@ class Collector:
             episodes,
         )
 
-    def _run(self, policy: ActorCritic, actor: Actor) -> tuple[Tensor, Tensor]:
+    def _run(self, policy: ActorCritic, act: Callable[..., None]) -> tuple[Tensor, Tensor]:
         """Fill `_steps`; returns scaled observations [T+1, N, D] and actions [T, N, ...].
 
         The parts of the environment take turns: while one is acted for, the others simulate.
@@ -192,9 +212,9 @@ class Collector:
             for rows, part in self._env.parts:
                 if t > 0:
                     steps.put(t - 1, rows, part.receive())
-                observations[t, rows] = torch.from_numpy(scaling(steps.observations[t, rows]))
                 if t < duration:
-                    parameters = actor.action_parameters(observations[t, rows])
-                    actions[t, rows] = distribution.sample(parameters, noise[t, rows])
-                    part.send(actions[t, rows].cpu().numpy())
+                    chosen = actions[t, rows]
+                    act(steps.observations[t, rows], scaling, noise[t, rows], observations[t, rows], chosen)
+                    part.send(chosen.cpu().numpy())
+        observations[-1] = torch.from_numpy(scaling(steps.observations[-1]))
         return observations, actions

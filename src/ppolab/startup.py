@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
@@ -35,6 +37,31 @@ def lean_imports() -> Iterator[None]:
             gc.freeze()
         if collecting:
             gc.enable()
+
+
+@contextmanager
+def heeded_interrupt() -> Iterator[None]:
+    """Ctrl-C ends the block for certain: some packages swallow what is raised while they are being imported."""
+    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread only
+        yield
+        return
+    asked = threading.Event()
+
+    def interrupt(*_: object) -> None:
+        asked.set()
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except Exception:
+        if asked.is_set():  # a package that was left half imported
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if asked.is_set():
+        raise KeyboardInterrupt
 
 
 class _Absent(MetaPathFinder):

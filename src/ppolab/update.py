@@ -88,7 +88,7 @@ class Learner:
     ) -> None:
         self._policy = policy
         self._config = config
-        self._values: Callable[[Tensor], Tensor] = policy.values if native is None else native.values
+        self._values: Callable[[Tensor], Tensor] = self._without_dropout if native is None else native.values
         self._epoch: Epoch
         if native is not None and is_adam(optimizer):
             self._epoch = native_epoch(native, flat.vector, optimizer, config, generator)
@@ -112,7 +112,7 @@ class Learner:
         self._policy.train()
         for epoch in range(1, config.epochs + 1):
             if epoch > 1 and config.recompute_advantages:
-                samples = experience.samples(self._current_values(rollout.observations))
+                samples = experience.samples(self._values(rollout.observations))
             results.append(self._epoch(samples))
             sums = LossTerms(*results[-1][0].sum(0).tolist())
             kl = float(sums.kl_sum / sums.samples)
@@ -133,8 +133,8 @@ class Learner:
         )
 
     @torch.no_grad()
-    def _current_values(self, observations: Tensor) -> Tensor:
+    def _without_dropout(self, observations: Tensor) -> Tensor:
         self._policy.eval()
-        values = self._values(observations)
+        values = self._policy.values(observations)
         self._policy.train()
         return values

@@ -15,11 +15,12 @@ from pathlib import Path
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("ppo.cpp", "objective.hpp", "network.hpp"))
 OPTIONS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-shared", "-fPIC", "-pthread")
 
-POINTER, INTEGER = ctypes.c_void_p, ctypes.c_int64
+POINTER, INTEGER, DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     "ppo_create": (POINTER, [POINTER]),
     "ppo_destroy": (None, [POINTER]),
     "ppo_evaluate": (None, [POINTER, POINTER, POINTER, INTEGER, POINTER, POINTER]),
+    "ppo_act": (None, [*[POINTER] * 5, DOUBLE, INTEGER, *[POINTER] * 3]),
     "ppo_gradient": (None, [POINTER, POINTER, POINTER, POINTER, INTEGER, POINTER, POINTER]),
     "ppo_epoch": (None, [*[POINTER] * 7, INTEGER, INTEGER, POINTER, POINTER]),
 }

@@ -82,7 +82,31 @@ class PolicyHead {
         terms.samples = static_cast<double>(count);
     }
 
+    // One action per row of `outputs` [count, A], by `noise` as core/distributions.py draws it.
+    void sample(const float* outputs, const float* log_std, const float* noise, int64_t count, void* actions) const {
+        if (family_ == CATEGORICAL) return sample_categorical(outputs, noise, count, static_cast<int64_t*>(actions));
+        for (int64_t i = 0; i < outputs_; ++i) {
+            const float scale = has_log_std() ? std::exp(log_std[i]) : 0.0f;
+            for (int64_t at = i; at < count * outputs_; at += outputs_)
+                if (has_log_std()) static_cast<float*>(actions)[at] = outputs[at] + noise[at] * scale;
+                else static_cast<int64_t*>(actions)[at] = noise[at] < 1.0f / (1.0f + std::exp(-outputs[at]));
+        }
+    }
+
   private:
+    void sample_categorical(const float* outputs, const float* noise, int64_t count, int64_t* actions) const {
+        const int64_t widest = *std::max_element(sizes_.begin(), sizes_.end());
+        for (int64_t row = 0; row < count; ++row)
+            for (const int64_t size : sizes_) {
+                int64_t best = 0;
+                for (int64_t j = 1; j < size; ++j)
+                    if (outputs[j] + noise[j] > outputs[best] + noise[best]) best = j;
+                *actions++ = best;
+                outputs += size;
+                noise += widest;
+            }
+    }
+
     static void advantage_moments(const float* advantages, const int64_t* order, int64_t count, double& mean,
                                   double& deviation) {
         double sum = 0.0, squares = 0.0;

@@ -7,13 +7,16 @@ import logging
 import weakref
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ppolab.config import Config
 from ppolab.core.distributions import Bernoulli, DiagonalGaussian, MultiCategorical
 from ppolab.native.library import NativeCodeError, native_library
 from ppolab.native.structures import NativeAdam, native_samples, native_settings, terms_array
+from ppolab.normalization import FrozenScaling
 from ppolab.objective import Samples
 from ppolab.parameters import FlatParameters
 from ppolab.policy import ActorCritic, distribution_parameters
@@ -99,6 +102,17 @@ class NativePolicy:
         values = torch.empty(observations.shape[:-1])
         self._evaluate(observations, None, values)
         return values
+
+    def act(
+        self, raw: NDArray[np.float64], scaling: FrozenScaling, noise: Tensor, observations: Tensor, actions: Tensor
+    ) -> None:
+        """Fill `observations` [N, D] with `raw` [N, D] scaled, and `actions` [N, ...] with those that `noise` draws."""
+        assert raw.flags.c_contiguous and all(part.is_contiguous() for part in (noise, observations, actions))
+        self._library.ppo_act(
+            self._handle, self._vector.data_ptr(), raw.ctypes.data, scaling.mean.ctypes.data,
+            scaling.inverse_std.ctypes.data, scaling.limit, len(raw), noise.data_ptr(), observations.data_ptr(),
+            actions.data_ptr(),
+        )  # fmt: skip
 
     def gradient(self, vector: Tensor, *batch: Tensor) -> tuple[Tensor, Tensor]:
         """(gradient [P] of the objective at the parameters `vector`, LossTerms as one tensor) of a minibatch.

@@ -211,6 +211,20 @@ void ppo_evaluate(void* handle, const float* parameters, const float* observatio
             trunk.forward(parameters, {observations, policy.inputs, nullptr}, rows, false, outputs);
 }
 
+// Raw observations [rows, inputs] -> scaled ones, (x - mean) * inverse_std within the limit, and an action for each row.
+void ppo_act(void* handle, const float* parameters, const double* raw, const double* mean, const double* inverse_std,
+             double limit, int64_t rows, const float* noise, float* observations, void* actions) {
+    ActorCritic& policy = *static_cast<ActorCritic*>(handle);
+    for (int64_t row = 0; row < rows; ++row)
+        for (int64_t k = 0; k < policy.inputs; ++k) {
+            const double scaled = (raw[row * policy.inputs + k] - mean[k]) * inverse_std[k];
+            observations[row * policy.inputs + k] = static_cast<float>(std::clamp(scaled, -limit, limit));
+        }
+    policy.reserve(rows);
+    ppo_evaluate(handle, parameters, observations, rows, policy.actions.data(), nullptr);
+    policy.head.sample(policy.actions.data(), parameters + policy.log_std, noise, rows, actions);
+}
+
 // gradient [P] of the objective on `count` samples in order, and its terms.
 void ppo_gradient(void* handle, const float* parameters, const Samples* samples, const Settings* settings,
                   int64_t count, float* gradient, Terms* terms) {
