@@ -14,13 +14,13 @@ from torch import Tensor
 
 from helpers import drawn, make_learner, random_rollout, tiny_config
 from ppolab.config import Config, optimizer_arguments, optimizer_class
-from ppolab.epoch import is_adam, native_epoch, stepwise_epoch
+from ppolab.epoch import native_epoch, stepwise_epoch
 from ppolab.gradient import whole_gradient
 from ppolab.native import NativePolicy, library, native_policy
 from ppolab.native.library import NativeCodeError, compiler, native_library
 from ppolab.normalization import FrozenScaling
 from ppolab.objective import Samples, ppo_objective
-from ppolab.parameters import FlatParameters, flatten_parameters
+from ppolab.parameters import FlatParameters, flatten_parameters, is_adam
 from ppolab.policy import ActorCritic, action_distribution
 from ppolab.rollout import act
 

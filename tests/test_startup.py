@@ -91,5 +91,7 @@ def test_an_interrupt_that_a_package_swallows_is_raised_afterwards() -> None:
 
 
 def test_without_an_interrupt_nothing_is_raised() -> None:
+    before = signal.getsignal(signal.SIGINT)
     with heeded_interrupt():
-        pass
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before

@@ -153,8 +153,8 @@ def _train_task(node: DictConfig) -> float:
     with heeded_interrupt():
         config, found = _resumed(node)
         prepare_headless_rendering()
-        from ppolab.envs import check_environment
-
+        with lean_imports():
+            from ppolab.envs import check_environment
         check_environment(config.env)
         from ppolab.tracking import resolve_tracking_uri
 
@@ -177,8 +177,8 @@ def _evaluate_task(node: DictConfig) -> None:
         found = find_run("run", settings.run, settings.checkpoint)
         config = from_yaml(found.folder.config.read_text())
         prepare_headless_rendering()
-        from ppolab.envs import check_environment
-
+        with lean_imports():
+            from ppolab.envs import check_environment
         check_environment(config.env)
         with lean_imports():
             from ppolab.evaluation_run import evaluate_run

@@ -59,13 +59,6 @@ def native_epoch(
     return epoch
 
 
-def is_adam(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether `native_epoch` knows its steps: PyTorch's Adam or AdamW, fused, without amsgrad."""
-    group = optimizer.param_groups[0]
-    known = type(optimizer) in (torch.optim.Adam, torch.optim.AdamW)
-    return known and bool(group["fused"]) and not group["amsgrad"]
-
-
 def _adam_state(optimizer: torch.optim.Optimizer, vector: torch.nn.Parameter) -> AdamState:
     """PyTorch creates the state at the first step; so do we."""
     group, state = optimizer.param_groups[0], optimizer.state[vector]

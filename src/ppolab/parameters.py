@@ -91,6 +91,11 @@ def optimizer_step(optimizer: torch.optim.Optimizer, vector: nn.Parameter) -> Ca
             decoupled_weight_decay=group["decoupled_weight_decay"],
         )  # fmt: skip
 
-    known = type(optimizer) in (torch.optim.Adam, torch.optim.AdamW)
+    return direct if is_adam(optimizer) else through_step
+
+
+def is_adam(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether its state and steps are those of PyTorch's Adam or AdamW, fused, without amsgrad."""
     group = optimizer.param_groups[0]
-    return direct if known and group["fused"] and not group["amsgrad"] else through_step
+    known = type(optimizer) in (torch.optim.Adam, torch.optim.AdamW)
+    return known and bool(group["fused"]) and not group["amsgrad"]

@@ -11,11 +11,11 @@ from torch import Tensor
 from ppolab.config import Config
 from ppolab.core.gae import generalized_advantages
 from ppolab.core.losses import explained_variance
-from ppolab.epoch import Epoch, is_adam, native_epoch, stepwise_epoch
-from ppolab.gradient import compiled_on_first_call, whole_gradient
+from ppolab.epoch import Epoch, native_epoch, stepwise_epoch
+from ppolab.gradient import Gradient, compiled_on_first_call, whole_gradient
 from ppolab.native import NativePolicy
 from ppolab.objective import LossTerms, Samples, ppo_objective
-from ppolab.parameters import FlatParameters
+from ppolab.parameters import FlatParameters, is_adam
 from ppolab.policy import ActorCritic
 from ppolab.rollout import Rollout
 
@@ -92,11 +92,13 @@ class Learner:
         self._epoch: Epoch
         if native is not None and is_adam(optimizer):
             self._epoch = native_epoch(native, flat.vector, optimizer, config, generator)
+            return
+        if native is not None:
+            gradient: Gradient = native.gradient
         else:
             gradient = whole_gradient(policy, flat, ppo_objective(policy.distribution, config))
             gradient = compiled_on_first_call(gradient) if compiled else gradient
-            gradient = gradient if native is None else native.gradient
-            self._epoch = stepwise_epoch(gradient, flat.vector, optimizer, config, generator)
+        self._epoch = stepwise_epoch(gradient, flat.vector, optimizer, config, generator)
 
     def update(self, rollout: Rollout, rewards: Tensor) -> UpdateStats:
         """Up to `epochs` passes over the rollout, fewer when the policy has moved far enough (KL early stopping).
