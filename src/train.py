@@ -1,3 +1,4 @@
 from ppolab.cli import train
 
-train()
+if __name__ == "__main__":  # the processes of a sweep import this file, too
+    train()

@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import hydra
 from hydra import compose, initialize_config_dir
@@ -36,11 +36,16 @@ from ppolab.config import (
     type_problem,
     typed,
 )
-from ppolab.errors import ConfigError, PpolabError, TrackingError, nearest
+from ppolab.errors import ConfigError, InterruptedRun, PpolabError, TrackingError, nearest
 from ppolab.rendering import prepare_headless_rendering
 from ppolab.runs import OUTPUTS, RUN_ID, FoundRun, RunFolder, find_run
 from ppolab.startup import heeded_interrupt, lean_imports
 
+if TYPE_CHECKING:
+    from ppolab.experiment import RunResult, TrialOfStudy
+
+TRIAL = "PPOLAB_TRIAL"
+"""Environment variable of the runs of a study; `ppolab.study.child` reads it."""
 MAY_CHANGE_ON_RESUME = (
     "total_steps", "resume", "eval_interval", "eval_episodes", "checkpoint_interval", "objective", "compile",
     "trainer.", "logger.", "env.num_threads",
@@ -61,15 +66,26 @@ def evaluate() -> NoReturn:
 
 
 def _run_train() -> None:
-    sys.argv[1:] = [_without_plus(argument) for argument in sys.argv[1:]]
+    sys.argv[1:] = [_in_full(argument) for argument in sys.argv[1:]]
     folder = _folder_to_resume(sys.argv[1:])
     if folder is not None:
         sys.argv.append(f"hydra.run.dir='{folder}'")  # a resumed run goes on in its own folder
-    _hydra_main("config", _train_task)
+    _hydra_main("config", train_job)
 
 
-def _without_plus(argument: str) -> str:
-    """What an environment takes is not in the schema; Hydra would want a plus before it."""
+SWEEP_SETTINGS = (
+    "n_trials", "timeout", "workers", "seeds_per_trial", "direction", "enqueue", "study_name", "storage", "max_failures",
+)  # fmt: skip
+"""Settings of hydra.sweeper that the command line takes by these names alone."""
+
+
+def _in_full(argument: str) -> str:
+    """An argument as Hydra wants it: `n_trials=40` is hydra.sweeper's, and what an environment takes needs a plus."""
+    key, equals, _ = argument.partition("=")
+    if equals and key in SWEEP_SETTINGS:
+        return f"hydra.sweeper.{argument}"
+    if equals and key.startswith(("sampler.", "pruner.")):
+        return f"++hydra.sweeper.{argument}"
     return f"++{argument}" if argument.startswith("env.kwargs") else argument
 
 
@@ -148,8 +164,19 @@ def _remove_if_unused(folder: Path) -> None:
 # --- tasks -----------------------------------------------------------------------------------------------------------
 
 
-def _train_task(node: DictConfig) -> float:
-    """One run: check all that can be checked cheaply, then import what is heavy."""
+def train_job(node: DictConfig) -> object:
+    """One run, alone or of a sweep: the value of the objective, or all of them if there are several.
+
+    In a study it returns how the run ended, `{"end": ..., "values": [...], "error": ...}`, and never raises.
+    """
+    if TRIAL in os.environ:
+        return _trial(node)
+    values = list(_train(node).objectives)
+    return values[0] if len(values) == 1 else values
+
+
+def _train(node: DictConfig, trial: Callable[[], TrialOfStudy | None] = lambda: None) -> RunResult:
+    """Check all that can be checked cheaply, then import what is heavy, and train."""
     with heeded_interrupt():
         config, found = _resumed(node)
         prepare_headless_rendering()
@@ -164,9 +191,25 @@ def _train_task(node: DictConfig) -> float:
             from ppolab.envs.envpool_families import register_family
             from ppolab.experiment import run
         register_family(config.env)
-    result = run(config, Path(HydraConfig.get().runtime.output_dir), found)
+    result = run(config, Path(HydraConfig.get().runtime.output_dir), found, trial())
     print(result.summary)
-    return result.objective
+    return result
+
+
+def _trial(node: DictConfig) -> dict[str, object]:
+    """One run of a study."""
+    from ppolab.study.child import trial_here
+
+    end, values, error = "failed", [], ""
+    try:
+        result = _train(node, trial_here)
+        end, values = "pruned" if result.pruned else "complete", list(result.objectives)
+    except (InterruptedRun, KeyboardInterrupt):
+        end = "interrupted"
+    except Exception as problem:
+        error = str(problem) if isinstance(problem, ConfigError) else traceback.format_exc()
+        print(error, file=sys.stderr)
+    return {"end": end, "values": values, "error": error}
 
 
 def _evaluate_task(node: DictConfig) -> None:
@@ -323,8 +366,8 @@ def _available(text: str) -> list[str]:
 
 
 def _nearest_key(key: str) -> str:
-    groups = ("env", "model", "optimizer", "algorithm", "trainer", "logger", "search", "experiment")
-    known = set(_command_keys()) | set(groups)
+    groups = ("env", "model", "optimizer", "algorithm", "trainer", "logger", "search", "experiment", "sampler", "pruner")
+    known = {*_command_keys(), *groups, *SWEEP_SETTINGS}
     return nearest(key, known) or "; --help lists them"
 
 

@@ -47,10 +47,11 @@ class TrialOfStudy:
 
     Attributes:
         report: (environment steps, objective so far) -> whether to stop, because others have done better.
-        parent_run_id: the tracking run that this one belongs to. tags: further ones for the tracking run.
+        run_name: of the tracking run. parent_run_id: the one that it belongs to. tags: further ones.
     """
 
     report: Callable[[int, float], bool]
+    run_name: str
     parent_run_id: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 
@@ -263,14 +264,14 @@ class RunServices(pl.Callback):
     def _open_tracker(self, checkpoint: Checkpoint | None) -> Tracker:
         if self._tracking_uri is None:
             return NoTracker()
-        config = self._config
+        config, trial = self._config, self._trial
         parameters = {key: value for key, value in flattened(config).items() if key != "logger.tracking_uri"}
         description = RunDescription(
             experiment=config.logger.experiment,
-            run_name=config.logger.run_name or f"{config.env.id}-seed{config.seed}",
+            run_name=trial.run_name if trial else config.logger.run_name or f"{config.env.id}-seed{config.seed}",
             parameters=parameters,
-            tags=environment_tags() | (dict(self._trial.tags) if self._trial else {}),
-            parent_run_id=self._trial.parent_run_id if self._trial else None,
+            tags=environment_tags() | (dict(trial.tags) if trial else {}),
+            parent_run_id=trial.parent_run_id if trial else None,
             resume_run_id=checkpoint.run_id if checkpoint else None,
         )
         return MlflowTracker(description, self._tracking_uri, self._files.backlog)

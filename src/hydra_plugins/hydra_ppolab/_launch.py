@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.callbacks import Callbacks
-from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
@@ -19,7 +18,7 @@ from ppolab.processes import CORES, Ended, ProcessPool
 if TYPE_CHECKING:
     from hydra_plugins.hydra_ppolab.launcher import ProcessLauncher
 
-PRELOAD = ("ppolab.preload",)
+PRELOAD = ("hydra_plugins.hydra_ppolab._preload",)
 
 
 def make_pool(workers: int) -> ProcessPool:
@@ -37,16 +36,16 @@ def composed(context: HydraContext, config: DictConfig, overrides: Sequence[str]
     job: DictConfig = context.config_loader.load_sweep_config(config, list(overrides))
     with open_dict(job):
         job.hydra.job.id = job.hydra.job.num = number
+        job.hydra.sweep.dir = str(job.hydra.sweep.dir)  # the time in it must not be told again in the job's process
     return job
 
 
-def run_composed(job: DictConfig, state: dict[Any, Any]) -> Any:
+def run_composed(job: DictConfig) -> Any:
     """What a job's process does; returns the task's value, raises what it raises."""
     from ppolab.cli import train_job
 
     setup_globals()
     register_schemas()
-    Singleton.set_state(state)
     context = HydraContext(config_loader=None, callbacks=Callbacks(job))  # type: ignore[arg-type]
     result = run_job(train_job, job, "hydra.sweep.dir", "hydra.sweep.subdir", context)
     return result.return_value
@@ -61,14 +60,13 @@ def launch(launcher: ProcessLauncher, job_overrides: Sequence[Sequence[str]], fi
     """All jobs, as many at a time as there are workers; in their order."""
     pool = make_pool(int(launcher.config.hydra.sweeper.get("workers", 0)))
     waiting = [composed(launcher.hydra_context, launcher.config, job, first + n) for n, job in enumerate(job_overrides)]
-    state = Singleton.get_state()
     returns: dict[int, JobReturn] = {}
     pending = list(enumerate(waiting))[::-1]
     running = 0
     while pending or running:
         while pending and running < pool.capacity:
             number, job = pending.pop()
-            pool.start(number, run_composed, (job, state), folder_of(job) / "output.txt", cores_each(pool))
+            pool.start(number, run_composed, (job,), folder_of(job) / "output.txt", cores_each(pool))
             running += 1
         for ended in pool.wait(60.0):
             returns[ended.key] = _returned(ended, waiting[ended.key], job_overrides[ended.key])

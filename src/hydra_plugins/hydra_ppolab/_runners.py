@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from hydra.core.singleton import Singleton
 
 from hydra_plugins.hydra_ppolab._launch import composed, cores_each, make_pool, run_composed
 from hydra_plugins.hydra_ppolab.launcher import ProcessLauncher
@@ -59,17 +58,13 @@ class _HydraJobs:
         several = settings.seeds_per_trial > 1
         return TrialReference(
             storage=self._storage,
-            folder=str(self._studies),
+            folder=str(self._studies.absolute()),
             study=settings.name,
             number=job.claim.number,
             trial_id=job.claim.trial_id,
-            reports=not several and len(settings.directions) == 1,
-            pruner=settings.pruner,
-            pruner_options=dict(settings.pruner_options),
-            report_interval=settings.report_interval,
-            total_steps=settings.total_steps,
-            parent_run_id=None,
-            seed_index=job.seed_index if several else None,
+            pruning=None if several or len(settings.directions) > 1 else settings.pruning,
+            parent_run_id=job.parent_run_id,
+            run_name=f"trial-{job.claim.number:04d}" + (f"-seed-{job.seed_index}" if several else ""),
         )
 
 
@@ -89,7 +84,7 @@ class ProcessRunner(_HydraJobs):
         key = next(self._keys)
         self._jobs[key] = (job, folder)
         environment = {**cores_each(self._pool), VARIABLE: reference}
-        self._pool.start(key, run_composed, (config, Singleton.get_state()), folder / "output.txt", environment)
+        self._pool.start(key, run_composed, (config,), folder / "output.txt", environment)
 
     def wait(self, seconds: float) -> Sequence[Outcome]:
         outcomes = []
@@ -103,7 +98,8 @@ class ProcessRunner(_HydraJobs):
         outcomes: list[Outcome] = []
         while not self._pool.is_idle:
             outcomes += self.wait(60.0)
-        return outcomes
+        # what failed because of the signal cannot be told from what would have failed: both run again
+        return [replace(outcome, end="interrupted") if outcome.end == "failed" else outcome for outcome in outcomes]
 
 
 class BatchRunner(_HydraJobs):
@@ -143,7 +139,7 @@ def outcome_of(job: Job, folder: Path, result: Any, error: str | None) -> Outcom
     """From what `ppolab.cli.train_job` returns inside a study."""
     if error is not None:
         return Outcome(job, "failed", error=error, folder=str(folder))
-    return Outcome(job, result["end"], tuple(result["values"]), result["error"], result["run_id"], str(folder))
+    return Outcome(job, result["end"], tuple(result["values"]), result["error"], str(folder))
 
 
 def make_runner(plugin: PpolabSweeper, settings: StudySettings, storage: str | None, studies: Path) -> Runner:

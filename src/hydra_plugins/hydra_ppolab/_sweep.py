@@ -6,47 +6,56 @@ import hashlib
 import json
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.singleton import Singleton
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from hydra_plugins.hydra_ppolab._launch import composed, cores_each, folder_of, make_pool, run_composed
+from hydra_plugins.hydra_ppolab._launch import composed
 from hydra_plugins.hydra_ppolab._space import split
-from hydra_plugins.hydra_ppolab.launcher import ProcessLauncher
-from ppolab.config import from_hydra, usable_cores
+from ppolab.config import RULES, Config, flattened, from_hydra, objective_names, usable_cores
 from ppolab.errors import ConfigError, InterruptedRun
-from ppolab.study.child import VARIABLE, TrialReference
-from ppolab.study.engine import Job, Outcome, Sweep, TrialReport
-from ppolab.study.settings import StudySettings
-from ppolab.study.space import Choice, Dimension, SearchSpace
+from ppolab.runs import OUTPUTS
+from ppolab.tracking import resolve_tracking_uri
 
 if TYPE_CHECKING:
     from hydra_plugins.hydra_ppolab.sweeper import PpolabSweeper
+    from ppolab.study.record import Store
+    from ppolab.study.settings import StudySettings
+    from ppolab.study.space import Dimension, SearchSpace
 
-STUDIES = Path("outputs") / "studies"
+STUDIES = OUTPUTS / "studies"
+DEFAULT_TRIALS = 20
+ONLY_STUDIES = ("condition", "sampler", "pruner", "n_trials", "timeout", "enqueue", "study_name", "storage")
+"""Settings of the sweeper that make a sweep over listed values a study instead of a grid."""
+NOT_OF_THE_STUDY = (
+    "logger.", "trainer.", "env.num_threads", "compile", "resume", "checkpoint_interval", "objective", "seed",
+)  # fmt: skip
+"""Settings that may differ between two sweeps of one study."""
 
 
 def sweep(plugin: PpolabSweeper, arguments: Sequence[str]) -> Any:
-    """Run what the command line and `hydra.sweeper.*` ask for; the best values of a study, the returns of a grid."""
+    """Run what the command line and `hydra.sweeper.*` ask for; the best values of a study, the values of a grid."""
     settings = plugin.settings
     params = [f"{key}={value}" for key, value in (settings["params"] or {}).items()]
     parser = OverridesParser.create(config_loader=plugin.hydra_context.config_loader)
     fixed, searched = split(parser.parse_overrides([*params, *arguments]))
     if not _is_study(settings, searched):
         return _grid(plugin, fixed, searched)
-    return _study(plugin, fixed, SearchSpace(searched, settings["condition"]))
+    return _study(plugin, fixed, searched)
 
 
 def _is_study(settings: dict[str, Any], searched: dict[str, Dimension]) -> bool:
     """A grid unless something only a study can do is asked for."""
-    asked = settings["condition"] or settings["sampler"] or settings["n_trials"] or settings["study_name"]
-    return bool(asked) or any(not isinstance(dimension, Choice) for dimension in searched.values())
+    from ppolab.study.space import Choice
+
+    asked = any(settings[name] for name in ONLY_STUDIES) or settings["seeds_per_trial"] != 1
+    return asked or any(not isinstance(dimension, Choice) for dimension in searched.values())
 
 
 # --- grids -----------------------------------------------------------------------------------------------------------
@@ -54,6 +63,8 @@ def _is_study(settings: dict[str, Any], searched: dict[str, Dimension]) -> bool:
 
 def _grid(plugin: PpolabSweeper, fixed: dict[str, str], searched: dict[str, Dimension]) -> list[Any]:
     """Every combination, in the order of a written-out loop; raises the first error once all have run."""
+    from ppolab.study.space import Choice
+
     jobs = [[f"{key}={value}" for key, value in fixed.items()]]
     for key, dimension in searched.items():
         assert isinstance(dimension, Choice)
@@ -64,7 +75,7 @@ def _grid(plugin: PpolabSweeper, fixed: dict[str, str], searched: dict[str, Dime
     return [result.return_value for result in returns]
 
 
-def _without_hydra(job: Any) -> Any:
+def _without_hydra(job: DictConfig) -> DictConfig:
     copy = job.copy()
     OmegaConf.set_struct(copy, False)
     del copy["hydra"]
@@ -74,45 +85,88 @@ def _without_hydra(job: Any) -> Any:
 # --- studies ---------------------------------------------------------------------------------------------------------
 
 
-def _study(plugin: PpolabSweeper, fixed: dict[str, str], space: SearchSpace) -> Any:
-    from ppolab.study.run import run_study  # Optuna, a second
+def _study(plugin: PpolabSweeper, fixed: dict[str, str], searched: dict[str, Dimension]) -> Any:
+    from ppolab.study.space import SearchSpace
 
-    settings = study_settings(plugin, fixed, space)
+    base = from_hydra(_without_hydra(plugin.config))
+    space = SearchSpace(_fitting(plugin, base, searched), plugin.settings["condition"])
+    settings, storage = study_settings(plugin, base, fixed, space), plugin.settings["storage"]
+    from hydra_plugins.hydra_ppolab._runners import make_runner
+    from ppolab.study.run import StudyPlace, check_study, run_study  # Optuna, a second
+
+    check_study(settings, space)
+    runner = make_runner(plugin, settings, storage, STUDIES)  # whose fork server starts up meanwhile
     with _stop_signal() as stopping:
-        result = run_study(settings, space, plugin.settings["storage"], STUDIES, _runner(plugin, settings), stopping)
-    if stopping():
-        raise InterruptedRun(f"stopped; {result.summary}; the same command goes on with the study")
+        result = run_study(settings, space, StudyPlace(storage, STUDIES, _store(base)), runner, stopping)
+        if stopping():
+            raise InterruptedRun(f"stopped; the same command goes on with study {settings.name}")
     print(result.summary)
     return result.best_values
 
 
-def study_settings(plugin: PpolabSweeper, fixed: dict[str, str], space: SearchSpace) -> StudySettings:
-    """Checked; raises ConfigError."""
-    settings, base = plugin.settings, from_hydra(_without_hydra(plugin.config))
-    objectives = tuple(name.strip() for name in base.objective.split(","))
+def _fitting(plugin: PpolabSweeper, base: Config, searched: dict[str, Dimension]) -> dict[str, Dimension]:
+    """The dimensions, those of whole numbers as such; raises ConfigError for bounds that no run could take."""
+    from ppolab.study.space import Interval
+
+    values, groups = flattened(base), plugin.config.hydra.runtime.choices
+    fitting: dict[str, Dimension] = {}
+    for key, dimension in searched.items():
+        if isinstance(dimension, Interval):
+            value, written = values.get(key), f"{key}=interval({dimension.low:g},{dimension.high:g})"
+            if key in groups or isinstance(value, bool | str | list):
+                raise ConfigError(f"{written}: {key} has options, not an interval; list them, such as {key}=A,B")
+            for bound in (dimension.low, dimension.high):
+                if key in RULES and not RULES[key].holds(bound):
+                    raise ConfigError(f"{written}: {bound:g} {RULES[key].words}")
+            if isinstance(value, int) and not dimension.integer:
+                if not (dimension.low.is_integer() and dimension.high.is_integer()):
+                    raise ConfigError(f"{written}: {key} is a whole number, so the bounds must be, too")
+                dimension = replace(dimension, integer=True)
+        fitting[key] = dimension
+    return fitting
+
+
+def study_settings(
+    plugin: PpolabSweeper, base: Config, fixed: dict[str, str], space: SearchSpace
+) -> StudySettings:
+    """From the sweeper's settings and the configuration that all trials share."""
+    from ppolab.study.settings import Pruning, StudySettings
+
+    settings = plugin.settings
     directions = settings["direction"]
-    directions = tuple(directions) if not isinstance(directions, str) else tuple(directions.split(","))
     sampler, pruner = dict(settings["sampler"] or {}), dict(settings["pruner"] or {})
-    result = StudySettings(
+    several = settings["seeds_per_trial"] > 1
+    first, last = (1, settings["seeds_per_trial"]) if several else (base.eval_interval or base.total_steps, base.total_steps)
+    return StudySettings(
         name=settings["study_name"] or _study_name(plugin, space, fixed),
-        objectives=objectives,
-        directions=directions,
-        n_trials=20 if settings["n_trials"] is None else settings["n_trials"],
+        objectives=objective_names(base),
+        directions=tuple(directions.split(",")) if isinstance(directions, str) else tuple(directions),
+        n_trials=DEFAULT_TRIALS if settings["n_trials"] is None else settings["n_trials"],
         timeout=settings["timeout"],
         workers=settings["workers"] or usable_cores(),
         seeds_per_trial=settings["seeds_per_trial"],
         max_failures=settings["max_failures"],
-        sampler=sampler.pop("name", "tpe"),
-        pruner=pruner.pop("name", "none"),
         seed=base.seed,
-        report_interval=base.eval_interval or base.total_steps,
-        total_steps=base.total_steps,
+        sampler=sampler.pop("name", "tpe"),
+        pruning=Pruning(pruner.pop("name", "none"), first, last, pruner),
         sampler_options=sampler,
-        pruner_options=pruner,
         enqueue=tuple(dict(item) for item in settings["enqueue"]),
         fixed=tuple(f"{key}={value}" for key, value in fixed.items()),
+        identity={
+            key: value
+            for key, value in flattened(base).items()
+            if not key.startswith(NOT_OF_THE_STUDY) and key not in space.dimensions
+        },
     )
-    return result
+
+
+def _store(base: Config) -> Store | None:
+    from ppolab.study.record import Store
+
+    logger = base.logger
+    if logger.kind == "none":
+        return None
+    return Store(resolve_tracking_uri(logger.tracking_uri, OUTPUTS), logger.experiment)
 
 
 def _study_name(plugin: PpolabSweeper, space: SearchSpace, fixed: dict[str, str]) -> str:
@@ -126,12 +180,15 @@ def _study_name(plugin: PpolabSweeper, space: SearchSpace, fixed: dict[str, str]
 
 
 @contextmanager
-def _stop_signal() -> Iterator[Any]:
-    """Ctrl-C and SIGTERM ask for an orderly end; yields a function that says whether one came."""
+def _stop_signal() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM ask for an orderly end, and a second one for any; yields whether one came."""
     asked = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
         asked.set()
+        print("stopping: the runs save and end; once more to end at once", flush=True)
 
     previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

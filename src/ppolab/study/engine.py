@@ -26,6 +26,7 @@ class Job:
     claim: Claim
     seed_index: int
     overrides: tuple[str, ...]
+    parent_run_id: str | None
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,24 @@ class Outcome:
 
     Attributes:
         values: one per objective; NaN where it was never measured. error: a traceback, or how the process ended.
-        run_id: of its tracking run. folder: its files.
+        folder: its files.
     """
 
     job: Job
     end: End
     values: tuple[float, ...] = ()
     error: str = ""
-    run_id: str | None = None
     folder: str = ""
+
+
+class Record(Protocol):
+    """Shows and stores what becomes of trials."""
+
+    def begin(self, claim: Claim) -> str | None:
+        """A trial was claimed; returns the tracking run that its runs belong to."""
+
+    def end(self, report: TrialReport) -> None:
+        """A trial has ended."""
 
 
 class Runner(Protocol):
@@ -65,19 +75,19 @@ class Attempt:
     """A claimed trial under way: what its seeds have given so far."""
 
     claim: Claim
+    parent_run_id: str | None
     outcomes: list[Outcome] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class TrialReport:
-    """A trial that has just ended, for whoever shows or records it."""
+    """A trial that has just ended: its value per objective, and those of each seed."""
 
     claim: Claim
     end: End
     values: tuple[float, ...]
     each: tuple[tuple[float, ...], ...]
     error: str
-    run_ids: tuple[str | None, ...]
 
 
 class Sweep:
@@ -88,13 +98,13 @@ class Sweep:
         settings: StudySettings,
         trials: Trials,
         runner: Runner,
-        ended: Callable[[TrialReport], None],
+        record: Record,
         stopping: Callable[[], bool],
     ) -> None:
         self._settings = settings
         self._trials = trials
         self._runner = runner
-        self._ended = ended
+        self._record = record
         self._stopping = stopping
         self._attempts: dict[int, Attempt] = {}
         self._failures = 0
@@ -130,21 +140,21 @@ class Sweep:
             claim = self._trials.claim(self._settings.n_trials)
             if claim is None:
                 return
-            self._attempts[claim.number] = Attempt(claim)
-            self._start(claim, 0)
+            attempt = self._attempts[claim.number] = Attempt(claim, self._record.begin(claim))
+            self._start(attempt)
 
-    def _start(self, claim: Claim, seed_index: int) -> None:
-        settings = self._settings
+    def _start(self, attempt: Attempt) -> None:
+        """The trial's next seed."""
+        settings, claim, seed_index = self._settings, attempt.claim, len(attempt.outcomes)
         seed = (f"seed={settings.seed + seed_index}",) if settings.seeds_per_trial > 1 else ()
-        self._runner.start(Job(claim, seed_index, (*settings.fixed, *overrides(claim.values), *seed)))
+        setting = (*settings.fixed, *overrides(claim.values), *seed)
+        self._runner.start(Job(claim, seed_index, setting, attempt.parent_run_id))
 
     def _advance(self, outcome: Outcome) -> None:
         """What a run's end means for its trial."""
         attempt = self._attempts[outcome.job.claim.number]
         attempt.outcomes.append(outcome)
-        if outcome.end == "interrupted":  # nobody finishes the trial: the next sweep runs it again
-            del self._attempts[attempt.claim.number]
-        elif outcome.end == "complete" and any(math.isnan(value) for value in outcome.values):
+        if outcome.end == "complete" and any(math.isnan(value) for value in outcome.values):
             self._finish(attempt, "failed", "the run never measured its objective; lower eval_interval")
         elif outcome.end != "complete":
             self._finish(attempt, outcome.end, outcome.error)
@@ -153,8 +163,10 @@ class Sweep:
             self._finish(attempt, "complete")
         elif self._report_seed(attempt):
             self._finish(attempt, "pruned")
+        elif self._stopping():
+            self._finish(attempt, "interrupted")
         else:
-            self._start(attempt.claim, len(attempt.outcomes))
+            self._start(attempt)
 
     def _report_seed(self, attempt: Attempt) -> bool:
         """Whether the pruner wants no more seeds; it never sees those of several objectives."""
@@ -170,11 +182,12 @@ class Sweep:
             self._trials.complete(claim, values, notes)
         elif end == "pruned":
             self._trials.prune(claim, notes)
-        else:
+        elif end == "failed":
             self._failures += 1
             self._trials.fail(claim, error, notes)
+        # an interrupted one stays as it is: once this process is gone, the next sweep runs it again
         del self._attempts[claim.number]
-        self._ended(TrialReport(claim, end, values, each, error, tuple(o.run_id for o in attempt.outcomes)))
+        self._record.end(TrialReport(claim, end, values, each, error))
 
     def _show_life(self) -> None:
         if time.monotonic() >= self._next_sign:

@@ -14,10 +14,11 @@ from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
 from ppolab.errors import ConfigError
-from ppolab.study.engine import Runner, Sweep, TrialReport
-from ppolab.study.settings import StudySettings, make_pruner, make_sampler
-from ppolab.study.space import SearchSpace, overrides
-from ppolab.study.storage import StudyStorage, open_storage
+from ppolab.study.engine import Runner, Sweep
+from ppolab.study.record import Store, StudyRecord
+from ppolab.study.settings import StudySettings, check_pruning, make_pruner, make_sampler
+from ppolab.study.space import Choice, Interval, Scalar, SearchSpace, overrides
+from ppolab.study.storage import StudyStorage, open_storage, public
 from ppolab.study.trials import Trials
 
 IDENTITY = "ppolab"
@@ -32,6 +33,8 @@ class StudyResult:
     counts: Mapping[str, int]
     best: Sequence[FrozenTrial]
     fixed: tuple[str, ...]
+    storage: str
+    pictures: Sequence[Path]
 
     @property
     def best_values(self) -> list[float] | None:
@@ -48,16 +51,24 @@ class StudyResult:
             lines.append(f"best          {values} (trial {trial.number})")
             command = " ".join(["python src/train.py", *self.fixed, *overrides(trial.params)])
             lines.append(f"train it      {command}")
+        if self.pictures:
+            lines.append(f"plots         {self.pictures[0].parent}")
+        lines.append(f"browse        optuna-dashboard {self.storage}")
         return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class StudyPlace:
+    """Where a study is kept: URL of its storage, or None for a file in `folder`; plots go to `folder`/NAME; `store` None:
+    no tracking."""
+
+    storage: str | None
+    folder: Path
+    store: Store | None
+
+
 def run_study(
-    settings: StudySettings,
-    space: SearchSpace,
-    storage_url: str | None,
-    folder: Path,
-    runner: Runner,
-    stopping: Callable[[], bool],
+    settings: StudySettings, space: SearchSpace, place: StudyPlace, runner: Runner, stopping: Callable[[], bool]
 ) -> StudyResult:
     """Bring the study to `n_trials`, together with whoever else works on it.
 
@@ -66,16 +77,23 @@ def run_study(
         SweepError: too many trials failed.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    _check(settings, space)
-    storage = open_storage(storage_url, settings.name, folder)
+    check_study(settings, space)
+    storage = open_storage(place.storage, settings.name, place.folder)
     study = open_study(settings, space, storage)
-    trials = Trials(study, storage, space)
-    Sweep(settings, trials, runner, _announce(settings), stopping).run()
-    return _result(study, settings)
+    record = StudyRecord(study, settings, space, place.store, place.folder / settings.name)
+    record.open(storage)
+    pictures: list[Path] = []
+    try:
+        Sweep(settings, Trials(study, storage, space), runner, record, stopping).run()
+    finally:
+        pictures = record.close(interrupted=stopping())
+    return _result(study, settings, storage, pictures)
 
 
-def _check(settings: StudySettings, space: SearchSpace) -> None:
+def check_study(settings: StudySettings, space: SearchSpace) -> None:
+    """Raise ConfigError for what no study can be."""
     space.check()
+    check_pruning(settings)
     for key, value in (
         ("n_trials", settings.n_trials), ("seeds_per_trial", settings.seeds_per_trial), ("workers", settings.workers),
         ("max_failures", settings.max_failures),
@@ -89,20 +107,40 @@ def _check(settings: StudySettings, space: SearchSpace) -> None:
     for direction in settings.directions:
         if direction not in ("maximize", "minimize"):
             raise ConfigError(f"direction={direction}: must be maximize or minimize")
-    unknown = [key for item in settings.enqueue for key in item if key not in space.dimensions]
-    if unknown and space.condition is None:
-        raise ConfigError(f"enqueue: {unknown[0]} is not in the search space, which has {', '.join(space.dimensions)}")
+    for item in settings.enqueue:
+        _enqueued(item, space)
+
+
+def _enqueued(item: Mapping[str, Any], space: SearchSpace) -> dict[str, Scalar]:
+    """Settings to try first, as the space writes them; raises ConfigError for what the space does not hold."""
+    values: dict[str, Scalar] = {}
+    for key, value in item.items():
+        dimension = space.dimensions.get(key)
+        if dimension is None and space.condition is None:
+            raise ConfigError(f"enqueue: {key} is not searched; the space has {', '.join(space.dimensions)}")
+        text = str(value).lower() if isinstance(value, bool) else "null" if value is None else str(value)
+        if isinstance(dimension, Choice):
+            if text not in dimension.values:
+                raise ConfigError(f"enqueue: {key}={text} is not among its choices, {', '.join(dimension.values)}")
+            values[key] = text
+        elif isinstance(dimension, Interval) and not (
+            isinstance(value, int | float) and dimension.low <= value <= dimension.high
+        ):
+            raise ConfigError(f"enqueue: {key}={text} is not between {dimension.low:g} and {dimension.high:g}")
+        else:
+            values[key] = value
+    return values
 
 
 def open_study(settings: StudySettings, space: SearchSpace, storage: StudyStorage) -> optuna.Study:
     """The study, made if it is not there yet; raises ConfigError if it is there as another one."""
     identity = {
-        "space": space.described(), "fixed": sorted(settings.fixed), "objectives": list(settings.objectives),
-        "seeds_per_trial": settings.seeds_per_trial,
+        "search space": space.described(), "objective": list(settings.objectives),
+        "seeds_per_trial": settings.seeds_per_trial, **settings.identity,
     }  # fmt: skip
     with storage.lock(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        pruner = make_pruner(settings)
+        pruner = make_pruner(settings.pruning)
         try:
             study = optuna.create_study(
                 storage=storage.optuna, study_name=settings.name, directions=list(settings.directions), pruner=pruner
@@ -113,41 +151,39 @@ def open_study(settings: StudySettings, space: SearchSpace, storage: StudyStorag
         else:
             study.set_user_attr(IDENTITY, identity)
             for item in settings.enqueue:
-                study.enqueue_trial(dict(item))
+                study.enqueue_trial(_enqueued(item, space))
         finished = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
         study.sampler = make_sampler(settings, space, finished)
     return study
 
 
-def _check_same(settings: StudySettings, study: optuna.Study, identity: dict[str, Any]) -> None:
-    stored = study.user_attrs.get(IDENTITY)
-    directions = tuple(direction.name.lower() for direction in study.directions)
-    if stored == json.loads(json.dumps(identity)) and directions == settings.directions:
-        return
-    different = "direction"
-    if isinstance(stored, dict):
-        different = next((key for key, value in identity.items() if stored.get(key) != value), different)
-    raise ConfigError(
-        f"study_name={settings.name}: exists with another {different}; take another study_name, or the same settings as "
-        "before"
+def _check_same(settings: StudySettings, study: optuna.Study, identity: Mapping[str, Any]) -> None:
+    stored = study.user_attrs.get(IDENTITY, {})
+    now = json.loads(json.dumps(identity))
+    directions = [direction.name.lower() for direction in study.directions]
+    if directions != list(settings.directions):
+        raise _another(settings, "direction", directions, list(settings.directions))
+    for key in {**now, **stored}:
+        if stored.get(key) != now.get(key):
+            raise _another(settings, key, stored.get(key), now.get(key))
+
+
+def _another(settings: StudySettings, key: str, stored: object, now: object) -> ConfigError:
+    return ConfigError(
+        f"study_name={settings.name}: exists with another {key} ({_short(stored)}, not {_short(now)}); choose another "
+        "study_name, or give the same settings as before"
     )
 
 
-def _announce(settings: StudySettings) -> Callable[[TrialReport], None]:
-    """One line per trial."""
-
-    def announce(report: TrialReport) -> None:
-        values = " ".join(f"{name} {value:,.4g}" for name, value in zip(settings.objectives, report.values, strict=False))
-        chosen = " ".join(overrides(report.claim.values))
-        error = report.error.strip().splitlines()[-1] if report.error else ""
-        print(f"trial {report.claim.number:<4} {report.end:<9} {values or error}  {chosen}", flush=True)
-
-    return announce
+def _short(value: object) -> str:
+    text = ", ".join(f"{key}: {item}" for key, item in value.items()) if isinstance(value, dict) else str(value)
+    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
-def _result(study: optuna.Study, settings: StudySettings) -> StudyResult:
+def _result(
+    study: optuna.Study, settings: StudySettings, storage: StudyStorage, pictures: Sequence[Path]
+) -> StudyResult:
     trials = study.get_trials(deepcopy=False)
     counts = {state.name.lower(): sum(trial.state == state for trial in trials) for state in TrialState}
-    complete = any(trial.state == TrialState.COMPLETE for trial in trials)
-    best = study.best_trials if complete else []
-    return StudyResult(settings.name, counts, best, settings.fixed)
+    best = study.best_trials if counts["complete"] else []
+    return StudyResult(settings.name, counts, best, settings.fixed, public(storage.url), pictures)

@@ -28,6 +28,21 @@ PRUNERS = ("none", "median", "hyperband", "wilcoxon")
 
 
 @dataclass(frozen=True)
+class Pruning:
+    """Which trials are stopped early.
+
+    Attributes:
+        name: of the pruner. options: arguments of Optuna's class.
+        first, last: the steps (environment steps, or seeds where a trial has several) of the first and the last report.
+    """
+
+    name: str
+    first: int
+    last: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class StudySettings:
     """What a study is, apart from its search space.
 
@@ -36,7 +51,8 @@ class StudySettings:
         n_trials: in all, over every process and machine. timeout: seconds after which no trial is started, or None.
         workers: trials at a time here. seeds_per_trial: runs of a trial; their interquartile mean is its value.
         max_failures: the sweep stops once so many trials have failed.
-        enqueue: settings that are tried first. fixed: what every run is given besides.
+        enqueue: settings that are tried first. fixed: what every run is given besides, as `key=value`.
+        identity: what else must be the same for a later sweep to go on with the study.
     """
 
     name: str
@@ -47,15 +63,13 @@ class StudySettings:
     workers: int
     seeds_per_trial: int
     max_failures: int
-    sampler: str
-    pruner: str
     seed: int
-    report_interval: int
-    total_steps: int
+    sampler: str
+    pruning: Pruning
     sampler_options: Mapping[str, Any] = field(default_factory=dict)
-    pruner_options: Mapping[str, Any] = field(default_factory=dict)
     enqueue: tuple[Mapping[str, Any], ...] = ()
     fixed: tuple[str, ...] = ()
+    identity: Mapping[str, Any] = field(default_factory=dict)
 
 
 def make_sampler(settings: StudySettings, space: SearchSpace, finished: int) -> BaseSampler:
@@ -98,32 +112,32 @@ def _check_sampler(settings: StudySettings, space: SearchSpace) -> None:
             raise ConfigError("sampler=cmaes: knows one objective only; use sampler=tpe")
 
 
-def make_pruner(settings: StudySettings) -> BasePruner:
-    """The pruner; its steps are environment steps, or seeds where a trial has several.
-
-    Raises:
-        ConfigError: there is no such pruner, or it does not fit the study or its options.
-    """
-    name, options = settings.pruner, dict(settings.pruner_options)
+def check_pruning(settings: StudySettings) -> None:
+    """Raise ConfigError for a pruner that does not fit the study."""
+    name = settings.pruning.name
     if name not in PRUNERS:
         raise ConfigError(f"pruner={name}: no such pruner{nearest(name, PRUNERS)}; there are {', '.join(PRUNERS)}")
     if name != "none" and len(settings.directions) > 1:
         raise ConfigError(f"pruner={name}: several objectives cannot be pruned; use pruner=none")
     if name == "wilcoxon" and settings.seeds_per_trial < 2:
         raise ConfigError("pruner=wilcoxon: compares seeds; set seeds_per_trial=2 or more, or use pruner=median")
-    several = settings.seeds_per_trial > 1
-    resources = (
-        {"min_resource": 1, "max_resource": settings.seeds_per_trial}
-        if several
-        else {"min_resource": settings.report_interval, "max_resource": settings.total_steps}
-    )
+
+
+def make_pruner(pruning: Pruning) -> BasePruner:
+    """Optuna's pruner.
+
+    Raises:
+        ConfigError: it does not take these options.
+    """
+    options = dict(pruning.options)
+    resources = {"min_resource": pruning.first, "max_resource": pruning.last}
     makers: dict[str, Any] = {
         "none": NopPruner,
         "median": lambda: MedianPruner(**options),
         "hyperband": lambda: HyperbandPruner(**(resources | options)),
         "wilcoxon": lambda: WilcoxonPruner(**options),
     }
-    return _made("pruner", name, makers[name], options)
+    return _made("pruner", pruning.name, makers[pruning.name], options)  # type: ignore[no-any-return]
 
 
 def _made(kind: str, name: str, maker: Any, options: Mapping[str, Any]) -> Any:

@@ -12,7 +12,8 @@ from pathlib import Path
 from filelock import FileLock
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import BaseJournalFileLock, JournalFileBackend
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock  # the base class of the locks it takes
 
 from ppolab.errors import ConfigError
 
@@ -117,15 +118,15 @@ def _sql(url: str, lock_file: Path | None) -> StudyStorage:
             warnings.simplefilter("ignore", ExperimentalWarning)
             storage = RDBStorage(url, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=GRACE_SECONDS)
     except ImportError as error:
-        raise ConfigError(f"storage={_public(url)}: a package is missing: {error}; pip install psycopg2-binary") from error
+        raise ConfigError(f"storage={public(url)}: a package is missing: {error}; pip install psycopg2-binary") from error
     except Exception as error:  # SQLAlchemy and each driver raise families of their own
         told = str(error).strip().splitlines()[0]
-        raise ConfigError(f"storage={_public(url)}: cannot be opened ({told}); is the server up, is the URL right?") from error
+        raise ConfigError(f"storage={public(url)}: cannot be opened ({told}); is the server up, is the URL right?") from error
     return StudyStorage(storage, url, lock_file)
 
 
-def _public(url: str) -> str:
-    """Without the password."""
+def public(url: str) -> str:
+    """The URL without its password."""
     scheme, separator, rest = url.partition("://")
     account, at, place = rest.rpartition("@")
     return f"{scheme}{separator}{account.partition(':')[0]}{at}{place}"

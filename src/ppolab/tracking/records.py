@@ -45,7 +45,12 @@ class RunDescription:
         tags = dict(self.tags)
         if self.parent_run_id is not None:
             tags["mlflow.parentRunId"] = self.parent_run_id
-        return {key: clip(redact(value), TAG_LENGTH) for key, value in tags.items()}
+        return stored_tags(tags)
+
+
+def stored_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """As a store takes them: text without credentials, no longer than allowed."""
+    return {key: clip(redact(value), TAG_LENGTH) for key, value in tags.items()}
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,14 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class Tags:
+    """Set tags, in place of earlier ones of the same names."""
+
+    kind: ClassVar[str] = "tags"
+    values: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Finish:
     """Mark the run as ended."""
 
@@ -110,7 +123,7 @@ class Finish:
     end_time: int
 
 
-Operation = Start | Parameters | Points | Artifact | Finish
+Operation = Start | Parameters | Points | Artifact | Tags | Finish
 
 
 def parameter_batches(run: RunDescription) -> list[Parameters]:

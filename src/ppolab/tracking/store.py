@@ -21,6 +21,7 @@ from ppolab.tracking.records import (
     Points,
     RunDescription,
     Start,
+    Tags,
     clip,
 )
 from ppolab.tracking.uri import artifact_root, redact, sqlite_path
@@ -55,7 +56,7 @@ class RunStore:
             return
         if self._client is None or self.run_id is None:
             raise RuntimeError("the run was never opened")
-        from mlflow.entities import Metric, Param
+        from mlflow.entities import Metric, Param, RunTag
 
         client, run_id = self._client, self.run_id
         match operation:
@@ -67,6 +68,8 @@ class RunStore:
                 client.log_batch(run_id, metrics=metrics)
             case Artifact(path, folder):
                 client.log_artifact(run_id, path, folder or None)
+            case Tags(values):
+                client.log_batch(run_id, tags=[RunTag(key, value) for key, value in values.items()])
             case Finish(status, end_time):
                 if status == "PRUNED":
                     client.set_tag(run_id, "ended", "pruned")
@@ -149,8 +152,8 @@ def is_permanent(error: Exception, failures: int) -> bool:
     return failures >= _UNKNOWN_ERROR_TRIES
 
 
-def _connect(uri: str) -> MlflowClient:
-    """A client of the store; makes the database if it is a local one that is not there yet."""
+def import_mlflow() -> None:
+    """Import MLflow and what its client needs, quietly; a second call does nothing."""
     defaults = {
         # Retries are the tracker's: MLflow's would block for minutes, and could make one run twice.
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
@@ -164,6 +167,12 @@ def _connect(uri: str) -> MlflowClient:
     if "MLFLOW_LOGGING_LEVEL" not in os.environ:
         for noisy in ("mlflow.store.db.utils", "alembic"):
             logging.getLogger(noisy).setLevel(logging.ERROR)
+    from mlflow import MlflowClient  # noqa: F401
+
+
+def _connect(uri: str) -> MlflowClient:
+    """A client of the store; makes the database if it is a local one that is not there yet."""
+    import_mlflow()
     from mlflow import MlflowClient
 
     with _creation_lock(uri):

@@ -25,10 +25,12 @@ from ppolab.tracking.records import (
     RunDescription,
     RunStatus,
     Start,
+    Tags,
     backlog_line,
     describe,
     parameter_batches,
     split,
+    stored_tags,
 )
 from ppolab.tracking.store import RunStore, is_permanent
 from ppolab.tracking.uri import redact
@@ -56,6 +58,12 @@ class Tracker(Protocol):
     def log_artifact(self, path: Path, folder: str = "") -> None:
         """Queue the upload of a file or directory into the run's artifact `folder`. It is read when sent."""
 
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Queue tags of the run; those of the same name are replaced."""
+
+    def wait_for_id(self, seconds: float) -> str | None:
+        """The store's id of the run, as soon as it is known; None if it is not known by then."""
+
     def close(self, status: RunStatus, timeout: float = 30.0) -> CloseReport:
         """Send what is queued for at most `timeout` seconds, and mark the run; a second call does nothing."""
 
@@ -70,6 +78,13 @@ class NoTracker:
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
         """Leave the file where it is."""
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Drop the tags."""
+
+    def wait_for_id(self, seconds: float) -> str | None:
+        """There is none."""
+        return None
 
     def close(self, status: RunStatus, timeout: float = 30.0) -> CloseReport:
         """Report that nothing is missing."""
@@ -97,11 +112,13 @@ class MlflowTracker:
         self._uri = uri
         self._backlog_path = backlog_path
         self._store = RunStore(uri)
-        self._queue: deque[_Logged | Artifact | Finish] = deque()  # filled by the training thread
+        self._queue: deque[_Logged | Artifact | Tags | Finish] = deque()  # filled by the training thread
         self._pending: deque[Operation] = deque([Start(run), *parameter_batches(run)])  # next to be sent
         self._rejected: list[Operation] = []
         self._lock = threading.Lock()  # guards _pending and _rejected, never taken by log_metrics
         self._wake = threading.Event()
+        self._hurry = threading.Event()  # somebody waits for the run's id, or the run is over
+        self._opened = threading.Event()
         self._closing = threading.Event()
         self._abandoned = threading.Event()
         self._failures = 0  # in a row
@@ -131,6 +148,17 @@ class MlflowTracker:
         if self._accepts("an artifact"):
             self._queue.append(Artifact(str(Path(path).absolute()), folder))
 
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Queue tags of the run; those of the same name are replaced."""
+        if self._accepts("tags"):
+            self._queue.append(Tags(stored_tags(tags)))
+
+    def wait_for_id(self, seconds: float) -> str | None:
+        """The run's id, as soon as it is known; None if the store has not answered by then."""
+        self._hurry.set()
+        self._opened.wait(seconds)
+        return self.run_id
+
     def close(self, status: RunStatus, timeout: float = 30.0) -> CloseReport:
         """Send what is queued, at most `timeout` seconds long, and mark the run. Never raises."""
         if os.getpid() != self._pid:
@@ -139,6 +167,7 @@ class MlflowTracker:
             if not self._closing.is_set():
                 self._queue.append(Finish(status, _milliseconds()))
             self._closing.set()
+            self._hurry.set()
             self._wake.set()
             try:
                 self._thread.join(timeout)
@@ -181,7 +210,7 @@ class MlflowTracker:
     # --- on the tracking thread ----------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        self._closing.wait(_HEAD_START_SECONDS)
+        self._hurry.wait(_HEAD_START_SECONDS)
         try:
             self._pump()
         except TrackingError as error:
@@ -190,6 +219,8 @@ class MlflowTracker:
         except Exception as error:
             self._error = redact(f"{type(error).__name__}: {error}")
             logger.error("the tracking thread failed:\n%s", redact(traceback.format_exc()))
+        finally:
+            self._opened.set()  # nobody need wait any longer
 
     def _pump(self) -> None:
         """Send until the run is closed and nothing is left, or until `close` gave up waiting."""
@@ -241,6 +272,8 @@ class MlflowTracker:
             return
         with self._lock:
             self._pending.popleft()
+        if isinstance(operation, Start):
+            self._opened.set()
         if self._failures > 1:
             logger.info("tracking store %s answers again", redact(self._uri))
         self._failures = 0

@@ -1,0 +1,75 @@
+"""Optuna's own plots of a study: a picture and an interactive page of each."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from ppolab.study.settings import StudySettings
+
+log = logging.getLogger(__name__)
+
+ENOUGH_FOR_IMPORTANCE = 4
+"""Finished trials, at least, before parameters can be told apart by what they do."""
+
+
+def draw(study: optuna.Study, settings: StudySettings, folder: Path) -> list[Path]:
+    """Write NAME.png and NAME.html for every plot that the study has enough trials for; returns the files."""
+    trials = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    if not trials:
+        return []
+    folder.mkdir(parents=True, exist_ok=True)
+    several = len({key for trial in trials for key in trial.params}) > 1
+    names = _names(len(settings.directions), len(trials), several)
+    files: list[Path] = []
+    for name in names:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Optuna's plots are experimental, and say so at every call
+                files += _drawn(study, settings, name, folder)
+        except Exception as error:  # a plot that the trials do not suit must not end a sweep
+            log.warning("no plot of %s: %s", name, str(error).splitlines()[0] if str(error) else type(error).__name__)
+    return files
+
+
+def _names(objectives: int, trials: int, several: bool) -> list[str]:
+    if objectives > 1:
+        return ["pareto_front"]
+    names = ["optimization_history", "slice"]
+    if several:
+        names.append("parallel_coordinate")
+    if several and trials >= ENOUGH_FOR_IMPORTANCE:
+        names.append("param_importances")
+    return names
+
+
+def _drawn(study: optuna.Study, settings: StudySettings, name: str, folder: Path) -> list[Path]:
+    from optuna import visualization  # with Plotly, a second
+
+    function: Callable[..., Any] = getattr(visualization, f"plot_{name}")
+    picture: Callable[..., Any] = getattr(visualization.matplotlib, f"plot_{name}")
+    if name == "pareto_front":
+        options: dict[str, Any] = {"target_names": list(settings.objectives)}
+    else:
+        options = {"target_name": settings.objectives[0]}
+    page, png = folder / f"{name}.html", folder / f"{name}.png"
+    function(study, **options).write_html(page, include_plotlyjs=True)
+    _save(picture(study, **options), png)
+    return [png, page]
+
+
+def _save(axes: Any, path: Path) -> None:
+    """Optuna draws with pyplot, and returns one pair of axes or an array of them."""
+    from matplotlib import pyplot
+
+    first = axes.flat[0] if hasattr(axes, "flat") else axes
+    figure = first.get_figure()
+    figure.set_size_inches(max(8.0, figure.get_size_inches()[0]), 5.0)
+    figure.savefig(path, dpi=110, bbox_inches="tight")
+    pyplot.close(figure)

@@ -1,0 +1,140 @@
+"""A study as it is seen from outside: lines on the terminal, a tracking run with its trials below, and plots."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+
+from ppolab.study.engine import TrialReport
+from ppolab.study.plots import draw
+from ppolab.study.settings import StudySettings
+from ppolab.study.space import SearchSpace, overrides
+from ppolab.study.storage import StudyStorage
+from ppolab.study.trials import Claim
+from ppolab.tracking import MlflowTracker, NoTracker, RunDescription, RunStatus, Tracker, environment_tags
+
+RUN_ID = "mlflow_run"
+"""User attribute of a study: its tracking run."""
+PATIENCE_SECONDS = 20.0
+"""How long a sweep waits for the store before it goes on with runs that belong to no study there."""
+STATUS: Mapping[str, RunStatus] = {
+    "complete": "FINISHED", "pruned": "PRUNED", "failed": "FAILED", "interrupted": "KILLED",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where studies are recorded: the tracking store and the experiment in it."""
+
+    uri: str
+    experiment: str
+
+
+class StudyRecord:
+    """Tells a study's trials as they end. `store` None: on the terminal only."""
+
+    def __init__(
+        self, study: optuna.Study, settings: StudySettings, space: SearchSpace, store: Store | None, folder: Path
+    ) -> None:
+        self._study = study
+        self._settings = settings
+        self._store = store
+        self._folder = folder
+        self._open_trials: dict[int, Tracker] = {}
+        self._tracker: Tracker = NoTracker()
+        self._run_id: str | None = None
+        self._description = _described(settings, space)
+
+    def open(self, storage: StudyStorage) -> None:
+        """Make the study's tracking run, or go on with the one that another sweep has made."""
+        with storage.lock():
+            earlier = self._study.user_attrs.get(RUN_ID)
+            self._tracker = self._run(self._settings.name, self._description, {"study": self._settings.name}, None, earlier)
+            self._run_id = self._tracker.wait_for_id(PATIENCE_SECONDS) or earlier
+            if self._run_id is not None and self._run_id != earlier:
+                self._study.set_user_attr(RUN_ID, self._run_id)
+
+    def begin(self, claim: Claim) -> str | None:
+        """The tracking run that the runs of a trial belong to: its own if it has several seeds, else the study's."""
+        if self._settings.seeds_per_trial == 1:
+            return self._run_id
+        tags = {"study": self._settings.name, "trial": str(claim.number)}
+        parameters = {key: str(value) for key, value in claim.values.items()}
+        tracker = self._run(f"trial-{claim.number:04d}", parameters, tags, self._run_id, None)
+        self._open_trials[claim.number] = tracker
+        return tracker.wait_for_id(PATIENCE_SECONDS)
+
+    def end(self, report: TrialReport) -> None:
+        """Tell and record how a trial ended, and what is best now."""
+        print(told(report, self._settings), flush=True)
+        tracker = self._open_trials.pop(report.claim.number, None)
+        if tracker is not None:
+            tracker.log_metrics(_over_seeds(report, self._settings), len(report.each))
+            tracker.close(STATUS[report.end])
+        trials = self._study.get_trials(deepcopy=False)
+        finished = [trial for trial in trials if trial.state.is_finished()]
+        self._tracker.log_metrics(self._best(finished), len(finished))
+
+    def _best(self, finished: list[optuna.trial.FrozenTrial]) -> dict[str, float]:
+        """Metrics of the study as it stands; its best settings become tags."""
+        complete = [trial for trial in finished if trial.state == optuna.trial.TrialState.COMPLETE]
+        metrics = {"trials/complete": float(len(complete)), "trials/finished": float(len(finished))}
+        if not complete or len(self._settings.directions) > 1:
+            return metrics
+        choose: Callable[..., optuna.trial.FrozenTrial] = max if self._settings.directions[0] == "maximize" else min
+        best = choose(complete, key=lambda trial: trial.values[0])
+        self._tracker.set_tags(
+            {"best.trial": str(best.number)} | {f"best.{key}": str(value) for key, value in best.params.items()}
+        )
+        return metrics | {f"best/{self._settings.objectives[0]}": best.values[0]}
+
+    def close(self, *, interrupted: bool) -> list[Path]:
+        """Draw the study, and end its tracking run; returns the pictures."""
+        for tracker in self._open_trials.values():
+            tracker.close("KILLED")
+        pictures = draw(self._study, self._settings, self._folder / "plots")
+        for picture in pictures:
+            self._tracker.log_artifact(picture, "plots")
+        self._tracker.close("KILLED" if interrupted else "FINISHED")
+        return pictures
+
+    def _run(
+        self, name: str, parameters: Mapping[str, str], tags: Mapping[str, str], parent: str | None, earlier: str | None
+    ) -> Tracker:
+        if self._store is None:
+            return NoTracker()
+        description = RunDescription(
+            experiment=self._store.experiment, run_name=name, parameters=parameters, tags=environment_tags() | dict(tags),
+            resume_run_id=earlier, parent_run_id=parent,
+        )  # fmt: skip
+        return MlflowTracker(description, self._store.uri, self._folder / "tracking_backlog.jsonl")
+
+
+def told(report: TrialReport, settings: StudySettings) -> str:
+    """One line about a trial that has ended."""
+    values = "  ".join(f"{name} {value:,.4g}" for name, value in zip(settings.objectives, report.values, strict=False))
+    error = report.error.strip().splitlines()[-1] if report.error else ""
+    chosen = " ".join(overrides(report.claim.values))
+    return f"trial {report.claim.number:<4} {report.end:<11} {values or error}  {chosen}"
+
+
+def _over_seeds(report: TrialReport, settings: StudySettings) -> dict[str, float]:
+    metrics: dict[str, float] = {}
+    for name, value, column in zip(settings.objectives, report.values, zip(*report.each, strict=True), strict=False):
+        spread = statistics.stdev(column) if len(column) > 1 else 0.0
+        metrics |= {name: value, f"{name}/mean": statistics.fmean(column), f"{name}/sd": spread}
+    return metrics
+
+
+def _described(settings: StudySettings, space: SearchSpace) -> dict[str, str]:
+    """Parameters of the study's tracking run; `search.KEY` says what is searched."""
+    listed = {
+        "study": settings.name, "objective": ", ".join(settings.objectives), "direction": ", ".join(settings.directions),
+        "sampler": settings.sampler, "pruner": settings.pruning.name, "seeds_per_trial": str(settings.seeds_per_trial),
+        "fixed": " ".join(settings.fixed),
+    }  # fmt: skip
+    return listed | {f"search.{key}": text for key, text in space.described().items()}
