@@ -52,6 +52,7 @@ MAY_CHANGE_ON_RESUME = (
 )  # fmt: skip
 """Settings (or groups, with a point) that do not change what the run computes."""
 
+GROUPS = ("env", "model", "optimizer", "algorithm", "trainer", "logger", "search", "experiment", "sampler", "pruner")
 HELP_FLAGS = {"--help", "-h"}
 
 
@@ -74,7 +75,8 @@ def _run_train() -> None:
 
 
 SWEEP_SETTINGS = (
-    "n_trials", "timeout", "workers", "seeds_per_trial", "direction", "enqueue", "study_name", "storage", "max_failures",
+    "n_trials", "timeout", "workers", "seeds_per_trial", "direction", "enqueue", "study_name", "storage",
+    "max_failures",
 )  # fmt: skip
 """Settings of hydra.sweeper that the command line takes by these names alone."""
 
@@ -366,7 +368,18 @@ def _available(text: str) -> list[str]:
 
 
 def _nearest_key(key: str) -> str:
-    groups = ("env", "model", "optimizer", "algorithm", "trainer", "logger", "search", "experiment", "sampler", "pruner")
+    groups = (
+        "env",
+        "model",
+        "optimizer",
+        "algorithm",
+        "trainer",
+        "logger",
+        "search",
+        "experiment",
+        "sampler",
+        "pruner",
+    )
     known = {*_command_keys(), *groups, *SWEEP_SETTINGS}
     return nearest(key, known) or "; --help lists them"
 

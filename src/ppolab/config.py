@@ -287,8 +287,8 @@ def _check_objective(config: Config) -> None:
     for name in objective_names(config):
         if name not in METRICS:
             raise ConfigError(
-                f"objective={config.objective}: {name or 'nothing'} is no metric; one or several, with commas between, of "
-                f"{', '.join(METRICS)}{nearest(name, METRICS)}"
+                f"objective={config.objective}: {name or 'nothing'} is no metric{nearest(name, METRICS)}; name one, or "
+                f"several with commas between, of {', '.join(METRICS)}"
             )
 
 

@@ -100,9 +100,7 @@ class RunResult:
         return "\n".join(f"{name:<13} {value}" for name, value in rows)
 
 
-def run(
-    config: Config, folder: Path, resume: FoundRun | None = None, trial: TrialOfStudy | None = None
-) -> RunResult:
+def run(config: Config, folder: Path, resume: FoundRun | None = None, trial: TrialOfStudy | None = None) -> RunResult:
     """Train as `config` says; every file goes to `folder`. `trial`: the run is one of a study's.
 
     Raises:

@@ -9,11 +9,13 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 CORES = "PPOLAB_CORES"
@@ -50,10 +52,16 @@ class ProcessPool:
         self._running: dict[int, _Running] = {}
 
     def start(
-        self, key: int, function: Callable[..., Any], arguments: tuple[Any, ...], output: Path, environment: dict[str, str]
+        self,
+        key: int,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        output: Path,
+        environment: dict[str, str],
     ) -> None:
         """Call `function(*arguments)` in a fresh process, whose terminal is the file `output`."""
         assert key not in self._running
+        assert self.has_room
         results, theirs = self._context.Pipe(duplex=False)
         watched, alive = self._context.Pipe(duplex=False)
         process = self._context.Process(
@@ -68,8 +76,13 @@ class ProcessPool:
         """Those that ended, as soon as one did, at the latest after so many seconds."""
         if not self._running:
             return []
-        wait([item for running in self._running.values() for item in (running.results, running.process.sentinel)], seconds)
-        ended = [key for key, running in self._running.items() if running.results.poll() or not running.process.is_alive()]
+        wait(
+            [item for running in self._running.values() for item in (running.results, running.process.sentinel)],
+            seconds,
+        )
+        ended = [
+            key for key, running in self._running.items() if running.results.poll() or not running.process.is_alive()
+        ]
         return [self._collect(key) for key in ended]
 
     def _collect(self, key: int) -> Ended:
@@ -100,6 +113,11 @@ class ProcessPool:
                     os.kill(running.process.pid, signal.SIGINT)
 
     @property
+    def has_room(self) -> bool:
+        """Whether one more may be started."""
+        return len(self._running) < self.capacity
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing runs."""
         return not self._running
@@ -119,6 +137,7 @@ def _child(
     results: Connection,
     parent: Connection,
 ) -> None:
+    os.setpgid(0, 0)  # Ctrl-C at the terminal is for the sweep, which then interrupts its runs
     os.environ.update(environment)
     _redirect(output)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
@@ -144,3 +163,22 @@ def _redirect(output: str) -> None:
     os.dup2(file, 2)
     os.close(file)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
+@contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM ask for an orderly end, and a second one for any; yields whether one came."""
+    asked = threading.Event()
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        print("stopping: the runs save and end; once more to end at once", flush=True)
+
+    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,8 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
 from ppolab.config import register_schemas, usable_cores
-from ppolab.processes import CORES, Ended, ProcessPool
+from ppolab.errors import InterruptedRun
+from ppolab.processes import CORES, Ended, ProcessPool, stop_requests
 
 if TYPE_CHECKING:
     from hydra_plugins.hydra_ppolab.launcher import ProcessLauncher
@@ -31,12 +31,16 @@ def cores_each(pool: ProcessPool) -> dict[str, str]:
     return {CORES: str(max(1, usable_cores() // pool.capacity))}
 
 
-def composed(context: HydraContext, config: DictConfig, overrides: Sequence[str], number: int) -> DictConfig:
-    """A job's whole configuration; its folder is `hydra.sweep.dir` / `hydra.sweep.subdir`."""
+def composed(
+    context: HydraContext, config: DictConfig, overrides: Sequence[str], number: int, folder: Path | None = None
+) -> DictConfig:
+    """A job's whole configuration; its folder is `folder`, or `hydra.sweep.dir` / `hydra.sweep.subdir`."""
     job: DictConfig = context.config_loader.load_sweep_config(config, list(overrides))
     with open_dict(job):
         job.hydra.job.id = job.hydra.job.num = number
-        job.hydra.sweep.dir = str(job.hydra.sweep.dir)  # the time in it must not be told again in the job's process
+        # resolved here: the time in its name is that of the sweep, not of the job
+        job.hydra.sweep.dir = str(config.hydra.sweep.dir if folder is None else folder.parent)
+        job.hydra.sweep.subdir = str(job.hydra.sweep.subdir if folder is None else folder.name)
     return job
 
 
@@ -57,25 +61,43 @@ def folder_of(job: DictConfig) -> Path:
 
 
 def launch(launcher: ProcessLauncher, job_overrides: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
-    """All jobs, as many at a time as there are workers; in their order."""
+    """All jobs, as many at a time as there are workers; in their order.
+
+    Raises:
+        InterruptedRun: Ctrl-C or SIGTERM came; the runs under way have saved what they had.
+    """
     pool = make_pool(int(launcher.config.hydra.sweeper.get("workers", 0)))
-    waiting = [composed(launcher.hydra_context, launcher.config, job, first + n) for n, job in enumerate(job_overrides)]
+    jobs = [composed(launcher.hydra_context, launcher.config, job, first + n) for n, job in enumerate(job_overrides)]
     returns: dict[int, JobReturn] = {}
-    pending = list(enumerate(waiting))[::-1]
-    running = 0
-    while pending or running:
-        while pending and running < pool.capacity:
-            number, job = pending.pop()
-            pool.start(number, run_composed, (job,), folder_of(job) / "output.txt", cores_each(pool))
-            running += 1
-        for ended in pool.wait(60.0):
-            returns[ended.key] = _returned(ended, waiting[ended.key], job_overrides[ended.key])
-            running -= 1
+    waiting = list(range(len(jobs)))
+    with stop_requests() as stopping:
+        while (waiting and not stopping()) or not pool.is_idle:
+            while waiting and pool.has_room and not stopping():
+                number = waiting.pop(0)
+                output = folder_of(jobs[number]) / "output.txt"
+                pool.start(number, run_composed, (jobs[number],), output, cores_each(pool))
+            if stopping():
+                pool.interrupt()
+            for ended in pool.wait(1.0):
+                returns[ended.key] = _returned(ended, jobs[ended.key], job_overrides[ended.key])
+                print(_told(first + ended.key, ended, job_overrides[ended.key], folder_of(jobs[ended.key])), flush=True)
+        if stopping():
+            raise InterruptedRun(
+                f"stopped; {len(returns)} of {len(jobs)} jobs had begun, what they saved is in their folders"
+            )
     return [returns[number] for number in sorted(returns)]
 
 
 def _returned(ended: Ended, job: DictConfig, overrides: Sequence[str]) -> JobReturn:
-    result = JobReturn(overrides=overrides, cfg=job, working_dir=os.getcwd())
+    result = JobReturn(overrides=overrides, cfg=job, working_dir=str(folder_of(job)))
     result.status = JobStatus.COMPLETED if ended.error is None else JobStatus.FAILED
     result.return_value = ended.result if ended.error is None else RuntimeError(ended.error)
     return result
+
+
+def _told(number: int, ended: Ended, overrides: Sequence[str], folder: Path) -> str:
+    """One line about a job that has ended."""
+    end, outcome = (
+        ("complete", ended.result) if ended.error is None else ("failed", ended.error.strip().splitlines()[-1])
+    )
+    return f"job {number:<4} {end:<9} {outcome}  {' '.join(overrides)}  {folder}"

@@ -3,17 +3,18 @@
 None of these modules may start a thread while it is imported: threads do not survive a fork, but their locks do.
 """
 
-import matplotlib.backends.backend_agg
-import matplotlib.figure
+import importlib
 
-import hydra_plugins.hydra_ppolab._launch
-import ppolab.experiment
-import ppolab.gradient
-import ppolab.native
-import ppolab.study.child  # noqa: F401
 from ppolab.config import EnvConfig
 from ppolab.envs.envpool_families import register_family
 from ppolab.tracking.store import import_mlflow
 
+MODULES = (
+    "hydra_plugins.hydra_ppolab._launch", "matplotlib.backends.backend_agg", "matplotlib.figure", "ppolab.experiment",
+    "ppolab.study.child",
+)  # fmt: skip
+
+for name in MODULES:
+    importlib.import_module(name)
 register_family(EnvConfig(id="CartPole-v1"))
 import_mlflow()

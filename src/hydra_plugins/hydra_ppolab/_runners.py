@@ -15,7 +15,7 @@ from ppolab.study.engine import Job, Outcome, Runner
 from ppolab.study.settings import StudySettings
 
 if TYPE_CHECKING:
-    from hydra_plugins.hydra_ppolab.sweeper import PpolabSweeper
+    from hydra_plugins.hydra_ppolab.sweeper import Multirun
 
 
 class JobFiles:
@@ -40,18 +40,18 @@ class JobFiles:
 class _HydraJobs:
     """What both kinds of runner need to turn a job into a configuration."""
 
-    def __init__(self, plugin: PpolabSweeper, settings: StudySettings, storage: str | None, studies: Path) -> None:
-        self._plugin = plugin
+    def __init__(self, multirun: Multirun, settings: StudySettings, storage: str | None, studies: Path) -> None:
+        self._multirun = multirun
         self._settings = settings
         self._storage = storage
         self._studies = studies
         self._files = JobFiles(studies / settings.name)
 
     def overrides(self, job: Job) -> tuple[list[str], Path, str]:
-        """(overrides with the folder, the folder, the reference for the environment)."""
+        """(overrides, folder, the reference for the environment)."""
         folder = self._files.new(job, self._settings.seeds_per_trial)
-        place = [f"hydra.sweep.dir='{folder.parent}'", f"hydra.sweep.subdir='{folder.name}'"]
-        return [*job.overrides, *place], folder, self._reference(job).as_text()
+        # no trial is filmed, unless asked for: drawing takes longer than a short run
+        return ["logger.video=false", *job.overrides], folder, self._reference(job).as_text()
 
     def _reference(self, job: Job) -> TrialReference:
         settings = self._settings
@@ -71,8 +71,8 @@ class _HydraJobs:
 class ProcessRunner(_HydraJobs):
     """Each run in a fresh process of this machine."""
 
-    def __init__(self, plugin: PpolabSweeper, settings: StudySettings, storage: str | None, studies: Path) -> None:
-        super().__init__(plugin, settings, storage, studies)
+    def __init__(self, multirun: Multirun, settings: StudySettings, storage: str | None, studies: Path) -> None:
+        super().__init__(multirun, settings, storage, studies)
         self._pool = make_pool(settings.workers)
         self._jobs: dict[int, tuple[Job, Path]] = {}
         self._keys = itertools.count()
@@ -80,7 +80,7 @@ class ProcessRunner(_HydraJobs):
 
     def start(self, job: Job) -> None:
         overrides, folder, reference = self.overrides(job)
-        config = composed(self._plugin.hydra_context, self._plugin.config, overrides, job.claim.number)
+        config = composed(self._multirun.context, self._multirun.config, overrides, job.claim.number, folder)
         key = next(self._keys)
         self._jobs[key] = (job, folder)
         environment = {**cores_each(self._pool), VARIABLE: reference}
@@ -105,21 +105,23 @@ class ProcessRunner(_HydraJobs):
 class BatchRunner(_HydraJobs):
     """Through a launcher that returns only when all its jobs have ended; as many at a time as there are workers."""
 
-    def __init__(self, plugin: PpolabSweeper, settings: StudySettings, storage: str | None, studies: Path) -> None:
-        super().__init__(plugin, settings, storage, studies)
+    def __init__(self, multirun: Multirun, settings: StudySettings, storage: str | None, studies: Path) -> None:
+        super().__init__(multirun, settings, storage, studies)
         self.capacity = settings.workers
         self._waiting: list[tuple[Job, list[str], Path]] = []
 
     def start(self, job: Job) -> None:
         overrides, folder, reference = self.overrides(job)
         variable = "'" + reference.replace("\\", "\\\\").replace("'", "\\'") + "'"
-        self._waiting.append((job, [*overrides, f"+hydra.job.env_set.{VARIABLE}={variable}"], folder))
+        place = [f"hydra.sweep.dir='{folder.parent}'", f"hydra.sweep.subdir='{folder.name}'"]
+        self._waiting.append((job, [*overrides, *place, f"+hydra.job.env_set.{VARIABLE}={variable}"], folder))
 
-    def wait(self, seconds: float) -> Sequence[Outcome]:
+    def wait(self, seconds: float) -> Sequence[Outcome]:  # noqa: ARG002 - the launcher knows no time limit
         batch, self._waiting = self._waiting, []
-        returns = self._plugin.launcher.launch([overrides for _, overrides, _ in batch], initial_job_idx=0)
+        returns = self._multirun.launcher.launch([overrides for _, overrides, _ in batch], initial_job_idx=0)
         return [
-            outcome_of(job, folder, *_value_or_error(result)) for (job, _, folder), result in zip(batch, returns, strict=True)
+            outcome_of(job, folder, *_value_or_error(result))
+            for (job, _, folder), result in zip(batch, returns, strict=True)
         ]
 
     def stop(self) -> Sequence[Outcome]:
@@ -142,7 +144,7 @@ def outcome_of(job: Job, folder: Path, result: Any, error: str | None) -> Outcom
     return Outcome(job, result["end"], tuple(result["values"]), result["error"], str(folder))
 
 
-def make_runner(plugin: PpolabSweeper, settings: StudySettings, storage: str | None, studies: Path) -> Runner:
+def make_runner(multirun: Multirun, settings: StudySettings, storage: str | None, studies: Path) -> Runner:
     """By the launcher that was chosen."""
-    kind = ProcessRunner if isinstance(plugin.launcher, ProcessLauncher) else BatchRunner
-    return kind(plugin, settings, storage, studies)
+    kind = ProcessRunner if isinstance(multirun.launcher, ProcessLauncher) else BatchRunner
+    return kind(multirun, settings, storage, studies)

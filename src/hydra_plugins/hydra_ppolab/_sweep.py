@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobStatus
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.hydra_ppolab._launch import composed
 from hydra_plugins.hydra_ppolab._space import split
 from ppolab.config import RULES, Config, flattened, from_hydra, objective_names, usable_cores
-from ppolab.errors import ConfigError, InterruptedRun
+from ppolab.errors import ConfigError, InterruptedRun, SweepError
+from ppolab.processes import stop_requests
 from ppolab.runs import OUTPUTS
 from ppolab.tracking import resolve_tracking_uri
 
 if TYPE_CHECKING:
-    from hydra_plugins.hydra_ppolab.sweeper import PpolabSweeper
+    from hydra_plugins.hydra_ppolab.sweeper import Multirun
     from ppolab.study.record import Store
     from ppolab.study.settings import StudySettings
     from ppolab.study.space import Dimension, SearchSpace
@@ -39,15 +36,15 @@ NOT_OF_THE_STUDY = (
 """Settings that may differ between two sweeps of one study."""
 
 
-def sweep(plugin: PpolabSweeper, arguments: Sequence[str]) -> Any:
+def sweep(multirun: Multirun, arguments: Sequence[str]) -> Any:
     """Run what the command line and `hydra.sweeper.*` ask for; the best values of a study, the values of a grid."""
-    settings = plugin.settings
+    settings = multirun.settings
     params = [f"{key}={value}" for key, value in (settings["params"] or {}).items()]
-    parser = OverridesParser.create(config_loader=plugin.hydra_context.config_loader)
+    parser = OverridesParser.create(config_loader=multirun.context.config_loader)
     fixed, searched = split(parser.parse_overrides([*params, *arguments]))
     if not _is_study(settings, searched):
-        return _grid(plugin, fixed, searched)
-    return _study(plugin, fixed, searched)
+        return _grid(multirun, fixed, searched)
+    return _study(multirun, fixed, searched)
 
 
 def _is_study(settings: dict[str, Any], searched: dict[str, Dimension]) -> bool:
@@ -61,8 +58,12 @@ def _is_study(settings: dict[str, Any], searched: dict[str, Dimension]) -> bool:
 # --- grids -----------------------------------------------------------------------------------------------------------
 
 
-def _grid(plugin: PpolabSweeper, fixed: dict[str, str], searched: dict[str, Dimension]) -> list[Any]:
-    """Every combination, in the order of a written-out loop; raises the first error once all have run."""
+def _grid(multirun: Multirun, fixed: dict[str, str], searched: dict[str, Dimension]) -> list[Any]:
+    """Every combination, in the order of a written-out loop.
+
+    Raises:
+        SweepError: jobs failed; the others have run to their end.
+    """
     from ppolab.study.space import Choice
 
     jobs = [[f"{key}={value}" for key, value in fixed.items()]]
@@ -70,8 +71,14 @@ def _grid(plugin: PpolabSweeper, fixed: dict[str, str], searched: dict[str, Dime
         assert isinstance(dimension, Choice)
         jobs = [[*job, f"{key}={value}"] for job in jobs for value in dimension.values]
     for number, job in enumerate(jobs):  # a mistake in one shows before the first has run
-        from_hydra(_without_hydra(composed(plugin.hydra_context, plugin.config, job, number)))
-    returns = plugin.launcher.launch(jobs, initial_job_idx=0)
+        from_hydra(_without_hydra(composed(multirun.context, multirun.config, job, number)))
+    returns = multirun.launcher.launch(jobs, initial_job_idx=0)
+    failed = [number for number, result in enumerate(returns) if result.status == JobStatus.FAILED]
+    if failed:
+        raise SweepError(
+            f"{len(failed)} of {len(jobs)} jobs failed, the first of them {' '.join(jobs[failed[0]])}; what it said is "
+            f"in {returns[failed[0]].working_dir}"
+        )
     return [result.return_value for result in returns]
 
 
@@ -85,18 +92,18 @@ def _without_hydra(job: DictConfig) -> DictConfig:
 # --- studies ---------------------------------------------------------------------------------------------------------
 
 
-def _study(plugin: PpolabSweeper, fixed: dict[str, str], searched: dict[str, Dimension]) -> Any:
+def _study(multirun: Multirun, fixed: dict[str, str], searched: dict[str, Dimension]) -> Any:
     from ppolab.study.space import SearchSpace
 
-    base = from_hydra(_without_hydra(plugin.config))
-    space = SearchSpace(_fitting(plugin, base, searched), plugin.settings["condition"])
-    settings, storage = study_settings(plugin, base, fixed, space), plugin.settings["storage"]
+    base = from_hydra(_without_hydra(multirun.config))
+    space = SearchSpace(_fitting(multirun, base, searched), multirun.settings["condition"])
+    settings, storage = study_settings(multirun, base, fixed, space), multirun.settings["storage"]
     from hydra_plugins.hydra_ppolab._runners import make_runner
     from ppolab.study.run import StudyPlace, check_study, run_study  # Optuna, a second
 
     check_study(settings, space)
-    runner = make_runner(plugin, settings, storage, STUDIES)  # whose fork server starts up meanwhile
-    with _stop_signal() as stopping:
+    runner = make_runner(multirun, settings, storage, STUDIES)  # whose fork server starts up meanwhile
+    with stop_requests() as stopping:
         result = run_study(settings, space, StudyPlace(storage, STUDIES, _store(base)), runner, stopping)
         if stopping():
             raise InterruptedRun(f"stopped; the same command goes on with study {settings.name}")
@@ -104,11 +111,11 @@ def _study(plugin: PpolabSweeper, fixed: dict[str, str], searched: dict[str, Dim
     return result.best_values
 
 
-def _fitting(plugin: PpolabSweeper, base: Config, searched: dict[str, Dimension]) -> dict[str, Dimension]:
+def _fitting(multirun: Multirun, base: Config, searched: dict[str, Dimension]) -> dict[str, Dimension]:
     """The dimensions, those of whole numbers as such; raises ConfigError for bounds that no run could take."""
     from ppolab.study.space import Interval
 
-    values, groups = flattened(base), plugin.config.hydra.runtime.choices
+    values, groups = flattened(base), multirun.config.hydra.runtime.choices
     fitting: dict[str, Dimension] = {}
     for key, dimension in searched.items():
         if isinstance(dimension, Interval):
@@ -126,25 +133,23 @@ def _fitting(plugin: PpolabSweeper, base: Config, searched: dict[str, Dimension]
     return fitting
 
 
-def study_settings(
-    plugin: PpolabSweeper, base: Config, fixed: dict[str, str], space: SearchSpace
-) -> StudySettings:
+def study_settings(multirun: Multirun, base: Config, fixed: dict[str, str], space: SearchSpace) -> StudySettings:
     """From the sweeper's settings and the configuration that all trials share."""
     from ppolab.study.settings import Pruning, StudySettings
 
-    settings = plugin.settings
+    settings = multirun.settings
     directions = settings["direction"]
     sampler, pruner = dict(settings["sampler"] or {}), dict(settings["pruner"] or {})
-    several = settings["seeds_per_trial"] > 1
-    first, last = (1, settings["seeds_per_trial"]) if several else (base.eval_interval or base.total_steps, base.total_steps)
+    seeds = settings["seeds_per_trial"]
+    first, last = (1, seeds) if seeds > 1 else (base.eval_interval or base.total_steps, base.total_steps)
     return StudySettings(
-        name=settings["study_name"] or _study_name(plugin, space, fixed),
+        name=settings["study_name"] or _study_name(multirun, space, fixed),
         objectives=objective_names(base),
         directions=tuple(directions.split(",")) if isinstance(directions, str) else tuple(directions),
         n_trials=DEFAULT_TRIALS if settings["n_trials"] is None else settings["n_trials"],
         timeout=settings["timeout"],
         workers=settings["workers"] or usable_cores(),
-        seeds_per_trial=settings["seeds_per_trial"],
+        seeds_per_trial=seeds,
         max_failures=settings["max_failures"],
         seed=base.seed,
         sampler=sampler.pop("name", "tpe"),
@@ -169,30 +174,11 @@ def _store(base: Config) -> Store | None:
     return Store(resolve_tracking_uri(logger.tracking_uri, OUTPUTS), logger.experiment)
 
 
-def _study_name(plugin: PpolabSweeper, space: SearchSpace, fixed: dict[str, str]) -> str:
+def _study_name(multirun: Multirun, space: SearchSpace, fixed: dict[str, str]) -> str:
     """The search space's name and the environment's; for a space from the command line, what tells it from others."""
-    choices = plugin.config.hydra.runtime.choices
+    choices = multirun.config.hydra.runtime.choices
     environment = choices.get("env") or "env"
     if choices.get("search"):
         return f"{choices['search']}-{environment}".replace("/", "-")
     digest = hashlib.sha256(json.dumps([space.described(), sorted(fixed.items())]).encode()).hexdigest()[:8]
     return f"{environment}-{digest}"
-
-
-@contextmanager
-def _stop_signal() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM ask for an orderly end, and a second one for any; yields whether one came."""
-    asked = threading.Event()
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-        print("stopping: the runs save and end; once more to end at once", flush=True)
-
-    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked.is_set
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

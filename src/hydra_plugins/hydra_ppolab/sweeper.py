@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -29,6 +30,16 @@ class SweeperConfig:
     max_failures: int = 10
 
 
+@dataclass(frozen=True)
+class Multirun:
+    """What Hydra hands to a sweeper, and `hydra.sweeper.*` as settings by name."""
+
+    settings: dict[str, Any]
+    context: HydraContext
+    config: DictConfig
+    launcher: Launcher
+
+
 class PpolabSweeper(Sweeper):
     """Runs every combination of a grid, or the trials of a study."""
 
@@ -38,17 +49,15 @@ class PpolabSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from hydra.core.plugins import Plugins
 
-        self.hydra_context = hydra_context
-        self.task_function = task_function
-        self.config = config
-        self.launcher = Plugins.instance().instantiate_launcher(
+        launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
+        self.multirun = Multirun(self.settings, hydra_context, config, launcher)
 
     def sweep(self, arguments: list[str]) -> Any:
         from hydra_plugins.hydra_ppolab._sweep import sweep
 
-        return sweep(self, arguments)
+        return sweep(self.multirun, arguments)
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="ppolab", node=SweeperConfig, provider="ppolab")

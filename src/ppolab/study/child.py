@@ -73,7 +73,7 @@ def trial_here() -> TrialOfStudy | None:
     )
 
 
-def _never_stop(step: int, value: float) -> bool:
+def _never_stop(_step: int, _value: float) -> bool:
     return False
 
 

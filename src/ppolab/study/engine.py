@@ -126,8 +126,8 @@ class Sweep:
             self._show_life()
         if self._failures >= self._settings.max_failures:
             raise SweepError(
-                f"{self._failures} trials failed, max_failures={self._settings.max_failures}: their tracebacks are in the "
-                "study and in their folders; the same command goes on with the other trials"
+                f"{self._failures} trials failed, max_failures={self._settings.max_failures}: their tracebacks are in "
+                "the study and in their folders; the same command goes on with the other trials"
             )
 
     def _fill(self) -> None:
@@ -195,9 +195,7 @@ class Sweep:
             self._next_sign = time.monotonic() + HEARTBEAT_SECONDS
 
 
-def _notes(
-    settings: StudySettings, each: Sequence[Sequence[float]], outcomes: Sequence[Outcome]
-) -> Mapping[str, Any]:
+def _notes(settings: StudySettings, each: Sequence[Sequence[float]], outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
     """User attributes of a trial that has ended."""
     notes: dict[str, Any] = {"folders": [outcome.folder for outcome in outcomes]}
     if settings.seeds_per_trial > 1:

@@ -53,7 +53,9 @@ class StudyRecord:
         """Make the study's tracking run, or go on with the one that another sweep has made."""
         with storage.lock():
             earlier = self._study.user_attrs.get(RUN_ID)
-            self._tracker = self._run(self._settings.name, self._description, {"study": self._settings.name}, None, earlier)
+            self._tracker = self._run(
+                self._settings.name, self._description, {"study": self._settings.name}, None, earlier
+            )
             self._run_id = self._tracker.wait_for_id(PATIENCE_SECONDS) or earlier
             if self._run_id is not None and self._run_id != earlier:
                 self._study.set_user_attr(RUN_ID, self._run_id)
@@ -108,9 +110,13 @@ class StudyRecord:
         if self._store is None:
             return NoTracker()
         description = RunDescription(
-            experiment=self._store.experiment, run_name=name, parameters=parameters, tags=environment_tags() | dict(tags),
-            resume_run_id=earlier, parent_run_id=parent,
-        )  # fmt: skip
+            experiment=self._store.experiment,
+            run_name=name,
+            parameters=parameters,
+            tags=environment_tags() | dict(tags),
+            resume_run_id=earlier,
+            parent_run_id=parent,
+        )
         return MlflowTracker(description, self._store.uri, self._folder / "tracking_backlog.jsonl")
 
 
@@ -133,8 +139,9 @@ def _over_seeds(report: TrialReport, settings: StudySettings) -> dict[str, float
 def _described(settings: StudySettings, space: SearchSpace) -> dict[str, str]:
     """Parameters of the study's tracking run; `search.KEY` says what is searched."""
     listed = {
-        "study": settings.name, "objective": ", ".join(settings.objectives), "direction": ", ".join(settings.directions),
-        "sampler": settings.sampler, "pruner": settings.pruning.name, "seeds_per_trial": str(settings.seeds_per_trial),
+        "study": settings.name, "objective": ", ".join(settings.objectives),
+        "direction": ", ".join(settings.directions), "sampler": settings.sampler, "pruner": settings.pruning.name,
+        "seeds_per_trial": str(settings.seeds_per_trial),
         "fixed": " ".join(settings.fixed),
     }  # fmt: skip
     return listed | {f"search.{key}": text for key, text in space.described().items()}

@@ -11,6 +11,7 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from ppolab.errors import ConfigError
@@ -59,8 +60,10 @@ class StudyResult:
 
 @dataclass(frozen=True)
 class StudyPlace:
-    """Where a study is kept: URL of its storage, or None for a file in `folder`; plots go to `folder`/NAME; `store` None:
-    no tracking."""
+    """Where a study is kept: URL of its storage, or None for a file in `folder`; plots go to `folder`/NAME.
+
+    `store` None: no tracking.
+    """
 
     storage: str | None
     folder: Path
@@ -143,7 +146,10 @@ def open_study(settings: StudySettings, space: SearchSpace, storage: StudyStorag
         pruner = make_pruner(settings.pruning)
         try:
             study = optuna.create_study(
-                storage=storage.optuna, study_name=settings.name, directions=list(settings.directions), pruner=pruner
+                storage=storage.optuna,
+                study_name=settings.name,
+                directions=[StudyDirection[name.upper()] for name in settings.directions],
+                pruner=pruner,
             )
         except DuplicatedStudyError:
             study = optuna.load_study(study_name=settings.name, storage=storage.optuna, pruner=pruner)

@@ -73,7 +73,7 @@ class StudySettings:
 
 
 def make_sampler(settings: StudySettings, space: SearchSpace, finished: int) -> BaseSampler:
-    """The sampler, seeded by `settings.seed` and by how many trials are finished: a resumed study does not repeat itself.
+    """The sampler; its seed depends on how many trials are finished, so that a resumed study does not repeat itself.
 
     Raises:
         ConfigError: there is no such sampler, or it cannot handle the space or its options.
@@ -89,7 +89,7 @@ def make_sampler(settings: StudySettings, space: SearchSpace, finished: int) -> 
         "qmc": lambda: QMCSampler(**({"seed": settings.seed, "scramble": True} | options)),
         "grid": lambda: GridSampler(grid(space), seed=settings.seed, **options),
     }
-    return _made("sampler", settings.sampler, makers[settings.sampler], options)
+    return _made("sampler", settings.sampler, makers[settings.sampler], options)  # type: ignore[no-any-return]
 
 
 def _check_sampler(settings: StudySettings, space: SearchSpace) -> None:
@@ -102,12 +102,15 @@ def _check_sampler(settings: StudySettings, space: SearchSpace) -> None:
         choices = [key for key, dimension in space.dimensions.items() if isinstance(dimension, Choice)]
         if choices:
             raise ConfigError(
-                f"sampler=cmaes: {choices[0]} is a choice, and CMA-ES varies numbers only; use sampler=tpe, or an interval"
+                f"sampler=cmaes: {choices[0]} is a choice, and CMA-ES varies numbers only; use sampler=tpe, or an "
+                "interval"
             )
         if sum(isinstance(dimension, Interval) for dimension in space.dimensions.values()) < 2:
             raise ConfigError("sampler=cmaes: needs two intervals or more; use sampler=tpe or sampler=gp")
         if find_spec("cmaes") is None:
-            raise ConfigError("sampler=cmaes: the package cmaes is not installed; pip install cmaes, or use sampler=tpe")
+            raise ConfigError(
+                "sampler=cmaes: the package cmaes is not installed; pip install cmaes, or use sampler=tpe"
+            )
         if len(settings.directions) > 1:
             raise ConfigError("sampler=cmaes: knows one objective only; use sampler=tpe")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-
+from decimal import Decimal
 
 from optuna.distributions import (
     BaseDistribution,
@@ -153,16 +153,13 @@ def grid(space: SearchSpace) -> dict[str, Sequence[Scalar]]:
         if isinstance(dimension, Choice):
             points[key] = dimension.values
         elif dimension.integer:
-            step = 1 if dimension.step is None else int(dimension.step)
-            points[key] = list(range(int(dimension.low), int(dimension.high) + 1, step))
+            points[key] = list(range(int(dimension.low), int(dimension.high) + 1, int(dimension.step or 1)))
         elif dimension.step is not None:
-            count = int((dimension.high - dimension.low) / dimension.step + 1e-9) + 1
-            points[key] = [dimension.low + index * dimension.step for index in range(count)]
+            low, high, step = (Decimal(str(value)) for value in (dimension.low, dimension.high, dimension.step))
+            points[key] = [float(low + index * step) for index in range(int((high - low) / step) + 1)]
         else:
             raise ConfigError(
                 f"sampler=grid: {key}=interval({dimension.low:g},{dimension.high:g}) has no finite number of values; "
                 f"list them, such as {key}={dimension.low:g},{dimension.high:g}, or use sampler=qmc"
             )
     return points
-
-

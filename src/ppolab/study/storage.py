@@ -118,10 +118,14 @@ def _sql(url: str, lock_file: Path | None) -> StudyStorage:
             warnings.simplefilter("ignore", ExperimentalWarning)
             storage = RDBStorage(url, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=GRACE_SECONDS)
     except ImportError as error:
-        raise ConfigError(f"storage={public(url)}: a package is missing: {error}; pip install psycopg2-binary") from error
+        raise ConfigError(
+            f"storage={public(url)}: a package is missing: {error}; pip install psycopg2-binary"
+        ) from error
     except Exception as error:  # SQLAlchemy and each driver raise families of their own
         told = str(error).strip().splitlines()[0]
-        raise ConfigError(f"storage={public(url)}: cannot be opened ({told}); is the server up, is the URL right?") from error
+        raise ConfigError(
+            f"storage={public(url)}: cannot be opened ({told}); is the server up, is the URL right?"
+        ) from error
     return StudyStorage(storage, url, lock_file)
 
 
