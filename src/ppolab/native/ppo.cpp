@@ -10,7 +10,7 @@ using namespace ppolab;
 
 namespace {
 
-constexpr int64_t ACTION_HEAD = 0, VALUE_HEAD = 1;
+constexpr int64_t ACTION_HEAD = 0;  // the other one gives values
 
 struct Adam {
     float *mean, *square;  // running moments of the gradient, [P]
