@@ -14,8 +14,8 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
-import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -125,7 +125,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--noise", type=float, default=0.05, help="standard deviation of a report (0.05)")
     parser.add_argument("--pruners", nargs="+", default=["none", "median", "hyperband"], choices=PRUNERS)
     parser.add_argument(
-        "--csv", type=Path, default=Path("docs/results/pruning.csv"), help="one row per study; written anew"
+        "--csv", type=Path, default=Path("docs/results/pruning.csv"), help="written anew (docs/results/pruning.csv)"
     )
     return parser.parse_args()
 
@@ -139,14 +139,13 @@ def one_study(pruner: str, repeat: int, arguments: argparse.Namespace) -> dict[s
         timeout=None, workers=2, seeds_per_trial=1, max_failures=1, seed=repeat, sampler="tpe",
         pruning=Pruning(pruner, 1, arguments.reports),
     )  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        storage = StudyStorage(optuna.storages.InMemoryStorage(), "memory", Path(folder) / "lock")
-        study = open_study(settings, SPACE, storage)
-        trials = Trials(study, storage, SPACE)
-        runner = SimulatedRunner(landscape, trials, np.random.default_rng([repeat, 2]))
-        Sweep(settings, trials, runner, NoRecord(), lambda: False).run()
-        best = study.best_trial
-        found = landscape.level(Claim(best.number, best._trial_id, best.params, again=False))
+    storage = StudyStorage(optuna.storages.InMemoryStorage(), "memory", nullcontext)
+    study = open_study(settings, SPACE, storage)
+    trials = Trials(study, storage, SPACE)
+    runner = SimulatedRunner(landscape, trials, np.random.default_rng([repeat, 2]))
+    Sweep(settings, trials, runner, NoRecord(), lambda: False).run()
+    best = study.best_trial
+    found = landscape.level(Claim(best.number, best._trial_id, best.params, again=False))
     return {
         "pruner": pruner, "repeat": repeat, "trials": arguments.trials, "steps": runner.steps,
         "found": round(found, 4), "pruned": runner.pruned,

@@ -25,7 +25,7 @@ from ppolab.study.engine import Job, Outcome, Sweep, TrialReport
 from ppolab.study.run import StudyPlace, open_study, run_study
 from ppolab.study.settings import SAMPLERS, Pruning, StudySettings, make_pruner, make_sampler
 from ppolab.study.space import Choice, Dimension, Interval, SearchSpace, distribution, overrides
-from ppolab.study.storage import JournalLock, StudyStorage, open_storage, public
+from ppolab.study.storage import JournalLock, StudyStorage, open_storage
 from ppolab.study.trials import Claim, Owner, Trials
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -200,10 +200,6 @@ def test_storage_that_cannot_be_used(url: str, told: str, tmp_path: Path) -> Non
     with pytest.raises(ConfigError, match=told) as caught:
         open_storage(url, "s", tmp_path)
     assert "secret" not in str(caught.value)
-
-
-def test_no_password_is_shown() -> None:
-    assert public("postgresql://user:secret@host/db") == "postgresql://user@host/db"
 
 
 # --- trials that processes share -------------------------------------------------------------------------------------

@@ -228,7 +228,7 @@ def workers_of(process: subprocess.Popen[str]) -> list[int]:
     return found
 
 
-LONG = (*STUDY, "total_steps=20000", "eval_interval=0")
+LONG = (*STUDY, "total_steps=4096", "eval_interval=0")
 
 
 def test_a_killed_worker_fails_its_trial_only(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from ppolab.config import RULES, Config, flattened, from_hydra, objective_names,
 from ppolab.errors import ConfigError, InterruptedRun, SweepError
 from ppolab.processes import stop_requests
 from ppolab.runs import OUTPUTS
-from ppolab.tracking import resolve_tracking_uri
+from ppolab.tracking import redact, resolve_tracking_uri
 
 if TYPE_CHECKING:
     from hydra_plugins.hydra_ppolab.sweeper import Multirun
@@ -104,7 +104,7 @@ def _study(multirun: Multirun, fixed: dict[str, str], searched: dict[str, Dimens
     check_study(settings, space)
     runner = make_runner(multirun, settings, storage, STUDIES)  # whose fork server starts up meanwhile
     with stop_requests() as stopping:
-        result = run_study(settings, space, StudyPlace(storage, STUDIES, _store(base)), runner, stopping)
+        result = run_study(settings, space, StudyPlace(storage, STUDIES, _store(base, storage)), runner, stopping)
         if stopping():
             raise InterruptedRun(f"stopped; the same command goes on with study {settings.name}")
     print(result.summary)
@@ -165,13 +165,19 @@ def study_settings(multirun: Multirun, base: Config, fixed: dict[str, str], spac
     )
 
 
-def _store(base: Config) -> Store | None:
+def _store(base: Config, storage: str | None) -> Store | None:
     from ppolab.study.record import Store
 
     logger = base.logger
     if logger.kind == "none":
         return None
-    return Store(resolve_tracking_uri(logger.tracking_uri, OUTPUTS), logger.experiment)
+    uri = resolve_tracking_uri(logger.tracking_uri, OUTPUTS)
+    if storage is not None and uri == storage:
+        raise ConfigError(
+            f"storage={redact(storage)}: is also logger.tracking_uri, but Optuna and MLflow each number their tables' "
+            "versions in a table of the same name; give each a database of its own"
+        )
+    return Store(uri, logger.experiment)
 
 
 def _study_name(multirun: Multirun, space: SearchSpace, fixed: dict[str, str]) -> str:

@@ -19,8 +19,9 @@ from ppolab.study.engine import Runner, Sweep
 from ppolab.study.record import Store, StudyRecord
 from ppolab.study.settings import StudySettings, check_pruning, make_pruner, make_sampler
 from ppolab.study.space import Choice, Interval, Scalar, SearchSpace, overrides
-from ppolab.study.storage import StudyStorage, open_storage, public
+from ppolab.study.storage import StudyStorage, open_storage
 from ppolab.study.trials import Trials
+from ppolab.tracking import redact
 
 IDENTITY = "ppolab"
 """User attribute of a study: what two sweeps must agree on to share it."""
@@ -192,4 +193,4 @@ def _result(
     trials = study.get_trials(deepcopy=False)
     counts = {state.name.lower(): sum(trial.state == state for trial in trials) for state in TrialState}
     best = study.best_trials if counts["complete"] else []
-    return StudyResult(settings.name, counts, best, settings.fixed, public(storage.url), pictures)
+    return StudyResult(settings.name, counts, best, settings.fixed, redact(storage.url), pictures)

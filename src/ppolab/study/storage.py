@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
@@ -16,6 +17,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock  # the base class of the locks it takes
 
 from ppolab.errors import ConfigError
+from ppolab.tracking import redact
 
 HEARTBEAT_SECONDS = 10
 GRACE_SECONDS = 60
@@ -53,36 +55,23 @@ class JournalLock(BaseJournalFileLock):
             file.truncate(file.read().rfind(b"\n") + 1)
 
 
+@dataclass(frozen=True)
 class StudyStorage:
-    """Optuna's storage of one study, and a lock over all processes and machines that share it."""
+    """Optuna's storage of one study.
 
-    def __init__(self, optuna: BaseStorage, url: str, lock_file: Path | None) -> None:
-        self.optuna = optuna
-        self.url = url
-        self._lock_file = lock_file
+    Attributes:
+        url: of the storage, or the path of its file.
+        lock: makes a lock that one process or machine holds at a time, and that is released when its holder dies.
+    """
+
+    optuna: BaseStorage
+    url: str
+    lock: Callable[[], AbstractContextManager[object]]
 
     @property
     def has_heartbeat(self) -> bool:
         """Whether processes of other machines can be seen to be alive."""
         return isinstance(self.optuna, RDBStorage)
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Held by one process at a time; released when it dies."""
-        if self._lock_file is not None:
-            with FileLock(self._lock_file):
-                yield
-            return
-        assert isinstance(self.optuna, RDBStorage)
-        from sqlalchemy import text
-
-        number = int.from_bytes(hashlib.sha256(b"ppolab study").digest()[:7], "big")
-        with self.optuna.engine.connect() as connection:  # the lock belongs to the connection, and ends with it
-            connection.execute(text(f"SELECT pg_advisory_lock({number})"))
-            try:
-                yield
-            finally:
-                connection.execute(text(f"SELECT pg_advisory_unlock({number})"))
 
 
 def open_storage(url: str | None, name: str, folder: Path) -> StudyStorage:
@@ -96,11 +85,11 @@ def open_storage(url: str | None, name: str, folder: Path) -> StudyStorage:
         return _journal(folder / f"{name}.journal")
     kind = url.partition(":")[0].partition("+")[0]
     if kind == "sqlite":
-        return _sql(url, Path(url.partition("///")[2] + ".lock").absolute())
+        return _sql(url, lambda: FileLock(Path(url.partition("///")[2] + ".lock").absolute()))
     if kind == "postgresql":
-        return _sql(url, None)
+        return _sql(url, lambda: _postgresql_lock(url))
     raise ConfigError(
-        f"storage={url}: ppolab keeps studies in a file (storage=null), in sqlite:///FILE or in "
+        f"storage={redact(url)}: ppolab keeps studies in a file (storage=null), in sqlite:///FILE or in "
         "postgresql+psycopg2://USER:PASSWORD@HOST/DATABASE"
     )
 
@@ -109,28 +98,31 @@ def _journal(path: Path) -> StudyStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         storage = JournalStorage(JournalFileBackend(str(path), lock_obj=JournalLock(path)))
-    return StudyStorage(storage, str(path), Path(f"{path}.claim"))
+    return StudyStorage(storage, str(path), lambda: FileLock(f"{path}.claim"))
 
 
-def _sql(url: str, lock_file: Path | None) -> StudyStorage:
+def _sql(url: str, lock: Callable[[], AbstractContextManager[object]]) -> StudyStorage:
     try:
-        with warnings.catch_warnings():
+        with lock(), warnings.catch_warnings():  # Optuna makes its tables here, and two at a time would fail
             warnings.simplefilter("ignore", ExperimentalWarning)
             storage = RDBStorage(url, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=GRACE_SECONDS)
     except ImportError as error:
-        raise ConfigError(
-            f"storage={public(url)}: a package is missing: {error}; pip install psycopg2-binary"
-        ) from error
+        raise ConfigError(f"storage={redact(url)}: its driver is missing; pip install psycopg2-binary") from error
     except Exception as error:  # SQLAlchemy and each driver raise families of their own
         told = str(error).strip().splitlines()[0]
         raise ConfigError(
-            f"storage={public(url)}: cannot be opened ({told}); is the server up, is the URL right?"
+            f"storage={redact(url)}: cannot be opened ({told}); is the server up, is the URL right?"
         ) from error
-    return StudyStorage(storage, url, lock_file)
+    return StudyStorage(storage, url, lock)
 
 
-def public(url: str) -> str:
-    """The URL without its password."""
-    scheme, separator, rest = url.partition("://")
-    account, at, place = rest.rpartition("@")
-    return f"{scheme}{separator}{account.partition(':')[0]}{at}{place}"
+@contextmanager
+def _postgresql_lock(url: str) -> Iterator[None]:
+    """An advisory lock; it belongs to its connection, and ends with it."""
+    import sqlalchemy
+
+    number = int.from_bytes(hashlib.sha256(b"ppolab study").digest()[:7], "big")
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(f"SELECT pg_advisory_lock({number})"))
+        yield
