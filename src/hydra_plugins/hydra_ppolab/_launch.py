@@ -18,12 +18,13 @@ from ppolab.processes import CORES, Ended, ProcessPool, stop_requests
 if TYPE_CHECKING:
     from hydra_plugins.hydra_ppolab.launcher import ProcessLauncher
 
-PRELOAD = ("hydra_plugins.hydra_ppolab._preload",)
+PRELOAD, PRELOAD_TRACKING = "hydra_plugins.hydra_ppolab._preload", "hydra_plugins.hydra_ppolab._preload_tracking"
 
 
-def make_pool(workers: int) -> ProcessPool:
-    """A pool whose processes share the machine's cores; `workers` 0: one per core."""
-    return ProcessPool(workers or usable_cores(), PRELOAD)
+def make_pool(config: DictConfig) -> ProcessPool:
+    """For the jobs of a sweep with the configuration `config`; as many workers as it says, or one per core."""
+    preload = [PRELOAD] if config.logger.kind == "none" else [PRELOAD, PRELOAD_TRACKING]
+    return ProcessPool(int(config.hydra.sweeper.get("workers", 0)) or usable_cores(), preload)
 
 
 def cores_each(pool: ProcessPool) -> dict[str, str]:
@@ -66,7 +67,7 @@ def launch(launcher: ProcessLauncher, job_overrides: Sequence[Sequence[str]], fi
     Raises:
         InterruptedRun: Ctrl-C or SIGTERM came; the runs under way have saved what they had.
     """
-    pool = make_pool(int(launcher.config.hydra.sweeper.get("workers", 0)))
+    pool = make_pool(launcher.config)
     jobs = [composed(launcher.hydra_context, launcher.config, job, first + n) for n, job in enumerate(job_overrides)]
     returns: dict[int, JobReturn] = {}
     waiting = list(range(len(jobs)))

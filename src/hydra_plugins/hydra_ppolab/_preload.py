@@ -7,7 +7,6 @@ import importlib
 
 from ppolab.config import EnvConfig
 from ppolab.envs.envpool_families import register_family
-from ppolab.tracking.store import import_mlflow
 
 MODULES = (
     "hydra_plugins.hydra_ppolab._launch", "matplotlib.backends.backend_agg", "matplotlib.figure", "ppolab.experiment",
@@ -17,4 +16,3 @@ MODULES = (
 for name in MODULES:
     importlib.import_module(name)
 register_family(EnvConfig(id="CartPole-v1"))
-import_mlflow()

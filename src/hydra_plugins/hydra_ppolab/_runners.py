@@ -73,7 +73,7 @@ class ProcessRunner(_HydraJobs):
 
     def __init__(self, multirun: Multirun, settings: StudySettings, storage: str | None, studies: Path) -> None:
         super().__init__(multirun, settings, storage, studies)
-        self._pool = make_pool(settings.workers)
+        self._pool = make_pool(multirun.config)
         self._jobs: dict[int, tuple[Job, Path]] = {}
         self._keys = itertools.count()
         self.capacity = self._pool.capacity

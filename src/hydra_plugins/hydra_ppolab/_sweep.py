@@ -146,7 +146,7 @@ def study_settings(multirun: Multirun, base: Config, fixed: dict[str, str], spac
         name=settings["study_name"] or _study_name(multirun, space, fixed),
         objectives=objective_names(base),
         directions=tuple(directions.split(",")) if isinstance(directions, str) else tuple(directions),
-        n_trials=DEFAULT_TRIALS if settings["n_trials"] is None else settings["n_trials"],
+        n_trials=_n_trials(settings, space),
         timeout=settings["timeout"],
         workers=settings["workers"] or usable_cores(),
         seeds_per_trial=seeds,
@@ -163,6 +163,16 @@ def study_settings(multirun: Multirun, base: Config, fixed: dict[str, str], spac
             if not key.startswith(NOT_OF_THE_STUDY) and key not in space.dimensions
         },
     )
+
+
+def _n_trials(settings: dict[str, Any], space: SearchSpace) -> int:
+    """As given, else the default; of a grid never more than it has points."""
+    from ppolab.study.space import grid_size
+
+    given: int | None = settings["n_trials"]
+    if (settings["sampler"] or {}).get("name") == "grid" and space.condition is None:
+        return grid_size(space) if given is None else min(given, grid_size(space))
+    return DEFAULT_TRIALS if given is None else given
 
 
 def _store(base: Config, storage: str | None) -> Store | None:

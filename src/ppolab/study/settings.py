@@ -98,6 +98,8 @@ def _check_sampler(settings: StudySettings, space: SearchSpace) -> None:
         raise ConfigError(f"sampler={name}: no such sampler{nearest(name, SAMPLERS)}; there are {', '.join(SAMPLERS)}")
     if name == "grid" and space.condition is not None:
         raise ConfigError("sampler=grid: a space with a condition has no grid; use sampler=tpe or sampler=random")
+    if name == "grid" and settings.enqueue:
+        raise ConfigError("sampler=grid: tries every combination, and would repeat what enqueue names; leave that out")
     if name == "cmaes":
         choices = [key for key, dimension in space.dimensions.items() if isinstance(dimension, Choice)]
         if choices:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -140,6 +141,11 @@ def _text(value: Scalar) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return value if isinstance(value, str) else repr(value)
+
+
+def grid_size(space: SearchSpace) -> int:
+    """How many combinations `grid` has; raises what it raises."""
+    return math.prod(len(points) for points in grid(space).values())
 
 
 def grid(space: SearchSpace) -> dict[str, Sequence[Scalar]]:
