@@ -162,9 +162,9 @@ def test_checkpoint_interval_sets_how_often_a_checkpoint_is_written(
 
 
 def test_objective_names_the_value_that_a_run_returns(plain_run: experiment.RunResult, tmp_path: Path) -> None:
-    other = run_small(tmp_path, objective="loss/value")
-    assert plain_run.objective == plain_run.metrics["eval/return"]
-    assert other.objective == other.metrics["loss/value"]
+    other = run_small(tmp_path, objective="loss/value, eval/return")
+    assert plain_run.objectives == (plain_run.metrics["eval/return"],)
+    assert other.objectives == (other.metrics["loss/value"], other.metrics["eval/return"])
 
 
 def test_threads_sets_those_of_torch(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -49,6 +50,8 @@ class ProcessPool:
         self.capacity = capacity
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(preload))
+        with _search_path_for_children():
+            forkserver.ensure_running()  # it imports while the sweep does its own first steps
         self._running: dict[int, _Running] = {}
 
     def start(
@@ -121,6 +124,20 @@ class ProcessPool:
     def is_idle(self) -> bool:
         """Whether nothing runs."""
         return not self._running
+
+
+@contextmanager
+def _search_path_for_children() -> Iterator[None]:
+    """The fork server of Python 3.11 looks for what it preloads without this process's `sys.path`, and says nothing."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
 
 
 def _how(code: int | None) -> str:

@@ -7,12 +7,14 @@ import importlib
 
 from ppolab.config import EnvConfig
 from ppolab.envs.envpool_families import register_family
+from ppolab.startup import lean_imports
 
-MODULES = (
-    "hydra_plugins.hydra_ppolab._launch", "matplotlib.backends.backend_agg", "matplotlib.figure", "ppolab.experiment",
-    "ppolab.study.child",
-)  # fmt: skip
+PICTURES = ("matplotlib.backends.backend_agg", "matplotlib.figure")
+RUNS = ("hydra_plugins.hydra_ppolab._launch", "ppolab.experiment", "ppolab.study.child")
 
-for name in MODULES:
+with lean_imports():
+    for name in RUNS:
+        importlib.import_module(name)
+for name in PICTURES:  # after the others, which would import much more if these were there
     importlib.import_module(name)
 register_family(EnvConfig(id="CartPole-v1"))
