@@ -65,6 +65,8 @@ class SearchSpace:
             )
         for key, dimension in self.dimensions.items():
             _check_dimension(key, dimension)
+        if self.condition is not None:
+            condition_function(self.condition)
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """By key, as Optuna's samplers take them."""

@@ -85,7 +85,10 @@ def open_storage(url: str | None, name: str, folder: Path) -> StudyStorage:
         return _journal(folder / f"{name}.journal")
     kind = url.partition(":")[0].partition("+")[0]
     if kind == "sqlite":
-        return _sql(url, lambda: FileLock(Path(url.partition("///")[2] + ".lock").absolute()))
+        file = Path(url.partition("///")[2]).absolute()
+        if not file.parent.is_dir():
+            raise ConfigError(f"storage={url}: cannot be opened, since there is no folder {file.parent}; make it first")
+        return _sql(url, lambda: FileLock(f"{file}.lock"))
     if kind == "postgresql":
         return _sql(url, lambda: _postgresql_lock(url))
     raise ConfigError(
