@@ -59,7 +59,9 @@ def markdown(rows: Sequence[Row]) -> str:
     lines = ["# Wall-clock time to a return", "", "![return against wall clock](curves.png)", ""]
     lines += ["Seconds from the launch of the process until the mean of the last 100 training episodes (sampled "
               "actions) passes the threshold; one thread per process. A run that did not get there within its steps is "
-              "counted as infinitely slow in medians, and shown with the best mean that it saw.", ""]  # fmt: skip
+              "counted as infinitely slow in medians, and shown with the best mean that it saw. Expected: the seconds "
+              "of all runs, over how many of them got there; what one success costs if failures are started again.",
+              ""]  # fmt: skip
     lines += [*summary(rows), ""]
     for env in dict.fromkeys(row.env for row in rows):
         mine = [row for row in rows if row.env == env]
@@ -103,14 +105,17 @@ def ratio(ours: float, theirs: float, theirs_at_least: float) -> str:
 
 def side_table(rows: Sequence[Row]) -> list[str]:
     """A line per side: medians over seeds, and every seed."""
-    head = ["", "reached", "median s from launch", "from the first step", "median steps", "at most", "every seed, s"]
+    head = [
+        "", "reached", "median s from launch", "expected s", "from the first step, median", "median steps", "at most",
+        "every seed, s",
+    ]  # fmt: skip
     lines = []
     for side in SIDES:
         mine = sorted((row for row in rows if row.side == side), key=lambda row: row.seed)
         if mine:
             lines.append([
                 NAMES[side], f"{sum(row.reached for row in mine)} of {len(mine)}", shown(median_time(mine)),
-                shown(median_of([row.seconds_from_first_step for row in mine])),
+                shown(expected_time(mine)), shown(median_of([row.seconds_from_first_step for row in mine])),
                 shown(median_of([row.steps for row in mine])), f"{max(row.cap for row in mine):,}",
                 "; ".join(seed_text(row) for row in mine),
             ])  # fmt: skip
@@ -127,6 +132,13 @@ def seed_text(row: Row) -> str:
 def median_time(rows: Sequence[Row]) -> float:
     """Seconds from launch; infinite where the middle run did not get there, or there is none."""
     return median_of([row.seconds for row in rows])
+
+
+def expected_time(rows: Sequence[Row]) -> float:
+    """Seconds that one success costs, failures included; infinite where there is none."""
+    reached = sum(row.reached for row in rows)
+    spent = sum(row.ran_seconds if row.seconds is None else row.seconds for row in rows)
+    return spent / reached if reached else math.inf
 
 
 def median_of(values: Sequence[float | None]) -> float:
