@@ -162,7 +162,7 @@ def test_checkpoint_interval_sets_how_often_a_checkpoint_is_written(
 
 
 def test_objective_names_the_value_that_a_run_returns(plain_run: experiment.RunResult, tmp_path: Path) -> None:
-    other = run_small(tmp_path, objective="loss/value, eval/return")
+    other = run_small(tmp_path, objective="'loss/value, eval/return'")
     assert plain_run.objectives == (plain_run.metrics["eval/return"],)
     assert other.objectives == (other.metrics["loss/value"], other.metrics["eval/return"])
 

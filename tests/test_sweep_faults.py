@@ -6,15 +6,18 @@ import os
 import signal
 import subprocess
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from optuna.trial import TrialState
 
 from commands import TINY, metric_rows, run_folders, start_training, train, write_user_module
-from studies import STUDY, runs, trials
+from studies import STUDY, children_of, runs, states, trials, workers_of
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 # --- faults ----------------------------------------------------------------------------------------------------------
 
@@ -27,47 +30,26 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str], se
         time.sleep(0.05)
 
 
-def states(folder: Path) -> Counter[TrialState]:
-    if not (folder / "outputs/studies/s.journal").exists():
-        return Counter()
-    try:
-        return Counter(trial.state for trial in trials(folder))
-    except KeyError:  # the study is just being made
-        return Counter()
-
-
-def children_of(pid: int) -> list[int]:
-    """All processes below `pid`."""
-    direct = [
-        int(word) for task in Path(f"/proc/{pid}/task").iterdir() for word in (task / "children").read_text().split()
-    ]
-    return [*direct, *(below for child in direct for below in children_of(child))]
-
-
-def workers_of(process: subprocess.Popen[str]) -> list[int]:
-    """The processes that train: they have a study's trial in their environment."""
-    found = []
-    for pid in children_of(process.pid):
-        try:
-            if "trial-" in str(Path(f"/proc/{pid}/fd/1").readlink()):
-                found.append(pid)
-        except OSError:
-            continue
-    return found
+def training_runs(folder: Path) -> list[Run]:
+    """The tracking runs of trials."""
+    return runs(folder, "attributes.run_name LIKE 'trial-%'")
 
 
 LONG = (*STUDY, "total_steps=4096", "eval_interval=0", "logger=none")
 
 
 def test_a_killed_worker_fails_its_trial_only(tmp_path: Path) -> None:
-    process = start_training(tmp_path, *LONG, "n_trials=3")
-    wait_until(lambda: len(workers_of(process)) == 2, process)
+    process = start_training(tmp_path, *LONG[:-1], "n_trials=3")
+    wait_until(lambda: len(workers_of(process)) == 2 and len(training_runs(tmp_path)) == 2, process)
     os.kill(workers_of(process)[0], signal.SIGKILL)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert states(tmp_path) == {TrialState.COMPLETE: 2, TrialState.FAIL: 1}
     (failed,) = [trial for trial in trials(tmp_path) if trial.state == TrialState.FAIL]
     assert "SIGKILL" in failed.user_attrs["error"]
+    ended = {run.info.run_name: run.info.status for run in training_runs(tmp_path)}
+    assert ended.pop(f"trial-{failed.number:04d}") == "KILLED"
+    assert set(ended.values()) == {"FINISHED"}
 
 
 def test_ctrl_c_leaves_a_study_that_goes_on(tmp_path: Path) -> None:

@@ -23,6 +23,10 @@ CORES = "PPOLAB_CORES"
 """Environment variable: how many processor cores a process may count on. See `ppolab.config.usable_cores`."""
 
 
+STARTING_SECONDS = 10.0
+"""How long a process that is to be interrupted may take to begin."""
+
+
 @dataclass(frozen=True)
 class Ended:
     """A process that is gone: what its function returned, or the traceback or signal that ended it."""
@@ -36,7 +40,7 @@ class Ended:
 class _Running:
     process: BaseProcess
     results: Connection
-    alive: Connection  # closed by this process' end, which the child notices
+    alive: Connection  # the child says here that it can be interrupted; closed by this process' end, which it notices
 
 
 class ProcessPool:
@@ -66,7 +70,7 @@ class ProcessPool:
         assert key not in self._running
         assert self.has_room
         results, theirs = self._context.Pipe(duplex=False)
-        watched, alive = self._context.Pipe(duplex=False)
+        watched, alive = self._context.Pipe(duplex=True)
         process = self._context.Process(
             target=_child, args=(function, arguments, str(output), environment, theirs, watched), daemon=False
         )
@@ -111,6 +115,7 @@ class ProcessPool:
     def interrupt(self) -> None:
         """Ask every process to save and end, as Ctrl-C would."""
         for running in self._running.values():
+            running.alive.poll(STARTING_SECONDS)  # the fork server ignores SIGINT, and so does a process just forked
             with contextlib.suppress(ProcessLookupError):
                 if running.process.pid is not None:
                     os.kill(running.process.pid, signal.SIGINT)
@@ -159,6 +164,7 @@ def _child(
     _redirect(output)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     try:
+        parent.send("ready")
         results.send((function(*arguments), None))
     except BaseException:
         told = traceback.format_exc()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,13 +10,24 @@ from pathlib import Path
 
 import optuna
 
+from ppolab.errors import TrackingError
 from ppolab.study.engine import TrialReport
 from ppolab.study.plots import draw
 from ppolab.study.settings import StudySettings
 from ppolab.study.space import SearchSpace, overrides
 from ppolab.study.storage import StudyStorage
 from ppolab.study.trials import Claim
-from ppolab.tracking import MlflowTracker, NoTracker, RunDescription, RunStatus, Tracker, environment_tags
+from ppolab.tracking import (
+    MlflowTracker,
+    NoTracker,
+    RunDescription,
+    RunStatus,
+    Tracker,
+    end_abandoned_runs,
+    environment_tags,
+)
+
+log = logging.getLogger(__name__)
 
 RUN_ID = "mlflow_run"
 """User attribute of a study: its tracking run."""
@@ -62,9 +74,11 @@ class StudyRecord:
 
     def begin(self, claim: Claim) -> str | None:
         """The tracking run that the runs of a trial belong to: its own if it has several seeds, else the study's."""
+        tags = self._tags(claim)
+        if claim.again:
+            self._end_abandoned(tags)
         if self._settings.seeds_per_trial == 1:
             return self._run_id
-        tags = {"study": self._settings.name, "trial": str(claim.number)}
         parameters = {key: str(value) for key, value in claim.values.items()}
         tracker = self._run(f"trial-{claim.number:04d}", parameters, tags, self._run_id, None)
         self._open_trials[claim.number] = tracker
@@ -77,9 +91,23 @@ class StudyRecord:
         if tracker is not None:
             tracker.log_metrics(_over_seeds(report, self._settings), len(report.each))
             tracker.close(STATUS[report.end])
+        if report.end == "failed":
+            self._end_abandoned(self._tags(report.claim))
         trials = self._study.get_trials(deepcopy=False)
         finished = [trial for trial in trials if trial.state.is_finished()]
         self._tracker.log_metrics(self._best(finished), len(finished))
+
+    def _tags(self, claim: Claim) -> dict[str, str]:
+        return {"study": self._settings.name, "trial": str(claim.number)}
+
+    def _end_abandoned(self, tags: Mapping[str, str]) -> None:
+        """Runs whose processes were killed could not say so themselves."""
+        if self._store is None:
+            return
+        try:
+            end_abandoned_runs(self._store.uri, self._store.experiment, tags)
+        except TrackingError as error:
+            log.warning("%s", error)
 
     def _best(self, finished: list[optuna.trial.FrozenTrial]) -> dict[str, float]:
         """Metrics of the study as it stands; its best settings become tags."""

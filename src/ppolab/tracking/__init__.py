@@ -10,7 +10,7 @@ takes seconds that neither `--help` nor a mistyped key should cost.
 """
 
 from ppolab.tracking.records import CloseReport, RunDescription, RunStatus
-from ppolab.tracking.store import find_run_artifacts
+from ppolab.tracking.store import end_abandoned_runs, find_run_artifacts
 from ppolab.tracking.tags import environment_tags
 from ppolab.tracking.tracker import MlflowTracker, NoTracker, Tracker
 from ppolab.tracking.uri import redact, resolve_tracking_uri, ui_command
@@ -22,6 +22,7 @@ __all__ = [
     "RunDescription",
     "RunStatus",
     "Tracker",
+    "end_abandoned_runs",
     "environment_tags",
     "find_run_artifacts",
     "redact",

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -136,6 +137,25 @@ def find_run_artifacts(uri: str, run_id: str, destination: Path) -> Path:
     except Exception as error:
         # Not chained: the original text may hold the credentials of the URI.
         raise TrackingError(redact(f"cannot read run {run_id} from {uri}: {error}")) from None
+
+
+def end_abandoned_runs(uri: str, experiment: str, tags: Mapping[str, str]) -> int:
+    """Mark runs with these tags that still look alive as KILLED, because their processes are gone; returns how many.
+
+    Raises:
+        TrackingError: the store does not answer.
+    """
+    condition = " and ".join([f"tags.`{key}` = '{value}'" for key, value in tags.items()])
+    try:
+        client = _connect(uri)
+        found = client.get_experiment_by_name(experiment)
+        ids = [] if found is None else [found.experiment_id]
+        runs = client.search_runs(ids, f"{condition} and attributes.status = 'RUNNING'") if ids else []
+        for run in runs:
+            client.set_terminated(run.info.run_id, "KILLED")
+    except Exception as error:
+        raise TrackingError(redact(f"cannot end runs in {uri}: {error}")) from None
+    return len(runs)
 
 
 def is_permanent(error: Exception, failures: int) -> bool:
