@@ -164,6 +164,7 @@ def _child(
     _redirect(output)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
         parent.send("ready")
         results.send((function(*arguments), None))
     except BaseException:
