@@ -111,6 +111,16 @@ def start_training(folder: Path, *arguments: object) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+def assert_one_line(answer: Answer, *expected: str, code: int = 2) -> None:
+    """One line on stderr that holds all of `expected`, nothing on stdout."""
+    assert answer.code == code, answer.err
+    assert answer.out == ""
+    assert answer.err.count("\n") == 1, answer.err
+    for part in expected:
+        assert part in answer.err
+    assert answer.err.startswith("ppolab: ")
+
+
 def write_user_module(folder: Path) -> None:
     (folder / "user_module.py").write_text(USER_ENVIRONMENTS)
 

@@ -10,20 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from commands import ROOT, TINY, TRAIN, Answer, evaluate, run_command, train, write_user_module
+from commands import ROOT, TINY, TRAIN, assert_one_line, evaluate, run_command, train, write_user_module
 
 HEAVY = ("torch", "pytorch_lightning", "mlflow", "envpool", "mujoco", "matplotlib", "optuna")
 SECONDS = 1.5
-
-
-def assert_one_line(answer: Answer, *expected: str, code: int = 2) -> None:
-    """One line on stderr that holds all of `expected`, nothing on stdout."""
-    assert answer.code == code, answer.err
-    assert answer.out == ""
-    assert answer.err.count("\n") == 1, answer.err
-    for part in expected:
-        assert part in answer.err
-    assert answer.err.startswith("ppolab: ")
 
 
 MISTAKES = {

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ppolab.processes import CORES, Ended, ProcessPool
+from ppolab.config import CORES
+from ppolab.processes import Ended, ProcessPool
 
 MODULE = """
 import os, sys, time

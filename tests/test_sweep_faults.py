@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from optuna.trial import TrialState
 
-from commands import TINY, metric_rows, run_folders, start_training, train, write_user_module
+from commands import TINY, assert_one_line, metric_rows, run_folders, start_training, train, write_user_module
 from studies import STUDY, children_of, runs, states, trials, workers_of
 
 if TYPE_CHECKING:
@@ -52,6 +52,15 @@ def test_a_killed_worker_fails_its_trial_only(tmp_path: Path) -> None:
     assert set(ended.values()) == {"FINISHED"}
 
 
+def assert_goes_on_to_four(folder: Path) -> None:
+    """The same command brings the study to four trials, and those that were complete stay as they are."""
+    done = {trial.number: trial.value for trial in trials(folder) if trial.state == TrialState.COMPLETE}
+    answer = train(folder, *LONG, "n_trials=4")
+    assert answer.code == 0, answer.err
+    assert states(folder) == {TrialState.COMPLETE: 4}
+    assert done.items() <= {trial.number: trial.value for trial in trials(folder)}.items()
+
+
 def test_ctrl_c_leaves_a_study_that_goes_on(tmp_path: Path) -> None:
     process = start_training(tmp_path, *LONG, "n_trials=4")
     wait_until(lambda: states(tmp_path)[TrialState.COMPLETE] >= 1 and len(workers_of(process)) == 2, process)
@@ -59,11 +68,7 @@ def test_ctrl_c_leaves_a_study_that_goes_on(tmp_path: Path) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "the same command goes on with study s" in err
-    done = {trial.number: trial.value for trial in trials(tmp_path) if trial.state == TrialState.COMPLETE}
-    answer = train(tmp_path, *LONG, "n_trials=4")
-    assert answer.code == 0, answer.err
-    assert states(tmp_path) == {TrialState.COMPLETE: 4}
-    assert done.items() <= {trial.number: trial.value for trial in trials(tmp_path)}.items()
+    assert_goes_on_to_four(tmp_path)
 
 
 def test_a_killed_sweep_loses_nothing_and_leaves_nobody_behind(tmp_path: Path) -> None:
@@ -76,11 +81,7 @@ def test_a_killed_sweep_loses_nothing_and_leaves_nobody_behind(tmp_path: Path) -
     while any(Path(f"/proc/{pid}").exists() for pid in below):
         assert time.monotonic() < deadline, "a run outlives its sweep"
         time.sleep(0.1)
-    done = {trial.number: trial.value for trial in trials(tmp_path) if trial.state == TrialState.COMPLETE}
-    answer = train(tmp_path, *LONG, "n_trials=4")
-    assert answer.code == 0, answer.err
-    assert states(tmp_path) == {TrialState.COMPLETE: 4}
-    assert done.items() <= {trial.number: trial.value for trial in trials(tmp_path)}.items()
+    assert_goes_on_to_four(tmp_path)
 
 
 def test_two_sweeps_share_a_study(tmp_path: Path) -> None:
@@ -173,10 +174,5 @@ MISTAKES: dict[str, tuple[str, ...]] = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistake_in_a_sweep_is_answered_in_one_line(mistake: str, tmp_path: Path) -> None:
     arguments, *expected = MISTAKES[mistake]
-    answer = train(tmp_path, "-m", *arguments.split())
-    assert answer.code == 2, answer.err
-    assert answer.err.count("\n") == 1, answer.err
-    assert answer.err.startswith("ppolab: ")
-    for part in expected:
-        assert part in answer.err
+    assert_one_line(train(tmp_path, "-m", *arguments.split()), *expected)
     assert not (tmp_path / "outputs" / "mlflow.db").exists()

@@ -25,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from ppolab.config import (
+    TRIAL,
     Config,
     EvaluateConfig,
     config_folder,
@@ -44,8 +45,6 @@ from ppolab.startup import heeded_interrupt, lean_imports
 if TYPE_CHECKING:
     from ppolab.experiment import RunResult, TrialOfStudy
 
-TRIAL = "PPOLAB_TRIAL"
-"""Environment variable of the runs of a study; `ppolab.study.child` reads it."""
 MAY_CHANGE_ON_RESUME = (
     "total_steps", "resume", "eval_interval", "eval_episodes", "checkpoint_interval", "objective", "compile",
     "trainer.", "logger.", "env.num_threads",

@@ -22,6 +22,10 @@ from omegaconf.errors import OmegaConfBaseException
 from ppolab.errors import ConfigError, nearest
 
 OPTIMIZER_NAMESPACE = "torch.optim."
+CORES = "PPOLAB_CORES"
+"""Environment variable: how many processor cores a run of a sweep may use."""
+TRIAL = "PPOLAB_TRIAL"
+"""Environment variable of the runs of a study; `ppolab.study.child` writes and reads it."""
 
 
 @dataclass
@@ -389,8 +393,8 @@ def optimizer_arguments(config: Config) -> dict[str, Any]:
 def usable_cores() -> int:
     """Processor cores that this process may use; what a setting of 0 threads stands for.
 
-    A sweep divides the machine's among its workers, and tells them in PPOLAB_CORES.
+    A sweep divides the machine's among its workers, and tells them in the variable `CORES`.
     """
-    if os.environ.get("PPOLAB_CORES", "").isdigit():
-        return max(1, int(os.environ["PPOLAB_CORES"]))
+    if os.environ.get(CORES, "").isdigit():
+        return max(1, int(os.environ[CORES]))
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

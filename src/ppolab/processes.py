@@ -19,10 +19,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-CORES = "PPOLAB_CORES"
-"""Environment variable: how many processor cores a process may count on. See `ppolab.config.usable_cores`."""
-
-
 STARTING_SECONDS = 10.0
 """How long a process that is to be interrupted may take to begin."""
 

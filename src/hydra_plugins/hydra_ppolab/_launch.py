@@ -11,9 +11,9 @@ from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
-from ppolab.config import register_schemas, usable_cores
+from ppolab.config import CORES, register_schemas, usable_cores
 from ppolab.errors import InterruptedRun
-from ppolab.processes import CORES, Ended, ProcessPool, stop_requests
+from ppolab.processes import Ended, ProcessPool, stop_requests
 
 if TYPE_CHECKING:
     from hydra_plugins.hydra_ppolab.launcher import ProcessLauncher

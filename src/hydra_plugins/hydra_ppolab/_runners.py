@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from hydra_plugins.hydra_ppolab._launch import composed, cores_each, make_pool, run_composed
 from hydra_plugins.hydra_ppolab.launcher import ProcessLauncher
-from ppolab.study.child import VARIABLE, TrialReference
+from ppolab.config import TRIAL
+from ppolab.study.child import TrialReference
 from ppolab.study.engine import Job, Outcome, Runner
 from ppolab.study.settings import StudySettings
+from ppolab.study.trials import trial_name
 
 if TYPE_CHECKING:
     from hydra_plugins.hydra_ppolab.sweeper import Multirun
@@ -26,7 +28,7 @@ class JobFiles:
 
     def new(self, job: Job, seeds: int) -> Path:
         """The folder, which is made here, so that nobody else takes it."""
-        name = f"trial-{job.claim.number:04d}" + (f"-seed-{job.seed_index}" if seeds > 1 else "")
+        name = trial_name(job.claim.number, job.seed_index if seeds > 1 else None)
         for attempt in itertools.count(1):
             folder = self._study / (name if attempt == 1 else f"{name}-again-{attempt}")
             try:
@@ -64,7 +66,7 @@ class _HydraJobs:
             trial_id=job.claim.trial_id,
             pruning=None if several or len(settings.directions) > 1 else settings.pruning,
             parent_run_id=job.parent_run_id,
-            run_name=f"trial-{job.claim.number:04d}" + (f"-seed-{job.seed_index}" if several else ""),
+            run_name=trial_name(job.claim.number, job.seed_index if several else None),
         )
 
 
@@ -83,7 +85,7 @@ class ProcessRunner(_HydraJobs):
         config = composed(self._multirun.context, self._multirun.config, overrides, job.claim.number, folder)
         key = next(self._keys)
         self._jobs[key] = (job, folder)
-        environment = {**cores_each(self._pool), VARIABLE: reference}
+        environment = {**cores_each(self._pool), TRIAL: reference}
         self._pool.start(key, run_composed, (config,), folder / "output.txt", environment)
 
     def wait(self, seconds: float) -> Sequence[Outcome]:
@@ -114,7 +116,7 @@ class BatchRunner(_HydraJobs):
         overrides, folder, reference = self.overrides(job)
         variable = "'" + reference.replace("\\", "\\\\").replace("'", "\\'") + "'"
         place = [f"hydra.sweep.dir='{folder.parent}'", f"hydra.sweep.subdir='{folder.name}'"]
-        self._waiting.append((job, [*overrides, *place, f"+hydra.job.env_set.{VARIABLE}={variable}"], folder))
+        self._waiting.append((job, [*overrides, *place, f"+hydra.job.env_set.{TRIAL}={variable}"], folder))
 
     def wait(self, seconds: float) -> Sequence[Outcome]:  # noqa: ARG002 - the launcher knows no time limit
         batch, self._waiting = self._waiting, []

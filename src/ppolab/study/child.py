@@ -15,6 +15,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import Trial
 
+from ppolab.config import TRIAL
 from ppolab.study.settings import Pruning, make_pruner
 from ppolab.study.storage import open_storage
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from ppolab.experiment import TrialOfStudy
 
 log = logging.getLogger(__name__)
-
-VARIABLE = "PPOLAB_TRIAL"
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class TrialReference:
 
 def trial_here() -> TrialOfStudy | None:
     """The trial that this process runs; None outside a study."""
-    text = os.environ.get(VARIABLE)
+    text = os.environ.get(TRIAL)
     if text is None:
         return None
     from ppolab.experiment import TrialOfStudy  # heavy; the sweep, which imports this module too, trains nothing

@@ -16,7 +16,7 @@ from ppolab.study.plots import draw
 from ppolab.study.settings import StudySettings
 from ppolab.study.space import SearchSpace, overrides
 from ppolab.study.storage import StudyStorage
-from ppolab.study.trials import Claim
+from ppolab.study.trials import Claim, trial_name
 from ppolab.tracking import (
     MlflowTracker,
     NoTracker,
@@ -80,7 +80,7 @@ class StudyRecord:
         if self._settings.seeds_per_trial == 1:
             return self._run_id
         parameters = {key: str(value) for key, value in claim.values.items()}
-        tracker = self._run(f"trial-{claim.number:04d}", parameters, tags, self._run_id, None)
+        tracker = self._run(trial_name(claim.number), parameters, tags, self._run_id, None)
         self._open_trials[claim.number] = tracker
         return tracker.wait_for_id(PATIENCE_SECONDS)
 

@@ -22,6 +22,11 @@ ERROR = "error"
 """User attribute of a failed trial: its traceback, or how its process ended."""
 
 
+def trial_name(number: int, seed_index: int | None = None) -> str:
+    """Of its folder and its tracking run; with `seed_index`, of one run of a trial that has several."""
+    return f"trial-{number:04d}" + ("" if seed_index is None else f"-seed-{seed_index}")
+
+
 @dataclass(frozen=True)
 class Owner:
     """A process, told apart from a later one with the same number by when it started (in ticks since boot)."""
