@@ -6,7 +6,7 @@ ARGS ?=
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow lint format types check bench time-to-return scaling profile learning ui clean
+.PHONY: help setup train test test-slow test-browser lint format types check bench time-to-return scaling profile learning ui clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -23,11 +23,14 @@ train: $(STAMP) ## train; ARGS="env=cartpole seed=3" is passed on
 	$(BIN)/python src/train.py $(ARGS)
 	@echo "compare runs  make ui"
 
-test: $(STAMP) ## the whole test suite but the slow marks, with coverage; ARGS is passed to pytest
-	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile --cov --cov-report=term:skip-covered $(ARGS)
+test: $(STAMP) ## all tests but the slow and the browser's, with coverage; ARGS is passed to pytest
+	$(BIN)/python -m pytest -m 'not slow and not browser' -n 2 --dist loadfile --cov --cov-report=term:skip-covered $(ARGS)
 
 test-slow: $(STAMP) ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+test-browser: $(STAMP) ## a study in MLflow's own pages; needs chromium and its driver (apt-get install chromium chromium-driver)
+	$(BIN)/python -m pytest -m browser $(ARGS)
 
 lint: $(STAMP) ## ruff: rules and formatting
 	$(BIN)/ruff check src tests benchmarks
@@ -60,6 +63,7 @@ learning: $(STAMP) ## returns over seeds; continues where it stopped (about an h
 	$(BIN)/python benchmarks/learning.py report
 
 ui: $(STAMP) ## MLflow UI on 127.0.0.1:5000 over the local store
+	@echo "open  http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/outputs/mlflow.db --host 127.0.0.1 --port 5000
 
 clean: ## remove the virtual environment and caches; outputs/ stays

@@ -93,9 +93,9 @@ def run_command(folder: Path, command: Sequence[object], timeout: float = 180) -
     return Answer(done.returncode, done.stdout, done.stderr, time.perf_counter() - started)
 
 
-def train(folder: Path, *arguments: object) -> Answer:
+def train(folder: Path, *arguments: object, timeout: float = 180) -> Answer:
     """`python src/train.py ...`, typed in `folder`."""
-    return run_command(folder, (sys.executable, TRAIN, *arguments))
+    return run_command(folder, (sys.executable, TRAIN, *arguments), timeout)
 
 
 def evaluate(folder: Path, *arguments: object) -> Answer:

@@ -34,6 +34,7 @@ from ppolab.tracking import (
     resolve_tracking_uri,
     ui_command,
 )
+from ppolab.tracking import store as store_module
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -223,6 +224,24 @@ def test_status_parameters_and_tags(sqlite_uri: str, tmp_path: Path, status: Run
     assert run.data.params["long"] == "x" * 5999 + "…"
     assert run.data.params["uri"] == "http://***@h"
     assert str(Path(sqlite_uri.removeprefix("sqlite:///")).parent / "mlartifacts") in run.info.artifact_uri
+
+
+def test_a_run_starts_when_it_began_not_when_the_store_answered(
+    sqlite_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = store_module._connect
+
+    def slow(uri: str) -> MlflowClient:
+        time.sleep(1.0)
+        return connect(uri)
+
+    monkeypatch.setattr(store_module, "_connect", slow)
+    began = time.time()
+    tracker = MlflowTracker(describe(), sqlite_uri, tmp_path / "backlog.jsonl")
+    report = tracker.close("FINISHED", timeout=PATIENCE)
+    info = client_of(sqlite_uri).get_run(str(report.run_id)).info
+    assert 0 <= info.start_time / 1000 - began + 0.001 < 1.0
+    assert info.end_time >= info.start_time
 
 
 def test_large_queue_is_sent_in_batches(sqlite_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,9 @@ from hydra.core.utils import JobStatus
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.hydra_ppolab._launch import composed
+from hydra_plugins.hydra_ppolab._launchers import prepare
 from hydra_plugins.hydra_ppolab._space import split
+from hydra_plugins.hydra_ppolab.launcher import ProcessLauncher
 from ppolab.config import RULES, Config, flattened, from_hydra, objective_names, usable_cores
 from ppolab.errors import ConfigError, InterruptedRun, SweepError
 from ppolab.processes import stop_requests
@@ -30,6 +32,7 @@ STUDIES = OUTPUTS / "studies"
 DEFAULT_TRIALS = 20
 ONLY_STUDIES = ("condition", "sampler", "pruner", "n_trials", "timeout", "enqueue", "study_name", "storage")
 """Settings of the sweeper that make a sweep over listed values a study instead of a grid."""
+GROUPS_OF_THE_SWEEPER = ("sampler", "pruner")
 NOT_OF_THE_STUDY = (
     "logger.", "trainer.", "env.num_threads", "compile", "resume", "checkpoint_interval", "objective", "seed",
 )  # fmt: skip
@@ -72,6 +75,8 @@ def _grid(multirun: Multirun, fixed: dict[str, str], searched: dict[str, Dimensi
         jobs = [[*job, f"{key}={value}"] for job in jobs for value in dimension.values]
     for number, job in enumerate(jobs):  # a mistake in one shows before the first has run
         from_hydra(_without_hydra(composed(multirun.context, multirun.config, job, number)))
+    if not isinstance(multirun.launcher, ProcessLauncher):
+        prepare(multirun.launcher)
     returns = multirun.launcher.launch(jobs, initial_job_idx=0)
     failed = [number for number, result in enumerate(returns) if result.status == JobStatus.FAILED]
     if failed:
@@ -156,7 +161,7 @@ def study_settings(multirun: Multirun, base: Config, fixed: dict[str, str], spac
         pruning=Pruning(pruner.pop("name", "none"), first, last, pruner),
         sampler_options=sampler,
         enqueue=tuple(dict(item) for item in settings["enqueue"]),
-        fixed=tuple(f"{key}={value}" for key, value in fixed.items()),
+        fixed=tuple(f"{key}={value}" for key, value in fixed.items() if key not in GROUPS_OF_THE_SWEEPER),
         identity={
             key: value
             for key, value in flattened(base).items()

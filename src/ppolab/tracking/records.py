@@ -65,10 +65,11 @@ class CloseReport:
 
 @dataclass(frozen=True)
 class Start:
-    """Open the run."""
+    """Open the run; `start_time` in milliseconds since 1970, since a store may answer much later."""
 
     kind: ClassVar[str] = "start"
     run: RunDescription
+    start_time: int
 
 
 @dataclass(frozen=True)

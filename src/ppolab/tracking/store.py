@@ -53,7 +53,7 @@ class RunStore:
     def send(self, operation: Operation) -> None:
         """Carry out one operation."""
         if isinstance(operation, Start):
-            self._open(operation.run)
+            self._open(operation.run, operation.start_time)
             return
         if self._client is None or self.run_id is None:
             raise RuntimeError("the run was never opened")
@@ -76,7 +76,7 @@ class RunStore:
                     client.set_tag(run_id, "ended", "pruned")
                 client.set_terminated(run_id, "KILLED" if status == "PRUNED" else status, end_time)
 
-    def _open(self, run: RunDescription) -> None:
+    def _open(self, run: RunDescription, start_time: int) -> None:
         client = self._client = _connect(self._uri)
         if run.resume_run_id is not None:
             earlier = _find_run(client, run.resume_run_id)
@@ -85,7 +85,7 @@ class RunStore:
                 return
             logger.warning("run %s is not in %s: a new run is recorded there", run.resume_run_id, redact(self._uri))
             run = replace(run, tags={**run.tags, "resumed_from": run.resume_run_id})
-        self.run_id = self._create(client, run)
+        self.run_id = self._create(client, run, start_time)
 
     def _resume(self, client: MlflowClient, run: RunDescription, earlier: Run) -> None:
         changed = {
@@ -98,7 +98,7 @@ class RunStore:
         self._resumed = True
         self.run_id = run_id
 
-    def _create(self, client: MlflowClient, run: RunDescription) -> str:
+    def _create(self, client: MlflowClient, run: RunDescription, start_time: int) -> str:
         with _creation_lock(self._uri):
             experiment = _experiment_id(client, run.experiment, artifact_root(self._uri))
         if self._start_tried:
@@ -108,7 +108,7 @@ class RunStore:
                 return str(made[0].info.run_id)
         self._start_tried = True
         tags = {**run.stored_tags(), "start_token": self._start_token}
-        return str(client.create_run(experiment, tags=tags, run_name=run.run_name).info.run_id)
+        return str(client.create_run(experiment, start_time, tags, run.run_name).info.run_id)
 
 
 def _changed(then: dict[str, str], now: dict[str, str]) -> dict[str, str]:

@@ -113,7 +113,8 @@ class MlflowTracker:
         self._backlog_path = backlog_path
         self._store = RunStore(uri)
         self._queue: deque[_Logged | Artifact | Tags | Finish] = deque()  # filled by the training thread
-        self._pending: deque[Operation] = deque([Start(run), *parameter_batches(run)])  # next to be sent
+        # next to be sent
+        self._pending: deque[Operation] = deque([Start(run, _milliseconds()), *parameter_batches(run)])
         self._rejected: list[Operation] = []
         self._lock = threading.Lock()  # guards _pending and _rejected, never taken by log_metrics
         self._wake = threading.Event()

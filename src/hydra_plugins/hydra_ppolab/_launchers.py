@@ -1,0 +1,133 @@
+"""A study's runs through any other launcher of Hydra's, such as Ray's or submitit's."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+
+from hydra_plugins.hydra_ppolab._jobs import StudyJobs, outcome_of, stopped
+from ppolab.config import CORES, TRIAL, usable_cores
+from ppolab.errors import ConfigError, InterruptedRun
+from ppolab.study.engine import Job, Outcome
+from ppolab.study.settings import StudySettings
+
+if TYPE_CHECKING:
+    from hydra.plugins.launcher import Launcher
+
+    from hydra_plugins.hydra_ppolab.sweeper import Multirun
+
+LAST_SECONDS = 10.0
+"""How long runs that were asked to end may take; some launchers leave no way to ask."""
+
+
+class LauncherRunner:
+    """Each run in a launch of its own, which a thread waits for: a launch returns only when all its jobs have ended."""
+
+    def __init__(self, multirun: Multirun, settings: StudySettings, storage: str | None, studies: Path) -> None:
+        prepare(multirun.launcher)
+        logging.getLogger("hydra_plugins").setLevel(logging.WARNING)  # each trial is told of when it ends
+        self._launcher = multirun.launcher
+        self._jobs = StudyJobs(settings, storage, studies)
+        self.capacity = settings.workers
+        self._cores = _cores_of_a_job(multirun.launcher, settings.workers)
+        self._under_way: dict[int, tuple[Job, Path]] = {}
+        self._started = 0
+        self._ended: queue.SimpleQueue[tuple[int, Any, str | None]] = queue.SimpleQueue()
+
+    def start(self, job: Job) -> None:
+        overrides, folder, reference = self._jobs.prepared(job)
+        place = [f"hydra.sweep.dir={quoted(str(folder.parent))}", f"hydra.sweep.subdir={quoted(folder.name)}"]
+        variables = {TRIAL: reference, CORES: str(self._cores)}
+        environment = [f"+hydra.job.env_set.{name}={quoted(value)}" for name, value in variables.items()]
+        key, self._started = self._started, self._started + 1
+        self._under_way[key] = job, folder
+        threading.Thread(
+            target=self._launch, args=(key, [*overrides, *place, *environment]), name=folder.name, daemon=True
+        ).start()
+
+    def _launch(self, key: int, overrides: Sequence[str]) -> None:
+        try:
+            (result,) = self._launcher.launch([overrides], initial_job_idx=key)
+            self._ended.put((key, result.return_value, None))
+        except Exception as error:  # whatever the launcher, its cluster or the job raises fails this trial only
+            self._ended.put((key, None, f"{type(error).__name__}: {error}"))
+
+    def wait(self, seconds: float) -> Sequence[Outcome]:
+        outcomes: list[Outcome] = []
+        try:
+            ended = self._ended.get(timeout=seconds)
+            while True:
+                key, result, error = ended
+                outcomes.append(outcome_of(*self._under_way.pop(key), result, error))
+                ended = self._ended.get_nowait()
+        except queue.Empty:
+            return outcomes
+
+    def stop(self) -> Sequence[Outcome]:
+        """Ctrl-C reaches the runs that share this terminal; what another machine runs is given up, and runs again."""
+        deadline = time.monotonic() + LAST_SECONDS
+        outcomes: list[Outcome] = []
+        while self._under_way and time.monotonic() < deadline:
+            outcomes += self.wait(1.0)
+        if self._under_way:
+            atexit.register(_leave)
+        outcomes += [Outcome(job, "interrupted", folder=str(folder)) for job, folder in self._under_way.values()]
+        self._under_way.clear()
+        return stopped(outcomes)
+
+
+def _leave() -> None:
+    """End without Ray's own shutdown, which crashes while a thread still waits for a run that was given up."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(InterruptedRun.exit_code)
+
+
+def prepare(launcher: Launcher) -> None:
+    """Once, before the first launch: what the launcher's processes need to find this package."""
+    places = [place for place in [*sys.path, *os.environ.get("PYTHONPATH", "").split(os.pathsep)] if place]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(str(Path(place).absolute()) for place in places))
+    settings = getattr(launcher, "ray_cfg", None)
+    if settings is not None:
+        _start_ray(settings)
+
+
+def _start_ray(settings: Any) -> None:
+    """Before threads could race for it. Each run gets a process of its own, so that nothing passes to the next."""
+    import ray
+
+    settings.remote.setdefault("max_calls", 1)
+    if ray.is_initialized():
+        return
+    arguments: dict[str, Any] = OmegaConf.to_container(settings.init, resolve=True)  # type: ignore[assignment]
+    try:
+        ray.init(**{"log_to_driver": False, **arguments})
+    except Exception as error:  # Ray's own families
+        raise ConfigError(
+            f"hydra.launcher.ray.init={arguments}: Ray did not start: {str(error).splitlines()[0]}; "
+            "check the address, or leave it out to use this machine"
+        ) from error
+
+
+def _cores_of_a_job(launcher: Any, workers: int) -> int:
+    """What the launcher reserves for a job; where it does not say, this machine's cores divided among the workers."""
+    ray = getattr(launcher, "ray_cfg", None)
+    if ray is not None:
+        return max(1, int(ray.remote.get("num_cpus", 1)))  # Ray reserves one unless told otherwise
+    reserved = getattr(launcher, "params", {}).get("cpus_per_task")
+    return int(reserved) if reserved else max(1, usable_cores() // workers)
+
+
+def quoted(text: str) -> str:
+    """As a value in Hydra's grammar."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
