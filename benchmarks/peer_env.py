@@ -10,7 +10,7 @@ from pathlib import Path
 TORCH_INDEX = "https://download.pytorch.org/whl/{build}"
 """Where builds live whose version has a suffix, such as 2.9.0+cpu, in case the default index does not know them."""
 
-PACKAGES = {"sb3": "stable-baselines3", "sheeprl": "sheeprl"}
+PACKAGES = {"sb3": ["stable-baselines3"], "sheeprl": ["sheeprl"], "zoo": ["rl_zoo3", "pandas"]}
 
 
 class PeerUnavailable(Exception):
@@ -19,7 +19,7 @@ class PeerUnavailable(Exception):
 
 def requirements(framework: str) -> list[str]:
     """The peer on the very build of torch that ppolab uses here; everything else is the peer's own choice."""
-    return [PACKAGES[framework], f"torch=={importlib.metadata.version('torch')}", "gymnasium[mujoco]"]
+    return [*PACKAGES[framework], f"torch=={importlib.metadata.version('torch')}", "gymnasium[mujoco]"]
 
 
 def ready(folder: Path, wanted: list[str]) -> Path:

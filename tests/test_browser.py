@@ -115,7 +115,11 @@ def test_the_study_opens_in_optuna_dashboard(folder: Path) -> None:
     program = Path(sys.executable).parent / "optuna-dashboard"
     study = folder / "outputs/studies/s.journal"
     with serving(folder, "/api/studies", program, study) as url, browser() as driver:
-        driver.get(f"{url}/dashboard/studies/0/trialTable")
-        WebDriverWait(driver, PATIENCE_SECONDS).until(lambda _: "Complete" in driver.page_source)
-        rows = [row.text for row in driver.find_elements(By.CSS_SELECTOR, "tbody tr")]
-    assert len([row for row in rows if "Complete" in row]) == len(TRIALS), rows
+        driver.get(f"{url}/dashboard/studies/0/trials")
+        page = driver.find_element(By.TAG_NAME, "body")
+        WebDriverWait(driver, PATIENCE_SECONDS).until(lambda _: "Intermediate Values" in page.text)
+        shown = page.text.splitlines()
+    assert "4 Trials" in shown
+    assert [line for line in shown if line in (f"Trial {number}" for number in range(4))] == [
+        f"Trial {number}" for number in range(4)
+    ]

@@ -15,9 +15,11 @@ from typing import Any
 
 import optuna
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
+from hydra_plugins.hydra_ppolab._space import written
 from ppolab.core.aggregate import interquartile_mean
 from ppolab.errors import ConfigError, SweepError
 from ppolab.study.child import TrialReference, reporter
@@ -57,6 +59,20 @@ def test_values_become_settings() -> None:
     assert overrides(values) == [
         "clip=0.1", "epochs=3", "target_kl=null", "normalize_rewards=true", "resume=null",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "null"), (True, "true"), (0.5, "0.5"), ("cartpole", "cartpole"), ("eval/return, time/total", None),
+        ("it's \\ here", None), ([64, 32], "[64,32]"), ({"size": 3, "name": "a, b"}, "{size:3,name:'a, b'}"), ("", None),
+    ],
+)  # fmt: skip
+def test_any_value_can_be_written_as_an_override(value: object, text: str | None) -> None:
+    """`text` None: only that Hydra reads back what was written."""
+    parsed = OverridesParser.create().parse_override(f"key={written(value)}")
+    assert parsed.value() == value
+    assert text is None or written(value) == text
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,16 @@ def test_a_trial_that_raises_is_kept_with_its_traceback(tmp_path: Path) -> None:
     assert {run.info.status for run in runs(tmp_path, "attributes.run_name LIKE 'trial-%'")} == {"FAILED"}
 
 
+def test_a_study_without_a_single_success_ends_with_an_error(tmp_path: Path) -> None:
+    write_user_module(tmp_path)
+    answer = train(
+        tmp_path, "-m", "env.id=user_module:Breaks-v0", "clip=interval(0.1,0.3)", "study_name=s", "n_trials=1",
+        *TINY, "total_steps=256", "logger=none",
+    )  # fmt: skip
+    assert answer.code == 1
+    assert answer.err.startswith("ppolab: no trial of study s came to its end; why is in outputs/studies/s")
+
+
 # --- grids -----------------------------------------------------------------------------------------------------------
 
 

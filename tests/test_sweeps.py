@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,18 @@ def test_a_study_tells_its_trials_and_its_best(study: Answer) -> None:
     assert any("complete" in line and "eval/return" in line and "clip=0.2" in line for line in lines)
     assert any(line.startswith("train it      python src/train.py") and "clip=" in line for line in lines)
     assert "optuna-dashboard outputs/studies/s.journal" in study.out
+
+
+def test_the_printed_command_trains_the_best_trial_again(workspace: Path, study: Answer, tmp_path: Path) -> None:
+    line = next(line for line in study.out.splitlines() if line.startswith("train it"))
+    words = shlex.split(line.removeprefix("train it"))
+    assert words[:2] == ["python", "src/train.py"]
+    alone = train(tmp_path, *words[2:], "logger=none")
+    assert alone.code == 0, alone.err
+    (folder,) = run_folders(tmp_path)
+    best = max(trial.value for trial in trials(workspace)[:4] if trial.value is not None)
+    returns = [row["eval/return"] for row in metric_rows(folder) if row["eval/return"]]
+    assert float(returns[-1]) == best
 
 
 def test_a_study_goes_on_to_its_total(workspace: Path, resumed: Answer) -> None:
@@ -163,8 +176,11 @@ def test_every_search_space_runs(tmp_path: Path) -> None:
             continue
         answer = train(tmp_path, "-m", f"search={path.stem}", *sizes)
         assert answer.code == 0, (path.stem, answer.err)
+        assert "train it" in answer.out
+        assert "search=" not in answer.out
+        assert ("eval_interval=20000" in answer.out) == (path.stem == "your_own")
         name = f"{path.stem}-cartpole"
-        assert len(trials(tmp_path, name)) == 1
+        assert [trial.state for trial in trials(tmp_path, name)] == [TrialState.COMPLETE]
 
 
 def test_values_are_kept_exactly(workspace: Path, resumed: Answer) -> None:

@@ -66,6 +66,7 @@ def evaluate() -> NoReturn:
 
 
 def _run_train() -> None:
+    _check_multirun(sys.argv[1:])
     sys.argv[1:] = [_in_full(argument) for argument in sys.argv[1:]]
     folder = _folder_to_resume(sys.argv[1:])
     if folder is not None:
@@ -78,6 +79,20 @@ SWEEP_SETTINGS = (
     "max_failures",
 )  # fmt: skip
 """Settings of hydra.sweeper that the command line takes by these names alone."""
+
+
+SWEEP_GROUPS = ("search", "sampler", "pruner")
+WITHOUT_A_RUN = {"-m", "--multirun", "-c", "--cfg", "-i", "--info", *HELP_FLAGS}
+
+
+def _check_multirun(arguments: list[str]) -> None:
+    """What only a sweep heeds must not silently train a single run."""
+    if WITHOUT_A_RUN.intersection(arguments):
+        return
+    for argument in arguments:
+        key, equals, _ = argument.partition("=")
+        if equals and key.split(".")[0] in (*SWEEP_SETTINGS, *SWEEP_GROUPS):
+            raise ConfigError(f"{argument}: belongs to a sweep, and this is a single run; add -m, or leave it out")
 
 
 def _in_full(argument: str) -> str:
@@ -374,10 +389,8 @@ def _nearest_key(key: str) -> str:
         "algorithm",
         "trainer",
         "logger",
-        "search",
         "experiment",
-        "sampler",
-        "pruner",
+        *SWEEP_GROUPS,
     )
     known = {*_command_keys(), *groups, *SWEEP_SETTINGS}
     return nearest(key, known) or "; --help lists them"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from hydra_plugins.hydra_ppolab._jobs import StudyJobs, outcome_of, stopped
+from hydra_plugins.hydra_ppolab._space import quoted
 from ppolab.config import CORES, TRIAL, usable_cores
 from ppolab.errors import ConfigError, InterruptedRun
 from ppolab.study.engine import Job, Outcome
@@ -126,8 +127,3 @@ def _cores_of_a_job(launcher: Any, workers: int) -> int:
         return max(1, int(ray.remote.get("num_cpus", 1)))  # Ray reserves one unless told otherwise
     reserved = getattr(launcher, "params", {}).get("cpus_per_task")
     return int(reserved) if reserved else max(1, usable_cores() // workers)
-
-
-def quoted(text: str) -> str:
-    """As a value in Hydra's grammar."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

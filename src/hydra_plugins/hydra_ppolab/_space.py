@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
@@ -53,3 +54,23 @@ def _range(override: Override, sweep: RangeSweep) -> Interval | Choice:
         return Choice(tuple(override.sweep_string_iterator()))
     integer = all(isinstance(value, int) for value in values)
     return Interval(float(values[0]), float(values[-1]), integer=integer, step=float(values[1] - values[0]))
+
+
+def quoted(text: str) -> str:
+    """As a value in Hydra's grammar, whatever it holds."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def written(value: object) -> str:
+    """Any setting's value in Hydra's grammar, quoted only where it must be."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return value if re.fullmatch(r"[\w./-]+", value) else quoted(value)
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{written(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, Sequence):
+        return "[" + ",".join(written(item) for item in value) + "]"
+    return repr(value)

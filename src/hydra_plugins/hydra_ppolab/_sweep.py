@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.hydra_ppolab._launch import composed
 from hydra_plugins.hydra_ppolab._launchers import prepare
-from hydra_plugins.hydra_ppolab._space import split
+from hydra_plugins.hydra_ppolab._space import split, written
 from hydra_plugins.hydra_ppolab.launcher import ProcessLauncher
 from ppolab.config import RULES, Config, flattened, from_hydra, objective_names, usable_cores
 from ppolab.errors import ConfigError, InterruptedRun, SweepError
@@ -32,7 +32,7 @@ STUDIES = OUTPUTS / "studies"
 DEFAULT_TRIALS = 20
 ONLY_STUDIES = ("condition", "sampler", "pruner", "n_trials", "timeout", "enqueue", "study_name", "storage")
 """Settings of the sweeper that make a sweep over listed values a study instead of a grid."""
-GROUPS_OF_THE_SWEEPER = ("sampler", "pruner")
+SWEEP_GROUPS = ("search", "sampler", "pruner")
 NOT_OF_THE_STUDY = (
     "logger.", "trainer.", "env.num_threads", "compile", "resume", "checkpoint_interval", "objective", "seed",
 )  # fmt: skip
@@ -101,6 +101,7 @@ def _study(multirun: Multirun, fixed: dict[str, str], searched: dict[str, Dimens
     from ppolab.study.space import SearchSpace
 
     base = from_hydra(_without_hydra(multirun.config))
+    fixed = _for_single_runs(multirun, base, fixed)
     space = SearchSpace(_fitting(multirun, base, searched), multirun.settings["condition"])
     settings, storage = study_settings(multirun, base, fixed, space), multirun.settings["storage"]
     from hydra_plugins.hydra_ppolab._runners import make_runner
@@ -113,7 +114,18 @@ def _study(multirun: Multirun, fixed: dict[str, str], searched: dict[str, Dimens
         if stopping():
             raise InterruptedRun(f"stopped; the same command goes on with study {settings.name}")
     print(result.summary)
+    if result.all_failed:
+        raise SweepError(f"no trial of study {settings.name} came to its end; why is in {STUDIES / settings.name}")
     return result.best_values
+
+
+def _for_single_runs(multirun: Multirun, base: Config, fixed: dict[str, str]) -> dict[str, str]:
+    """`fixed`, but in place of groups that only a sweep has what they set, so that a trial can be trained alone."""
+    kept = {key: value for key, value in fixed.items() if key not in SWEEP_GROUPS}
+    alone = composed(multirun.context, multirun.config, [f"{key}={value}" for key, value in kept.items()], 0)
+    without = flattened(from_hydra(_without_hydra(alone)))
+    set_there = {key: written(value) for key, value in flattened(base).items() if without.get(key) != value}
+    return set_there | kept
 
 
 def _fitting(multirun: Multirun, base: Config, searched: dict[str, Dimension]) -> dict[str, Dimension]:
@@ -161,7 +173,7 @@ def study_settings(multirun: Multirun, base: Config, fixed: dict[str, str], spac
         pruning=Pruning(pruner.pop("name", "none"), first, last, pruner),
         sampler_options=sampler,
         enqueue=tuple(dict(item) for item in settings["enqueue"]),
-        fixed=tuple(f"{key}={value}" for key, value in fixed.items() if key not in GROUPS_OF_THE_SWEEPER),
+        fixed=tuple(f"{key}={value}" for key, value in fixed.items()),
         identity={
             key: value
             for key, value in flattened(base).items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,11 @@ class StudyResult:
         return list(self.best[0].values) if self.best else None
 
     @property
+    def all_failed(self) -> bool:
+        """Trials have ended, and every one with an error."""
+        return self.counts["fail"] > 0 and not (self.counts["complete"] or self.counts["pruned"])
+
+    @property
     def summary(self) -> str:
         """Closing lines for the terminal."""
         counted = ", ".join(f"{count} {state}" for state, count in self.counts.items() if count)
@@ -51,8 +57,9 @@ class StudyResult:
         for trial in self.best[:5]:
             values = ", ".join(f"{value:,.4g}" for value in trial.values)
             lines.append(f"best          {values} (trial {trial.number})")
-            command = " ".join(["python src/train.py", *self.fixed, *overrides(trial.params)])
-            lines.append(f"train it      {command}")
+            lines.append(
+                f"train it      {shlex.join(['python', 'src/train.py', *self.fixed, *overrides(trial.params)])}"
+            )
         if self.pictures:
             lines.append(f"plots         {self.pictures[0].parent}")
         lines.append(f"browse        optuna-dashboard {self.storage}")
@@ -157,6 +164,7 @@ def open_study(settings: StudySettings, space: SearchSpace, storage: StudyStorag
             _check_same(settings, study, identity)
         else:
             study.set_user_attr(IDENTITY, identity)
+            study.set_metric_names(list(settings.objectives))
             for item in settings.enqueue:
                 study.enqueue_trial(_enqueued(item, space))
         finished = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
