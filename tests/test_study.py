@@ -65,7 +65,8 @@ def test_values_become_settings() -> None:
     ("value", "text"),
     [
         (None, "null"), (True, "true"), (0.5, "0.5"), ("cartpole", "cartpole"), ("eval/return, time/total", None),
-        ("it's \\ here", None), ([64, 32], "[64,32]"), ({"size": 3, "name": "a, b"}, "{size:3,name:'a, b'}"), ("", None),
+        ("it's \\ here", None), ([64, 32], "[64,32]"), ({"size": 3, "name": "a, b"}, "{size:3,name:'a, b'}"),
+        ("", None), ("C:\\", None), ("\\'", None), ('{"a": "\\u00e9\\\\"}', None),
     ],
 )  # fmt: skip
 def test_any_value_can_be_written_as_an_override(value: object, text: str | None) -> None:

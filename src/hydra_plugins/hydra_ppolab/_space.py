@@ -58,7 +58,8 @@ def _range(override: Override, sweep: RangeSweep) -> Interval | Choice:
 
 def quoted(text: str) -> str:
     """As a value in Hydra's grammar, whatever it holds."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    # a backslash is itself there, unless backslashes lead up to a quote
+    return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text) + "'"
 
 
 def written(value: object) -> str:
