@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 ENOUGH_FOR_IMPORTANCE = 4
 """Finished trials, at least, before parameters can be told apart by what they do."""
+INCHES_PER_PARAMETER = 2.0
 
 
 def draw(study: optuna.Study, settings: StudySettings, folder: Path) -> list[Path]:
@@ -26,6 +27,7 @@ def draw(study: optuna.Study, settings: StudySettings, folder: Path) -> list[Pat
         return []
     folder.mkdir(parents=True, exist_ok=True)
     several = len({key for trial in trials for key in trial.params}) > 1
+    logging.getLogger("matplotlib.category").setLevel(logging.WARNING)  # it remarks on every choice among numbers
     names = _names(len(settings.directions), len(trials), several)
     files: list[Path] = []
     for name in names:
@@ -60,16 +62,22 @@ def _drawn(study: optuna.Study, settings: StudySettings, name: str, folder: Path
         options = {"target_name": settings.objectives[0]}
     page, png = folder / f"{name}.html", folder / f"{name}.png"
     function(study, **options).write_html(page, include_plotlyjs=True)
-    _save(picture(study, **options), png)
+    varied = len({key for trial in study.get_trials(deepcopy=False) for key in trial.params})
+    width = INCHES_PER_PARAMETER * varied if name in ("slice", "parallel_coordinate") else 0.0
+    _save(picture(study, **options), name, width, png)
     return [png, page]
 
 
-def _save(axes: Any, path: Path) -> None:
-    """Optuna draws with pyplot, and returns one pair of axes or an array of them."""
+def _save(axes: Any, name: str, width: float, path: Path) -> None:
+    """Optuna draws with pyplot, and returns one pair of axes or an array of them; `width` in inches, at least 8."""
     from matplotlib import pyplot
 
     first = axes.flat[0] if hasattr(axes, "flat") else axes
     figure = first.get_figure()
-    figure.set_size_inches(max(8.0, figure.get_size_inches()[0]), 5.0)
-    figure.savefig(path, dpi=110, bbox_inches="tight")
+    figure.set_size_inches(max(8.0, width), 5.0)
+    for pair in figure.axes:
+        if name == "slice":
+            pair.tick_params(axis="x", rotation=45)  # choices have long names
+        pair.grid(visible=pair is first and width == 0.0)  # of several axes on one spot each would draw its own lines
+    figure.savefig(path, dpi=80, bbox_inches="tight")
     pyplot.close(figure)
