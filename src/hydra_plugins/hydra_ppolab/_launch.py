@@ -14,17 +14,26 @@ from omegaconf import DictConfig, open_dict
 from ppolab.config import CORES, register_schemas, usable_cores
 from ppolab.errors import InterruptedRun
 from ppolab.processes import Ended, ProcessPool, stop_requests
+from ppolab.runs import OUTPUTS
+from ppolab.tracking import is_database, resolve_tracking_uri
 
 if TYPE_CHECKING:
     from hydra_plugins.hydra_ppolab.launcher import ProcessLauncher
 
-PRELOAD, PRELOAD_TRACKING = "hydra_plugins.hydra_ppolab._preload", "hydra_plugins.hydra_ppolab._preload_tracking"
+PRELOAD = "hydra_plugins.hydra_ppolab._preload"
 
 
 def make_pool(config: DictConfig) -> ProcessPool:
     """For the jobs of a sweep with the configuration `config`; as many workers as it says, or one per core."""
-    preload = [PRELOAD] if config.logger.kind == "none" else [PRELOAD, PRELOAD_TRACKING]
-    return ProcessPool(int(config.hydra.sweeper.get("workers", 0)) or usable_cores(), preload)
+    return ProcessPool(int(config.hydra.sweeper.get("workers", 0)) or usable_cores(), preloaded(config))
+
+
+def preloaded(config: DictConfig) -> list[str]:
+    """The modules that the fork server imports: all that the runs would import one by one."""
+    if config.logger.kind == "none":
+        return [PRELOAD]
+    uri = resolve_tracking_uri(config.logger.tracking_uri, OUTPUTS)
+    return [PRELOAD, f"{PRELOAD}_database" if is_database(uri) else f"{PRELOAD}_tracking"]
 
 
 def cores_each(pool: ProcessPool) -> dict[str, str]:

@@ -13,7 +13,7 @@ from ppolab.tracking.records import CloseReport, RunDescription, RunStatus
 from ppolab.tracking.store import end_abandoned_runs, find_run_artifacts
 from ppolab.tracking.tags import environment_tags
 from ppolab.tracking.tracker import MlflowTracker, NoTracker, Tracker
-from ppolab.tracking.uri import redact, resolve_tracking_uri, ui_command
+from ppolab.tracking.uri import is_database, redact, resolve_tracking_uri, ui_command
 
 __all__ = [
     "CloseReport",
@@ -25,6 +25,7 @@ __all__ = [
     "end_abandoned_runs",
     "environment_tags",
     "find_run_artifacts",
+    "is_database",
     "redact",
     "resolve_tracking_uri",
     "ui_command",

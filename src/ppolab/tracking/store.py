@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import logging
 import os
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _CHECKPOINT_FOLDER = "checkpoints"
+_DATABASE_MODULES = (
+    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.tracking.sqlalchemy_workspace_store",
+    "mlflow.store.artifact.local_artifact_repo",
+    "sqlalchemy.dialects.sqlite",
+    "alembic.config",
+)
 _LOCK_SECONDS = 60.0
 _UNKNOWN_ERROR_TRIES = 8
 _RETRIED_CLIENT_ERRORS = (408, 425, 429)
@@ -188,6 +196,13 @@ def import_mlflow() -> None:
         for noisy in ("mlflow.store.db.utils", "alembic"):
             logging.getLogger(noisy).setLevel(logging.ERROR)
     from mlflow import MlflowClient  # noqa: F401
+
+
+def import_mlflow_database() -> None:
+    """`import_mlflow`, and what it imports as soon as a database is opened."""
+    import_mlflow()
+    for name in _DATABASE_MODULES:
+        importlib.import_module(name)
 
 
 def _connect(uri: str) -> MlflowClient:

@@ -22,13 +22,18 @@ def resolve_tracking_uri(configured: str | None, outputs: Path) -> str:
     """
     uri = configured or os.environ.get("MLFLOW_TRACKING_URI") or _sqlite_uri(outputs.absolute() / "mlflow.db")
     scheme = uri.partition("://")[0]
-    if scheme not in _SERVERS and scheme.partition("+")[0] not in _DATABASES:
+    if scheme not in _SERVERS and not is_database(uri):
         raise ConfigError(
             f"logger.tracking_uri={redact(uri)}: the tracking store must be a server or a database;"
             " use http://HOST:PORT or sqlite:////PATH/mlflow.db (file stores are no longer supported)"
         )
     database = sqlite_path(uri)
     return uri if database is None else _sqlite_uri(database)
+
+
+def is_database(uri: str) -> bool:
+    """Whether the store is a database, which MLflow's client opens itself, and not a server."""
+    return uri.partition("://")[0].partition("+")[0] in _DATABASES
 
 
 def ui_command(uri: str) -> str:
