@@ -18,7 +18,7 @@ CONF = config_folder("conf")
 LAYERS = (
     ("errors",),
     ("config",),
-    ("core", "runs", "rendering", "startup", "processes"),
+    ("core", "runs", "rendering", "startup", "own_group", "processes"),
     ("envs", "parameters", "normalization", "history", "progress", "checkpoint", "tracking"),
     ("policy", "objective"),
     ("native", "rollout"),

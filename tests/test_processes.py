@@ -21,6 +21,9 @@ def answer(value):
     print("told", value)
     return value, LOADED_IN != os.getpid(), os.environ.get("PPOLAB_CORES")
 
+def groups():
+    return os.getpgid(os.getppid()), os.getpgid(0)
+
 def fail():
     raise ValueError("on fire")
 
@@ -48,6 +51,13 @@ def run(pool: ProcessPool, name: str, *arguments: object, folder: Path) -> Ended
     while not ended:
         ended = pool.wait(10)
     return ended[0]
+
+
+def test_signals_to_the_group_of_the_sweep_reach_neither_the_server_nor_its_processes(
+    pool: ProcessPool, tmp_path: Path
+) -> None:
+    server, process = run(pool, "groups", folder=tmp_path).result
+    assert len({server, process, os.getpgid(0)}) == 3
 
 
 def test_a_process_finds_what_was_preloaded(pool: ProcessPool, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from ppolab.core.aggregate import interquartile_mean
 from ppolab.errors import ConfigError, SweepError
 from ppolab.study.child import TrialReference, reporter
 from ppolab.study.engine import Job, Outcome, Sweep, TrialReport
-from ppolab.study.run import StudyPlace, open_study, run_study
+from ppolab.study.run import StudyPlace, enqueued, open_study, run_study
 from ppolab.study.settings import SAMPLERS, Pruning, StudySettings, make_pruner, make_sampler
 from ppolab.study.space import Choice, Dimension, Interval, SearchSpace, distribution, overrides
 from ppolab.study.storage import JournalLock, StudyStorage, open_storage
@@ -131,6 +131,21 @@ def test_every_sampler_proposes_values_inside(name: str, tmp_path: Path) -> None
         trials.complete(claim, [float(index)], {})
 
 
+@pytest.mark.parametrize("name", ["tpe", "gp", "cmaes", "random", "qmc"])
+def test_nobody_draws_what_somebody_else_has_drawn(name: str, tmp_path: Path) -> None:
+    """Two sweeps that start together, and one that goes on after another was killed."""
+    dimensions: dict[str, Dimension] = {"clip": Interval(0.1, 0.3), "gamma": Interval(0.9, 0.99)}
+    space, drawn = SearchSpace(dimensions), []
+    for _ in range(3):
+        storage = open_storage(None, "s", tmp_path)
+        study = open_study(settings(sampler=name), space, storage)
+        for _ in range(2):
+            claim = Trials(study, storage, space).claim(99)
+            assert claim is not None
+            drawn.append(claim.values["clip"])
+    assert len(set(drawn)) == 6, drawn
+
+
 @pytest.mark.parametrize(
     ("changes", "dimensions", "told"),
     [
@@ -143,7 +158,7 @@ def test_every_sampler_proposes_values_inside(name: str, tmp_path: Path) -> None
 )
 def test_sampler_that_cannot(changes: dict[str, Any], dimensions: dict[str, Dimension], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
-        make_sampler(settings(**changes), SearchSpace(dimensions), 0)
+        make_sampler(settings(**changes), SearchSpace(dimensions))
 
 
 def test_pruners() -> None:
@@ -166,6 +181,11 @@ def test_pruners() -> None:
         ({"directions": ("maximize", "minimize")}, "needs one for each"),
         ({"enqueue": ({"clpi": 0.1},)}, "enqueue: clpi"),
         ({"enqueue": ({"clip": 0.9},)}, "clip=0.9 is not between"),
+        ({"timeout": -1.0}, "timeout=-1: must be greater than 0"),
+        ({"name": "a/b"}, "study_name=a/b"),
+        ({"sampler": "tpe", "sampler_options": {"n_startup_trials": "foo"}}, "sampler=tpe with.*foo"),
+        ({"pruning": Pruning("none", 1, 5, {"n_startup_trials": 1})}, "pruner.n_startup_trials: no pruner is chosen"),
+        ({"pruning": Pruning("median", 1, 5, {"n_warmup_steps": "x"})}, "pruner=median with"),
     ],
 )
 def test_study_that_cannot_be(changes: dict[str, Any], told: str, tmp_path: Path) -> None:
@@ -430,6 +450,79 @@ def test_a_timeout_starts_no_more_trials(tmp_path: Path) -> None:
     runner = Instant(score)
     study, _ = sweep(tmp_path, runner, n_trials=50, timeout=0.0)
     assert study.trials == []
+
+
+def test_a_run_that_fails_while_the_sweep_is_stopped_is_run_again(tmp_path: Path) -> None:
+    """The signal may have killed it."""
+
+    def fails(job: Job) -> tuple[float, ...]:
+        raise RuntimeError("exit code 255")
+
+    count = itertools.count()
+    study, record = sweep(tmp_path, Dying(fails), stopping=lambda: next(count) > 2, n_trials=5)
+    assert {trial.state for trial in study.trials} == {TrialState.RUNNING}
+    assert {report.end for report in record.reports} == {"interrupted"}
+
+
+class Dying(Instant):
+    """Its runs fail when they are asked to stop."""
+
+    def stop(self) -> Sequence[Outcome]:
+        ended, self._under_way = self._under_way, []
+        return [Outcome(job, "failed", error="the process ended with exit code 255") for job in ended]
+
+
+def test_a_condition_that_raises_fails_its_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = SearchSpace(CLIP, "test_study.raises_or_returns_a_list")
+    with pytest.raises(SweepError, match="2 trials failed"):
+        place = StudyPlace(None, tmp_path, None)
+        run_study(settings(max_failures=2), space, place, Instant(score), lambda: False)
+    failed = [trial for trial in _trials(tmp_path) if trial.state == TrialState.FAIL]
+    assert [trial.number for trial in failed] == [0, 1]
+    assert "KeyError: 'boom'" in failed[0].user_attrs["error"]
+    assert "must return settings by key, or None, not [1]" in failed[1].user_attrs["error"]
+
+
+def raises_or_returns_a_list(trial: optuna.Trial, values: dict[str, object]) -> Any:
+    if trial.number == 0:
+        raise KeyError("boom")
+    return [1]
+
+
+def test_what_a_condition_sets_is_told_and_not_what_it_suggested(tmp_path: Path) -> None:
+    space = SearchSpace({"model": Choice(("wide",)), **CLIP}, "test_study.width")
+    result = run_study(settings(), space, StudyPlace(None, tmp_path, None), Instant(score), lambda: False)
+    assert "'model.hidden_sizes=[" in result.summary
+    assert " width=" not in result.summary
+
+
+def test_a_grid_ends_with_its_last_point(tmp_path: Path) -> None:
+    space = SearchSpace({"clip": Choice(("0.1", "0.2", "0.3"))})
+    place = StudyPlace(None, tmp_path, None)
+    result = run_study(settings(sampler="grid", n_trials=3), space, place, Instant(lambda job: (1.0,)), lambda: False)
+    assert result.counts["complete"] == 3
+    assert {trial.params["clip"] for trial in _trials(tmp_path)} == {"0.1", "0.2", "0.3"}
+
+
+def test_enqueued_choices_may_be_written_in_any_way() -> None:
+    dimensions: dict[str, Dimension] = {
+        "sizes": Choice(("[32,32]", "[16]")), "lr": Choice(("1e-3", "1e-4")), "kl": Choice(("null", "0.02")),
+        "epochs": Interval(4, 20, integer=True, step=4), "clip": Interval(0.1, 0.3),
+    }  # fmt: skip
+    space = SearchSpace(dimensions)
+    item = {"sizes": [32, 32], "lr": 0.001, "kl": None, "epochs": 8, "clip": 0.1}
+    assert enqueued(item, space) == {"sizes": "[32,32]", "lr": "1e-3", "kl": "null", "epochs": 8, "clip": 0.1}
+    for wrong in ({"sizes": [8]}, {"lr": "fast"}, {"epochs": 7}, {"epochs": 8.5}, {"clip": True}):
+        with pytest.raises(ConfigError, match=f"enqueue: {next(iter(wrong))}="):
+            enqueued(wrong, space)
+
+
+def test_what_is_enqueued_later_is_tried_once(tmp_path: Path) -> None:
+    place = StudyPlace(None, tmp_path, None)
+    for n_trials in (2, 4, 6):
+        later = settings(n_trials=n_trials, enqueue=({"clip": 0.123},) if n_trials > 2 else ())
+        run_study(later, SPACE, place, Instant(score), lambda: False)
+    assert [trial.params["clip"] for trial in _trials(tmp_path)].count(0.123) == 1
 
 
 def test_enqueued_settings_come_first(tmp_path: Path) -> None:

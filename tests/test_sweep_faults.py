@@ -177,6 +177,14 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "mistyped setting": ("clip=interval(0.1,0.3) n_trial=5", "n_trial", "'n_trials'"),
     "no such function": ("hydra.sweeper.condition=nowhere.f clip=0.1,0.2", "condition=nowhere.f", "module.function"),
     "enqueued outside": ("clip=interval(0.1,0.3) enqueue=[{clip:0.9}]", "enqueue: clip=0.9", "0.3"),
+    "searched setting that is none": ("clp=interval(0.1,0.3)", "clp", "'clip'"),
+    "choice that is no value": ("clip=choice(0.2,foo) n_trials=2", "clip=foo", "number"),
+    "choice that no run takes": ("clip=choice(0.2,1.5) n_trials=2", "clip=1.5", "strictly between 0 and 1"),
+    "seed and seeds": ("seed=0,1 seeds_per_trial=2", "seeds_per_trial=2", "seed is searched"),
+    "two samplers": ("clip=interval(0.1,0.3) sampler=tpe,random", "sampler", "a sweep for each"),
+    "workers of a grid": ("clip=0.1,0.2 workers=-1", "workers=-1", "1 or more"),
+    "in memory": ("clip=interval(0.1,0.3) storage=sqlite://", "storage=sqlite://", "in memory"),
+    "this process": ("clip=interval(0.1,0.3) hydra/launcher=basic", "hydra/launcher=basic", "leave it out"),
     "job of a grid": ("clip=0.1,1.5", "clip=1.5", "strictly between 0 and 1"),
 }  # fmt: skip
 

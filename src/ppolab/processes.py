@@ -49,7 +49,7 @@ class ProcessPool:
     def __init__(self, capacity: int, preload: Sequence[str]) -> None:
         self.capacity = capacity
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(list(preload))
+        self._context.set_forkserver_preload(["ppolab.own_group", *preload])
         with _search_path_for_children():
             forkserver.ensure_running()  # it imports while the sweep does its own first steps
         self._running: dict[int, _Running] = {}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +66,3 @@ def outcome_of(job: Job, folder: Path, result: Any, error: str | None) -> Outcom
     if error is not None:
         return Outcome(job, "failed", error=error, folder=str(folder))
     return Outcome(job, result["end"], tuple(result["values"]), result["error"], str(folder))
-
-
-def stopped(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
-    """Of runs that a signal reached: what failed because of it cannot be told from what would have; both run again."""
-    return [replace(outcome, end="interrupted") if outcome.end == "failed" else outcome for outcome in outcomes]

@@ -12,7 +12,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
 from ppolab.config import CORES, register_schemas, usable_cores
-from ppolab.errors import InterruptedRun
+from ppolab.errors import ConfigError, InterruptedRun
 from ppolab.processes import Ended, ProcessPool, stop_requests
 from ppolab.runs import OUTPUTS
 from ppolab.tracking import is_database, resolve_tracking_uri
@@ -25,7 +25,10 @@ PRELOAD = "hydra_plugins.hydra_ppolab._preload"
 
 def make_pool(config: DictConfig) -> ProcessPool:
     """For the jobs of a sweep with the configuration `config`; as many workers as it says, or one per core."""
-    return ProcessPool(int(config.hydra.sweeper.get("workers", 0)) or usable_cores(), preloaded(config))
+    workers = int(config.hydra.sweeper.get("workers", 0))
+    if workers < 0:
+        raise ConfigError(f"workers={workers}: must be 1 or more, or 0 for one per processor core")
+    return ProcessPool(workers or usable_cores(), preloaded(config))
 
 
 def preloaded(config: DictConfig) -> list[str]:

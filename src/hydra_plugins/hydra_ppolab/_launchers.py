@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from omegaconf import OmegaConf
 
-from hydra_plugins.hydra_ppolab._jobs import StudyJobs, outcome_of, stopped
+from hydra_plugins.hydra_ppolab._jobs import StudyJobs, outcome_of
 from hydra_plugins.hydra_ppolab._space import quoted
 from ppolab.config import CORES, TRIAL, usable_cores
 from ppolab.errors import ConfigError, InterruptedRun
@@ -35,6 +36,8 @@ class LauncherRunner:
     """Each run in a launch of its own, which a thread waits for: a launch returns only when all its jobs have ended."""
 
     def __init__(self, multirun: Multirun, settings: StudySettings, storage: str | None, studies: Path) -> None:
+        if isinstance(multirun.launcher, BasicLauncher):
+            raise ConfigError("hydra/launcher=basic: runs jobs in the sweep's own process; leave it out for processes")
         prepare(multirun.launcher)
         logging.getLogger("hydra_plugins").setLevel(logging.WARNING)  # each trial is told of when it ends
         self._launcher = multirun.launcher
@@ -84,7 +87,7 @@ class LauncherRunner:
             atexit.register(_leave)
         outcomes += [Outcome(job, "interrupted", folder=str(folder)) for job, folder in self._under_way.values()]
         self._under_way.clear()
-        return stopped(outcomes)
+        return outcomes
 
 
 def _leave() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra_plugins.hydra_ppolab._jobs import StudyJobs, outcome_of, stopped
+from hydra_plugins.hydra_ppolab._jobs import StudyJobs, outcome_of
 from hydra_plugins.hydra_ppolab._launch import composed, cores_each, make_pool, run_composed
 from hydra_plugins.hydra_ppolab.launcher import ProcessLauncher
 from ppolab.config import TRIAL
@@ -54,7 +54,7 @@ class ProcessRunner:
         outcomes: list[Outcome] = []
         while self._not_started or not self._pool.is_idle:
             outcomes += self.wait(60.0)
-        return stopped(outcomes)
+        return outcomes
 
 
 def make_runner(multirun: Multirun, settings: StudySettings, storage: str | None, studies: Path) -> Runner:

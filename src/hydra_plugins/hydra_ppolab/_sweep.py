@@ -45,6 +45,9 @@ def sweep(multirun: Multirun, arguments: Sequence[str]) -> Any:
     params = [f"{key}={value}" for key, value in (settings["params"] or {}).items()]
     parser = OverridesParser.create(config_loader=multirun.context.config_loader)
     fixed, searched = split(parser.parse_overrides([*params, *arguments]))
+    for group in SWEEP_GROUPS:
+        if group in searched:
+            raise ConfigError(f"{group}: a sweep has one; start a sweep for each, with a study_name of its own")
     if not _is_study(settings, searched):
         return _grid(multirun, fixed, searched)
     return _study(multirun, fixed, searched)
@@ -109,6 +112,7 @@ def _study(multirun: Multirun, fixed: dict[str, str], searched: dict[str, Dimens
 
     check_study(settings, space)
     runner = make_runner(multirun, settings, storage, STUDIES)  # whose fork server starts up meanwhile
+    _check_values(multirun, fixed, space)
     with stop_requests() as stopping:
         result = run_study(settings, space, StudyPlace(storage, STUDIES, _store(base, storage)), runner, stopping)
         if stopping():
@@ -117,6 +121,31 @@ def _study(multirun: Multirun, fixed: dict[str, str], searched: dict[str, Dimens
     if result.all_failed:
         raise SweepError(f"no trial of study {settings.name} came to its end; why is in {STUDIES / settings.name}")
     return result.best_values
+
+
+def _check_values(multirun: Multirun, fixed: dict[str, str], space: SearchSpace) -> None:
+    """Every choice and every bound once, in as few configurations as there are values of the key with the most.
+
+    Raises:
+        ConfigError, or Hydra's own: a key that is no setting, or a value that it cannot have.
+    """
+    from ppolab.study.space import Choice, distribution, overrides
+
+    columns: dict[str, list[Any]] = {}
+    for key, dimension in space.dimensions.items():
+        if isinstance(dimension, Choice):
+            columns[key] = list(dimension.values)
+        else:
+            ends: Any = distribution(dimension)  # as many bits as a trial gets, and whole numbers as such
+            columns[key] = [ends.low, ends.high]
+    base = [f"{key}={value}" for key, value in fixed.items()]
+    for row in range(max(map(len, columns.values()), default=0)):
+        values = {key: column[row % len(column)] for key, column in columns.items()}
+        job = composed(multirun.context, multirun.config, [*base, *overrides(values)], row)
+        for key in values:
+            value = OmegaConf.select(job, key) if key in RULES else None
+            if isinstance(value, int | float) and not RULES[key].holds(value):
+                raise ConfigError(f"{key}={value}: {RULES[key].words}")
 
 
 def _for_single_runs(multirun: Multirun, base: Config, fixed: dict[str, str]) -> dict[str, str]:

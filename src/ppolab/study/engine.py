@@ -6,7 +6,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from ppolab.core.aggregate import interquartile_mean
@@ -141,7 +141,10 @@ class Sweep:
             if claim is None:
                 return
             attempt = self._attempts[claim.number] = Attempt(claim, self._record.begin(claim))
-            self._start(attempt)
+            if claim.error:
+                self._finish(attempt, "failed", claim.error)
+            else:
+                self._start(attempt)
 
     def _start(self, attempt: Attempt) -> None:
         """The trial's next seed."""
@@ -153,6 +156,9 @@ class Sweep:
     def _advance(self, outcome: Outcome) -> None:
         """What a run's end means for its trial."""
         attempt = self._attempts[outcome.job.claim.number]
+        if outcome.end == "failed" and self._stopping():
+            # what failed because of the signal cannot be told from what would have: it runs again
+            outcome = replace(outcome, end="interrupted")
         attempt.outcomes.append(outcome)
         if outcome.end == "complete" and any(math.isnan(value) for value in outcome.values):
             self._finish(attempt, "failed", "the run never measured its objective; lower eval_interval")

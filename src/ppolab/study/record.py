@@ -16,7 +16,7 @@ from ppolab.study.plots import draw
 from ppolab.study.settings import StudySettings
 from ppolab.study.space import SearchSpace, overrides
 from ppolab.study.storage import StudyStorage
-from ppolab.study.trials import Claim, trial_name
+from ppolab.study.trials import Claim, settings_of, trial_name
 from ppolab.tracking import (
     MlflowTracker,
     NoTracker,
@@ -79,7 +79,7 @@ class StudyRecord:
             self._end_abandoned(tags)
         if self._settings.seeds_per_trial == 1:
             return self._run_id
-        parameters = {key: str(value) for key, value in claim.values.items()}
+        parameters = {plain(key): str(value) for key, value in claim.values.items()}
         tracker = self._run(trial_name(claim.number), parameters, tags, self._run_id, None)
         self._open_trials[claim.number] = tracker
         return tracker.wait_for_id(PATIENCE_SECONDS)
@@ -118,18 +118,19 @@ class StudyRecord:
         choose: Callable[..., optuna.trial.FrozenTrial] = max if self._settings.directions[0] == "maximize" else min
         best = choose(complete, key=lambda trial: trial.values[0])
         self._tracker.set_tags(
-            {"best.trial": str(best.number)} | {f"best.{key}": str(value) for key, value in best.params.items()}
+            {"best.trial": str(best.number)}
+            | {f"best.{plain(key)}": str(value) for key, value in settings_of(best).items()}
         )
         return metrics | {f"best/{self._settings.objectives[0]}": best.values[0]}
 
-    def close(self, *, interrupted: bool) -> list[Path]:
+    def close(self, status: RunStatus) -> list[Path]:
         """Draw the study, and end its tracking run; returns the pictures."""
         for tracker in self._open_trials.values():
             tracker.close("KILLED")
         pictures = draw(self._study, self._settings, self._folder / "plots")
         for picture in pictures:
             self._tracker.log_artifact(picture, "plots")
-        self._tracker.close("KILLED" if interrupted else "FINISHED")
+        self._tracker.close(status)
         return pictures
 
     def _run(
@@ -146,6 +147,11 @@ class StudyRecord:
             parent_run_id=parent,
         )
         return MlflowTracker(description, self._store.uri, self._folder / "tracking_backlog.jsonl")
+
+
+def plain(key: str) -> str:
+    """A setting's name without the sign that Hydra wants before one that is not there yet."""
+    return key.lstrip("+")
 
 
 def told(report: TrialReport, settings: StudySettings) -> str:
@@ -172,4 +178,4 @@ def _described(settings: StudySettings, space: SearchSpace) -> dict[str, str]:
         "seeds_per_trial": str(settings.seeds_per_trial),
         "fixed": " ".join(settings.fixed),
     }  # fmt: skip
-    return listed | {f"search.{key}": text for key, text in space.described().items()}
+    return listed | {f"search.{plain(key)}": text for key, text in space.described().items()}

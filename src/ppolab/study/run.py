@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import shlex
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -18,11 +20,11 @@ from optuna.trial import FrozenTrial, TrialState
 from ppolab.errors import ConfigError
 from ppolab.study.engine import Runner, Sweep
 from ppolab.study.record import Store, StudyRecord
-from ppolab.study.settings import StudySettings, check_pruning, make_pruner, make_sampler
+from ppolab.study.settings import StudySettings, check_options, check_pruning, make_pruner, make_sampler
 from ppolab.study.space import Choice, Interval, Scalar, SearchSpace, overrides
 from ppolab.study.storage import StudyStorage, open_storage
-from ppolab.study.trials import Trials
-from ppolab.tracking import redact
+from ppolab.study.trials import Trials, settings_of
+from ppolab.tracking import RunStatus, redact
 
 IDENTITY = "ppolab"
 """User attribute of a study: what two sweeps must agree on to share it."""
@@ -33,6 +35,7 @@ class StudyResult:
     """How a study stands after a sweep; several best trials where there are several objectives."""
 
     name: str
+    objectives: tuple[str, ...]
     counts: Mapping[str, int]
     best: Sequence[FrozenTrial]
     fixed: tuple[str, ...]
@@ -54,15 +57,15 @@ class StudyResult:
         """Closing lines for the terminal."""
         counted = ", ".join(f"{count} {state}" for state, count in self.counts.items() if count)
         lines = [f"study         {self.name}: {counted or 'no trials'}"]
-        for trial in self.best[:5]:
+        for trial in self.best[: 5 if len(self.objectives) > 1 else 1]:
             values = ", ".join(f"{value:,.4g}" for value in trial.values)
             lines.append(f"best          {values} (trial {trial.number})")
             lines.append(
-                f"train it      {shlex.join(['python', 'src/train.py', *self.fixed, *overrides(trial.params)])}"
+                f"train it      {shlex.join(['python', 'src/train.py', *self.fixed, *overrides(settings_of(trial))])}"
             )
         if self.pictures:
             lines.append(f"plots         {self.pictures[0].parent}")
-        lines.append(f"browse        optuna-dashboard {self.storage}")
+        lines.append(f"browse        {shlex.join(['optuna-dashboard', self.storage])}")
         return "\n".join(lines)
 
 
@@ -94,16 +97,20 @@ def run_study(
     record = StudyRecord(study, settings, space, place.store, place.folder / settings.name)
     record.open(storage)
     pictures: list[Path] = []
+    status: RunStatus = "FAILED"
     try:
         Sweep(settings, Trials(study, storage, space), runner, record, stopping).run()
+        status = "KILLED" if stopping() else "FINISHED"
     finally:
-        pictures = record.close(interrupted=stopping())
+        pictures = record.close(status)
     return _result(study, settings, storage, pictures)
 
 
 def check_study(settings: StudySettings, space: SearchSpace) -> None:
     """Raise ConfigError for what no study can be."""
     space.check()
+    if not re.fullmatch(r"[^/\0]+", settings.name) or settings.name in (".", ".."):
+        raise ConfigError(f"study_name={settings.name}: names a folder and a file; leave out the slash")
     check_pruning(settings)
     for key, value in (
         ("n_trials", settings.n_trials), ("seeds_per_trial", settings.seeds_per_trial), ("workers", settings.workers),
@@ -111,6 +118,12 @@ def check_study(settings: StudySettings, space: SearchSpace) -> None:
     ):  # fmt: skip
         if value < 1:
             raise ConfigError(f"{key}={value}: must be 1 or more")
+    if settings.timeout is not None and settings.timeout <= 0:
+        raise ConfigError(f"timeout={settings.timeout:g}: must be greater than 0")
+    if settings.seeds_per_trial > 1 and "seed" in space.dimensions:
+        raise ConfigError(
+            f"seeds_per_trial={settings.seeds_per_trial}: sets the seeds itself, and seed is searched; leave out one"
+        )
     if len(settings.directions) != len(settings.objectives):
         raise ConfigError(
             f"direction={','.join(settings.directions)}: objective={','.join(settings.objectives)} needs one for each"
@@ -119,28 +132,54 @@ def check_study(settings: StudySettings, space: SearchSpace) -> None:
         if direction not in ("maximize", "minimize"):
             raise ConfigError(f"direction={direction}: must be maximize or minimize")
     for item in settings.enqueue:
-        _enqueued(item, space)
+        enqueued(item, space)
+    check_options(settings, space)
 
 
-def _enqueued(item: Mapping[str, Any], space: SearchSpace) -> dict[str, Scalar]:
+def enqueued(item: Mapping[str, Any], space: SearchSpace) -> dict[str, Scalar]:
     """Settings to try first, as the space writes them; raises ConfigError for what the space does not hold."""
     values: dict[str, Scalar] = {}
     for key, value in item.items():
         dimension = space.dimensions.get(key)
         if dimension is None and space.condition is None:
             raise ConfigError(f"enqueue: {key} is not searched; the space has {', '.join(space.dimensions)}")
-        text = str(value).lower() if isinstance(value, bool) else "null" if value is None else str(value)
         if isinstance(dimension, Choice):
-            if text not in dimension.values:
-                raise ConfigError(f"enqueue: {key}={text} is not among its choices, {', '.join(dimension.values)}")
-            values[key] = text
-        elif isinstance(dimension, Interval) and not (
-            isinstance(value, int | float) and dimension.low <= value <= dimension.high
-        ):
-            raise ConfigError(f"enqueue: {key}={text} is not between {dimension.low:g} and {dimension.high:g}")
+            values[key] = _chosen(key, value, dimension)
+        elif isinstance(dimension, Interval):
+            values[key] = _inside(key, value, dimension)
         else:
             values[key] = value
     return values
+
+
+def _chosen(key: str, value: object, dimension: Choice) -> str:
+    """The choice that means `value`, however either is written: 1e-3 and 0.001, [32,32] and [32, 32]."""
+    for choice in dimension.values:
+        if _means(choice, value):
+            return choice
+    raise ConfigError(f"enqueue: {key}={value} is not among its choices, {', '.join(dimension.values)}")
+
+
+def _means(choice: str, value: object) -> bool:
+    if value is None or isinstance(value, bool):
+        return choice.lower() == ("null" if value is None else str(value).lower())
+    if isinstance(value, int | float):
+        try:
+            return float(choice) == value
+        except ValueError:
+            return False
+    return re.sub(r"[\s'\"]", "", choice) == re.sub(r"[\s'\"]", "", str(value))
+
+
+def _inside(key: str, value: object, dimension: Interval) -> int | float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not dimension.low <= value <= dimension.high:  # type: ignore[operator]
+        raise ConfigError(f"enqueue: {key}={value} is not between {dimension.low:g} and {dimension.high:g}")
+    assert isinstance(value, int | float)
+    step = dimension.step or (1 if dimension.integer else None)
+    if step is not None and not math.isclose((value - dimension.low) / step, round((value - dimension.low) / step)):
+        raise ConfigError(f"enqueue: {key}={value} is not {dimension.low:g} plus a multiple of {step:g}")
+    return int(value) if dimension.integer else float(value)
 
 
 def open_study(settings: StudySettings, space: SearchSpace, storage: StudyStorage) -> optuna.Study:
@@ -165,10 +204,9 @@ def open_study(settings: StudySettings, space: SearchSpace, storage: StudyStorag
         else:
             study.set_user_attr(IDENTITY, identity)
             study.set_metric_names(list(settings.objectives))
-            for item in settings.enqueue:
-                study.enqueue_trial(_enqueued(item, space))
-        finished = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
-        study.sampler = make_sampler(settings, space, finished)
+        for item in settings.enqueue:
+            study.enqueue_trial(enqueued(item, space), skip_if_exists=True)
+        study.sampler = make_sampler(settings, space)
     return study
 
 
@@ -201,4 +239,4 @@ def _result(
     trials = study.get_trials(deepcopy=False)
     counts = {state.name.lower(): sum(trial.state == state for trial in trials) for state in TrialState}
     best = study.best_trials if counts["complete"] else []
-    return StudyResult(settings.name, counts, best, settings.fixed, redact(storage.url), pictures)
+    return StudyResult(settings.name, settings.objectives, counts, best, settings.fixed, redact(storage.url), pictures)

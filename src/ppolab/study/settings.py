@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
+import optuna
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, WilcoxonPruner
 from optuna.samplers import (
@@ -19,6 +21,8 @@ from optuna.samplers import (
     RandomSampler,
     TPESampler,
 )
+from optuna.study import Study
+from optuna.trial import FrozenTrial
 
 from ppolab.errors import ConfigError, nearest
 from ppolab.study.space import Choice, Interval, SearchSpace, grid
@@ -72,14 +76,54 @@ class StudySettings:
     identity: Mapping[str, Any] = field(default_factory=dict)
 
 
-def make_sampler(settings: StudySettings, space: SearchSpace, finished: int) -> BaseSampler:
-    """The sampler; its seed depends on how many trials are finished, so that a resumed study does not repeat itself.
+class SamplerByTrial(BaseSampler):
+    """Draws from a sampler of its own for every trial, seeded with the trial's number.
+
+    So no two processes that share a study draw the same, none repeats what a killed one had drawn, and what a trial
+    is given depends on its number and on the trials before it only.
+    """
+
+    def __init__(self, make: Callable[[int], BaseSampler]) -> None:
+        self._make = make
+        self._latest = (-1, make(0))
+
+    def _of(self, trial: FrozenTrial) -> BaseSampler:
+        if self._latest[0] != trial.number:
+            self._latest = (trial.number, self._make(trial.number))
+        return self._latest[1]
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """As the trial's sampler does."""
+        return self._of(trial).infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """As the trial's sampler does."""
+        return self._of(trial).sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """As the trial's sampler does."""
+        return self._of(trial).sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """As the sampler does. After a trial nothing is done: the grid would stop an `optimize` that never ran."""
+        self._of(trial).before_trial(study, trial)
+
+
+def make_sampler(settings: StudySettings, space: SearchSpace) -> BaseSampler:
+    """The sampler of a study.
 
     Raises:
         ConfigError: there is no such sampler, or it cannot handle the space or its options.
     """
     _check_sampler(settings, space)
-    seed = (settings.seed + 1) * 1_000_003 + finished
+    return SamplerByTrial(lambda number: _sampler(settings, space, (settings.seed + 1) * 1_000_003 + number))
+
+
+def _sampler(settings: StudySettings, space: SearchSpace, seed: int) -> BaseSampler:
     options = dict(settings.sampler_options)
     makers: dict[str, Any] = {
         "tpe": lambda: TPESampler(**({"seed": seed, "group": space.condition is not None} | options)),
@@ -117,11 +161,40 @@ def _check_sampler(settings: StudySettings, space: SearchSpace) -> None:
             raise ConfigError("sampler=cmaes: knows one objective only; use sampler=tpe")
 
 
+def check_options(settings: StudySettings, space: SearchSpace) -> None:
+    """Raise ConfigError for options that the sampler or the pruner takes, but cannot work with: both are tried out."""
+    if settings.sampler_options:
+        _try_out(f"sampler={settings.sampler}", settings.sampler_options, make_sampler(settings, space), None, space)
+    if settings.pruning.options:
+        told = f"pruner={settings.pruning.name}"
+        _try_out(told, settings.pruning.options, RandomSampler(), make_pruner(settings.pruning), space)
+
+
+def _try_out(
+    name: str, options: Mapping[str, Any], sampler: BaseSampler, pruner: BasePruner | None, space: SearchSpace
+) -> None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            study = optuna.create_study(sampler=sampler, pruner=pruner or NopPruner())
+            for value in (0.0, 1.0, 2.0):
+                trial = study.ask(space.distributions())
+                trial.report(value, 1)
+                trial.should_prune()
+                study.tell(trial, value)
+    except Exception as error:
+        raise ConfigError(f"{name} with {dict(options)}: {error}") from error
+
+
 def check_pruning(settings: StudySettings) -> None:
     """Raise ConfigError for a pruner that does not fit the study."""
     name = settings.pruning.name
     if name not in PRUNERS:
         raise ConfigError(f"pruner={name}: no such pruner{nearest(name, PRUNERS)}; there are {', '.join(PRUNERS)}")
+    if name == "none" and settings.pruning.options:
+        raise ConfigError(
+            f"pruner.{next(iter(settings.pruning.options))}: no pruner is chosen; add pruner=median, or leave it out"
+        )
     if name != "none" and len(settings.directions) > 1:
         raise ConfigError(f"pruner={name}: several objectives cannot be pruned; use pruner=none")
     if name == "wilcoxon" and settings.seeds_per_trial < 2:

@@ -84,7 +84,10 @@ class SearchSpace:
             for key, item in self.distributions().items()
         }
         if self.condition is not None:
-            values |= condition_function(self.condition)(trial, values) or {}
+            further = condition_function(self.condition)(trial, values)
+            if not isinstance(further, Mapping | None):
+                raise TypeError(f"{self.condition} must return settings by key, or None, not {further!r}")
+            values |= further or {}
         return values
 
 

@@ -85,6 +85,8 @@ def open_storage(url: str | None, name: str, folder: Path) -> StudyStorage:
         return _journal(folder / f"{name}.journal")
     kind = url.partition(":")[0].partition("+")[0]
     if kind == "sqlite":
+        if not url.partition("///")[2]:
+            raise ConfigError(f"storage={url}: is in memory, and would be gone with this process; use sqlite:///FILE")
         file = Path(url.partition("///")[2]).absolute()
         if not file.parent.is_dir():
             raise ConfigError(f"storage={url}: cannot be opened, since there is no folder {file.parent}; make it first")
@@ -105,6 +107,7 @@ def _journal(path: Path) -> StudyStorage:
 
 
 def _sql(url: str, lock: Callable[[], AbstractContextManager[object]]) -> StudyStorage:
+    kind = url.partition(":")[0].partition("+")[0]
     try:
         with lock(), warnings.catch_warnings():  # Optuna makes its tables here, and two at a time would fail
             warnings.simplefilter("ignore", ExperimentalWarning)
@@ -113,9 +116,8 @@ def _sql(url: str, lock: Callable[[], AbstractContextManager[object]]) -> StudyS
         raise ConfigError(f"storage={redact(url)}: its driver is missing; pip install psycopg2-binary") from error
     except Exception as error:  # SQLAlchemy and each driver raise families of their own
         told = str(error).strip().splitlines()[0]
-        raise ConfigError(
-            f"storage={redact(url)}: cannot be opened ({told}); is the server up, is the URL right?"
-        ) from error
+        advice = "is it a database that may be written?" if kind == "sqlite" else "is the server up, is the URL right?"
+        raise ConfigError(f"storage={redact(url)}: cannot be opened ({told}); {advice}") from error
     return StudyStorage(storage, url, lock)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,11 +21,19 @@ OWNER = "owner"
 """User attribute of a trial: the process that runs it."""
 ERROR = "error"
 """User attribute of a failed trial: its traceback, or how its process ended."""
+SETTINGS = "settings"
+"""User attribute of a trial in a space with a condition: what it sets, which need not be what was suggested."""
 
 
 def trial_name(number: int, seed_index: int | None = None) -> str:
     """Of its folder and its tracking run; with `seed_index`, of one run of a trial that has several."""
     return f"trial-{number:04d}" + ("" if seed_index is None else f"-seed-{seed_index}")
+
+
+def settings_of(trial: FrozenTrial) -> Mapping[str, Scalar]:
+    """What the runs of a trial set, by key."""
+    found: Mapping[str, Scalar] = trial.user_attrs.get(SETTINGS, trial.params)
+    return found
 
 
 @dataclass(frozen=True)
@@ -55,12 +64,16 @@ def _started(pid: int) -> int | None:
 
 @dataclass(frozen=True)
 class Claim:
-    """A trial to run, with its values by key; `again` if an earlier process did not finish it."""
+    """A trial to run, with its values by key; `again` if an earlier process did not finish it.
+
+    `error`: the traceback of a space whose condition raised; there is nothing to run then.
+    """
 
     number: int
     trial_id: int
     values: Mapping[str, Scalar]
     again: bool
+    error: str = ""
 
 
 class Trials:
@@ -92,7 +105,13 @@ class Trials:
     def _start(self, trial: Trial, *, again: bool) -> Claim:
         trial.set_user_attr(OWNER, asdict(self._owner))
         self.show_life([trial._trial_id])
-        return Claim(trial.number, trial._trial_id, self._space.suggest(trial), again)
+        try:
+            values = self._space.suggest(trial)
+        except Exception:  # whatever a condition of the user's own may raise
+            return Claim(trial.number, trial._trial_id, {}, again, traceback.format_exc())
+        if self._space.condition is not None:
+            trial.set_user_attr(SETTINGS, values)
+        return Claim(trial.number, trial._trial_id, values, again)
 
     def _lost(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
