@@ -19,7 +19,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from hydra_plugins.hydra_ppolab._space import written
+from hydra_plugins.hydra_ppolab._space import dimension, written
 from ppolab.core.aggregate import interquartile_mean
 from ppolab.errors import ConfigError, SweepError
 from ppolab.study.child import TrialReference, reporter
@@ -59,6 +59,11 @@ def test_values_become_settings() -> None:
     assert overrides(values) == [
         "clip=0.1", "epochs=3", "target_kl=null", "normalize_rewards=true", "resume=null",
     ]  # fmt: skip
+
+
+def test_a_range_may_run_downwards() -> None:
+    override = OverridesParser.create().parse_override("epochs=range(10,1,-3)")
+    assert dimension(override) == Interval(4.0, 10.0, integer=True, step=3.0)
 
 
 @pytest.mark.parametrize(

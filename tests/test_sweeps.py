@@ -21,7 +21,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def study(workspace: Path) -> Answer:
     """Four trials, of which the first is given."""
-    answer = train(workspace, *STUDY, "n_trials=4", "enqueue=[{clip:0.2}]", "sampler=random", "seed=5")
+    answer = train(workspace, *STUDY, "n_trials=4", "enqueue={clip:0.2}", "sampler=random", "seed=5")
     assert answer.code == 0, answer.err
     return answer
 
@@ -142,7 +142,7 @@ def test_a_pruned_run_is_marked_and_keeps_its_checkpoint(tmp_path: Path) -> None
 def test_two_objectives(tmp_path: Path) -> None:
     answer = train(
         tmp_path, "-m", "search=return_vs_time", "env=cartpole", "study_name=s", "n_trials=3", *TINY,
-        "total_steps=256", "minibatch_size=32,64",
+        "total_steps=256", "minibatch_size=32,64", "direction=maximize,minimize",
     )  # fmt: skip
     assert answer.code == 0, answer.err
     assert all(len(trial.values) == 2 and trial.values[1] > 0 for trial in trials(tmp_path))

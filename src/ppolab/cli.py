@@ -97,7 +97,9 @@ def _check_multirun(arguments: list[str]) -> None:
 
 def _in_full(argument: str) -> str:
     """An argument as Hydra wants it: `n_trials=40` is hydra.sweeper's, and what an environment takes needs a plus."""
-    key, equals, _ = argument.partition("=")
+    key, equals, value = argument.partition("=")
+    if (key == "direction" and "," in value and value[0] != "[") or (key == "enqueue" and value[:1] == "{"):
+        argument = f"{key}=[{value}]"  # a list, to Hydra
     if equals and key in SWEEP_SETTINGS:
         return f"hydra.sweeper.{argument}"
     if equals and key.startswith(("sampler.", "pruner.")):

@@ -49,7 +49,7 @@ def _interval(override: Override, sweep: IntervalSweep) -> Interval:
 
 
 def _range(override: Override, sweep: RangeSweep) -> Interval | Choice:
-    values = list(sweep.range())
+    values = sorted(sweep.range())
     if len(values) < 2 or "log" in sweep.tags:
         return Choice(tuple(override.sweep_string_iterator()))
     integer = all(isinstance(value, int) for value in values)
