@@ -2,11 +2,14 @@
 
     python benchmarks/sweep_speed.py
 
-Both search PPO's settings for CartPole-v1 with TPE, without pruning, as many trials of as many steps, two at a time:
+All search PPO's settings for CartPole-v1 with TPE, without pruning, as many trials of as many steps, two at a time:
 ppolab with `search=ppo_core` and everything as shipped (tracking in MLflow, evaluation, plots), rl-zoo3 with its own
-space for PPO and `--n-jobs 2`. The spaces are not the same, so neither are the settings that the trials train with; the
-budget in environment steps is. The sides take turns. Seconds count from typing the command until it returns; the idle
-share is how much of the two workers' time no trial was under way, by Optuna's own time stamps.
+space for PPO and `--n-jobs 2`, and `ppolab, same space`: ppolab with rl-zoo3's ranges, without KL early stopping,
+normalisation and recomputed advantages, so that a trial with the same values makes the same gradient steps. Left out of
+that space is what ppolab refuses: rollouts longer than a trial, and rollouts so short that a minibatch would not fit.
+The sides take turns. A search that is not through after `--minutes` is stopped, and counts with the trials that it has
+finished. Seconds count from typing the command; the idle share is how much of the two workers' time no trial was under
+way, by Optuna's own time stamps.
 
 rl-zoo3 is installed from the package index into an environment of its own the first time.
 """
@@ -14,6 +17,8 @@ rl-zoo3 is installed from the package index into an environment of its own the f
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -30,7 +35,15 @@ from processes import ROOT
 from result_tables import append, markdown
 
 WORKERS = 2
-SIDES = ("ppolab", "rl-zoo3")
+SIDES = ("ppolab", "rl-zoo3", "ppolab, same space")
+SAME_SPACE = (
+    "minibatch_size=4,8,16,32,64,128,256,512,1024", "rollout_steps=128,256,512,1024,2048", "num_envs=8",
+    "gamma=interval(0.97,0.9999)", "gae_lambda=interval(0.9,0.9999)", "optimizer.lr=tag(log, interval(1e-5,2e-3))",
+    "entropy_coef=tag(log, interval(1e-8,0.1))", "clip=0.1,0.2,0.3,0.4", "epochs=1,5,10,20",
+    "max_grad_norm=interval(0.3,2)", "model.hidden_sizes=choice([64],[64,64],[256,256])", "model.activation=tanh,relu",
+    "target_kl=null", "normalize_observations=false", "normalize_rewards=false", "normalize_advantages=true",
+    "recompute_advantages=false", "anneal_lr=false",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3, help="searches of each side (3)")
     parser.add_argument("--trials", type=int, default=40, help="per search (40)")
+    parser.add_argument("--minutes", type=float, default=25, help="after which a search is stopped (25)")
     parser.add_argument("--steps", type=int, default=20_000, help="environment steps of a trial (20000)")
     results = ROOT / "docs" / "results" / "sweep_speed.csv"
     parser.add_argument("--csv", type=Path, default=results, help="written anew (docs/results/sweep_speed.csv)")
@@ -83,13 +97,18 @@ def search(side: str, repeat: int, python: str, arguments: argparse.Namespace) -
     with tempfile.TemporaryDirectory() as folder:
         command, journal = command_of(side, repeat, python, arguments)
         started = time.perf_counter()
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        seconds = time.perf_counter() - started
-        if done.returncode:
-            raise SystemExit(f"{side}: exit code {done.returncode}\n{done.stdout[-1000:]}\n{done.stderr[-2000:]}")
+        with (Path(folder) / "output.txt").open("w+") as output:
+            process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output, start_new_session=True)
+            try:
+                code = process.wait(60 * arguments.minutes)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                code = 0
+            seconds = time.perf_counter() - started
+            output.seek(0)
+            if code:
+                raise SystemExit(f"{side}: exit code {code}\n{output.read()[-3000:]}")
         trials = trials_of(Path(folder) / journal)
-    if len(trials) != arguments.trials:
-        raise SystemExit(f"{side}: {len(trials)} trials instead of {arguments.trials}")
     busy = sum(trial.duration.total_seconds() for trial in trials if trial.duration is not None)
     best = max(trial.value for trial in trials if trial.value is not None)
     return Row(
@@ -101,9 +120,10 @@ def search(side: str, repeat: int, python: str, arguments: argparse.Namespace) -
 def command_of(side: str, repeat: int, python: str, arguments: argparse.Namespace) -> tuple[list[str], str]:
     """(command, the study's journal below its folder)."""
     steps, trials = str(arguments.steps), str(arguments.trials)
-    if side == "ppolab":
+    if side != "rl-zoo3":
+        space = ["search=ppo_core"] if side == "ppolab" else list(SAME_SPACE)
         settings = [f"total_steps={steps}", f"n_trials={trials}", f"workers={WORKERS}", f"seed={repeat}"]
-        command = [sys.executable, str(ROOT / "src" / "train.py"), "-m", "search=ppo_core", "env=cartpole"]
+        command = [sys.executable, str(ROOT / "src" / "train.py"), "-m", *space, "env=cartpole"]
         return [*command, "sampler=tpe", "study_name=s", *settings], "outputs/studies/s.journal"
     options = ["--algo", "ppo", "--env", "CartPole-v1", "-n", steps, "-optimize", "--n-trials", trials]
     options += ["--n-jobs", str(WORKERS), "--sampler", "tpe", "--pruner", "none", "--seed", str(repeat)]
@@ -121,17 +141,19 @@ def trials_of(journal: Path) -> list[optuna.trial.FrozenTrial]:
 
 
 def report(rows: Sequence[Row]) -> list[str]:
-    """A line per side, and the ratio of trials per minute, search by search."""
+    """A line per side, and the ratios of the medians of trials per minute."""
     lines = []
     for side in SIDES:
         mine = [row for row in rows if row.side == side]
-        middle = {name: statistics.median(getattr(row, name) for row in mine) for name in ("seconds", "idle_share")}
-        speed = statistics.median(row.trials_per_minute for row in mine)
-        lines.append([side, f"{middle['seconds']:,.0f}", f"{speed:.1f}", f"{middle['idle_share']:.0%}"])
-    pairs = zip(*([row.trials_per_minute for row in rows if row.side == side] for side in SIDES), strict=True)
-    ratios = [ours / theirs for ours, theirs in pairs]
-    table = markdown(["", "seconds", "trials per minute", "workers idle"], lines)
-    return [*table, "", f"ratio: {statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"]
+        names = ("trials", "seconds", "trials_per_minute", "idle_share")
+        trials, seconds, speed, idle = (statistics.median(getattr(row, name) for row in mine) for name in names)
+        lines.append([side, f"{trials:g}", f"{seconds:,.0f}", f"{speed:.1f}", f"{idle:.0%}"])
+    table = markdown(["", "trials", "seconds", "trials per minute", "workers idle"], lines)
+    peer = statistics.median(row.trials_per_minute for row in rows if row.side == "rl-zoo3")
+    for side in ("ppolab", "ppolab, same space"):
+        ratio = statistics.median(row.trials_per_minute for row in rows if row.side == side) / peer
+        table.append(f"{side}: {ratio:.1f} times rl-zoo3's trials per minute")
+    return table
 
 
 if __name__ == "__main__":
