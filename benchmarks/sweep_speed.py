@@ -17,6 +17,7 @@ rl-zoo3 is installed from the package index into an environment of its own the f
 from __future__ import annotations
 
 import argparse
+import datetime
 import os
 import signal
 import statistics
@@ -104,15 +105,25 @@ def search(side: str, repeat: int, python: str, arguments: argparse.Namespace) -
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 code = 0
-            seconds = time.perf_counter() - started
+            seconds, ended = time.perf_counter() - started, datetime.datetime.now()
             output.seek(0)
             if code:
                 raise SystemExit(f"{side}: exit code {code}\n{output.read()[-3000:]}")
         trials = trials_of(Path(folder) / journal)
-    busy = sum(trial.duration.total_seconds() for trial in trials if trial.duration is not None)
-    best = max(trial.value for trial in trials if trial.value is not None)
+    return row_of(side, repeat, trials, arguments.steps, seconds, ended)
+
+
+def row_of(
+    side: str, repeat: int, trials: Sequence[optuna.trial.FrozenTrial], steps: int, seconds: float,
+    ended: datetime.datetime,
+) -> Row:  # fmt: skip
+    """From all trials of a search that took `seconds`; those that `ended` stopped are work, but do not count."""
+    finished = [trial for trial in trials if trial.state.is_finished()]
+    begun = [(trial.datetime_start, trial.datetime_complete or ended) for trial in trials]
+    busy = sum((end - start).total_seconds() for start, end in begun if start is not None)
+    best = max(trial.value for trial in finished if trial.value is not None)
     return Row(
-        side, repeat, len(trials), arguments.steps, round(seconds, 1), round(60 * len(trials) / seconds, 2),
+        side, repeat, len(finished), steps, round(seconds, 1), round(60 * len(finished) / seconds, 2),
         round(1 - busy / (WORKERS * seconds), 3), best,
     )  # fmt: skip
 
@@ -132,12 +143,12 @@ def command_of(side: str, repeat: int, python: str, arguments: argparse.Namespac
 
 
 def trials_of(journal: Path) -> list[optuna.trial.FrozenTrial]:
-    """The finished trials of the study `s`."""
+    """All trials of the study `s`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         backend = optuna.storages.journal.JournalFileBackend(str(journal))
         study = optuna.load_study(study_name="s", storage=optuna.storages.JournalStorage(backend))
-    return [trial for trial in study.trials if trial.state.is_finished()]
+    return study.trials
 
 
 def report(rows: Sequence[Row]) -> list[str]:

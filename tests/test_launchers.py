@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,10 +23,9 @@ def condition(trial, values):
 
 
 @pytest.fixture(autouse=True)
-def local_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def local_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray asks for a token of its own unless told otherwise, and would keep it in the home folder."""
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    yield
 
 
 @pytest.mark.parametrize("launcher", ["ppolab", "ray", "submitit_local"])

@@ -25,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from ppolab.config import (
+    SWEEP_GROUPS,
     TRIAL,
     Config,
     EvaluateConfig,
@@ -81,7 +82,6 @@ SWEEP_SETTINGS = (
 """Settings of hydra.sweeper that the command line takes by these names alone."""
 
 
-SWEEP_GROUPS = ("search", "sampler", "pruner")
 WITHOUT_A_RUN = {"-m", "--multirun", "-c", "--cfg", "-i", "--info", *HELP_FLAGS}
 
 

@@ -24,6 +24,8 @@ from ppolab.errors import ConfigError, nearest
 OPTIMIZER_NAMESPACE = "torch.optim."
 CORES = "PPOLAB_CORES"
 """Environment variable: how many processor cores a run of a sweep may use."""
+SWEEP_GROUPS = ("search", "sampler", "pruner")
+"""Groups that only a sweep heeds."""
 TRIAL = "PPOLAB_TRIAL"
 """Environment variable of the runs of a study; `ppolab.study.child` writes and reads it."""
 

@@ -16,7 +16,7 @@ from hydra_plugins.hydra_ppolab._launch import composed
 from hydra_plugins.hydra_ppolab._launchers import prepare
 from hydra_plugins.hydra_ppolab._space import split, written
 from hydra_plugins.hydra_ppolab.launcher import ProcessLauncher
-from ppolab.config import RULES, Config, flattened, from_hydra, objective_names, usable_cores
+from ppolab.config import RULES, SWEEP_GROUPS, Config, flattened, from_hydra, objective_names, usable_cores
 from ppolab.errors import ConfigError, InterruptedRun, SweepError
 from ppolab.processes import stop_requests
 from ppolab.runs import OUTPUTS
@@ -32,7 +32,6 @@ STUDIES = OUTPUTS / "studies"
 DEFAULT_TRIALS = 20
 ONLY_STUDIES = ("condition", "sampler", "pruner", "n_trials", "timeout", "enqueue", "study_name", "storage")
 """Settings of the sweeper that make a sweep over listed values a study instead of a grid."""
-SWEEP_GROUPS = ("search", "sampler", "pruner")
 NOT_OF_THE_STUDY = (
     "logger.", "trainer.", "env.num_threads", "compile", "resume", "checkpoint_interval", "objective", "seed",
 )  # fmt: skip
@@ -165,15 +164,15 @@ def _fitting(multirun: Multirun, base: Config, searched: dict[str, Dimension]) -
     fitting: dict[str, Dimension] = {}
     for key, dimension in searched.items():
         if isinstance(dimension, Interval):
-            value, written = values.get(key), f"{key}=interval({dimension.low:g},{dimension.high:g})"
+            value, given = values.get(key), f"{key}=interval({dimension.low:g},{dimension.high:g})"
             if key in groups or isinstance(value, bool | str | list):
-                raise ConfigError(f"{written}: {key} has options, not an interval; list them, such as {key}=A,B")
+                raise ConfigError(f"{given}: {key} has options, not an interval; list them, such as {key}=A,B")
             for bound in (dimension.low, dimension.high):
                 if key in RULES and not RULES[key].holds(bound):
-                    raise ConfigError(f"{written}: {bound:g} {RULES[key].words}")
+                    raise ConfigError(f"{given}: {bound:g} {RULES[key].words}")
             if isinstance(value, int) and not dimension.integer:
                 if not (dimension.low.is_integer() and dimension.high.is_integer()):
-                    raise ConfigError(f"{written}: {key} is a whole number, so the bounds must be, too")
+                    raise ConfigError(f"{given}: {key} is a whole number, so the bounds must be, too")
                 dimension = replace(dimension, integer=True)
         fitting[key] = dimension
     return fitting

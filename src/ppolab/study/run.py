@@ -26,16 +26,17 @@ from ppolab.study.storage import StudyStorage, open_storage
 from ppolab.study.trials import Trials, settings_of
 from ppolab.tracking import RunStatus, redact
 
+SHOWN = 5
+"""Trials of a Pareto front that are told."""
 IDENTITY = "ppolab"
 """User attribute of a study: what two sweeps must agree on to share it."""
 
 
 @dataclass(frozen=True)
 class StudyResult:
-    """How a study stands after a sweep; several best trials where there are several objectives."""
+    """How a study stands after a sweep; up to SHOWN best trials where there are several objectives."""
 
     name: str
-    objectives: tuple[str, ...]
     counts: Mapping[str, int]
     best: Sequence[FrozenTrial]
     fixed: tuple[str, ...]
@@ -57,7 +58,7 @@ class StudyResult:
         """Closing lines for the terminal."""
         counted = ", ".join(f"{count} {state}" for state, count in self.counts.items() if count)
         lines = [f"study         {self.name}: {counted or 'no trials'}"]
-        for trial in self.best[: 5 if len(self.objectives) > 1 else 1]:
+        for trial in self.best:
             values = ", ".join(f"{value:,.4g}" for value in trial.values)
             lines.append(f"best          {values} (trial {trial.number})")
             lines.append(
@@ -238,5 +239,5 @@ def _result(
 ) -> StudyResult:
     trials = study.get_trials(deepcopy=False)
     counts = {state.name.lower(): sum(trial.state == state for trial in trials) for state in TrialState}
-    best = study.best_trials if counts["complete"] else []
-    return StudyResult(settings.name, settings.objectives, counts, best, settings.fixed, redact(storage.url), pictures)
+    best = study.best_trials[: SHOWN if len(settings.directions) > 1 else 1] if counts["complete"] else []
+    return StudyResult(settings.name, counts, best, settings.fixed, redact(storage.url), pictures)
