@@ -8,7 +8,8 @@ episodes have ended. ppolab runs with its shipped settings through the real comm
 included; SB3's PPO as it comes, and with the settings that its own project tuned and published
 (peers/sb3_settings.py). Every run is a fresh process with one thread for torch and one for the simulator, `--jobs` of
 them side by side. Time counts from the launch of the process, and also from just before the first environment step. A
-run that does not get there in its steps counts as not having reached it, not as a slow one.
+run that does not get there in its steps (SB3's also in its `--seconds`, if given) counts as not having reached it, not
+as a slow one.
 
 One row per run goes to OUT/runs.csv, its curve to OUT/curves.csv. Rows that are there are not run again, so a stopped
 benchmark goes on with the same command. `report` writes OUT/report.md and OUT/curves.png.
@@ -90,6 +91,7 @@ def parse_arguments() -> argparse.Namespace:
     run.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="one run each (0 1 2)")
     run.add_argument("--jobs", type=int, default=1, help="processes side by side (1)")
     run.add_argument("--steps", type=int, help="at most this many, for a trial (1000000; CartPole-v1: 500000)")
+    run.add_argument("--seconds", type=float, help="SB3 stops after so many seconds of training (never)")
     run.add_argument("--full", action="store_true", help="SB3 too goes on after it has reached the return")
     run.add_argument(
         "--peer-env", type=Path, default=ROOT / "outputs" / "peers" / "sb3",
@@ -183,6 +185,7 @@ def train(job: Job, python: str, arguments: argparse.Namespace) -> tuple[Row, li
             options = ["--env", job.env, "--seed", str(job.seed), "--steps", str(job.steps)]
             options += ["--settings", job.side.removeprefix("sb3-")]
             options += [] if arguments.full else ["--stop-at", str(job.threshold)]
+            options += [] if arguments.seconds is None else ["--stop-after", f"{arguments.seconds:g}"]
             command = [python, peer_script("sb3_return.py"), "--out", result, *options]
             shown = ["python", "benchmarks/peers/sb3_return.py", *options]
         child = run_child(command, Path(folder), ONE_THREAD)

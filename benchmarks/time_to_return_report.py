@@ -25,7 +25,8 @@ COLORS = {"ppolab": "tab:blue", "sb3-default": "tab:orange", "sb3-zoo": "tab:gre
 
 @dataclass(frozen=True)
 class Row:
-    """One run. `seconds` from the launch of its process until `threshold`; None: not reached within `cap` steps."""
+    """One run. `seconds` from the launch of its process until `threshold`; None: not reached within `cap` steps, or in
+    the seconds that `command` gives it."""
 
     env: str
     side: str
@@ -58,10 +59,10 @@ def markdown(rows: Sequence[Row]) -> str:
     """The report: a summary, a table per environment, and what they were made with."""
     lines = ["# Wall-clock time to a return", "", "![return against wall clock](curves.png)", ""]
     lines += ["Seconds from the launch of the process until the mean of the last 100 training episodes (sampled "
-              "actions) passes the threshold; one thread per process. A run that did not get there within its steps is "
-              "counted as infinitely slow in medians, and shown with the best mean that it saw. Expected: the seconds "
-              "of all runs, over how many of them got there; what one success costs if failures are started again.",
-              ""]  # fmt: skip
+              "actions) passes the threshold; one thread per process. A run that did not get there within its steps "
+              "(or, with `--stop-after` in its command, its seconds) is counted as infinitely slow in medians, and "
+              "shown with the best mean that it saw. Expected: the seconds of all runs, over how many of them got "
+              "there; what one success costs if failures are started again.", ""]  # fmt: skip
     lines += [*summary(rows), ""]
     for env in dict.fromkeys(row.env for row in rows):
         mine = [row for row in rows if row.env == env]
@@ -70,7 +71,8 @@ def markdown(rows: Sequence[Row]) -> str:
     lines += [f"Processes side by side: {jobs}  "]
     for side in SIDES:
         mine = [row for row in rows if row.side == side]
-        lines += [f"Command, {side}: `{mine[0].command}`  "] if mine else []
+        commands = {(row.env, "--stop-after" in row.command): row.command for row in reversed(mine)}
+        lines += [f"Command, {side}: `{command}`  " for command in sorted(commands.values())]
         lines += [f"Versions, {side}: {text.replace('=', ' ')}  " for text in sorted({row.versions for row in mine})]
     return "\n".join(lines) + "\n"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import time
 from pathlib import Path
 
 import torch
@@ -19,24 +20,28 @@ DISTRIBUTIONS = ("stable-baselines3", "torch", "numpy", "gymnasium", "mujoco")
 
 
 class Recorder(BaseCallback):  # type: ignore[misc]
-    """A point of the curve at the end of every rollout; ends the training beyond `threshold`."""
+    """A point of the curve at the end of every rollout; ends the training beyond `threshold`, or `seconds`."""
 
-    def __init__(self, curve: Curve, threshold: float) -> None:
+    def __init__(self, curve: Curve, threshold: float, seconds: float) -> None:
         super().__init__()
         self._curve = curve
         self._threshold = threshold
-        self._reached = False
+        self._seconds = seconds
+        self._deadline = math.inf
+        self._ended = False
 
     def _on_training_start(self) -> None:
         self._curve.start()
+        self._deadline = time.monotonic() + self._seconds
 
     def _on_rollout_end(self) -> None:
         returns = [float(episode["r"]) for episode in self.model.ep_info_buffer]
         self._curve.add(self.num_timesteps, returns)
-        self._reached = len(returns) >= WINDOW and sum(returns) / len(returns) >= self._threshold
+        reached = len(returns) >= WINDOW and sum(returns) / len(returns) >= self._threshold
+        self._ended = reached or time.monotonic() >= self._deadline
 
     def _on_step(self) -> bool:
-        return not self._reached
+        return not self._ended
 
 
 def main() -> None:
@@ -46,6 +51,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="random seed")
     parser.add_argument("--steps", type=int, required=True, help="environment steps to train at most")
     parser.add_argument("--stop-at", type=float, default=math.inf, help="return at which to stop")
+    parser.add_argument("--stop-after", type=float, default=math.inf, help="seconds of training after which to stop")
     parser.add_argument("--settings", choices=("default", "zoo"), default="default", help="see sb3_settings.py")
     parser.add_argument("--out", type=Path, required=True, help="JSON file for the curve")
     arguments = parser.parse_args()
@@ -58,7 +64,7 @@ def main() -> None:
         "MlpPolicy", envs, seed=arguments.seed, device="cpu", stats_window_size=WINDOW, **settings.arguments
     )  # fmt: skip
     curve = Curve()
-    model.learn(arguments.steps, callback=Recorder(curve, arguments.stop_at))
+    model.learn(arguments.steps, callback=Recorder(curve, arguments.stop_at, arguments.stop_after))
     curve.write(arguments.out, installed(DISTRIBUTIONS))
     model.env.close()
 
