@@ -56,7 +56,7 @@ scaling: $(STAMP) ## speed and memory over environments, width, minibatch, runs 
 	$(BIN)/python benchmarks/scaling.py envs width minibatch pair memory report $(ARGS)
 
 profile: $(STAMP) ## where the time of an iteration goes (two minutes); ARGS="--env Ant-v5"
-	$(BIN)/python benchmarks/profile.py $(ARGS)
+	$(BIN)/python benchmarks/profile.py target_kl=null $(ARGS)
 
 learning: $(STAMP) ## returns over seeds; continues where it stopped (about an hour)
 	$(BIN)/python benchmarks/learning.py run $(ARGS)

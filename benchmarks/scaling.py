@@ -30,7 +30,6 @@ BATCH = 2048
 NUM_ENVS = 64
 COMMON = (
     "logger=none", "eval_interval=0", "eval_episodes=1", "target_kl=null", "compile=true", "trainer=cpu",
-    "trainer.threads=1",
 )  # fmt: skip
 """What all measurements share; otherwise the shipped settings. No early stopping: all updates are equally long."""
 
@@ -73,13 +72,13 @@ def minibatch_points() -> list[Point]:
 
 
 def pair_points() -> list[Point]:
-    """One run with all cores, one with one thread, and two of these side by side."""
+    """One run with all cores, one with one thread for simulator and update, and two of these side by side."""
     steps, warmup = 40 * BATCH, 10 * BATCH
-    single = ("env.num_threads=1",)
+    single = ("env.num_threads=1", "trainer.threads=1")
     return [
         Point("one run, all cores", (), steps, warmup),
-        Point("one run, one simulator thread", single, steps, warmup),
-        Point("two runs side by side, one simulator thread each", single, steps, warmup, copies=2),
+        Point("one run, one thread", single, steps, warmup),
+        Point("two runs side by side, one thread each", single, steps, warmup, copies=2),
     ]
 
 
@@ -128,6 +127,8 @@ def measure_all(name: str, arguments: argparse.Namespace) -> None:
     if not points:
         raise SystemExit(f"{name}: has none of --points {' '.join(arguments.points)}")
     table = arguments.out / f"{name}.csv"
+    if arguments.points and table.is_file():
+        raise SystemExit(f"{table}: holds all values; give those of --points an --out of their own")
     table.unlink(missing_ok=True)
     failed = 0
     for repeat in range(arguments.repeats):
@@ -154,6 +155,7 @@ def measure(name: str, point: Point, repeat: int, arguments: argparse.Namespace)
         futures = [pool.submit(train, point, seed, arguments) for seed in seeds]
         children = [future.result() for future in futures]
     command = ["python", "benchmarks/scaling.py", name, "--env", arguments.env, "--repeats", str(arguments.repeats)]
+    command += ["--points", *arguments.points] if arguments.points else []
     for override in arguments.override:
         command += ["--override", override]
     for copy, child in enumerate(children):

@@ -3,7 +3,8 @@
 All sides train the same environment with a batch of 2048, minibatches of 64, 10 epochs, 64-64 tanh separate networks,
 Adam at 3e-4 falling to 0, advantages normalized per minibatch, and no KL early stopping; ppolab and SB3 also scale
 observations and rewards, which sheeprl cannot. ppolab runs through its own command line with its shipped settings
-otherwise (so it also recomputes advantages before every epoch and writes metrics.csv and checkpoints). Each peer runs
+otherwise, without tracking and evaluation (it also recomputes advantages before every epoch and writes metrics.csv).
+Each peer runs
 in a virtual environment of its own, made from the package index on first use, once per kind of vector environment, with
 the faster of 1 and 2 torch threads, found in a short calibration on the first environment.
 

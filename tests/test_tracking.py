@@ -556,14 +556,10 @@ def test_lost_answers_duplicate_nothing(running: Server, tmp_path: Path) -> None
 def test_slow_server_does_not_block(running: Server, tmp_path: Path) -> None:
     with proxy_to(running.uri, 0.5, []) as uri:
         tracker = MlflowTracker(describe(), uri, tmp_path / "backlog.jsonl")
-        slowest = 0.0
         for step in range(300):
-            begin = time.perf_counter()
             tracker.log_metrics({"loss": 1.0, "kl": 0.01}, step)
-            slowest = max(slowest, time.perf_counter() - begin)
-            time.sleep(0.005)
+        assert tracker.run_id is None, "all were logged before the first request was answered"
         report = tracker.close("FINISHED")
-    assert slowest < 0.25, "half of one request's delay"
     assert report.unsent_metrics == 0
     assert report.run_id is not None
     assert steps_of(running.uri, report.run_id, "kl") == list(range(300))

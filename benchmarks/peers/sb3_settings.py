@@ -14,12 +14,11 @@ import torch
 
 @dataclass(frozen=True)
 class Settings:
-    """Arguments of PPO, what its environments are wrapped in, and the steps it was tuned for (None: any number)."""
+    """Arguments of PPO, and what its environments are wrapped in."""
 
     arguments: dict[str, Any] = field(default_factory=dict)
     num_envs: int = 1
     normalize: bool = False
-    total_steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,6 @@ ZOO = {
             "policy_kwargs": ZOO_NETWORK,
         },
         normalize=True,
-        total_steps=1_000_000,
     ),
     "HalfCheetah-v5": Settings(
         {
@@ -59,7 +57,6 @@ ZOO = {
             "policy_kwargs": ZOO_NETWORK,
         },
         normalize=True,
-        total_steps=1_000_000,
     ),
     "CartPole-v1": Settings(
         {
@@ -67,7 +64,6 @@ ZOO = {
             "learning_rate": Lin(0.001), "clip_range": Lin(0.2),
         },
         num_envs=8,
-        total_steps=100_000,
     ),
 }  # fmt: skip
 

@@ -164,7 +164,10 @@ struct Trunk {
         }
         for (const Linear& layer : heads) widest = std::max(widest, padded(layer.outputs));
         for (auto* buffer : {&by_row, &head, &above, &below}) buffer->assign(BLOCK * widest, 0.0f);
-        weights.assign(widest * widest, 0.0f);
+        int64_t largest = 0;
+        for (const auto* layers : {&hidden, &heads})
+            for (const Linear& layer : *layers) largest = std::max(largest, layer.outputs * padded(layer.inputs));
+        weights.assign(largest, 0.0f);
     }
 
     void forward(const float* parameters, Rows rows, int64_t count, bool keep, const Matrix* outputs) {

@@ -139,6 +139,7 @@ class NativePolicy:
         Returns:
             (LossTerms as columns [M, terms], norms [M] of the gradients before clipping)
         """
+        assert len(sizes), "an epoch has at least one minibatch"
         terms = terms_array(len(sizes))
         state = NativeAdam(
             adam.mean.data_ptr(), adam.square.data_ptr(), adam.steps, adam.lr, *adam.betas, adam.eps,
