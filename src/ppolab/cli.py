@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import hydra
 from hydra import compose, initialize_config_dir
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -118,6 +119,8 @@ def _hydra_main(config_name: str, task: Callable[[DictConfig], object]) -> None:
     if _asks_for_help_only(sys.argv[1:]):
         print(_help(config_name, [argument for argument in sys.argv[1:] if argument not in HELP_FLAGS]))
         return
+    if not any("hydra.mode=" in argument for argument in sys.argv):  # which -m says; asked, Hydra composes all of it
+        Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
     raised: list[Exception] = []
     hydra.main(config_path=str(config_folder("conf")), config_name=config_name, version_base="1.3")(
         _kept_from_hydra(task, raised)
