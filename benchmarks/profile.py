@@ -35,10 +35,10 @@ PARTS = (
     ("ppolab.native.policy.NativePolicy.values", "advantages"),
     ("ppolab.update.Learner.update", "update"),
     ("ppolab.history.MetricsFile.write", "logging"),
-    ("ppolab.experiment.RunServices.on_train_batch_end", "logging"),
+    ("ppolab.services.RunServices.on_train_batch_end", "logging"),
     ("ppolab.progress.ProgressDisplay.update", "progress"),
-    ("ppolab.experiment.RunServices._evaluate", "evaluation"),
-    ("ppolab.experiment.RunServices._save", "checkpoints"),
+    ("ppolab.services.RunServices.evaluate", "evaluation"),
+    ("ppolab.services.RunServices.save", "checkpoints"),
 )
 """Dotted name of a function, where its caller looks it up, and the part that its own time belongs to.
 

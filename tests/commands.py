@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,6 +111,45 @@ def start_training(folder: Path, *arguments: object) -> subprocess.Popen[str]:
         [sys.executable, str(TRAIN), *map(str, arguments)], cwd=folder, env=clean_environment(), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
+
+
+@contextmanager
+def session(folder: Path, *command: object, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """A command in a session of its own, of which nothing may be left afterwards."""
+    process = subprocess.Popen(
+        [sys.executable, *map(str, command)], cwd=folder, env=clean_environment() | variables, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield process
+        wait_until(lambda: not left_of(process.pid), 30)
+    finally:
+        for pid in left_of(process.pid):
+            os.kill(pid, signal.SIGKILL)
+        process.communicate()
+
+
+def left_of(session_id: int) -> list[int]:
+    """Processes of the session that are still there, zombies aside."""
+    found = subprocess.run(["ps", "-eo", "pid=,sid=,stat="], capture_output=True, text=True, check=True).stdout
+    rows = (line.split() for line in found.splitlines())
+    return [int(pid) for pid, sid, state in rows if int(sid) == session_id and not state.startswith("Z")]
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 90) -> float:
+    """Wait for what must happen in time; returns how long it took."""
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < seconds, "it did not happen in time"
+        time.sleep(0.05)
+    return time.monotonic() - started
+
+
+def ended(process: subprocess.Popen[str], seconds: float = 90) -> Answer:
+    """What it did, once it has ended by itself."""
+    started = time.monotonic()
+    out, err = process.communicate(timeout=seconds)
+    return Answer(process.returncode, out, err, time.monotonic() - started)
 
 
 def assert_one_line(answer: Answer, *expected: str, code: int = 2) -> None:

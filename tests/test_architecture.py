@@ -18,16 +18,17 @@ CONF = config_folder("conf")
 LAYERS = (
     ("errors",),
     ("config",),
-    ("core", "runs", "rendering", "startup", "own_group", "processes"),
-    ("envs", "parameters", "normalization", "history", "progress", "checkpoint", "tracking"),
+    ("core", "runs", "rendering", "startup", "own_group", "processes", "places", "parallel"),
+    ("launch", "envs", "parameters", "normalization", "history", "progress", "checkpoint", "tracking"),
     ("policy", "objective"),
-    ("native", "rollout"),
+    ("native", "rollout", "watchdog"),
     ("gradient", "evaluate"),
     ("epoch",),
     ("update",),
     ("module",),
+    ("services",),
     ("experiment", "evaluation_run"),
-    ("study",),
+    ("study", "resuming"),
     ("cli",),
 )
 """Parts of ppolab, lowest first. A part imports lower ones, and modules of its own; `ppolab` itself is below all."""
@@ -35,14 +36,27 @@ LAYERS = (
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 OWNERS = {
     "hydra": {"cli", "config", "hydra_plugins"},
-    "pytorch_lightning": {"module", "experiment"},
+    "pytorch_lightning": {"module", "services", "experiment"},
     "mlflow": {"tracking.store"},
     "optuna": {"study", "hydra_plugins"},
     "envpool": {"envs.envpool_backend", "envs.envpool_families"},
 }
 """Packages that only some modules may import, since nothing else should change when they do."""
 
-LIGHT = ("ppolab", "errors", "config", "runs", "rendering", "startup", "cli", "envs", "tracking", "hydra_plugins")
+LIGHT = (
+    "ppolab",
+    "errors",
+    "config",
+    "places",
+    "runs",
+    "rendering",
+    "startup",
+    "cli",
+    "resuming",
+    "envs",
+    "tracking",
+    "hydra_plugins",
+)
 """Parts that answer a mistyped key, and therefore import no package that takes a second, except inside functions."""
 HEAVY_PACKAGES = {"torch", "pytorch_lightning", "mlflow", "envpool", "matplotlib", "mujoco", "optuna"}
 

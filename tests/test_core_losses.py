@@ -84,25 +84,47 @@ def test_clipped_value_error_stops_pulling_once_the_value_has_moved_far_enough()
 
 
 @given(st.integers(1, 30), st.integers(0, 10), st.integers(0, 2**32 - 1))
-def test_padding_never_influences_mean_and_standardization(count: int, padding: int, seed: int) -> None:
+def test_padding_never_influences_a_mean(count: int, padding: int, seed: int) -> None:
     rng = torch.Generator().manual_seed(seed)
     samples = torch.randn(count, generator=rng, dtype=torch.float64)
     padded = torch.cat((samples, 1e6 * torch.randn(padding, generator=rng, dtype=torch.float64)))
     weights = torch.cat((torch.ones(count), torch.zeros(padding))).double()
     assert weighted_mean(padded, weights).item() == pytest.approx(samples.mean().item(), abs=1e-9)
-    result = standardized(padded, weights)
-    expected = (samples - samples.mean()) / (samples.std() + 1e-8) if count > 1 else torch.zeros(1).double()
-    torch.testing.assert_close(result[:count], expected)
-    assert result.isfinite().all()
+
+
+def alone(sums: Tensor) -> Tensor:
+    return sums
+
+
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=5), st.integers(0, 2**32 - 1))
+def test_every_group_is_standardized_by_itself(counts: list[int], seed: int) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    parts = [10 * torch.randn(count, generator=rng) + 5 for count in counts]
+    groups = torch.repeat_interleave(torch.tensor(counts))
+    order = torch.randperm(len(groups), generator=rng)
+    result = standardized(torch.cat(parts)[order], groups[order], torch.tensor(counts), alone)
+    for index, part in enumerate(parts):
+        expected = (part - part.mean()) / (part.std() + 1e-8) if len(part) > 1 else torch.zeros(1)
+        mine = result[groups[order] == index].sort().values
+        torch.testing.assert_close(mine, expected.sort().values, rtol=1e-4, atol=1e-5)
+
+
+def test_a_group_may_lie_in_several_processes() -> None:
+    """Two of its samples are elsewhere: 5 and 9, of sum 14."""
+    messages = iter([doubles(14.0), doubles(1.0 + 9.0)])  # the mean of 2, 8, 5, 9 is 6
+    group, count = torch.zeros(2).long(), torch.tensor([4])
+    result = standardized(doubles(2.0, 8.0), group, count, lambda sums: sums + next(messages))
+    deviation = (30 / 3) ** 0.5
+    torch.testing.assert_close(result, doubles(-4 / deviation, 2 / deviation))
 
 
 def test_a_single_sample_is_centred_not_scaled() -> None:
-    result = standardized(doubles(7.0, 9.0), doubles(1.0, 0.0))
-    assert result.tolist() == [0.0, 2.0]
+    assert standardized(doubles(7.0), torch.zeros(1).long(), torch.tensor([1]), alone).tolist() == [0.0]
 
 
 def test_equal_samples_standardize_to_zero() -> None:
-    assert standardized(doubles(3.0, 3.0, 3.0), torch.ones(3).double()).tolist() == [0.0, 0.0, 0.0]
+    result = standardized(doubles(3.0, 3.0, 3.0), torch.zeros(3).long(), torch.tensor([3]), alone)
+    assert result.tolist() == [0.0, 0.0, 0.0]
 
 
 def test_explained_variance() -> None:

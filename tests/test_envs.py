@@ -112,14 +112,14 @@ def test_no_two_environments_runs_processes_or_purposes_share_a_seed() -> None:
     seeds = [
         seed
         for run, process, purpose in itertools.product(range(5), range(4), (TRAINING, EVALUATION))
-        for seed in environment_seeds(run, process, 64, purpose)
+        for seed in environment_seeds(run, 64 * process, 64, purpose)
     ]
     assert len(set(seeds)) == len(seeds) == 5 * 4 * 2 * 64
     assert all(0 <= seed < 2**31 for seed in seeds)
 
 
-def test_seeds_do_not_depend_on_the_number_of_environments() -> None:
-    assert environment_seeds(3, 1, 64)[:8] == environment_seeds(3, 1, 8)
+def test_seeds_do_not_depend_on_the_number_of_environments_and_processes() -> None:
+    assert environment_seeds(3, 8, 56) == environment_seeds(3, 0, 64)[8:]
 
 
 @pytest.mark.parametrize(("env_id", "backend", "vectorization"), BACKENDS)

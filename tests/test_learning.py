@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from helpers import make_config
-from ppolab.experiment import RunResult, run
+from ppolab.experiment import run
+from ppolab.services import RunResult
 
 RANDOM_PENDULUM = -1200.0
 """Mean return of random actions; episodes range from about -1800 to -900."""

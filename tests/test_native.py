@@ -14,12 +14,13 @@ from torch import Tensor
 
 from helpers import drawn, make_learner, random_rollout, tiny_config
 from ppolab.config import Config, optimizer_arguments, optimizer_class
-from ppolab.epoch import native_epoch, stepwise_epoch
+from ppolab.epoch import native_epoch, shuffled, stepwise_epoch
 from ppolab.gradient import whole_gradient
 from ppolab.native import NativePolicy, library, native_policy
 from ppolab.native.library import NativeCodeError, compiler, native_library
 from ppolab.normalization import FrozenScaling
 from ppolab.objective import Samples, ppo_objective
+from ppolab.parallel import ALONE
 from ppolab.parameters import FlatParameters, flatten_parameters, is_adam
 from ppolab.policy import ActorCritic, action_distribution
 from ppolab.rollout import act
@@ -39,7 +40,7 @@ NETWORKS: dict[str, dict] = {
     "relu": {"model.hidden_sizes": [32, 16], "model.activation": "relu"},
     "linear": {"model.hidden_sizes": []},
 }
-EVERY_TERM = {"entropy_coef": 0.02, "algorithm.value_clip": 0.2, "normalize_advantages": True}
+EVERY_TERM = {"entropy_coef": 0.02, "algorithm.value_clip": 0.2}
 INPUTS = 11
 
 
@@ -157,7 +158,7 @@ def test_gradient_and_terms_equal_pytorch(network: str, space: str) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"normalize_advantages": False}, {"algorithm.value_clip": None}, {"entropy_coef": 0.0}, {"clip": 0.02},
+        {"algorithm.value_clip": None}, {"entropy_coef": 0.0}, {"clip": 0.02},
         {"value_coef": 2.0},
     ],
     ids=str,
@@ -186,10 +187,11 @@ def epochs(samples: Samples, policy: ActorCritic, flat: FlatParameters, config: 
     generator = torch.Generator().manual_seed(5)
     gradient = whole_gradient(policy, flat, ppo_objective(policy.distribution, config))
     choices = {
-        True: native_epoch(native_of(policy, flat, config), flat.vector, optimizer, config, generator),
-        False: stepwise_epoch(gradient, flat.vector, optimizer, config, generator),
+        True: native_epoch(native_of(policy, flat, config), flat.vector, optimizer, config),
+        False: stepwise_epoch(gradient, flat.vector, optimizer, config, ALONE),
     }
-    results = [choices[choice](samples) for choice in native]
+    owners = torch.zeros(len(samples.weights), dtype=torch.int64)
+    results = [choices[choice](samples, shuffled(owners, 0, config.minibatch_size, generator)) for choice in native]
     terms, norms = (torch.cat([part.float() for part in parts]) for parts in zip(*results, strict=True))
     state = optimizer.state[flat.vector]
     return flat.vector.detach().clone(), state["step"], state["exp_avg"], state["exp_avg_sq"], terms, norms

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,9 @@ def fail():
 def sleep():
     time.sleep(60)
 
+def nothing():
+    pass
+
 def leave(code):
     os._exit(code)
 """
@@ -40,6 +44,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> ProcessPool:
     folder = tmp_path_factory.mktemp("modules")
     (folder / "preloaded_module.py").write_text(MODULE)
     sys.path.insert(0, str(folder))
+    forkserver._forkserver._stop()  # of an earlier test, which has not imported this
     return ProcessPool(2, ["preloaded_module"])
 
 
@@ -78,6 +83,10 @@ def test_a_process_that_raises(pool: ProcessPool, tmp_path: Path) -> None:
 def test_a_process_that_just_ends(pool: ProcessPool, tmp_path: Path) -> None:
     ended = run(pool, "leave", 7, folder=tmp_path)
     assert ended.error == "the process ended with exit code 7, without a result"
+
+
+def test_a_process_may_return_nothing(pool: ProcessPool, tmp_path: Path) -> None:
+    assert run(pool, "nothing", folder=tmp_path) == Ended(0, None, None)
 
 
 def test_an_interrupt_reaches_all(pool: ProcessPool, tmp_path: Path) -> None:

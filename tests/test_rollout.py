@@ -12,7 +12,7 @@ from torch import Tensor
 import probe_envs  # noqa: F401
 from helpers import make_collector, make_env, make_policy, tiny_config
 from ppolab.envs import envpool_backend
-from ppolab.rollout import Episode, EpisodeStatistics, Rollout
+from ppolab.rollout import Episode, EpisodeStatistics, Rollout, totals
 
 LENGTHS = [3, 5, 2]
 
@@ -61,7 +61,7 @@ def test_ends_are_where_the_lengths_say_and_of_the_right_kind() -> None:
         assert terminated[:, env].nonzero()[:, 0].tolist() == [2, 11, 21]
         assert truncated[:, env].nonzero()[:, 0].tolist() == [8, 15]
         assert (~valid[:, env]).nonzero()[:, 0].tolist() == [3, 9, 12, 16, 22]
-    assert sum(rollout.num_steps for rollout in rollouts) == 4 * (24 - 5)
+    assert sum(totals(rollout).num_steps for rollout in rollouts) == 4 * (24 - 5)
 
 
 def test_each_episode_is_counted_once_with_its_true_return() -> None:
@@ -119,7 +119,7 @@ def test_observations_are_scaled_by_the_statistics_of_the_start() -> None:
 def test_moments_are_those_of_the_raw_valid_observations() -> None:
     (rollout, *_), _ = collected(normalize_observations=False)
     seen = rollout.observations[:-1][rollout.valid].double()
-    assert rollout.observation_moments.count == len(seen) == rollout.num_steps
+    assert rollout.observation_moments.count == len(seen) == totals(rollout).num_steps
     torch.testing.assert_close(rollout.observation_moments.mean, seen.mean(0))
     torch.testing.assert_close(rollout.observation_moments.variance, seen.var(0, correction=0))
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from helpers import make_config
-from ppolab import experiment
+from ppolab import experiment, services
 from ppolab.config import Config, config_folder, flattened
 from ppolab.envs import choose_backend, environment_seeds, make_vector_env
 from ppolab.history import read_metrics
@@ -118,7 +118,7 @@ def test_processes_and_threads_of_the_simulation_change_nothing(unchanged: torch
     assert torch.equal(one, two)
 
 
-def run_small(folder: Path, **changes: Any) -> experiment.RunResult:
+def run_small(folder: Path, **changes: Any) -> services.RunResult:
     settings = {"logger": "none", "total_steps": 640, "eval_interval": 200, "eval_episodes": 2, **changes}
     return experiment.run(small_config(**settings), folder)
 
@@ -128,17 +128,17 @@ def evaluations(folder: Path) -> list[dict[str, float]]:
 
 
 @pytest.fixture(scope="module")
-def plain_run(tmp_path_factory: pytest.TempPathFactory) -> experiment.RunResult:
+def plain_run(tmp_path_factory: pytest.TempPathFactory) -> services.RunResult:
     return run_small(tmp_path_factory.mktemp("plain"))
 
 
-def test_eval_interval_sets_how_often_the_policy_is_evaluated(plain_run: experiment.RunResult, tmp_path: Path) -> None:
+def test_eval_interval_sets_how_often_the_policy_is_evaluated(plain_run: services.RunResult, tmp_path: Path) -> None:
     run_small(tmp_path, eval_interval=0)
     assert [row["step"] for row in evaluations(plain_run.folder.path)] == [256, 448, 640]  # first at or beyond each 200
     assert len(evaluations(tmp_path)) == 1
 
 
-def test_eval_episodes_sets_how_many_episodes_are_averaged(plain_run: experiment.RunResult, tmp_path: Path) -> None:
+def test_eval_episodes_sets_how_many_episodes_are_averaged(plain_run: services.RunResult, tmp_path: Path) -> None:
     run_small(tmp_path, eval_episodes=1)
     assert evaluations(tmp_path)[0]["eval/return_std"] == 0
     assert evaluations(plain_run.folder.path)[0]["eval/return_std"] > 0
@@ -148,9 +148,9 @@ def test_checkpoint_interval_sets_how_often_a_checkpoint_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[str] = []
-    original = experiment.save_checkpoint
+    original = services.save_checkpoint
     monkeypatch.setattr(
-        experiment, "save_checkpoint", lambda state, path: (written.append(path.stem), original(state, path))
+        services, "save_checkpoint", lambda state, path, keep: (written.append(path.stem), original(state, path, keep))
     )
     counts = {}
     for interval in (0, 300, 100):
@@ -161,7 +161,14 @@ def test_checkpoint_interval_sets_how_often_a_checkpoint_is_written(
     assert counts[0] < counts[300] < counts[100]
 
 
-def test_objective_names_the_value_that_a_run_returns(plain_run: experiment.RunResult, tmp_path: Path) -> None:
+def test_keep_checkpoints_sets_how_many_there_are(tmp_path: Path) -> None:
+    for count in (1, 3):
+        run_small(tmp_path / str(count), checkpoint_interval=100, keep_checkpoints=count)
+        names = {path.stem for path in (tmp_path / str(count) / "checkpoints").glob("last*")}
+        assert names == {"last", "last-1", "last-2"} if count == 3 else names == {"last"}
+
+
+def test_objective_names_the_value_that_a_run_returns(plain_run: services.RunResult, tmp_path: Path) -> None:
     other = run_small(tmp_path, objective="'loss/value, eval/return'")
     assert plain_run.objectives == (plain_run.metrics["eval/return"],)
     assert other.objectives == (other.metrics["loss/value"], other.metrics["eval/return"])
@@ -177,7 +184,7 @@ def test_threads_sets_those_of_torch(tmp_path: Path) -> None:
         torch.set_num_threads(before)
 
 
-def test_video_is_recorded_when_asked_for(plain_run: experiment.RunResult, tmp_path: Path) -> None:
+def test_video_is_recorded_when_asked_for(plain_run: services.RunResult, tmp_path: Path) -> None:
     run_small(tmp_path, **{"logger.video": True})
     assert (tmp_path / "video.mp4").stat().st_size > 1000
     assert not (plain_run.folder.path / "video.mp4").exists()
@@ -188,11 +195,13 @@ def test_no_setting_is_without_a_test() -> None:
         "compile",  # test_native.py, test_update.py: compiled and eager agree
         "resume", "trainer.accelerator", "logger.kind", "logger.tracking_uri", "logger.experiment",
         "logger.run_name",  # test_cli*.py: real commands
+        "trainer.devices", "trainer.num_nodes",  # test_parallel.py, test_ddp_runs.py
+        "env.timeout",  # test_watchdog.py
         "algorithm.name", "optimizer.fused",  # one value so far; the same mathematics
     }  # fmt: skip
     tested_here = {
         *FLIPS, "env.vectorization", "env.num_threads", "eval_interval", "eval_episodes", "checkpoint_interval",
-        "objective", "trainer.threads", "logger.video",
+        "keep_checkpoints", "objective", "trainer.threads", "logger.video",
     }  # fmt: skip
     assert set(flattened(small_config())) == tested_here | tested_elsewhere
 

@@ -294,6 +294,7 @@ def test_resume_appends_to_the_same_run(sqlite_uri: str, tmp_path: Path) -> None
     second = MlflowTracker(again, sqlite_uri, tmp_path / "b")
     wait_for(lambda: second.run_id is not None)
     assert client_of(sqlite_uri).get_run(run_id).info.status == "RUNNING"
+    second.log_metrics({"loss": 1.0, "only here": 3.0}, 1)  # made again since the checkpoint, or never sent
     second.log_metrics({"loss": 0.5}, 2)
     report = second.close("FINISHED")
     assert (report.run_id, report.error) == (run_id, None)
@@ -303,6 +304,7 @@ def test_resume_appends_to_the_same_run(sqlite_uri: str, tmp_path: Path) -> None
     changed = json.loads(run.data.tags["resumed_with"])
     assert changed == {"parameters": {"optimizer.lr": "0.1"}, "tags": {"host": "there"}}
     assert steps_of(sqlite_uri, run_id, "loss") == [1, 2]
+    assert steps_of(sqlite_uri, run_id, "only here") == [1]
 
 
 def test_resume_of_a_run_the_store_lacks_makes_a_new_one(sqlite_uri: str, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from torch.distributions import Categorical, Independent, Normal
 
 from helpers import drawn, make_learner, random_rollout, tiny_config
 from ppolab.config import Config
-from ppolab.epoch import minibatches
+from ppolab.epoch import minibatches, shuffled
 from ppolab.gradient import Gradient, compiled_on_first_call, whole_gradient
 from ppolab.native.library import compiler
 from ppolab.objective import Samples, ppo_objective
@@ -124,9 +124,15 @@ def textbook_update(config: Config, rollout: Rollout, policy: ActorCritic) -> Te
             rollout.values[:-1][valid], advantages[valid], (advantages + values[:-1])[valid],
             torch.ones(int(valid.sum())),
         )  # fmt: skip
-        for batch in minibatches(samples, config.minibatch_size, generator):
+        for batch in drawn_minibatches(samples, config.minibatch_size, generator):
             textbook_step(policy, optimizer, batch, config)
     return torch.cat([parameter.detach().reshape(-1) for parameter in policy.parameters()])
+
+
+def drawn_minibatches(samples: Samples, size: int, generator: torch.Generator) -> list[Samples]:
+    """Of one process that has all samples."""
+    owners = torch.zeros(len(samples.weights), dtype=torch.int64)
+    return list(minibatches(samples, shuffled(owners, 0, size, generator), size))
 
 
 VARIANTS = {
@@ -210,7 +216,7 @@ def numbered(count: int) -> Samples:
 
 @given(st.integers(1, 200), st.integers(2, 64), st.integers(0, 2**32 - 1))
 def test_every_sample_is_used_exactly_once_in_nearly_equal_minibatches(count: int, size: int, seed: int) -> None:
-    batches = list(minibatches(numbered(count), size, torch.Generator().manual_seed(seed)))
+    batches = drawn_minibatches(numbered(count), size, torch.Generator().manual_seed(seed))
     assert len(batches) == -(-count // size)
     used = torch.cat([batch.values[batch.weights == 1] for batch in batches])
     assert sorted(used.tolist()) == list(range(count))
@@ -221,10 +227,27 @@ def test_every_sample_is_used_exactly_once_in_nearly_equal_minibatches(count: in
         assert batch.observations[:, 0].equal(batch.values) and batch.returns.equal(batch.advantages)  # rows stay rows
 
 
+@given(st.integers(4, 200), st.integers(2, 64), st.integers(1, 4), st.integers(0, 2**32 - 1))
+def test_processes_divide_the_minibatches_that_one_would_make(count: int, size: int, ranks: int, seed: int) -> None:
+    owners = (torch.arange(count) % ranks)[torch.randperm(count, generator=torch.Generator().manual_seed(seed))]
+    together = [batch.values[batch.weights == 1] for batch in drawn_minibatches(
+        numbered(count), size, torch.Generator().manual_seed(seed)
+    )]  # fmt: skip
+    parts: list[list[Tensor]] = []
+    for rank in range(ranks):
+        order = shuffled(owners, rank, size, torch.Generator().manual_seed(seed))
+        assert order.totals.tolist() == [len(batch) for batch in together]
+        mine = Samples(*(part[owners == rank] for part in numbered(count)))
+        parts.append([batch.values[batch.weights == 1] for batch in minibatches(mine, order, size)])
+        assert order.sizes.tolist() == [len(part) for part in parts[-1]]
+    for index, batch in enumerate(together):
+        assert sorted(batch.tolist()) == sorted(torch.cat([part[index] for part in parts]).tolist())
+
+
 def test_order_is_random_and_follows_the_generator() -> None:
     generator = torch.Generator().manual_seed(3)
-    orders = [torch.cat([batch.values for batch in minibatches(numbered(32), 8, generator)]) for _ in range(2)]
-    again = torch.cat([b.values for b in minibatches(numbered(32), 8, torch.Generator().manual_seed(3))])
+    orders = [torch.cat([batch.values for batch in drawn_minibatches(numbered(32), 8, generator)]) for _ in range(2)]
+    again = torch.cat([b.values for b in drawn_minibatches(numbered(32), 8, torch.Generator().manual_seed(3))])
     assert not orders[0].equal(orders[1]) and not orders[0].equal(torch.arange(32).float())
     assert again.equal(orders[0])
 

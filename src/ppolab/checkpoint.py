@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ppolab.errors import CheckpointError
 
-FORMAT = 1
+log = logging.getLogger(__name__)
+
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -31,8 +36,11 @@ class Checkpoint:
     run_id: str | None
 
 
-def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+def save_checkpoint(checkpoint: Checkpoint, path: Path, keep: int = 1) -> None:
     """Write to a temporary name, flush to disk, rename: a reader finds the old file or the new one, never half of one.
+
+    Args:
+        keep: how many files there may be: this one, and `earlier` ones.
 
     Raises:
         CheckpointError: the file cannot be written (disk full, folder gone); an older file at `path` stays.
@@ -41,13 +49,47 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            torch.save({"format": FORMAT, **vars(checkpoint)}, file)
+            torch.save({"format": FORMAT, **_storable(vars(checkpoint))}, file)
             file.flush()
             os.fsync(file.fileno())
+        _step_back(path, keep)
         temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         temporary.unlink(missing_ok=True)
         raise CheckpointError(f"{path}: the checkpoint cannot be written: {error}") from error
+
+
+def earlier(path: Path, age: int) -> Path:
+    """Where the checkpoint lies that was at `path` so many times ago."""
+    return path.with_name(f"{path.stem}-{age}{path.suffix}") if age else path
+
+
+def _step_back(path: Path, keep: int) -> None:
+    """Rename what is at `path` and its predecessors, but let `path` itself stand: there is always one."""
+    for age in range(keep - 1, 0, -1):
+        newer, older = earlier(path, age - 1), earlier(path, age)
+        if newer.is_file():
+            older.unlink(missing_ok=True)
+            os.link(newer, older) if age == 1 else newer.rename(older)
+
+
+def load_newest(path: Path) -> Checkpoint:
+    """The checkpoint at `path`, or the newest of its predecessors that can be read, which a warning then names.
+
+    Raises:
+        CheckpointError: none can be read; of the one at `path`.
+    """
+    try:
+        return load_checkpoint(path)
+    except CheckpointError as error:
+        age = 1
+        while earlier(path, age).is_file():
+            with contextlib.suppress(CheckpointError):
+                found = load_checkpoint(earlier(path, age))
+                log.warning("%s; going on from the one before it, %s", error, earlier(path, age))
+                return found
+            age += 1
+        raise
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -63,6 +105,31 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise CheckpointError(f"{path}: is not a ppolab checkpoint of format {FORMAT}")
     try:
-        return Checkpoint(**content)
+        return Checkpoint(**_usable(content))
     except TypeError as error:
         raise CheckpointError(f"{path}: does not hold what a ppolab checkpoint of format {FORMAT} holds") from error
+
+
+ARRAY = "ndarray"
+
+
+def _storable(value: Any) -> Any:
+    """`value` with tensors in place of NumPy arrays, which torch reads without running code."""
+    if isinstance(value, np.ndarray):
+        return {ARRAY: torch.from_numpy(np.ascontiguousarray(value)).reshape(value.shape)}
+    if isinstance(value, dict):
+        return {key: _storable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_storable(item) for item in value)
+    return value
+
+
+def _usable(value: Any) -> Any:
+    """What `_storable` was given."""
+    if isinstance(value, dict):
+        if set(value) == {ARRAY}:
+            return value[ARRAY].numpy()
+        return {key: _usable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_usable(item) for item in value)
+    return value

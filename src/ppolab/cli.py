@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import re
 import shutil
 import string
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,27 +33,21 @@ from ppolab.config import (
     Config,
     EvaluateConfig,
     config_folder,
-    flattened,
     from_hydra,
     from_yaml,
     known_keys,
     register_schemas,
     type_problem,
-    typed,
 )
-from ppolab.errors import ConfigError, InterruptedRun, PpolabError, TrackingError, nearest
+from ppolab.errors import ConfigError, InterruptedRun, PpolabError, nearest
+from ppolab.places import given_place, own_places, started_as_follower
 from ppolab.rendering import prepare_headless_rendering
-from ppolab.runs import OUTPUTS, RUN_ID, FoundRun, RunFolder, find_run
+from ppolab.resuming import folder_to_resume, resumed, without_auto
+from ppolab.runs import OUTPUTS, RunFolder, find_run
 from ppolab.startup import heeded_interrupt, lean_imports
 
 if TYPE_CHECKING:
-    from ppolab.experiment import RunResult, TrialOfStudy
-
-MAY_CHANGE_ON_RESUME = (
-    "total_steps", "resume", "eval_interval", "eval_episodes", "checkpoint_interval", "objective", "compile",
-    "trainer.", "logger.", "env.num_threads",
-)  # fmt: skip
-"""Settings (or groups, with a point) that do not change what the run computes."""
+    from ppolab.services import RunResult, TrialOfStudy
 
 GROUPS = ("env", "model", "optimizer", "algorithm", "trainer", "logger", "search", "experiment", "sampler", "pruner")
 HELP_FLAGS = {"--help", "-h"}
@@ -70,10 +66,22 @@ def evaluate() -> NoReturn:
 def _run_train() -> None:
     _check_multirun(sys.argv[1:])
     sys.argv[1:] = [_in_full(argument) for argument in sys.argv[1:]]
-    folder = _folder_to_resume(sys.argv[1:])
+    sys.argv[1:] = without_auto(sys.argv[1:], _composed)
+    folder = folder_to_resume(sys.argv[1:])
+    if folder is None and _follows(sys.argv[1:]):  # the first process has the folder
+        with tempfile.TemporaryDirectory() as nowhere:
+            sys.argv += [f"hydra.run.dir='{nowhere}'", "hydra.output_subdir=null"]
+            _hydra_main("config", train_job)
+            return
     if folder is not None:
         sys.argv.append(f"hydra.run.dir='{folder}'")  # a resumed run goes on in its own folder
     _hydra_main("config", train_job)
+
+
+def _follows(arguments: list[str]) -> bool:
+    """Whether this process is one of a run's several, and not the first."""
+    alone = bool(WITHOUT_A_RUN.intersection(arguments)) or not started_as_follower()
+    return not alone and _composed(arguments).processes > 1
 
 
 SWEEP_SETTINGS = (
@@ -127,6 +135,12 @@ def _hydra_main(config_name: str, task: Callable[[DictConfig], object]) -> None:
     )()
     if raised:
         raise raised[0]
+
+
+def _composed(overrides: list[str]) -> Config:
+    register_schemas()
+    with initialize_config_dir(str(config_folder("conf")), version_base="1.3"):
+        return from_hydra(compose("config", overrides))
 
 
 def _asks_for_help_only(arguments: list[str]) -> bool:
@@ -192,14 +206,20 @@ def train_job(node: DictConfig) -> object:
     """
     if TRIAL in os.environ:
         return _trial(node)
-    values = list(_train(node).objectives)
+    result = _train(node)
+    values = list(result.objectives) if result else [math.nan]
     return values[0] if len(values) == 1 else values
 
 
-def _train(node: DictConfig, trial: Callable[[], TrialOfStudy | None] = lambda: None) -> RunResult:
-    """Check all that can be checked cheaply, then import what is heavy, and train."""
+def _train(node: DictConfig, trial: Callable[[], TrialOfStudy | None] = lambda: None) -> RunResult | None:
+    """Check all that can be checked cheaply, then import what is heavy, and train.
+
+    None in processes that only follow the run's first one.
+    """
     with heeded_interrupt():
-        config, found = _resumed(node)
+        config, found = resumed(node, _overridden_keys())
+        if config.processes > 1 and given_place(config) is None:
+            own_places(config)
         prepare_headless_rendering()
         with lean_imports():
             from ppolab.envs import check_environment
@@ -213,7 +233,8 @@ def _train(node: DictConfig, trial: Callable[[], TrialOfStudy | None] = lambda: 
             from ppolab.experiment import run
         register_family(config.env)
     result = run(config, Path(HydraConfig.get().runtime.output_dir), found, trial())
-    print(result.summary)
+    if result is not None:
+        print(result.summary)
     return result
 
 
@@ -224,6 +245,7 @@ def _trial(node: DictConfig) -> dict[str, object]:
     end, values, error = "failed", [], ""
     try:
         result = _train(node, trial_here)
+        assert result is not None, "torchrun and srun start runs, not studies"
         end, values = "pruned" if result.pruned else "complete", list(result.objectives)
     except (InterruptedRun, KeyboardInterrupt):
         end = "interrupted"
@@ -256,63 +278,6 @@ def _check_evaluate(settings: EvaluateConfig) -> None:
         raise ConfigError(f"checkpoint={settings.checkpoint}: must be one of best, last")
     if settings.seed < 0:
         raise ConfigError(f"seed={settings.seed}: must be 0 or more")
-
-
-# --- resume ----------------------------------------------------------------------------------------------------------
-
-
-def _folder_to_resume(arguments: list[str]) -> Path | None:
-    given = {key: value.strip("'\"") for key, _, value in (argument.partition("=") for argument in arguments)}
-    value = given.get("resume", "null")
-    if value in ("", "null"):
-        return None
-    try:
-        return find_run("resume", value).folder.path
-    except ConfigError:
-        store = given.get("logger.tracking_uri") or os.environ.get("MLFLOW_TRACKING_URI")
-        if store is None or not RUN_ID.fullmatch(value):
-            raise
-        return _downloaded(store, value)
-
-
-def _downloaded(store: str, run_id: str) -> Path:
-    """A folder with the checkpoints of a run that was made on another machine."""
-    from ppolab.checkpoint import load_checkpoint
-    from ppolab.tracking import find_run_artifacts, redact, resolve_tracking_uri
-
-    folder = RunFolder(OUTPUTS / "resumed" / run_id)
-    uri = resolve_tracking_uri(store, OUTPUTS)
-    try:
-        find_run_artifacts(uri, run_id, folder.path)
-    except TrackingError as error:
-        raise ConfigError(f"resume={run_id}: neither under {OUTPUTS.absolute()} nor in the store: {error}") from error
-    folder.config.write_text(load_checkpoint(folder.checkpoint("last")).config)
-    folder.write_record(run_id, redact(uri))
-    return folder.path
-
-
-def _resumed(node: DictConfig) -> tuple[Config, FoundRun | None]:
-    """The stored configuration of the run to resume, with what the command line changes; or that of `node` itself.
-
-    What was asked is checked only after it was merged: the shipped defaults beside it say nothing about the run.
-    """
-    if node.resume is None:
-        return from_hydra(node), None
-    asked = typed(node)
-    assert asked.resume is not None
-    found = find_run("resume", asked.resume)
-    stored = from_yaml(found.folder.config.read_text())
-    wanted, before = flattened(asked), flattened(stored)
-    given = [key for key in wanted if any(key == name or key.startswith(f"{name}.") for name in _overridden_keys())]
-    changed = {key: wanted[key] for key in given if wanted[key] != before.get(key)}
-    refused = [key for key in changed if not key.startswith(MAY_CHANGE_ON_RESUME)]
-    if refused:
-        differences = ", ".join(f"{key} {before.get(key)} -> {wanted[key]}" for key in refused)
-        raise ConfigError(f"resume={asked.resume}: would silently become another run: {differences}; leave these out")
-    merged = OmegaConf.structured(stored)
-    for key, value in changed.items():
-        OmegaConf.update(merged, key, value)
-    return from_hydra(merged), found
 
 
 def _overridden_keys() -> list[str]:

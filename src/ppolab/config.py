@@ -39,6 +39,7 @@ class EnvConfig:
     kwargs: dict[str, Any] = field(default_factory=dict)
     vectorization: str = "sync"
     num_threads: int = 0
+    timeout: float = 300.0
     rescale_actions: bool = True
 
 
@@ -67,6 +68,8 @@ class TrainerConfig:
     """What the training runs on."""
 
     accelerator: str = MISSING
+    devices: int = MISSING
+    num_nodes: int = MISSING
     threads: int = MISSING
 
 
@@ -113,13 +116,19 @@ class Config:
     eval_interval: int = MISSING
     eval_episodes: int = MISSING
     checkpoint_interval: int = MISSING
+    keep_checkpoints: int = MISSING
     objective: str = MISSING
     resume: str | None = None
 
     @property
+    def processes(self) -> int:
+        """How many train together: one per device."""
+        return self.trainer.devices * self.trainer.num_nodes
+
+    @property
     def batch_size(self) -> int:
-        """Transitions per iteration and process, rows that only reset an environment included."""
-        return self.num_envs * self.rollout_steps
+        """Transitions per iteration over all processes, rows that only reset an environment included."""
+        return self.num_envs * self.rollout_steps * self.processes
 
     @property
     def max_iterations(self) -> int:
@@ -194,11 +203,15 @@ RULES: dict[str, Rule] = {
     "eval_interval": NOT_NEGATIVE,
     "eval_episodes": POSITIVE,
     "checkpoint_interval": NOT_NEGATIVE,
+    "keep_checkpoints": POSITIVE,
     "env.num_threads": NOT_NEGATIVE,
+    "env.timeout": NOT_NEGATIVE,
     "model.dropout": BELOW_ONE,
     "model.initial_log_std": FINITE,
     "algorithm.value_clip": POSITIVE,
     "trainer.threads": NOT_NEGATIVE,
+    "trainer.devices": POSITIVE,
+    "trainer.num_nodes": POSITIVE,
     "optimizer.lr": POSITIVE,
     "optimizer.eps": POSITIVE,
     "optimizer.weight_decay": NOT_NEGATIVE,
@@ -317,22 +330,25 @@ def _check_optimizer(optimizer: Mapping[str, Any]) -> None:
 
 
 def _check_batch(config: Config) -> None:
+    factors = {"num_envs": config.num_envs, "rollout_steps": config.rollout_steps}
+    factors |= {"trainer.devices": config.trainer.devices} if config.trainer.devices > 1 else {}
+    factors |= {"trainer.num_nodes": config.trainer.num_nodes} if config.trainer.num_nodes > 1 else {}
+    batch = f"{' * '.join(factors)} = {' * '.join(map(str, factors.values()))} = {config.batch_size}"
     if config.minibatch_size > config.batch_size:
         raise ConfigError(
-            f"minibatch_size={config.minibatch_size}: must not exceed the batch, num_envs * rollout_steps = "
-            f"{config.num_envs} * {config.rollout_steps} = {config.batch_size}; lower it or raise one of these"
+            f"minibatch_size={config.minibatch_size}: must not exceed the batch, {batch}; lower it, or raise one of "
+            "these"
         )
     if config.batch_size % config.minibatch_size:
         fitting = [size for size in range(2, config.batch_size + 1) if config.batch_size % size == 0]
         best = min(fitting, key=lambda size: abs(size - config.minibatch_size))
         raise ConfigError(
-            f"minibatch_size={config.minibatch_size}: must divide the batch, num_envs * rollout_steps = "
-            f"{config.batch_size}; the nearest that does is minibatch_size={best}"
+            f"minibatch_size={config.minibatch_size}: must divide the batch, {batch}; "
+            f"the nearest that does is minibatch_size={best}"
         )
     if config.batch_size > config.total_steps:
         raise ConfigError(
-            f"total_steps={config.total_steps}: must be at least one batch, num_envs * rollout_steps = "
-            f"{config.batch_size}; raise it, or lower num_envs or rollout_steps"
+            f"total_steps={config.total_steps}: must be at least one batch, {batch}; raise it, or lower one of these"
         )
 
 

@@ -2,33 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ppolab.config import Config, usable_cores
+from ppolab.core.losses import standardized
 from ppolab.gradient import Gradient
 from ppolab.native import AdamState, NativePolicy
-from ppolab.objective import Samples
+from ppolab.objective import MEANS, LossTerms, Samples
+from ppolab.parallel import Processes
 from ppolab.parameters import clip_norm, optimizer_step
 
-Epoch = Callable[[Samples], tuple[Tensor, Tensor]]
-"""Samples -> (LossTerms as columns [steps, terms], norms [steps] of the gradients before clipping)."""
+
+@dataclass(frozen=True)
+class Order:
+    """A partition of all processes' samples into minibatches, as one process sees it.
+
+    Attributes:
+        places: [B] which of this process's samples, minibatch after minibatch.
+        sizes: [M] how many of them each minibatch has. totals: [M] the same over all processes.
+    """
+
+    places: Tensor
+    sizes: Tensor
+    totals: Tensor
+
+
+Epoch = Callable[[Samples, Order], tuple[Tensor, Tensor]]
+"""-> (LossTerms as columns [M, terms], norms [M] of the gradients before clipping), over all processes."""
+
+
+def shuffled(owners: Tensor, rank: int, size: int, generator: torch.Generator) -> Order:
+    """A random order in ceil(B / size) minibatches; equal generators draw the same one in every process.
+
+    Args:
+        owners: [B] the process that has each sample, in the order that one process would have collected them in.
+    """
+    totals = torch.tensor(minibatch_sizes(len(owners), size))
+    order = torch.randperm(len(owners), generator=generator)
+    mine = owners == rank
+    chosen = mine[order]
+    before = torch.cat([torch.zeros(1, dtype=torch.int64), chosen.cumsum(0)])  # how many of mine lie before a place
+    ends = totals.cumsum(0)
+    return Order((mine.cumsum(0) - 1)[order[chosen]], before[ends] - before[ends - totals], totals)
+
+
+def minibatch_sizes(count: int, size: int) -> list[int]:
+    """ceil(count / size) nearly equal parts."""
+    batches = -(-count // size)
+    return [count // batches + (index < count % batches) for index in range(batches)]
+
+
+def with_standardized_advantages(samples: Samples, order: Order, processes: Processes) -> Samples:
+    """`samples` with advantages that have mean 0 and deviation 1 in every minibatch, over all processes."""
+    places = order.places.to(samples.advantages.device)
+    groups = torch.repeat_interleave(order.sizes).to(places.device)
+    counts = order.totals.to(places.device)
+    advantages = torch.empty_like(samples.advantages)
+    advantages[places] = standardized(samples.advantages[places], groups, counts, processes.add_up)
+    return samples._replace(advantages=advantages)
 
 
 def stepwise_epoch(
     gradient: Gradient, vector: torch.nn.Parameter, optimizer: torch.optim.Optimizer, config: Config,
-    generator: torch.Generator,
+    processes: Processes,
 ) -> Epoch:  # fmt: skip
-    """For any gradient and any optimizer."""
+    """For any gradient, any optimizer and any number of processes."""
     step = optimizer_step(optimizer, vector)
 
-    def epoch(samples: Samples) -> tuple[Tensor, Tensor]:
+    def epoch(samples: Samples, order: Order) -> tuple[Tensor, Tensor]:
         all_terms, norms = [], []
-        for batch in minibatches(samples, config.minibatch_size, generator):
-            result, terms = gradient(vector.detach(), *batch)
+        shares = (order.sizes / order.totals).tolist()
+        for batch, share in zip(minibatches(samples, order, config.minibatch_size), shares, strict=True):
+            if processes.size == 1:
+                result, terms = gradient(vector.detach(), *batch)
+            else:
+                result, terms = _over_all(processes, gradient, vector.detach(), batch, share)
             clipped, norm = clip_norm(result, config.max_grad_norm)
             step(clipped)
             all_terms.append(terms)
@@ -38,22 +90,31 @@ def stepwise_epoch(
     return epoch
 
 
+def _over_all(
+    processes: Processes, gradient: Gradient, vector: Tensor, batch: Samples, share: float
+) -> tuple[Tensor, Tensor]:
+    """Gradient and terms of a minibatch of which this process has `share`; one message for both."""
+    message = vector.new_zeros(len(vector) + len(LossTerms._fields))
+    if share > 0:
+        result, terms = gradient(vector, *batch)
+        weights = terms.new_tensor([share if name in MEANS else 1.0 for name in LossTerms._fields])
+        message = torch.cat([result * share, (terms * weights).to(result.dtype)])
+    processes.add_up(message)
+    return message[: len(vector)], message[len(vector) :]
+
+
 def native_epoch(
-    native: NativePolicy, vector: torch.nn.Parameter, optimizer: torch.optim.Optimizer, config: Config,
-    generator: torch.Generator,
-) -> Epoch:  # fmt: skip
-    """The same steps in C++ for Adam and AdamW, whose state stays in `optimizer`."""
+    native: NativePolicy, vector: torch.nn.Parameter, optimizer: torch.optim.Optimizer, config: Config
+) -> Epoch:
+    """The same steps in C++ for Adam and AdamW, whose state stays in `optimizer`, in one process."""
 
     threads = config.trainer.threads or min(2, usable_cores())
 
-    def epoch(samples: Samples) -> tuple[Tensor, Tensor]:
-        count = len(samples.weights)
-        order = torch.randperm(count, generator=generator)
-        sizes = torch.tensor(minibatch_sizes(count, config.minibatch_size))
+    def epoch(samples: Samples, order: Order) -> tuple[Tensor, Tensor]:
         terms, norms = native.epoch(
-            samples, order, sizes, _adam_state(optimizer, vector), config.max_grad_norm, threads
+            samples, order.places, order.sizes, _adam_state(optimizer, vector), config.max_grad_norm, threads
         )
-        optimizer.state[vector]["step"] += len(sizes)
+        optimizer.state[vector]["step"] += len(order.sizes)
         return terms, norms
 
     return epoch
@@ -70,32 +131,17 @@ def _adam_state(optimizer: torch.optim.Optimizer, vector: torch.nn.Parameter) ->
     )  # fmt: skip
 
 
-def minibatch_sizes(count: int, size: int) -> list[int]:
-    """ceil(count / size) nearly equal parts."""
-    batches = -(-count // size)
-    return [count // batches + (index < count % batches) for index in range(batches)]
+def minibatches(samples: Samples, order: Order, width: int) -> Iterator[Samples]:
+    """This process's samples of every minibatch.
 
-
-def minibatches(samples: Samples, size: int, generator: torch.Generator) -> Iterator[Samples]:
-    """Every sample exactly once, in random order, in ceil(B / size) minibatches of nearly equal count.
-
-    All have `size` rows, because a compiled function wants one shape; the rows that fill them up come last and weigh 0.
+    All have `width` rows, because a compiled function wants one shape; those that fill them up come last and weigh 0.
     """
-    count = len(samples.weights)
-    places, weights = _layout(count, size)
+    columns = torch.arange(width)
+    used = columns < order.sizes[:, None]
+    places = torch.where(used, (order.sizes.cumsum(0) - order.sizes)[:, None] + columns, 0)
     device = samples.weights.device
-    rows = torch.randperm(count, generator=generator)[places].to(device)
-    shuffled = (tensor.index_select(0, rows).view(-1, size, *tensor.shape[1:]) for tensor in samples[:-1])
-    return (Samples(*parts) for parts in zip(*shuffled, weights.to(device), strict=True))
-
-
-@lru_cache(maxsize=64)
-def _layout(count: int, size: int) -> tuple[Tensor, Tensor]:
-    """Of each row of each minibatch: its place in the random order [batches * size], its weight [batches, size]."""
-    sizes = minibatch_sizes(count, size)
-    places = torch.zeros((len(sizes), size), dtype=torch.int64)
-    weights = torch.zeros((len(sizes), size))
-    for index, part in enumerate(torch.split(torch.arange(count), sizes)):
-        places[index, : len(part)] = part
-        weights[index, : len(part)] = 1.0
-    return places.view(-1), weights
+    rows = order.places[places.view(-1)].to(device)
+    shuffled: Sequence[Tensor] = [
+        tensor.index_select(0, rows).view(-1, width, *tensor.shape[1:]) for tensor in samples[:-1]
+    ]
+    return (Samples(*parts) for parts in zip(*shuffled, used.to(device, torch.float32), strict=True))

@@ -4,6 +4,7 @@ PpolabError            exit code 1
 ├── ConfigError        exit code 2: the user's input is wrong; the message names key, value, rule and fix
 ├── EnvError           an environment raised, or returned something it must not
 ├── TrainingError      the optimization left the finite numbers
+├── ProcessError       another process of the run is gone
 ├── CheckpointError    a checkpoint cannot be written, or is not one of ours
 ├── TrackingError      the tracking store cannot answer what was asked of it
 ├── SweepError         too many trials of a study failed
@@ -34,6 +35,10 @@ class EnvError(PpolabError):
 
 class TrainingError(PpolabError):
     """A loss, a gradient or a parameter is no longer finite."""
+
+
+class ProcessError(PpolabError):
+    """Another process of a run is gone, and this one cannot go on alone."""
 
 
 class CheckpointError(PpolabError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections import deque
 from dataclasses import asdict
@@ -15,14 +16,15 @@ from torch.utils.data import DataLoader
 
 from ppolab.config import Config, optimizer_arguments, optimizer_class
 from ppolab.core.schedules import linear_decay
-from ppolab.envs import VectorEnv
+from ppolab.envs import TRAINING, VectorEnv, environment_seeds
 from ppolab.errors import ConfigError, TrainingError
 from ppolab.gradient import worth_compiling
 from ppolab.native import NativePolicy, native_policy
 from ppolab.normalization import RunningScale
+from ppolab.parallel import ALONE, Processes
 from ppolab.parameters import FlatParameters, flatten_parameters
 from ppolab.policy import ActorCritic, action_distribution
-from ppolab.rollout import Collector, Episode, Rollout
+from ppolab.rollout import Collector, Episode, Totals, totals
 from ppolab.update import Learner, UpdateStats
 
 EPISODE_WINDOW = 100
@@ -32,13 +34,15 @@ EPISODE_WINDOW = 100
 class PPOModule(pl.LightningModule):
     """Collects rollouts from `env` and improves `policy` on them.
 
-    `training_step` returns the iteration's metrics. `steps` counts environment steps.
+    `training_step` returns the iteration's metrics. `steps` counts environment steps, those before a resume included;
+    `first_step` is where this process began.
     """
 
-    def __init__(self, config: Config, env: VectorEnv) -> None:
+    def __init__(self, config: Config, env: VectorEnv, processes: Processes = ALONE) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.config = config
+        self.processes = processes
         self.env = env
         self.policy = ActorCritic(
             env.observation_size,
@@ -48,6 +52,7 @@ class PPOModule(pl.LightningModule):
         )
         self.reward_scale = RunningScale((), enabled=config.normalize_rewards)
         self.steps = 0
+        self.first_step = 0
         self.seconds = 0.0
         self.iteration = 0
         self.recent_episodes: deque[Episode] = deque(maxlen=EPISODE_WINDOW)
@@ -61,13 +66,14 @@ class PPOModule(pl.LightningModule):
         rollout = self.collector.collect(self.policy, self.native)
         collected = time.perf_counter()
 
-        self.reward_scale.merge(rollout.return_moments)
+        found = totals(rollout, self.processes)
+        self.reward_scale.merge(found.return_moments)
         rewards = self.reward_scale.scale_rewards(rollout.rewards)
         learning_rate = self._set_learning_rate()
         stats = self.learner.update(rollout, rewards)
-        self.policy.observation_scale.merge(rollout.observation_moments)
+        self.policy.observation_scale.merge(found.observation_moments)
 
-        self._count(rollout)
+        self._count(found)
         self.iteration += 1
         ended = time.perf_counter()
         self.seconds += ended - started
@@ -76,15 +82,15 @@ class PPOModule(pl.LightningModule):
             **_update_metrics(stats),
             **self._policy_metrics(),
             "optim/lr": learning_rate,
-            **_time_metrics(rollout, started, collected, ended),
+            **_time_metrics(found.num_steps, started, collected, ended),
             "time/total": self.seconds,
         }
         self._check_finite(stats)
         return metrics
 
-    def _count(self, rollout: Rollout) -> None:
-        self.steps += rollout.num_steps
-        self.recent_episodes.extend(rollout.episodes)
+    def _count(self, found: Totals) -> None:
+        self.steps += found.num_steps
+        self.recent_episodes.extend(found.episodes)
 
     def _set_learning_rate(self) -> float:
         rate = float(self.config.optimizer["lr"])
@@ -130,14 +136,18 @@ class PPOModule(pl.LightningModule):
         """Build what needs the device and the optimizer; then go on from a checkpoint if there is one."""
         self.action_generator = torch.Generator(self.device).manual_seed(_stream_seed(self.config.seed, 0))
         self.shuffle_generator = torch.Generator().manual_seed(_stream_seed(self.config.seed, 1))
-        self.collector = Collector(self.env, self.config.rollout_steps, self.config.gamma, self.action_generator)
+        self.collector = Collector(
+            self.env, self.config.rollout_steps, self.config.gamma, self.action_generator, self.processes
+        )
         self.native: NativePolicy | None = None
         if self.config.compile.lower() != "false":
             self.native = native_policy(self.policy, self.parameters_vector, self.config)
         self.learner = Learner(
             self.policy, self.parameters_vector, self.optimizer, self.config, self.shuffle_generator,
-            native=self.native, compiled=self.native is None and worth_compiling(self.config),
+            processes=self.processes, native=self.native, compiled=self.native is None and worth_compiling(self.config),
         )  # fmt: skip
+        if self.processes.rank > 0:  # dropout, which is all that draws from it; the first keeps to `seed` itself
+            torch.manual_seed(_stream_seed(self.config.seed, 1 + self.processes.rank))
         if self._restored is None:
             self._warm_up()
         else:
@@ -147,20 +157,30 @@ class PPOModule(pl.LightningModule):
     def _warm_up(self) -> None:
         """One rollout that only fills the statistics: a policy should not learn under a scaling that then jumps."""
         if self.config.normalize_observations or self.config.normalize_rewards:
-            rollout = self.collector.collect(self.policy, self.native)
-            self.policy.observation_scale.merge(rollout.observation_moments)
-            self.reward_scale.merge(rollout.return_moments)
-            self._count(rollout)
+            found = totals(self.collector.collect(self.policy, self.native), self.processes)
+            self.policy.observation_scale.merge(found.observation_moments)
+            self.reward_scale.merge(found.return_moments)
+            self._count(found)
             self.policy.train()  # Lightning warns of a module that starts in evaluation mode
 
     def train_dataloader(self) -> DataLoader[int]:
-        """Counts iterations, nothing else. Sized: Lightning would prefetch one batch of an unsized one."""
-        return DataLoader(range(self.config.max_iterations), batch_size=None)  # type: ignore[arg-type]
+        """Counts iterations, nothing else. Sized: Lightning would prefetch one batch of an unsized one.
+
+        Its own generator: it draws a number at the start, which a resumed run would draw once more.
+        """
+        return DataLoader(range(self.config.max_iterations), batch_size=None, generator=torch.Generator())  # type: ignore[arg-type]
 
     # --- state ---------------------------------------------------------------------------------------------------
 
-    def state(self) -> dict[str, Any]:
-        """Everything that the next iteration depends on, except the environments' own state."""
+    def state(self, *, barrier: bool) -> dict[str, Any]:
+        """Everything that the next iteration depends on, of all processes.
+
+        Environments that do not give their state begin anew when a run goes on from it. With `barrier` they do so in
+        this run, too: it is then the same run.
+        """
+        collectors = self.processes.all_of(self.collector.state())
+        if barrier and None in collectors:
+            self._restart_environments()
         return {
             "policy": self.policy.state_dict(),
             "reward_scale": self.reward_scale.state_dict(),
@@ -170,15 +190,18 @@ class PPOModule(pl.LightningModule):
             "iteration": self.iteration,
             "recent_episodes": [tuple(asdict(episode).values()) for episode in self.recent_episodes],
             "random": {
-                "torch": torch.get_rng_state(),
+                "global": self.processes.all_of(_global_random_states()),
+                "device": self.device.type,
                 "actions": self.action_generator.get_state(),
                 "shuffle": self.shuffle_generator.get_state(),
             },
+            "collectors": collectors,
         }
 
     def restore_on_start(self, state: dict[str, Any]) -> None:
         """Go on from `state` once `fit` has built what it describes."""
         self._restored = state
+        self.first_step = state["steps"]
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.policy.load_state_dict(state["policy"])
@@ -188,9 +211,39 @@ class PPOModule(pl.LightningModule):
         self.seconds = state["seconds"]
         self.iteration = state["iteration"]
         self.recent_episodes.extend(Episode(total, length) for total, length in state["recent_episodes"])
-        torch.set_rng_state(state["random"]["torch"])
-        self.action_generator.set_state(state["random"]["actions"])
+        _set_global_random_states(state["random"]["global"][self.processes.rank])
+        if state["random"]["device"] == self.device.type:
+            self.action_generator.set_state(state["random"]["actions"])
+        else:  # of another kind, whose states mean nothing here
+            self.action_generator.manual_seed(_stream_seed(self.config.seed, 10_000 + self.iteration))
         self.shuffle_generator.set_state(state["random"]["shuffle"])
+        if None in state["collectors"]:
+            self._restart_environments()
+        else:
+            self.collector.restore(state["collectors"][self.processes.rank])
+
+    def _restart_environments(self) -> None:
+        """With seeds of this iteration's own; those of iteration 0 were the run's first."""
+        first, count = self.processes.rank * self.config.num_envs, self.config.num_envs
+        self.collector.restart(environment_seeds(self.config.seed, first, count, TRAINING, 1 + self.iteration))
+
+
+def _global_random_states() -> dict[str, Any]:
+    """Of the generators that everybody may draw from: dropout does, and environments might."""
+    version, numbers, gauss = random.getstate()
+    name, keys, *rest = np.random.get_state(legacy=True)
+    return {
+        "torch": torch.get_rng_state(),
+        "python": [version, np.array(numbers, dtype=np.int64), gauss],
+        "numpy": [name, keys, *rest],
+    }
+
+
+def _set_global_random_states(states: dict[str, Any]) -> None:
+    torch.set_rng_state(states["torch"])
+    version, numbers, gauss = states["python"]
+    random.setstate((version, tuple(numbers.tolist()), gauss))
+    np.random.set_state(tuple(states["numpy"]))
 
 
 def make_optimizer(config: Config, parameter: torch.Tensor) -> torch.optim.Optimizer:
@@ -220,9 +273,9 @@ def _update_metrics(stats: UpdateStats) -> dict[str, float]:
     }
 
 
-def _time_metrics(rollout: Rollout, started: float, collected: float, ended: float) -> dict[str, float]:
+def _time_metrics(num_steps: int, started: float, collected: float, ended: float) -> dict[str, float]:
     return {
-        "time/steps_per_second": rollout.num_steps / (ended - started),
+        "time/steps_per_second": num_steps / (ended - started),
         "time/rollout": collected - started,
         "time/update": ended - collected,
     }

@@ -16,7 +16,6 @@ from ppolab.core.losses import (
     clipped_value_error,
     is_clipped,
     squared_value_error,
-    standardized,
     weighted_mean,
 )
 
@@ -34,7 +33,7 @@ class Samples(NamedTuple):
 
 
 class LossTerms(NamedTuple):
-    """Minibatch means, except that `kl_sum` and `samples` are sums over its samples."""
+    """Minibatch means, except that the last two are sums over its samples."""
 
     policy: Tensor
     value: Tensor
@@ -43,6 +42,9 @@ class LossTerms(NamedTuple):
     kl_sum: Tensor
     samples: Tensor
 
+
+MEANS = LossTerms._fields[:-2]
+"""The terms that are means."""
 
 Objective = Callable[[Tensor, Tensor, Samples], tuple[Tensor, Tensor]]
 """(distribution parameters [B, P], values [B], minibatch) -> (loss [], LossTerms as one tensor)."""
@@ -54,10 +56,7 @@ def ppo_objective(distribution: ActionDistribution, config: Config) -> Objective
 
     def objective(parameters: Tensor, values: Tensor, batch: Samples) -> tuple[Tensor, Tensor]:
         log_ratio = distribution.log_prob(parameters, batch.actions) - batch.log_probs
-        advantages = batch.advantages
-        if config.normalize_advantages:
-            advantages = standardized(advantages, batch.weights)
-        surrogate = weighted_mean(clipped_surrogate(log_ratio, advantages, config.clip), batch.weights)
+        surrogate = weighted_mean(clipped_surrogate(log_ratio, batch.advantages, config.clip), batch.weights)
         if value_clip is None:
             errors = squared_value_error(values, batch.returns)
         else:

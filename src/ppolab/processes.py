@@ -90,18 +90,15 @@ class ProcessPool:
 
     def _collect(self, key: int) -> Ended:
         running = self._running.pop(key)
-        try:
-            result, error = running.results.recv() if running.results.poll() else (None, None)
-        except (EOFError, OSError):
-            result, error = None, None
-        else:
-            if error is not None or result is not None:
-                running.process.join()
-                self._close(running)
-                return Ended(key, result, error)
+        answer: tuple[Any, str | None] | None = None
+        with contextlib.suppress(EOFError, OSError):
+            if running.results.poll():
+                answer = running.results.recv()
         running.process.join()
         self._close(running)
-        return Ended(key, None, f"the process ended with {_how(running.process.exitcode)}, without a result")
+        if answer is None:
+            answer = None, f"the process ended with {_how(running.process.exitcode)}, without a result"
+        return Ended(key, *answer)
 
     @staticmethod
     def _close(running: _Running) -> None:
@@ -115,6 +112,14 @@ class ProcessPool:
             with contextlib.suppress(ProcessLookupError):
                 if running.process.pid is not None:
                     os.kill(running.process.pid, signal.SIGINT)
+
+    def stop(self) -> None:
+        """End every process at once."""
+        for running in self._running.values():
+            self._close(running)  # each ends itself when it notices
+        for running in self._running.values():
+            running.process.join()
+        self._running.clear()
 
     @property
     def has_room(self) -> bool:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Protocol
+from functools import partial, reduce
+from itertools import chain
+from operator import itemgetter
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ppolab.core.moments import Moments, sample_moments
+from ppolab.core.moments import Moments, merged, sample_moments
 from ppolab.envs.base import Step, VectorEnv
 from ppolab.normalization import FrozenScaling
+from ppolab.parallel import ALONE, Processes
 from ppolab.policy import ActorCritic
 
 
@@ -53,10 +56,30 @@ class Rollout:
     return_moments: Moments
     episodes: list[Episode]
 
-    @property
-    def num_steps(self) -> int:
-        """Environment steps: the valid rows."""
-        return int(self.valid.sum())
+
+@dataclass(frozen=True)
+class Totals:
+    """What the rollouts of all processes add up to. num_steps: environment steps, which are the valid rows."""
+
+    num_steps: int
+    observation_moments: Moments
+    return_moments: Moments
+    episodes: list[Episode]
+
+
+def totals(rollout: Rollout, processes: Processes = ALONE) -> Totals:
+    """Over all processes, in the order that one process with all of their environments would have found."""
+    ended = (rollout.terminated | rollout.truncated).sum(1).tolist()  # `episodes` are in the order of their ends
+    ends = [t for t, count in enumerate(ended) for _ in range(count)]
+    mine = (
+        int(rollout.valid.sum()), rollout.observation_moments, rollout.return_moments,
+        list(zip(ends, rollout.episodes, strict=True)),
+    )  # fmt: skip
+    steps, observations, returns, episodes = zip(*processes.all_of(mine), strict=True)
+    in_order = sorted(chain(*episodes), key=itemgetter(0))
+    return Totals(
+        sum(steps), reduce(merged, observations), reduce(merged, returns), [episode for _, episode in in_order]
+    )
 
 
 class Actor(Protocol):
@@ -113,6 +136,19 @@ class EpisodeStatistics:
                 finished += self._end(ended[t])
         return discounted, finished
 
+    def state(self) -> dict[str, NDArray[Any]]:
+        """The sums as they stand."""
+        return {
+            "rewards": self._total_rewards.copy(),
+            "lengths": self._lengths.copy(),
+            "discounted": self._discounted.copy(),
+        }
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Go on from what `state` gave."""
+        self._total_rewards[:], self._lengths[:] = state["rewards"], state["lengths"]
+        self._discounted[:] = state["discounted"]
+
     def unfinished(self) -> list[Episode]:
         """What the episodes under way have so far, one per environment."""
         return [
@@ -153,11 +189,18 @@ class Steps:
 
 
 class Collector:
-    """Steps a vector environment with a policy and keeps its place between rollouts."""
+    """Steps a vector environment with a policy and keeps its place between rollouts.
 
-    def __init__(self, env: VectorEnv, rollout_steps: int, gamma: float, generator: torch.Generator) -> None:
+    Every process draws the noise of all, from equal generators, and takes its own environments' share.
+    """
+
+    def __init__(
+        self, env: VectorEnv, rollout_steps: int, gamma: float, generator: torch.Generator, processes: Processes = ALONE
+    ) -> None:
         self._env = env
         self._generator = generator
+        self._processes = processes
+        self._gamma = gamma
         self._statistics = EpisodeStatistics(env.num_envs, gamma)
         rows = (rollout_steps, env.num_envs)
         self._steps = Steps(
@@ -166,6 +209,25 @@ class Collector:
             *(np.empty(rows, dtype=np.bool_) for _ in range(3)),
         )
         self._steps.observations[-1] = env.reset()
+
+    def state(self) -> dict[str, Any] | None:
+        """What `restore` needs to go on from here; None where the environments do not give their state."""
+        envs = self._env.state()
+        return envs and {
+            "envs": envs, "observations": self._steps.observations[-1].copy(), "episodes": self._statistics.state(),
+        }  # fmt: skip
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self._env.restore(state["envs"])
+        self._steps.observations[-1] = state["observations"]
+        self._statistics.restore(state["episodes"])
+
+    def restart(self, seeds: Sequence[int]) -> None:
+        """Begin new episodes in environments that are made anew; those under way are forgotten."""
+        self._env.restart(seeds)
+        self._steps.observations[-1] = self._env.reset()
+        self._statistics = EpisodeStatistics(self._env.num_envs, self._gamma)
 
     @torch.no_grad()
     def collect(self, policy: ActorCritic, native: Actor | None = None) -> Rollout:
@@ -202,7 +264,9 @@ class Collector:
         steps, distribution = self._steps, policy.distribution
         scaling = policy.observation_scale.frozen()
         duration, num_envs = steps.rewards.shape
-        noise = distribution.noise((duration, num_envs), self._generator)
+        first = self._processes.rank * num_envs
+        noise = distribution.noise((duration, self._processes.size * num_envs), self._generator)
+        noise = noise[:, first : first + num_envs].contiguous()
         observations = torch.empty(steps.observations.shape, device=noise.device)
         actions = torch.empty(
             (duration, num_envs, *distribution.action_shape), dtype=distribution.action_dtype, device=noise.device

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from ppolab.errors import ConfigError, nearest
 
@@ -50,16 +55,45 @@ class RunFolder:
         """Checkpoint `last` or `best`."""
         return self.path / "checkpoints" / f"{name}{CHECKPOINT_SUFFIX}"
 
-    def write_record(self, run_id: str | None, tracking_uri: str) -> None:
-        """Remember under which id the tracking store knows this run."""
-        self.record.write_text(json.dumps({"run_id": run_id, "tracking_uri": tracking_uri}) + "\n")
+    def write_record(self, run_id: str | None, tracking_uri: str, *, finished: bool = False) -> None:
+        """Remember under which id the tracking store knows this run, and whether there is anything left to do."""
+        record = {"run_id": run_id, "tracking_uri": tracking_uri, "finished": finished}
+        temporary = self.record.with_name(f".{self.record.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(record) + "\n")
+        temporary.replace(self.record)
 
     def run_id(self) -> str | None:
         """The MLflow run id, or None for a run without one."""
-        if not self.record.is_file():
-            return None
-        value = json.loads(self.record.read_text()).get("run_id")
+        value = self._recorded().get("run_id")
         return str(value) if value else None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether its training came to its end."""
+        return bool(self._recorded().get("finished"))
+
+    def _recorded(self) -> dict[str, object]:
+        content = json.loads(self.record.read_text()) if self.record.is_file() else {}
+        return content if isinstance(content, dict) else {}
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from training this run; the system lets go of it when this one ends, however it does.
+
+        Raises:
+            ConfigError: another process trains it.
+        """
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise ConfigError(
+                f"{self.path}: another process is training this run; wait for its end, or stop it"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 @dataclass(frozen=True)
@@ -91,6 +125,15 @@ def find_run(key: str, value: str, checkpoint: str = "last", outputs: Path = OUT
         if folder.checkpoint(name).is_file():
             return FoundRun(folder, folder.checkpoint(name))
     raise ConfigError(f"{key}={value}: has no checkpoint; the run ended before its first one was written")
+
+
+def unfinished_run(is_wanted: Callable[[RunFolder], bool], outputs: Path = OUTPUTS) -> RunFolder | None:
+    """The newest run that has a checkpoint, has not come to its end, is not being trained, and is wanted."""
+    for folder in _folders(outputs):
+        if not folder.is_finished and folder.checkpoint("last").is_file() and is_wanted(folder):
+            with contextlib.suppress(ConfigError), folder.held():
+                return folder
+    return None
 
 
 def _folder_of_id(key: str, value: str, outputs: Path) -> RunFolder:

@@ -11,10 +11,11 @@ from torch import Tensor
 from ppolab.config import Config
 from ppolab.core.gae import generalized_advantages
 from ppolab.core.losses import explained_variance
-from ppolab.epoch import Epoch, native_epoch, stepwise_epoch
+from ppolab.epoch import Epoch, native_epoch, shuffled, stepwise_epoch, with_standardized_advantages
 from ppolab.gradient import Gradient, compiled_on_first_call, whole_gradient
 from ppolab.native import NativePolicy
 from ppolab.objective import LossTerms, Samples, ppo_objective
+from ppolab.parallel import ALONE, Processes
 from ppolab.parameters import FlatParameters, is_adam
 from ppolab.policy import ActorCritic
 from ppolab.rollout import Rollout
@@ -25,7 +26,10 @@ KL_TOLERANCE = 1.5
 
 @dataclass(frozen=True)
 class UpdateStats:
-    """Means over the update's minibatch steps; `kl` over the last epoch's samples, `epochs` how many were made."""
+    """Means over the update's minibatch steps; `kl` over the last epoch's samples, `epochs` how many were made.
+
+    All of it over all processes.
+    """
 
     policy_loss: float
     value_loss: float
@@ -73,6 +77,8 @@ class Learner:
     """A policy, its flat parameters, and what turns a rollout into better ones.
 
     With `native`, which is `policy` in C++, it runs there; without, `compiled` says whether PyTorch compiles gradients.
+    Several `processes` make the steps that one would make with the rollouts of all, and so do their generators, which
+    must be equal.
     """
 
     def __init__(
@@ -83,22 +89,25 @@ class Learner:
         config: Config,
         generator: torch.Generator,
         *,
+        processes: Processes = ALONE,
         native: NativePolicy | None = None,
         compiled: bool = False,
     ) -> None:
         self._policy = policy
         self._config = config
+        self._processes = processes
+        self._generator = generator
         self._values: Callable[[Tensor], Tensor] = self._without_dropout if native is None else native.values
         self._epoch: Epoch
-        if native is not None and is_adam(optimizer):
-            self._epoch = native_epoch(native, flat.vector, optimizer, config, generator)
+        if native is not None and is_adam(optimizer) and processes.size == 1:
+            self._epoch = native_epoch(native, flat.vector, optimizer, config)
             return
         if native is not None:
             gradient: Gradient = native.gradient
         else:
             gradient = whole_gradient(policy, flat, ppo_objective(policy.distribution, config))
             gradient = compiled_on_first_call(gradient) if compiled else gradient
-        self._epoch = stepwise_epoch(gradient, flat.vector, optimizer, config, generator)
+        self._epoch = stepwise_epoch(gradient, flat.vector, optimizer, config, processes)
 
     def update(self, rollout: Rollout, rewards: Tensor) -> UpdateStats:
         """Up to `epochs` passes over the rollout, fewer when the policy has moved far enough (KL early stopping).
@@ -109,13 +118,13 @@ class Learner:
         config = self._config
         experience = Experience(rollout, rewards, config)
         samples = experience.samples(rollout.values)
-        variance = explained_variance(samples.values, samples.returns)
+        owners, variance = self._shared(rollout, samples)
         results: list[tuple[Tensor, Tensor]] = []
         self._policy.train()
         for epoch in range(1, config.epochs + 1):
             if epoch > 1 and config.recompute_advantages:
                 samples = experience.samples(self._values(rollout.observations))
-            results.append(self._epoch(samples))
+            results.append(self._one_epoch(samples, owners))
             sums = LossTerms(*results[-1][0].sum(0).tolist())
             kl = float(sums.kl_sum / sums.samples)
             if config.target_kl is not None and kl > KL_TOLERANCE * config.target_kl:
@@ -133,6 +142,19 @@ class Learner:
             gradient_norm=float(norms.mean()),
             explained_variance=float(variance),
         )
+
+    def _one_epoch(self, samples: Samples, owners: Tensor) -> tuple[Tensor, Tensor]:
+        order = shuffled(owners, self._processes.rank, self._config.minibatch_size, self._generator)
+        if self._config.normalize_advantages:
+            samples = with_standardized_advantages(samples, order, self._processes)
+        return self._epoch(samples, order)
+
+    def _shared(self, rollout: Rollout, samples: Samples) -> tuple[Tensor, Tensor]:
+        """(the process that has each sample [B of all], explained variance over all)."""
+        mine = (rollout.valid.cpu(), samples.values.cpu(), samples.returns.cpu())
+        valid, values, returns = zip(*self._processes.all_of(mine), strict=True)
+        owners = torch.cat([torch.full(part.shape, rank) for rank, part in enumerate(valid)], dim=1)
+        return owners[torch.cat(valid, dim=1)], explained_variance(torch.cat(values), torch.cat(returns))
 
     @torch.no_grad()
     def _without_dropout(self, observations: Tensor) -> Tensor:

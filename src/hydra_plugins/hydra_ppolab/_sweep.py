@@ -33,7 +33,8 @@ DEFAULT_TRIALS = 20
 ONLY_STUDIES = ("condition", "sampler", "pruner", "n_trials", "timeout", "enqueue", "study_name", "storage")
 """Settings of the sweeper that make a sweep over listed values a study instead of a grid."""
 NOT_OF_THE_STUDY = (
-    "logger.", "trainer.", "env.num_threads", "compile", "resume", "checkpoint_interval", "objective", "seed",
+    "logger.", "trainer.accelerator", "trainer.threads", "env.num_threads", "compile", "resume", "checkpoint_interval",
+    "keep_checkpoints", "objective", "seed",
 )  # fmt: skip
 """Settings that may differ between two sweeps of one study."""
 

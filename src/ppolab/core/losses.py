@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -40,17 +42,26 @@ def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
     return (values * weights).sum() / weights.sum()
 
 
-def standardized(values: Tensor, weights: Tensor, epsilon: float = 1e-8) -> Tensor:
-    """(x - mean) / (std + epsilon) with both over the samples of weight 1; padding stays finite.
+def standardized(
+    values: Tensor, groups: Tensor, counts: Tensor, add_up: Callable[[Tensor], Tensor], epsilon: float = 1e-8
+) -> Tensor:
+    """(x - mean) / (std + epsilon), both of the group that x belongs to, which other processes may have parts of.
 
     The deviation is the unbiased one. A single sample has none: it is centred, not scaled.
+
+    Args:
+        values: [B]. groups: [B] int64, the group of each. counts: [G] how many a group has in all processes together.
+        add_up: sums a tensor over all processes.
     """
-    count = weights.sum()
-    mean = (values * weights).sum() / count
-    centred = values - mean
-    variance = (centred.square() * weights).sum() / (count - 1.0).clamp(min=1.0)
-    scale = torch.where(count > 1.0, variance.sqrt() + epsilon, torch.ones_like(variance))
-    return centred / scale
+
+    def sums(addends: Tensor) -> Tensor:
+        return add_up(addends.new_zeros(len(counts)).index_add_(0, groups, addends))
+
+    wide = values.to(torch.float64)
+    centred = wide - (sums(wide) / counts)[groups]
+    variance = sums(centred.square()) / (counts - 1).clamp(min=1)
+    scale = torch.where(counts > 1, variance.sqrt() + epsilon, torch.ones_like(variance))
+    return (centred / scale[groups]).to(values.dtype)
 
 
 def explained_variance(values: Tensor, returns: Tensor) -> Tensor:

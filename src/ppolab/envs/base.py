@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ppolab.envs.spaces import action_decoder, check_spaces, observation_encoder
+from ppolab.envs.state import State
 from ppolab.errors import EnvError
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -77,13 +81,30 @@ class VectorEnv(ABC):
         self.send(actions)
         return self.receive()
 
+    @property
+    @abstractmethod
+    def waiting_since(self) -> float | None:
+        """The moment, by time.monotonic(), since which somebody waits for an answer; None when nobody does."""
+
+    @abstractmethod
+    def state(self) -> State | None:
+        """What `restore` needs to go on from here; None where the environments do not give it."""
+
+    @abstractmethod
+    def restore(self, state: State) -> None:
+        """Go on from `state`, of the same environments, which may have been in another process."""
+
+    @abstractmethod
+    def restart(self, seeds: Sequence[int]) -> None:
+        """Make all environments anew with these seeds; `reset` must follow."""
+
     @abstractmethod
     def close(self) -> None:
         """Free processes, threads and simulators."""
 
 
 class BackendEnv(VectorEnv):
-    """Backends implement `_reset`, `_send`, `_receive` and `close`; encoding, checking and `valid` are shared here."""
+    """Backends implement the methods below it; encoding, checking and `valid` are shared here."""
 
     def __init__(
         self,
@@ -100,9 +121,14 @@ class BackendEnv(VectorEnv):
         self._ended = np.zeros(num_envs, dtype=np.bool_)
         self._steps = 0
         self._first_index = first_index
+        self._waiting_since: float | None = None
+
+    @property
+    def waiting_since(self) -> float | None:
+        return self._waiting_since
 
     def reset(self) -> NDArray[np.float64]:
-        observations = self._encode(self._reset())
+        observations = self._encode(self._awaited(self._reset))
         self._check(observations, "observation", (self.num_envs, self.observation_size))
         self._ended = np.zeros(self.num_envs, dtype=np.bool_)
         return observations
@@ -111,7 +137,7 @@ class BackendEnv(VectorEnv):
         self._send(self._decode(actions))
 
     def receive(self) -> Step:
-        raw_observations, raw_rewards, terminated, truncated = self._receive()
+        raw_observations, raw_rewards, terminated, truncated = self._awaited(self._receive)
         self._steps += 1
         observations = self._encode(raw_observations)
         rewards = np.asarray(raw_rewards, dtype=np.float64)
@@ -120,6 +146,27 @@ class BackendEnv(VectorEnv):
         valid = ~self._ended
         self._ended = terminated | truncated
         return Step(observations, rewards, terminated, truncated, valid)
+
+    def state(self) -> State | None:
+        environments = self._captured()
+        if environments is None:
+            return None
+        return {"environments": environments, "ended": self._ended.copy(), "steps": self._steps}
+
+    def restore(self, state: State) -> None:
+        self._restore(state["environments"])
+        self._ended, self._steps = state["ended"].copy(), state["steps"]
+
+    def restart(self, seeds: Sequence[int]) -> None:
+        self._awaited(lambda: self._restart(seeds))
+        self._steps = 0
+
+    def _awaited(self, answer: Callable[[], Answer]) -> Answer:
+        self._waiting_since = time.monotonic()
+        try:
+            return answer()
+        finally:
+            self._waiting_since = None
 
     def _check(self, values: NDArray[np.float64], what: str, shape: tuple[int, ...]) -> None:
         if values.shape != shape:
@@ -144,6 +191,18 @@ class BackendEnv(VectorEnv):
     def _receive(self) -> tuple[Any, Any, NDArray[np.bool_], NDArray[np.bool_]]:
         """Observations, rewards, terminated, truncated, as the backend gives them."""
 
+    @abstractmethod
+    def _captured(self) -> list[State] | None:
+        """The state of every environment, or None."""
+
+    @abstractmethod
+    def _restore(self, states: list[State]) -> None:
+        """Bring every environment into its state."""
+
+    @abstractmethod
+    def _restart(self, seeds: Sequence[int]) -> None:
+        """Make all environments anew."""
+
 
 class JoinedEnv(VectorEnv):
     """Several groups of the same environment as one; a collector can step one while it works on another."""
@@ -157,6 +216,10 @@ class JoinedEnv(VectorEnv):
         self._groups = tuple(groups)
         ends = np.cumsum([group.num_envs for group in groups]).tolist()
         self._rows = [slice(end - group.num_envs, end) for group, end in zip(groups, ends, strict=True)]
+
+    @property
+    def waiting_since(self) -> float | None:
+        return min((since for group in self._groups if (since := group.waiting_since) is not None), default=None)
 
     @property
     def parts(self) -> Sequence[tuple[slice, VectorEnv]]:
@@ -178,6 +241,18 @@ class JoinedEnv(VectorEnv):
             np.concatenate([step.truncated for step in steps]),
             np.concatenate([step.valid for step in steps]),
         )
+
+    def state(self) -> State | None:
+        states = [group.state() for group in self._groups]
+        return None if any(state is None for state in states) else {"groups": states}
+
+    def restore(self, state: State) -> None:
+        for group, part in zip(self._groups, state["groups"], strict=True):
+            group.restore(part)
+
+    def restart(self, seeds: Sequence[int]) -> None:
+        for rows, group in self.parts:
+            group.restart(seeds[rows])
 
     def close(self) -> None:
         for group in self._groups:

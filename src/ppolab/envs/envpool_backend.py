@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppolab.envs.base import BackendEnv
+from ppolab.envs.state import State
 from ppolab.errors import ConfigError
 
 
@@ -23,10 +25,17 @@ def is_installed() -> bool:
 
 @cache
 def _envpool() -> ModuleType:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its import warns about the precision of its own Box bounds
+    with _quiet():
         import envpool
     return envpool
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Its import, its environments and their spaces warn of the precision of its own Box bounds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def has(env_id: str) -> bool:
@@ -49,9 +58,9 @@ class EnvPoolEnv(BackendEnv):
         rescale_actions: bool,
         first_index: int = 0,
     ) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of its own Box bounds' precision, each time its spaces are asked for
-            self._envs = _made(env_id, kwargs, seeds, num_threads)
+        self._make = partial(_made, env_id, kwargs, num_threads=num_threads)
+        self._envs = self._make(seeds)
+        with _quiet():
             observation_space, action_space = self._envs.observation_space, self._envs.action_space
         super().__init__(
             env_id, observation_space, action_space, len(seeds),
@@ -59,7 +68,8 @@ class EnvPoolEnv(BackendEnv):
         )  # fmt: skip
 
     def _reset(self) -> Any:
-        return self._envs.reset()[0]
+        with _quiet():
+            return self._envs.reset()[0]
 
     def _send(self, actions: NDArray[Any]) -> None:
         self._envs.send(actions)
@@ -71,14 +81,25 @@ class EnvPoolEnv(BackendEnv):
     def close(self) -> None:
         self._envs.close()
 
+    def _restart(self, seeds: Sequence[int]) -> None:
+        self._envs.close()
+        self._envs = self._make(seeds)
 
-def _made(env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], num_threads: int) -> Any:
+    def _captured(self) -> None:
+        return None  # EnvPool shows nothing of it
+
+    def _restore(self, states: list[State]) -> None:
+        raise AssertionError("nothing was captured")
+
+
+def _made(env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], *, num_threads: int) -> Any:
     num_envs = len(seeds)
     try:
-        return _envpool().make(
-            env_id, env_type="gymnasium", num_envs=num_envs, seed=list(seeds), num_threads=min(num_threads, num_envs),
-            **kwargs,
-        )  # fmt: skip
+        with _quiet():
+            return _envpool().make(
+                env_id, env_type="gymnasium", num_envs=num_envs, seed=list(seeds),
+                num_threads=min(num_threads, num_envs), **kwargs,
+            )  # fmt: skip
     except (TypeError, ValueError, AssertionError) as error:
         raise ConfigError(
             f"env.kwargs={kwargs}: EnvPool does not take these for {env_id} ({error}); use env.backend=gymnasium"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, SupportsFloat
 
 import gymnasium
@@ -11,16 +12,19 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
 from ppolab.envs.base import BackendEnv
+from ppolab.envs.state import State, captured, restore
 from ppolab.errors import EnvError
 
 
 class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Says which environment and which step an exception or a wrong shape came from."""
+    """Says where an exception or a wrong shape came from, and gives and takes the environment's state."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], env_id: str, index: int) -> None:
         super().__init__(env)
         self._name = f"{env_id}: environment {index}"
+        self._index = index
         self._steps = 0
+        self._ended = False
         self._shape = env.observation_space.shape
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
@@ -28,16 +32,29 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
             observation, info = self.env.reset(**kwargs)
         except Exception as error:
             raise EnvError(f"{self._name} raised at a reset after {self._steps} steps: {_told(error)}") from error
+        self._ended = False
         return self._checked(observation), info
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         self._steps += 1
+        if self._ended:  # before its state was taken, so that the vector environment does not know
+            observation, info = self.reset()
+            return observation, 0.0, False, False, info
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)
             reward = float(reward)
         except Exception as error:
             raise EnvError(f"{self._name} raised at its step {self._steps}: {_told(error)}") from error
+        self._ended = bool(terminated or truncated)
         return self._checked(observation), reward, terminated, truncated, info
+
+    def captured(self) -> State | None:
+        """See `ppolab.envs.state`."""
+        return captured(self)
+
+    def restored(self, states: Sequence[State]) -> None:
+        """Take the state that is at this environment's place in `states`."""
+        restore(self, states[self._index])
 
     def _checked(self, observation: Any) -> Any:
         if self._shape is not None and np.shape(observation) != self._shape:
@@ -60,14 +77,8 @@ class GymnasiumEnv(BackendEnv):
     def __init__(
         self, env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], *, asynchronous: bool, rescale_actions: bool
     ) -> None:
-        makers = [_maker(env_id, kwargs, index) for index in range(len(seeds))]
-        self._envs: SyncVectorEnv | AsyncVectorEnv
-        if asynchronous:
-            # its report of a worker's error repeats ours, and itself fails on a % in the text
-            gymnasium.logger.min_level = gymnasium.logger.ERROR + 1
-            self._envs = AsyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)
-        else:
-            self._envs = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)
+        self._make = partial(_made, env_id, kwargs, len(seeds), asynchronous=asynchronous)
+        self._envs = self._make()
         self._seeds: list[int | None] | None = list(seeds)
         super().__init__(
             env_id, self._envs.single_observation_space, self._envs.single_action_space, len(seeds),
@@ -93,6 +104,28 @@ class GymnasiumEnv(BackendEnv):
 
     def close(self) -> None:
         self._envs.close()
+
+    def _restart(self, seeds: Sequence[int]) -> None:
+        self._envs.close()
+        self._envs, self._seeds = self._make(), list(seeds)
+
+    def _captured(self) -> list[State] | None:
+        states = self._envs.call("captured")
+        return None if any(state is None for state in states) else list(states)
+
+    def _restore(self, states: list[State]) -> None:
+        self._envs.reset(seed=self._seeds)  # wrappers want one before the first step
+        self._seeds = None
+        self._envs.call("restored", states)
+
+
+def _made(env_id: str, kwargs: dict[str, Any], count: int, *, asynchronous: bool) -> SyncVectorEnv | AsyncVectorEnv:
+    makers = [_maker(env_id, kwargs, index) for index in range(count)]
+    if not asynchronous:
+        return SyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)
+    # its report of a worker's error repeats ours, and itself fails on a % in the text
+    gymnasium.logger.min_level = gymnasium.logger.ERROR + 1
+    return AsyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)
 
 
 def _maker(env_id: str, kwargs: dict[str, Any], index: int) -> Callable[[], gymnasium.Env[Any, Any]]:

@@ -25,7 +25,6 @@ struct Samples {
 struct Settings {
     double clip, value_coef, entropy_coef;
     double value_clip;  // negative: none
-    int64_t normalize_advantages;
 };
 
 // Minibatch means; kl_sum and samples are sums.
@@ -50,8 +49,6 @@ class PolicyHead {
     // Sets `gradients` of the loss by `outputs` [count, A], and by log_std where there is one; fills the policy's terms.
     void differentiate(const float* outputs, const float* log_std, const Samples& samples, const Settings& settings,
                        const int64_t* order, int64_t count, float* gradients, float* log_std_gradients, Terms& terms) {
-        double mean = 0.0, deviation = 1.0;
-        if (settings.normalize_advantages) advantage_moments(samples.advantages, order, count, mean, deviation);
         std::fill(log_std_gradient_.begin(), log_std_gradient_.end(), 0.0);
         if (has_log_std())
             for (int64_t i = 0; i < outputs_; ++i) scale_[i] = std::exp(-static_cast<double>(log_std[i]));
@@ -61,7 +58,7 @@ class PolicyHead {
             const Density density = evaluate(outputs + row * outputs_, log_std, samples.actions, sample);
             const double log_ratio = density.log_prob - samples.log_probs[sample];
             const double ratio = std::exp(log_ratio);
-            const double advantage = (samples.advantages[sample] - mean) / deviation;
+            const double advantage = samples.advantages[sample];
             const double free = ratio * advantage;
             const double kept = std::clamp(ratio, 1.0 - settings.clip, 1.0 + settings.clip) * advantage;
             const bool passes = free <= kept;
@@ -105,19 +102,6 @@ class PolicyHead {
                 outputs += size;
                 noise += widest;
             }
-    }
-
-    static void advantage_moments(const float* advantages, const int64_t* order, int64_t count, double& mean,
-                                  double& deviation) {
-        double sum = 0.0, squares = 0.0;
-        for (int64_t row = 0; row < count; ++row) sum += advantages[order ? order[row] : row];
-        mean = sum / count;
-        if (count < 2) return;
-        for (int64_t row = 0; row < count; ++row) {
-            const double centred = advantages[order ? order[row] : row] - mean;
-            squares += centred * centred;
-        }
-        deviation = std::sqrt(squares / (count - 1)) + 1e-8;
     }
 
     Density evaluate(const float* outputs, const float* log_std, const void* actions, int64_t sample) {

@@ -30,7 +30,6 @@ class NativeSettings(ctypes.Structure):
         ("value_coef", DOUBLE),
         ("entropy_coef", DOUBLE),
         ("value_clip", DOUBLE),
-        ("normalize_advantages", INTEGER),
     ]
 
 
@@ -64,7 +63,6 @@ def native_settings(config: Config) -> NativeSettings:
         config.value_coef,
         config.entropy_coef,
         -1.0 if value_clip is None else value_clip,
-        config.normalize_advantages,
     )
 
 

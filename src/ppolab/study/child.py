@@ -20,7 +20,7 @@ from ppolab.study.settings import Pruning, make_pruner
 from ppolab.study.storage import open_storage
 
 if TYPE_CHECKING:
-    from ppolab.experiment import TrialOfStudy
+    from ppolab.services import TrialOfStudy
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def trial_here() -> TrialOfStudy | None:
     text = os.environ.get(TRIAL)
     if text is None:
         return None
-    from ppolab.experiment import TrialOfStudy  # heavy; the sweep, which imports this module too, trains nothing
+    from ppolab.services import TrialOfStudy  # heavy; the sweep, which imports this module too, trains nothing
 
     reference = TrialReference.from_text(text)
     return TrialOfStudy(

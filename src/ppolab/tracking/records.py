@@ -25,8 +25,10 @@ class RunDescription:
     """What the store is told about a run: names, flattened configuration, tags.
 
     `resume_run_id` goes on with that run. Its parameters and tags stay as they are, since MLflow lets no
-    parameter change; those that differ now are recorded in its tag `resumed_with`. If the store does not hold
-    that run, a new one is made with the tag `resumed_from`. `parent_run_id`: the run that this one is shown below.
+    parameter change; those that differ now are recorded in its tag `resumed_with`. A metric takes no second point at
+    or before its last step: a resumed run makes those again that it had made since its checkpoint. If the store does
+    not hold that run, a new one is made with the tag `resumed_from`.
+    `parent_run_id`: the run that this one is shown below.
     """
 
     experiment: str

@@ -55,6 +55,7 @@ class RunStore:
         self._uri = uri
         self._client: MlflowClient | None = None
         self._resumed = False
+        self._logged: dict[str, int] = {}  # of a resumed run: the last step that each metric was logged at
         self._start_token = uuid.uuid4().hex
         self._start_tried = False
 
@@ -73,8 +74,13 @@ class RunStore:
                 if not self._resumed:
                     client.log_batch(run_id, params=[Param(key, value) for key, value in values.items()])
             case Points(points):
-                metrics = [Metric(point.key, point.value, point.timestamp, point.step) for point in points]
-                client.log_batch(run_id, metrics=metrics)
+                metrics = [
+                    Metric(point.key, point.value, point.timestamp, point.step)
+                    for point in points
+                    if point.step > self._logged.get(point.key, -1)
+                ]
+                if metrics:
+                    client.log_batch(run_id, metrics=metrics)
             case Artifact(path, folder):
                 client.log_artifact(run_id, path, folder or None)
             case Tags(values):
@@ -101,6 +107,10 @@ class RunStore:
             "tags": _changed(earlier.data.tags, run.stored_tags()),
         }
         run_id = earlier.info.run_id
+        self._logged = {
+            key: max(int(metric.step) for metric in client.get_metric_history(run_id, key))
+            for key in earlier.data.metrics
+        }
         client.update_run(run_id, status="RUNNING")
         client.set_tag(run_id, "resumed_with", clip(json.dumps(changed), TAG_LENGTH))
         self._resumed = True

@@ -1,0 +1,139 @@
+"""Environments that go on elsewhere as if nothing had happened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import probe_envs  # noqa: F401
+from helpers import tiny_config
+from ppolab.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ppolab.config import EnvConfig
+from ppolab.envs import VectorEnv, make_vector_env
+from ppolab.envs.state import captured
+
+IDS = (
+    "Hopper-v5", "HalfCheetah-v5", "Walker2d-v5", "Ant-v5", "Humanoid-v5", "HumanoidStandup-v5", "Swimmer-v5",
+    "Reacher-v5", "Pusher-v5", "InvertedPendulum-v5", "InvertedDoublePendulum-v5", "CartPole-v1", "Pendulum-v1",
+    "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous-v0", "probe/Diary-v0",
+)  # fmt: skip
+
+
+def made(env_id: str, vectorization: str = "sync", seeds: tuple[int, ...] = (3, 4)) -> VectorEnv:
+    kwargs = {"lengths": [5, 7]} if env_id == "probe/Diary-v0" else {}
+    return make_vector_env(EnvConfig(id=env_id, kwargs=kwargs, vectorization=vectorization), list(seeds), "gymnasium")
+
+
+def actions_of(env: VectorEnv, count: int, seed: int) -> list[NDArray[Any]]:
+    rng = np.random.default_rng(seed)
+    space = env.action_space
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return [rng.integers(space.n, size=(env.num_envs, 1)) for _ in range(count)]
+    return [rng.normal(size=(env.num_envs, *space.shape)).astype(np.float32) for _ in range(count)]
+
+
+def trajectory(env: VectorEnv, actions: list[NDArray[Any]]) -> list[NDArray[Any]]:
+    steps = [env.step(action) for action in actions]
+    return [np.concatenate([getattr(step, name).ravel() for step in steps]) for name in vars(steps[0])]
+
+
+def stored(state: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """As a checkpoint file gives it back."""
+    save_checkpoint(Checkpoint("", {"state": state}, None, None), folder / "state.ckpt")
+    return load_checkpoint(folder / "state.ckpt").module["state"]
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_a_restored_environment_goes_on_bit_for_bit(env_id: str, tmp_path: Path) -> None:
+    env, other = made(env_id), made(env_id, seeds=(8, 9))
+    env.reset()
+    trajectory(env, actions_of(env, 37, 0))
+    state = env.state()
+    assert state is not None
+    other.restore(stored(state, tmp_path))
+    following = actions_of(env, 250, 1)  # several episodes of those that end early
+    first, second = trajectory(env, following), trajectory(other, following)
+    assert all((mine == theirs).all() for mine, theirs in zip(first, second, strict=True))
+    assert (env.reset() == other.reset()).all()
+    env.close()
+    other.close()
+
+
+@pytest.mark.parametrize("env_id", ["Hopper-v5", "CartPole-v1"])
+def test_processes_of_their_own_give_the_same_state(env_id: str, tmp_path: Path) -> None:
+    env, other = made(env_id), made(env_id, "async", seeds=(8, 9))
+    env.reset()
+    trajectory(env, actions_of(env, 37, 0))
+    other.restore(stored(env.state(), tmp_path))
+    following = actions_of(env, 80, 1)
+    first = trajectory(env, following)
+    assert all((mine == theirs).all() for mine, theirs in zip(first, trajectory(other, following), strict=True))
+    third = made(env_id)
+    third.restore(other.state())
+    following = actions_of(env, 80, 2)
+    first = trajectory(env, following)
+    assert all((mine == theirs).all() for mine, theirs in zip(first, trajectory(third, following), strict=True))
+    for each in (env, other, third):
+        each.close()
+
+
+@pytest.mark.parametrize("at", range(8))
+def test_a_state_may_be_taken_at_an_episode_s_end(at: int, tmp_path: Path) -> None:
+    """Of the two environments each ends after 5, then 7 steps; the step after an end only resets."""
+    env, other = made("probe/Diary-v0"), made("probe/Diary-v0")
+    env.reset()
+    for action in actions_of(env, at, 0):
+        env.step(action)
+    other.restore(stored(env.state(), tmp_path))
+    following = actions_of(env, 20, 1)
+    first, second = trajectory(env, following), trajectory(other, following)
+    assert all((mine == theirs).all() for mine, theirs in zip(first, second, strict=True))
+
+
+class Hidden:
+    """Something whose state cannot be seen."""
+
+
+@pytest.mark.parametrize("value", [Hidden(), object(), {1, 2}, iter([1]), np.array(["text"]), [Hidden()]], ids=range(6))
+def test_an_attribute_that_may_hide_a_state_gives_none(value: object) -> None:
+    env = gymnasium.make("probe/Diary-v0", lengths=[3])
+    env.reset(seed=0)
+    assert captured(env) is not None
+    env.unwrapped.something = value
+    assert captured(env) is None
+
+
+def test_attributes_that_share_memory_give_none() -> None:
+    env = gymnasium.make("CartPole-v1")
+    env.reset(seed=0)
+    assert captured(env) is not None
+    env.unwrapped.another_name = env.unwrapped.state
+    assert captured(env) is None
+
+
+def test_envpool_gives_none_and_begins_anew() -> None:
+    env = make_vector_env(EnvConfig(id="Hopper-v5"), [3, 4, 5], "envpool")
+    first = env.reset()
+    trajectory(env, actions_of(env, 10, 0))
+    assert env.state() is None
+    env.restart([3, 4, 5])
+    assert (env.reset() == first).all()
+    env.restart([3, 4, 6])
+    again = env.reset()
+    assert (again[:2] == first[:2]).all() and (again[2] != first[2]).any()
+    env.close()
+
+
+def test_gymnasium_begins_anew() -> None:
+    config = tiny_config("Hopper-v5")
+    env = make_vector_env(config.env, [3, 4], "gymnasium")
+    first = env.reset()
+    trajectory(env, actions_of(env, 10, 0))
+    env.restart([3, 4])
+    assert (env.reset() == first).all()
+    env.close()
