@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -394,3 +398,22 @@ def test_is_installed_asks_the_import_system(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_probes_are_registered() -> None:
     assert "probe/Endless-v0" in gymnasium.registry
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not tell a process's memory")
+def test_environments_made_anew_again_and_again_take_no_more_memory() -> None:
+    """In a process of its own, which has freed nothing yet."""
+    code = (
+        "from ppolab.envs.envpool_backend import EnvPoolEnv\n"
+        "def pages(): return int(open('/proc/self/statm').read().split()[1])\n"
+        "env = EnvPoolEnv('Hopper-v5', {}, list(range(128)), num_threads=1, rescale_actions=True)\n"
+        "env.reset(); before = pages()\n"
+        "for _ in range(5): env.restart(list(range(128))); env.reset()\n"
+        "print(pages() / before)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=with_src())
+    assert float(done.stdout) < 1.15
+
+
+def with_src() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "src")}

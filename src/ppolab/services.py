@@ -117,7 +117,8 @@ class Pace(pl.Callback):
         saving = finished or interrupted or 0 < self._next_checkpoint <= steps
         self.record(steps, outputs)
         pruned = False
-        state = self._module.state(barrier=saving) if evaluating or saving else {}
+        ending = finished or interrupted  # a run that takes no more steps needs no environments
+        state = self._module.state(barrier=saving and not ending) if evaluating or saving else {}
         if evaluating:
             self._next_eval = _next_multiple(steps, self._config.eval_interval)
             pruned = processes.first_of(self.evaluate(steps, state)) and not finished

@@ -107,6 +107,7 @@ class GymnasiumEnv(BackendEnv):
 
     def _restart(self, seeds: Sequence[int]) -> None:
         self._envs.close()
+        del self._envs  # before the new ones take as much memory
         self._envs, self._seeds = self._make(), list(seeds)
 
     def _captured(self) -> list[State] | None:
