@@ -36,10 +36,10 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self._checked(observation), info
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
-        self._steps += 1
         if self._ended:  # before its state was taken, so that the vector environment does not know
             observation, info = self.reset()
             return observation, 0.0, False, False, info
+        self._steps += 1
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)
             reward = float(reward)
