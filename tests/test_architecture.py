@@ -16,9 +16,20 @@ SOURCE = Path(__file__).parents[1] / "src"
 CONF = config_folder("conf")
 
 LAYERS = (
-    ("errors",),
+    ("errors", "redaction"),
     ("config",),
-    ("core", "runs", "rendering", "startup", "own_group", "processes", "places", "parallel"),
+    (
+        "core",
+        "runs",
+        "rendering",
+        "startup",
+        "own_group",
+        "processes",
+        "places",
+        "parallel",
+        "runlog",
+        "hydra_guard",
+    ),
     ("launch", "envs", "parameters", "normalization", "history", "progress", "checkpoint", "tracking"),
     ("policy", "objective"),
     ("native", "rollout", "watchdog"),
@@ -35,7 +46,7 @@ LAYERS = (
 
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 OWNERS = {
-    "hydra": {"cli", "config", "hydra_plugins"},
+    "hydra": {"cli", "config", "hydra_guard", "hydra_plugins"},
     "pytorch_lightning": {"module", "services", "experiment"},
     "mlflow": {"tracking.store"},
     "optuna": {"study", "hydra_plugins"},
@@ -46,6 +57,9 @@ OWNERS = {
 LIGHT = (
     "ppolab",
     "errors",
+    "redaction",
+    "runlog",
+    "hydra_guard",
     "config",
     "places",
     "runs",

@@ -28,7 +28,7 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
         "array": np.arange(6.0).reshape(2, 3), "bytes": np.frombuffer(b"abc", dtype=np.uint8).copy(),
         "scalar": np.array(2.5), "bools": np.array([True, False]), "empty": np.zeros((0, 3)),
         "large": 2**127 - 1, "list": [None, 1.5, "text", (1, 2)], "tensor": torch.arange(3),
-        "keys": np.arange(3, dtype=np.uint32),
+        "keys": np.arange(3, dtype=np.uint32), "steps": 3,
     }  # fmt: skip
     save_checkpoint(Checkpoint("a: 1", state, 2.0, "id"), tmp_path / "last.ckpt")
     found = load_checkpoint(tmp_path / "last.ckpt")

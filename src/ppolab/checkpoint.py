@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import pickle
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,8 +55,17 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, keep: int = 1) -> None:
         _step_back(path, keep)
         temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        temporary.unlink(missing_ok=True)
-        raise CheckpointError(f"{path}: the checkpoint cannot be written: {error}") from error
+        raise CheckpointError(f"{path}: the checkpoint cannot be written: {_reason(error)}") from error
+    finally:  # also what a process left that was killed here
+        for left in path.parent.glob(f".{path.name}.*"):
+            left.unlink(missing_ok=True)
+
+
+def _reason(error: BaseException) -> str:
+    """What the system said, which torch follows with an error of its own."""
+    if isinstance(error.__context__, OSError):
+        error = error.__context__
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
 
 
 def earlier(path: Path, age: int) -> Path:
@@ -99,15 +108,25 @@ def load_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: the file is damaged, foreign, or of another format.
     """
     try:
+        _check_sums(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # there is no end to what a few wrong bytes make of a pickle
         raise CheckpointError(f"{path}: is damaged or not a ppolab checkpoint ({type(error).__name__})") from error
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise CheckpointError(f"{path}: is not a ppolab checkpoint of format {FORMAT}")
-    try:
-        return Checkpoint(**_usable(content))
-    except TypeError as error:
-        raise CheckpointError(f"{path}: does not hold what a ppolab checkpoint of format {FORMAT} holds") from error
+    with contextlib.suppress(TypeError, KeyError, AttributeError):
+        checkpoint = Checkpoint(**_usable(content))
+        if isinstance(checkpoint.module["steps"], int):
+            return checkpoint
+    raise CheckpointError(f"{path}: does not hold what a ppolab checkpoint of format {FORMAT} holds")
+
+
+def _check_sums(path: Path) -> None:
+    """torch leaves the sums of its file unread, and would take a parameter with a wrong bit for another parameter."""
+    with zipfile.ZipFile(path) as file:
+        wrong = file.testzip()
+    if wrong is not None:
+        raise zipfile.BadZipFile(wrong)
 
 
 ARRAY = "ndarray"

@@ -40,7 +40,9 @@ from ppolab.config import (
     type_problem,
 )
 from ppolab.errors import ConfigError, InterruptedRun, PpolabError, nearest
+from ppolab.hydra_guard import guard_hydra, refuse_pickles
 from ppolab.places import given_place, own_places, started_as_follower
+from ppolab.redaction import redact
 from ppolab.rendering import prepare_headless_rendering
 from ppolab.resuming import folder_to_resume, resumed, without_auto
 from ppolab.runs import OUTPUTS, RunFolder, find_run
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
 
 GROUPS = ("env", "model", "optimizer", "algorithm", "trainer", "logger", "search", "experiment", "sampler", "pruner")
 HELP_FLAGS = {"--help", "-h"}
+
+guard_hydra()  # here, since every process that runs a job imports this module, whoever starts it
 
 
 def train() -> NoReturn:
@@ -122,6 +126,7 @@ def _run_evaluate() -> None:
 
 def _hydra_main(config_name: str, task: Callable[[DictConfig], object]) -> None:
     register_schemas()
+    refuse_pickles(sys.argv[1:])
     sys.path.append(str(Path.cwd()))  # a user's own env.id=my_package:MyEnv-v0 lies where the command is typed
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises, instead of printing and exiting itself
     if _asks_for_help_only(sys.argv[1:]):
@@ -250,7 +255,7 @@ def _trial(node: DictConfig) -> dict[str, object]:
     except (InterruptedRun, KeyboardInterrupt):
         end = "interrupted"
     except Exception as problem:
-        error = str(problem) if isinstance(problem, ConfigError) else traceback.format_exc()
+        error = redact(str(problem) if isinstance(problem, ConfigError) else traceback.format_exc())
         print(error, file=sys.stderr)
     return {"end": end, "values": values, "error": error}
 
@@ -299,7 +304,7 @@ def _exit_code(command: Callable[[], None]) -> int:
     except Exception as error:
         answer = _answer(error)
         if answer is None or asked_for_trace:
-            traceback.print_exc()
+            print(redact(traceback.format_exc()), file=sys.stderr, end="")
         return 1 if answer is None else _say(*answer)
 
 
@@ -309,13 +314,31 @@ def _answer(error: Exception) -> tuple[str, int] | None:
         return str(error), error.exit_code
     if isinstance(error, HydraException | OmegaConfBaseException):
         return hydra_problem(error), ConfigError.exit_code
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError | ImportError | OSError) and _OUT_OF_MEMORY.search(str(error))
+    ):
+        return _memory_problem(error), PpolabError.exit_code
     if isinstance(error, OSError):
         return _file_problem(error), ConfigError.exit_code
     return None
 
 
+_OUT_OF_MEMORY = re.compile(
+    "can't allocate memory|cannot allocate memory|not enough memory|out of memory|failed to map segment", re.IGNORECASE
+)
+"""What PyTorch's allocators, the system and the loader of libraries say."""
+
+
+def _memory_problem(error: Exception) -> str:
+    told = re.sub(r"^\[enforce fail [^]]*\] *\. *", "", (str(error) or "no memory is left").splitlines()[0])
+    return (
+        f"out of memory: {told}; lower num_envs, rollout_steps or model.hidden_sizes, or raise the limit; "
+        "the last checkpoint is kept"
+    )
+
+
 def _say(problem: str, code: int) -> int:
-    print(f"ppolab: {problem}", file=sys.stderr)
+    print(f"ppolab: {redact(problem)}", file=sys.stderr)
     return code
 
 

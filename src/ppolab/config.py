@@ -20,7 +20,9 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ppolab.errors import ConfigError, nearest
+from ppolab.redaction import redacted
 
+CONFIG_FILE = "config.yaml"
 OPTIMIZER_NAMESPACE = "torch.optim."
 CORES = "PPOLAB_CORES"
 """Environment variable: how many processor cores a run of a sweep may use."""
@@ -381,26 +383,30 @@ def known_keys(schema: type[object], prefix: str = "") -> Iterator[str]:
 
 
 def to_yaml(config: Config) -> str:
-    """The whole configuration as YAML; `from_yaml` reads it back."""
-    return OmegaConf.to_yaml(OmegaConf.structured(config))
+    """The whole configuration as YAML, without passwords; `from_yaml` reads it back."""
+    return OmegaConf.to_yaml(OmegaConf.create(redacted(OmegaConf.to_container(OmegaConf.structured(config)))))
 
 
 def from_yaml(text: str) -> Config:
     """The Config that `to_yaml` wrote; raises ConfigError when it is not one."""
-    node = OmegaConf.create(text)
-    assert isinstance(node, DictConfig)
+    try:
+        node = OmegaConf.create(text)
+    except Exception as error:  # YAML's families
+        raise ConfigError(f"{CONFIG_FILE}: cannot be read: {str(error).splitlines()[0]}") from error
+    if not isinstance(node, DictConfig):
+        raise ConfigError(f"{CONFIG_FILE}: holds no configuration")
     return from_hydra(node)
 
 
 def optimizer_class(config: Config) -> Callable[..., Any]:
-    """The class that `optimizer._target_` names; raises ConfigError when torch.optim has none of that name."""
+    """The class that `optimizer._target_` names; raises ConfigError when torch.optim has no optimizer of that name."""
     target = str(config.optimizer["_target_"])
-    module, _, name = target.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
-    except (ImportError, AttributeError) as error:
-        known = vars(importlib.import_module("torch.optim"))
-        raise ConfigError(f"optimizer._target_={target}: there is no such class{nearest(name, known)}") from error
+    optimizers = importlib.import_module("torch.optim")
+    found = vars(optimizers).get(target.removeprefix(OPTIMIZER_NAMESPACE))
+    if isinstance(found, type) and issubclass(found, optimizers.Optimizer):
+        return found
+    name = target.rpartition(".")[2]
+    raise ConfigError(f"optimizer._target_={target}: there is no such class{nearest(name, vars(optimizers))}")
 
 
 def optimizer_arguments(config: Config) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from ppolab.launch import joined, together
 from ppolab.module import PPOModule, make_optimizer
 from ppolab.parallel import Processes
 from ppolab.places import Place
-from ppolab.runs import FoundRun, RunFolder
+from ppolab.runs import FoundRun, RunFolder, write_whole
 from ppolab.services import Pace, RunResult, RunServices, TrialOfStudy
 from ppolab.watchdog import end_at_once, watched
 
@@ -53,7 +53,7 @@ def run(
         files = RunFolder(folder)
         files.path.mkdir(parents=True, exist_ok=True)
         with files.held(), _module(config, processes, checkpoint) as module, _evaluation(config) as eval_env:
-            files.config.write_text(to_yaml(config))
+            write_whole(files.config, to_yaml(config))
             services = RunServices(config, files, module, eval_env, checkpoint, trial)
             return services.fit(_trainer(config, place, services))
 

@@ -2,46 +2,96 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
-from collections.abc import Mapping
+import io
+import logging
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ppolab.config import METRICS
+from ppolab.runs import write_whole
+
+log = logging.getLogger(__name__)
 
 COLUMNS = ("step", *METRICS)
 
 
 class MetricsFile:
-    """Appends one row per logged step; every row is on disk before the next iteration."""
+    """Appends one row per logged step; every row is on disk before the next iteration.
+
+    Rows that cannot be written, as on a full disk, wait for the next one. A file that was removed is made again, with
+    all that it held.
+    """
 
     def __init__(self, path: Path, first_step: int) -> None:
         """`first_step`: a resumed run drops rows beyond its checkpoint, since it will write them again."""
-        kept = _rows_until(path, first_step) if path.is_file() else []
-        self._file = path.open("w", newline="")
-        self._writer = csv.DictWriter(self._file, COLUMNS)
-        self._writer.writeheader()
-        self._writer.writerows(kept)
-        self._file.flush()
+        kept = [row for row in _rows(path) if float(row["step"]) <= first_step] if path.is_file() else []
+        write_whole(path, ",".join(COLUMNS) + "\n" + _lines(kept))
+        self._path = path
+        self._waiting = b""
+        self._told = False
+        self._open()
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """One row; metrics that were not measured at this step stay empty."""
-        self._writer.writerow({"step": step, **metrics})
-        self._file.flush()
+        self._waiting += _lines([{"step": step, **metrics}]).encode()
+        try:
+            if not self._path.exists():
+                self._make_again()
+            self._append()
+        except OSError as error:
+            if not self._told:
+                log.warning("%s: cannot be written: %s; rows wait in memory", self._path, error.strerror or error)
+            self._told = True
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
+    def _open(self) -> None:
+        self._file = self._path.open("ab+", buffering=0)
+        self._size = self._file.seek(0, os.SEEK_END)
+
+    def _append(self) -> None:
+        """All that waits, or nothing: half a row would spoil the file."""
+        written = 0
+        try:
+            while written < len(self._waiting):
+                written += self._file.write(self._waiting[written:])
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._size)
+            raise
+        self._size += written
+        self._waiting, self._told = b"", False
+
+    def _make_again(self) -> None:
+        """What was removed can still be read while it is open."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file.seek(0)
+        write_whole(self._path, self._file.read().decode())
+        self._file.close()
+        self._open()
+
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
     """The rows of a metrics file, each with the columns that were measured."""
-    with path.open(newline="") as file:
-        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+    return [{key: float(value) for key, value in row.items() if value} for row in _rows(path)]
 
 
-def _rows_until(path: Path, last_step: int) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return [row for row in csv.DictReader(file) if float(row["step"]) <= last_step]
+def _rows(path: Path) -> list[dict[str, str]]:
+    """Without a last line that was being written when the machine went down."""
+    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    return list(csv.DictReader(io.StringIO(whole)))
+
+
+def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    text = io.StringIO(newline="")
+    csv.DictWriter(text, COLUMNS, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def plot_learning_curve(metrics: Path, title: str, target: Path) -> None:

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from ppolab.config import Config, optimizer_arguments, optimizer_class
 from ppolab.core.schedules import linear_decay
 from ppolab.envs import TRAINING, VectorEnv, environment_seeds
-from ppolab.errors import ConfigError, TrainingError
+from ppolab.errors import CheckpointError, ConfigError, TrainingError
 from ppolab.gradient import worth_compiling
 from ppolab.native import NativePolicy, native_policy
 from ppolab.normalization import RunningScale
@@ -151,7 +151,7 @@ class PPOModule(pl.LightningModule):
         if self._restored is None:
             self._warm_up()
         else:
-            self._restore(self._restored)
+            self._restore_checked(self._restored)
             self._restored = None
 
     def _warm_up(self) -> None:
@@ -202,6 +202,13 @@ class PPOModule(pl.LightningModule):
         """Go on from `state` once `fit` has built what it describes."""
         self._restored = state
         self.first_step = state["steps"]
+
+    def _restore_checked(self, state: dict[str, Any]) -> None:
+        try:
+            self._restore(state)
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            told = (str(error) or type(error).__name__).splitlines()[0]
+            raise CheckpointError(f"the checkpoint does not fit this run's configuration: {told}") from error
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.policy.load_state_dict(state["policy"])

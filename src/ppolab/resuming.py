@@ -33,8 +33,16 @@ def without_auto(arguments: list[str], config: Callable[[list[str]], Config]) ->
         return arguments
     others = [argument for argument in arguments if argument != "resume=auto"]
     wanted = _meaning(config(others))
-    found = unfinished_run(lambda folder: _meaning(from_yaml(folder.config.read_text())) == wanted)
+    found = unfinished_run(lambda folder: _stored_meaning(folder) == wanted)
     return others if found is None else [*others, f"resume='{found.path}'"]
+
+
+def _stored_meaning(folder: RunFolder) -> dict[str, Any] | None:
+    """None for a configuration that is damaged, or of another version of this program."""
+    try:
+        return _meaning(from_yaml(folder.config.read_text()))
+    except (ConfigError, OSError, UnicodeDecodeError):
+        return None
 
 
 def _meaning(config: Config) -> dict[str, Any]:

@@ -58,9 +58,13 @@ class RunFolder:
     def write_record(self, run_id: str | None, tracking_uri: str, *, finished: bool = False) -> None:
         """Remember under which id the tracking store knows this run, and whether there is anything left to do."""
         record = {"run_id": run_id, "tracking_uri": tracking_uri, "finished": finished}
-        temporary = self.record.with_name(f".{self.record.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(record) + "\n")
-        temporary.replace(self.record)
+        text = json.dumps(record) + "\n"
+        try:
+            write_whole(self.record, text)
+        except OSError:  # on a full disk, what is there can still be written over
+            with self.record.open("r+", encoding="utf-8") as file:
+                file.write(text)
+                file.truncate()
 
     def run_id(self) -> str | None:
         """The MLflow run id, or None for a run without one."""
@@ -73,7 +77,10 @@ class RunFolder:
         return bool(self._recorded().get("finished"))
 
     def _recorded(self) -> dict[str, object]:
-        content = json.loads(self.record.read_text()) if self.record.is_file() else {}
+        try:
+            content = json.loads(self.record.read_text())
+        except (OSError, ValueError):  # absent, or damaged, which must not keep other runs from being found
+            return {}
         return content if isinstance(content, dict) else {}
 
     @contextmanager
@@ -94,6 +101,17 @@ class RunFolder:
             yield
         finally:
             lock.release()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace the file at `path`, or leave it as it was: never half of a file."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, NoReturn
@@ -17,12 +18,13 @@ import pytorch_lightning as pl
 from ppolab.checkpoint import Checkpoint, save_checkpoint
 from ppolab.config import Config, flattened, objective_names, to_yaml
 from ppolab.envs import EVALUATION, VectorEnv, environment_seeds
-from ppolab.errors import InterruptedRun
+from ppolab.errors import CheckpointError, InterruptedRun
 from ppolab.evaluate import RenderError, evaluate_policy, record_video
 from ppolab.history import MetricsFile, plot_learning_curve, read_metrics
 from ppolab.module import PPOModule
 from ppolab.progress import ProgressDisplay
-from ppolab.runs import OUTPUTS, RunFolder
+from ppolab.redaction import redact
+from ppolab.runs import OUTPUTS, RunFolder, write_whole
 from ppolab.tracking import (
     MlflowTracker,
     NoTracker,
@@ -30,13 +32,15 @@ from ppolab.tracking import (
     RunStatus,
     Tracker,
     environment_tags,
-    redact,
     resolve_tracking_uri,
     ui_command,
 )
 from ppolab.watchdog import end_at_once, watched
 
 log = logging.getLogger(__name__)
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""What asks a run to save and end."""
 
 
 @dataclass(frozen=True)
@@ -112,10 +116,12 @@ class Pace(pl.Callback):
     ) -> None:
         """After every iteration."""
         steps, processes = self._module.steps, self._module.processes
-        finished, interrupted = steps >= self._config.total_steps, processes.any_of(self.is_asked_to_stop)
-        evaluating = finished or (0 < self._next_eval <= steps and not interrupted)
-        saving = finished or interrupted or 0 < self._next_checkpoint <= steps
         self.record(steps, outputs)
+        asked = processes.all_of((self.is_asked_to_stop, self.has_lost_its_files))
+        interrupted, lost = (any(answers) for answers in zip(*asked, strict=True))
+        finished = steps >= self._config.total_steps
+        evaluating = finished or (0 < self._next_eval <= steps and not interrupted)
+        saving = finished or interrupted or lost or 0 < self._next_checkpoint <= steps
         pruned = False
         ending = finished or interrupted  # a run that takes no more steps needs no environments
         state = self._module.state(barrier=saving and not ending) if evaluating or saving else {}
@@ -130,6 +136,11 @@ class Pace(pl.Callback):
     @property
     def is_asked_to_stop(self) -> bool:
         """Whether a signal came."""
+        return False
+
+    @property
+    def has_lost_its_files(self) -> bool:
+        """Whether the run's folder was removed, and its checkpoints with it."""
         return False
 
     def record(self, steps: int, metrics: dict[str, float]) -> None:
@@ -165,6 +176,8 @@ class RunServices(Pace):
         self._best_return = -math.inf if best is None else best
         self._metrics: dict[str, float] = {}
         self._signal: int | None = None
+        self._unsaved: CheckpointError | None = None
+        self._lost = False
         self._tracking_uri = self._resolved_uri()
         self._tracker = self._open_tracker(checkpoint)
         self._history = MetricsFile(files.metrics, module.first_step)
@@ -177,41 +190,45 @@ class RunServices(Pace):
         status: RunStatus = "FAILED"
         started = time.perf_counter()
         try:
-            envs = (self._module.env, self._eval_env)
-            with self._catching_signals(), self._progress, watched(envs, self._config.env.timeout, self._end_at_once):
+            with _signals_handled_by(self._on_signal), self._progress, self._watchdog():
                 trainer.fit(self._module)
-            if self._signal is not None:
+            if self._signal is not None and self._unsaved is None:
                 status = "KILLED"
                 raise InterruptedRun(self._interruption())
             seconds = time.perf_counter() - started
             self._store_pictures()
+            if self._unsaved is not None:
+                raise self._unsaved
             status = "PRUNED" if self._pruned else "FINISHED"
         except KeyboardInterrupt:  # a signal while the pictures are drawn, after the last checkpoint
             status = "KILLED"
             raise
         finally:
-            run_id = self._close(status)
+            self._history.close()
+            finished = status in ("FINISHED", "PRUNED")
+            self._note(finished=finished)  # a second signal ends the wait for the store
+            with _signals_handled_by(signal.default_int_handler):
+                run_id = self._close_tracker(status)
+            self._note(finished=finished)
         return RunResult(
             self._config, self._files, run_id, self._tracking_uri, self._metrics, self._module.steps,
             self._module.steps - self._module.first_step, seconds, self._best_return, self._pruned,
         )  # fmt: skip
 
-    def _close(self, status: RunStatus) -> str | None:
-        """Send what is left, and mark the run; its id."""
-        self._history.close()
-        run_id = self._close_tracker(status)
-        finished = status in ("FINISHED", "PRUNED")
-        self._files.write_record(run_id or self._earlier_id, redact(self._tracking_uri or ""), finished=finished)
-        return run_id
+    def _watchdog(self) -> AbstractContextManager[None]:
+        return watched((self._module.env, self._eval_env), self._config.env.timeout, self._end_at_once)
 
     def _end_at_once(self, problem: str, status: RunStatus = "FAILED", code: int = 1) -> NoReturn:
         """The end of a run whose main thread is stuck."""
-        self._close(status)
+        self._history.close()
+        self._close_tracker(status)
+        self._note(finished=False)
         end_at_once(problem, code)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Lightning has just put handlers of its own in place of ours."""
-        self._install_handlers()
+        for number in SIGNALS:
+            signal.signal(number, self._on_signal)
 
     # --- of every iteration ------------------------------------------------------------------------------------------
 
@@ -219,7 +236,12 @@ class RunServices(Pace):
     def is_asked_to_stop(self) -> bool:
         return self._signal is not None
 
+    @property
+    def has_lost_its_files(self) -> bool:
+        return self._lost
+
     def record(self, steps: int, metrics: dict[str, float]) -> None:
+        self._lost = not self._files.config.exists() and self._make_folder_again()
         self._add(steps, metrics)
         self._progress.update(steps, self._metrics)
 
@@ -236,12 +258,38 @@ class RunServices(Pace):
 
     def save(self, name: str, state: dict[str, Any]) -> None:
         best = self._best_return if math.isfinite(self._best_return) else None
-        run_id = self._tracker.run_id or self._earlier_id  # the store may not have answered yet
-        checkpoint, keep = Checkpoint(to_yaml(self._config), state, best, run_id), self._config.keep_checkpoints
-        save_checkpoint(checkpoint, self._files.checkpoint(name), keep if name == "last" else 1)
-        self._files.write_record(run_id, redact(self._tracking_uri or ""))
+        checkpoint, keep = Checkpoint(to_yaml(self._config), state, best, self._run_id), self._config.keep_checkpoints
+        problem = None
+        try:
+            save_checkpoint(checkpoint, self._files.checkpoint(name), keep if name == "last" else 1)
+        except CheckpointError as error:
+            problem = error
+            log.warning("%s; training goes on, with the one before it kept", error)
+        if name == "last":
+            self._unsaved = problem
+        self._note()
 
     # --- parts ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _run_id(self) -> str | None:
+        return self._tracker.run_id or self._earlier_id  # the store may not have answered yet
+
+    def _note(self, *, finished: bool = False) -> None:
+        """In run.json; what is not known there, the checkpoint and the tracking store know."""
+        with contextlib.suppress(OSError):
+            self._files.write_record(self._run_id, redact(self._tracking_uri or ""), finished=finished)
+
+    def _make_folder_again(self) -> bool:
+        """Whether that was possible. Metrics come back by themselves, and the next checkpoint is due at once."""
+        try:
+            self._files.path.mkdir(parents=True, exist_ok=True)
+            write_whole(self._files.config, to_yaml(self._config))
+        except OSError:
+            return False
+        self._note()
+        log.warning("%s was removed: it is made again, with all metrics and a checkpoint of now", self._files.path)
+        return True
 
     def _add(self, steps: int, metrics: Mapping[str, float]) -> None:
         self._metrics |= metrics
@@ -254,13 +302,15 @@ class RunServices(Pace):
 
     def _store_pictures(self) -> None:
         title = f"{self._config.env.id}, seed {self._config.seed}"
-        plot_learning_curve(self._files.metrics, title, self._files.curve)
-        if self._config.logger.video:
-            target = self._files.path / "video.mp4"
-            try:
+        try:
+            plot_learning_curve(self._files.metrics, title, self._files.curve)
+            if self._config.logger.video:
+                target = self._files.path / "video.mp4"
                 record_video(self._module.policy, self._config.env, self._config.seed, target)
-            except RenderError as error:
-                log.info("%s", error)
+        except RenderError as error:
+            log.info("%s", error)
+        except OSError as error:
+            log.warning("%s: no learning curve or video: %s", self._files.path, error.strerror or error)
 
     def _resolved_uri(self) -> str | None:
         if self._config.logger.kind == "none":
@@ -299,20 +349,6 @@ class RunServices(Pace):
 
     # --- signals -------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _catching_signals(self) -> Iterator[None]:
-        previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        self._install_handlers()
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-    def _install_handlers(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
-
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         """The first signal asks for a stop after this iteration, so that what is saved is whole."""
         if self._signal is not None:
@@ -327,6 +363,16 @@ class RunServices(Pace):
             f"stopped after {self._module.steps:,} of {self._config.total_steps:,} steps, everything is saved; "
             f"go on with: python src/train.py resume={self._files.path}"
         )
+
+
+@contextmanager
+def _signals_handled_by(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    previous = {number: signal.signal(number, handler) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, earlier in previous.items():
+            signal.signal(number, earlier)
 
 
 def _next_multiple(steps: int, interval: int) -> int:

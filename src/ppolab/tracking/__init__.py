@@ -9,11 +9,12 @@ costs nothing. What could not be sent when the run ends is written to a JSON-lin
 takes seconds that neither `--help` nor a mistyped key should cost.
 """
 
+from ppolab.redaction import redact
 from ppolab.tracking.records import CloseReport, RunDescription, RunStatus
 from ppolab.tracking.store import end_abandoned_runs, find_run_artifacts
 from ppolab.tracking.tags import environment_tags
 from ppolab.tracking.tracker import MlflowTracker, NoTracker, Tracker
-from ppolab.tracking.uri import is_database, redact, resolve_tracking_uri, ui_command
+from ppolab.tracking.uri import is_database, resolve_tracking_uri, ui_command
 
 __all__ = [
     "CloseReport",

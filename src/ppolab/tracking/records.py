@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import ClassVar, Literal
 
-from ppolab.tracking.uri import redact
+from ppolab.redaction import redact
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED", "PRUNED"]
 """MLflow has no status for a pruned run: it is KILLED there, with the tag `ended` = `pruned`."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppolab.errors import TrackingError
+from ppolab.redaction import redact
 from ppolab.tracking.records import (
     TAG_LENGTH,
     Artifact,
@@ -26,7 +27,7 @@ from ppolab.tracking.records import (
     Tags,
     clip,
 )
-from ppolab.tracking.uri import artifact_root, redact, sqlite_path
+from ppolab.tracking.uri import artifact_root, sqlite_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

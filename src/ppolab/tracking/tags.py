@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import ppolab
-from ppolab.tracking.uri import redact
+from ppolab.redaction import redact
 
 _DISTRIBUTIONS = ("torch", "pytorch-lightning", "gymnasium", "envpool", "mujoco", "mlflow", "numpy")
 _GIT_SECONDS = 5.0

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ppolab.errors import TrackingError
+from ppolab.redaction import redact
 from ppolab.tracking.records import (
     METRICS_PER_BATCH,
     Artifact,
@@ -33,7 +34,6 @@ from ppolab.tracking.records import (
     stored_tags,
 )
 from ppolab.tracking.store import RunStore, is_permanent
-from ppolab.tracking.uri import redact
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,8 @@ _WAKE_ENTRIES = 50  # about one full batch at twenty metrics a call
 _FIRST_RETRY_SECONDS = 0.5
 _LAST_RETRY_SECONDS = 10.0
 _CLOSING_RETRY_SECONDS = 2.0
+_LONGEST_CLOSE_SECONDS = 300.0
+_TELL_CLOSE_SECONDS = 10.0
 
 
 class Tracker(Protocol):
@@ -65,7 +67,10 @@ class Tracker(Protocol):
         """The store's id of the run, as soon as it is known; None if it is not known by then."""
 
     def close(self, status: RunStatus, timeout: float = 30.0) -> CloseReport:
-        """Send what is queued for at most `timeout` seconds, and mark the run; a second call does nothing."""
+        """Send what is queued, and mark the run; a second call does nothing.
+
+        It gives up once the store has not answered for `timeout` seconds; one that is only slow gets five minutes.
+        """
 
 
 class NoTracker:
@@ -123,6 +128,7 @@ class MlflowTracker:
         self._closing = threading.Event()
         self._abandoned = threading.Event()
         self._failures = 0  # in a row
+        self._answered = 0.0  # when the store last did
         self._error: str | None = None
         self._warned: set[str] = set()
         self._report: CloseReport | None = None
@@ -161,7 +167,7 @@ class MlflowTracker:
         return self.run_id
 
     def close(self, status: RunStatus, timeout: float = 30.0) -> CloseReport:
-        """Send what is queued, at most `timeout` seconds long, and mark the run. Never raises."""
+        """Send what is queued until the store has not answered for `timeout` seconds, and mark the run."""
         if os.getpid() != self._pid:
             return CloseReport(run_id=self.run_id, unsent_metrics=0, unsent_artifacts=0, error=None)
         if self._report is None:
@@ -171,11 +177,25 @@ class MlflowTracker:
             self._hurry.set()
             self._wake.set()
             try:
-                self._thread.join(timeout)
+                self._await_thread(timeout)
             finally:
                 self._abandoned.set()
                 self._report = self._settle()
         return self._report
+
+    def _await_thread(self, patience: float) -> None:
+        began = self._answered = time.monotonic()
+        told = False
+        while self._thread.is_alive():
+            now, end = time.monotonic(), began + _LONGEST_CLOSE_SECONDS
+            if self._failures:  # else it is busy, if only with importing MLflow on a slow machine
+                end = min(end, self._answered + patience)
+            if now >= end:
+                return
+            if now >= began + _TELL_CLOSE_SECONDS and not told:
+                told = True
+                logger.info("sending the last records to %s; Ctrl-C leaves them in the run's folder", redact(self._uri))
+            self._thread.join(min(end - now, 1.0))
 
     def _accepts(self, what: str) -> bool:
         if os.getpid() != self._pid:
@@ -271,6 +291,7 @@ class MlflowTracker:
             else:
                 self._back_off()
             return
+        self._answered = time.monotonic()
         with self._lock:
             self._pending.popleft()
         if isinstance(operation, Start):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import urllib.parse
 from pathlib import Path
 
 from ppolab.errors import ConfigError
+from ppolab.redaction import HIDDEN, redact
 
 _SERVERS = ("http", "https", "databricks")
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -17,10 +17,21 @@ _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 def resolve_tracking_uri(configured: str | None, outputs: Path) -> str:
     """The store's URI: `configured`, else MLFLOW_TRACKING_URI, else `mlflow.db` in `outputs`, made absolute.
 
+    A run's files hold `configured` without its password: MLFLOW_TRACKING_URI then stands in for it.
+
     Raises:
-        ConfigError: the URI names no server and no database (MLflow's file store takes no new runs).
+        ConfigError: the URI names no server and no database (MLflow's file store takes no new runs), or its password
+            is missing.
     """
-    uri = configured or os.environ.get("MLFLOW_TRACKING_URI") or _sqlite_uri(outputs.absolute() / "mlflow.db")
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    if configured and HIDDEN in configured:
+        if not given:
+            raise ConfigError(
+                f"logger.tracking_uri={configured}: its password is kept in no file; give logger.tracking_uri=... "
+                "again, or set MLFLOW_TRACKING_URI"
+            )
+        configured = given
+    uri = configured or given or _sqlite_uri(outputs.absolute() / "mlflow.db")
     scheme = uri.partition("://")[0]
     if scheme not in _SERVERS and not is_database(uri):
         raise ConfigError(
@@ -41,12 +52,6 @@ def ui_command(uri: str) -> str:
     if uri.startswith(("http://", "https://")):
         return f"open {redact(uri)}"
     return f"mlflow ui --backend-store-uri {shlex.quote(redact(uri))} --host 127.0.0.1 --port 5000"
-
-
-def redact(uri: str) -> str:
-    """`uri`, or any text that holds URIs, with credentials replaced by ***."""
-    text = re.sub(r"(\w://)[^/\s'\"]*@", r"\1***@", uri)
-    return re.sub(r"([?&](?:password|passwd|token)=)[^&\s'\"]*", r"\1***", text, flags=re.IGNORECASE)
 
 
 def sqlite_path(uri: str) -> Path | None:
