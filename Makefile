@@ -6,7 +6,7 @@ ARGS ?=
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow test-browser lint format types check bench time-to-return scaling profile learning ui clean
+.PHONY: help setup train test test-slow test-browser lint format types check bench time-to-return scaling profile learning report ui clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ profile: $(STAMP) ## where the time of an iteration goes (two minutes); ARGS="--
 learning: $(STAMP) ## returns over seeds; continues where it stopped (about an hour)
 	$(BIN)/python benchmarks/learning.py run $(ARGS)
 	$(BIN)/python benchmarks/learning.py report
+
+report: $(STAMP) ## tables and plots over the runs of the store; ARGS="experiment=ppolab"
+	$(BIN)/python src/report.py $(ARGS)
 
 ui: $(STAMP) ## MLflow UI on 127.0.0.1:5000 over the local store
 	@echo "open  http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"

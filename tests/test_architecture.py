@@ -11,6 +11,7 @@ import yaml
 
 from helpers import make_config
 from ppolab.config import CHOICES, METRICS, RULES, Config, EvaluateConfig, config_folder, known_keys
+from ppolab.report.settings import ReportConfig
 
 SOURCE = Path(__file__).parents[1] / "src"
 CONF = config_folder("conf")
@@ -39,7 +40,7 @@ LAYERS = (
     ("module",),
     ("services",),
     ("experiment", "evaluation_run"),
-    ("study", "resuming"),
+    ("study", "resuming", "report"),
     ("cli",),
 )
 """Parts of ppolab, lowest first. A part imports lower ones, and modules of its own; `ppolab` itself is below all."""
@@ -67,6 +68,7 @@ LIGHT = (
     "startup",
     "cli",
     "resuming",
+    "report",
     "envs",
     "tracking",
     "hydra_plugins",
@@ -128,6 +130,14 @@ def test_the_table_names_no_part_that_is_gone() -> None:
     assert set(LEVEL) == {part_of(name) for name in MODULES} - {"__init__", "hydra_plugins"}
 
 
+TRAINING = {"module", "services", "experiment", "rollout", "update", "epoch", "native", "policy", "envs", "checkpoint"}
+
+
+def test_a_report_needs_nothing_of_what_trains() -> None:
+    for name in (name for name in MODULES if part_of(name) == "report"):
+        assert not TRAINING & {part_of(imported.removeprefix("ppolab.")) for imported in imports(MODULES[name])}, name
+
+
 @pytest.mark.parametrize("package", OWNERS)
 def test_package_is_imported_by_its_owners_only(package: str) -> None:
     for name, path in MODULES.items():
@@ -145,10 +155,11 @@ def test_light_modules_import_nothing_heavy(name: str) -> None:
     assert not HEAVY_PACKAGES & {part_of(imported) for imported in imports(MODULES[name], at_import=True)}
 
 
-def test_core_knows_tensors_only() -> None:
+def test_core_knows_tensors_only_and_statistics_arrays_only() -> None:
     for name, path in MODULES.items():
         if part_of(name) == "core":
-            others = {part_of(imported) for imported in imports(path)} - {"torch", "ppolab"}
+            numbers = "numpy" if name == "core.statistics" else "torch"
+            others = {part_of(imported) for imported in imports(path)} - {numbers, "ppolab"}
             assert others <= {"__future__", "math", "dataclasses", "typing", "collections"}, name
 
 
@@ -189,6 +200,7 @@ def settings_of(file: str) -> set[str]:
 def test_schema_and_files_have_the_same_settings() -> None:
     assert settings_of("config.yaml") == set(Config.__dataclass_fields__)
     assert settings_of("evaluate.yaml") == set(EvaluateConfig.__dataclass_fields__)
+    assert settings_of("report.yaml") == set(ReportConfig.__dataclass_fields__)
 
 
 @pytest.mark.parametrize("group", ["model", "algorithm", "trainer", "logger"])

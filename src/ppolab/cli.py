@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 import hydra
 from hydra import compose, initialize_config_dir
 from hydra._internal.hydra import Hydra
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -44,6 +45,7 @@ from ppolab.hydra_guard import guard_hydra, refuse_pickles
 from ppolab.places import given_place, own_places, started_as_follower
 from ppolab.redaction import redact
 from ppolab.rendering import prepare_headless_rendering
+from ppolab.report.settings import ReportConfig, in_full
 from ppolab.resuming import folder_to_resume, resumed, without_auto
 from ppolab.runs import OUTPUTS, RunFolder, find_run
 from ppolab.startup import heeded_interrupt, lean_imports
@@ -65,6 +67,11 @@ def train() -> NoReturn:
 def evaluate() -> NoReturn:
     """`python src/evaluate.py`, `ppolab-evaluate`."""
     sys.exit(_exit_code(_run_evaluate))
+
+
+def report() -> NoReturn:
+    """`python src/report.py`, `ppolab-report`."""
+    sys.exit(_exit_code(_run_report))
 
 
 def _run_train() -> None:
@@ -122,6 +129,12 @@ def _in_full(argument: str) -> str:
 
 def _run_evaluate() -> None:
     _hydra_main("evaluate", _evaluate_task)
+
+
+def _run_report() -> None:
+    ConfigStore.instance().store(name="report_schema", node=ReportConfig)
+    sys.argv[1:] = [in_full(argument) for argument in sys.argv[1:]]
+    _hydra_main("report", _report_task)
 
 
 def _hydra_main(config_name: str, task: Callable[[DictConfig], object]) -> None:
@@ -285,6 +298,15 @@ def _check_evaluate(settings: EvaluateConfig) -> None:
         raise ConfigError(f"seed={settings.seed}: must be 0 or more")
 
 
+def _report_task(node: DictConfig) -> None:
+    settings = OmegaConf.to_object(node)
+    assert isinstance(settings, ReportConfig)
+    with heeded_interrupt():
+        from ppolab.report.command import make_report
+
+        print(make_report(settings))
+
+
 def _overridden_keys() -> list[str]:
     overrides = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
     return [override.key_or_group.replace("/", ".") for override in overrides]
@@ -392,3 +414,4 @@ def _nearest_key(key: str) -> str:
 def _command_keys() -> Iterator[str]:
     yield from known_keys(Config)
     yield from known_keys(EvaluateConfig)
+    yield from known_keys(ReportConfig)

@@ -10,11 +10,11 @@ takes seconds that neither `--help` nor a mistyped key should cost.
 """
 
 from ppolab.redaction import redact
-from ppolab.tracking.records import CloseReport, RunDescription, RunStatus
-from ppolab.tracking.store import end_abandoned_runs, find_run_artifacts
+from ppolab.tracking.records import CloseReport, RunDescription, RunStatus, StoredRun
+from ppolab.tracking.store import StoreReader, end_abandoned_runs, find_run_artifacts
 from ppolab.tracking.tags import environment_tags
 from ppolab.tracking.tracker import MlflowTracker, NoTracker, Tracker
-from ppolab.tracking.uri import is_database, resolve_tracking_uri, ui_command
+from ppolab.tracking.uri import is_database, resolve_tracking_uri, sqlite_path, ui_command
 
 __all__ = [
     "CloseReport",
@@ -22,6 +22,8 @@ __all__ = [
     "NoTracker",
     "RunDescription",
     "RunStatus",
+    "StoreReader",
+    "StoredRun",
     "Tracker",
     "end_abandoned_runs",
     "environment_tags",
@@ -29,5 +31,6 @@ __all__ = [
     "is_database",
     "redact",
     "resolve_tracking_uri",
+    "sqlite_path",
     "ui_command",
 ]

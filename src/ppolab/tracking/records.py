@@ -18,6 +18,7 @@ METRICS_PER_BATCH = 1000
 PARAMETERS_PER_BATCH = 100
 PARAMETER_LENGTH = 6000
 TAG_LENGTH = 5000
+PARENT_TAG = "mlflow.parentRunId"
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class RunDescription:
         """As a store takes them: text without credentials, no longer than allowed."""
         tags = dict(self.tags)
         if self.parent_run_id is not None:
-            tags["mlflow.parentRunId"] = self.parent_run_id
+            tags[PARENT_TAG] = self.parent_run_id
         return stored_tags(tags)
 
 
@@ -63,6 +64,29 @@ class CloseReport:
     unsent_metrics: int
     unsent_artifacts: int
     error: str | None
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run as a store holds it.
+
+    Attributes:
+        status: MLflow's, or PRUNED. started: milliseconds since 1970. metrics: the last value of each.
+    """
+
+    run_id: str
+    name: str
+    experiment: str
+    status: str
+    started: int
+    parameters: Mapping[str, str]
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+    @property
+    def parent(self) -> str | None:
+        """The run that this one is shown below."""
+        return self.tags.get(PARENT_TAG)
 
 
 @dataclass(frozen=True)

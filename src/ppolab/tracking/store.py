@@ -1,4 +1,4 @@
-"""One run in one MLflow store. The only module that imports MLflow."""
+"""One run in one MLflow store, and what others find there. The only module that imports MLflow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from ppolab.tracking.records import (
     Points,
     RunDescription,
     Start,
+    StoredRun,
     Tags,
     clip,
 )
@@ -45,6 +46,7 @@ _DATABASE_MODULES = (
 )
 _LOCK_SECONDS = 60.0
 _UNKNOWN_ERROR_TRIES = 8
+_RUNS_PER_PAGE = 1000
 _RETRIED_CLIENT_ERRORS = (408, 425, 429)
 
 
@@ -175,6 +177,77 @@ def end_abandoned_runs(uri: str, experiment: str, tags: Mapping[str, str]) -> in
     except Exception as error:
         raise TrackingError(redact(f"cannot end runs in {uri}: {error}")) from None
     return len(runs)
+
+
+class StoreReader:
+    """Reads the runs of the store `uri`, and changes nothing there.
+
+    Raises:
+        TrackingError: there is no such store, or it does not answer; so do the methods.
+    """
+
+    def __init__(self, uri: str) -> None:
+        database = sqlite_path(uri)
+        if database is not None and not database.exists():
+            raise TrackingError(f"there is no tracking store at {database}")
+        self._uri = uri
+        with self._telling("open"):
+            self._client = _connect(uri)
+
+    def experiments(self) -> list[str]:
+        """The names of all experiments."""
+        with self._telling("read the experiments of"):
+            return sorted(self._experiments().values())
+
+    def runs(self, experiment: str | None, tags: Mapping[str, str]) -> list[StoredRun]:
+        """The runs of one experiment, or of all, that have these tags; newest first."""
+        condition = " and ".join(f"tags.`{key}` = {_quoted(value)}" for key, value in tags.items())
+        with self._telling("read the runs of"):
+            names = {key: name for key, name in self._experiments().items() if experiment in (None, name)}
+            found, token = [], None
+            while names:
+                page = self._client.search_runs(list(names), condition, max_results=_RUNS_PER_PAGE, page_token=token)
+                found += [_stored(run, names[run.info.experiment_id]) for run in page]
+                token = page.token
+                if not token:
+                    break
+        return sorted(found, key=lambda run: run.started, reverse=True)
+
+    def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
+        """Every (step, value) of a metric, by step; of a step that is there twice, what was logged last."""
+        with self._telling(f"read {metric} of run {run_id} from"):
+            points = self._client.get_metric_history(run_id, metric)
+        return sorted({int(p.step): float(p.value) for p in sorted(points, key=lambda p: p.timestamp)}.items())
+
+    def _experiments(self) -> dict[str, str]:
+        return {found.experiment_id: found.name for found in self._client.search_experiments()}
+
+    @contextlib.contextmanager
+    def _telling(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            # Not chained: the original text may hold the credentials of the URI.
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise TrackingError(redact(f"cannot {what} {self._uri}: {reason}")) from None
+
+
+def _quoted(value: str) -> str:
+    return f'"{value}"' if "'" in value else f"'{value}'"
+
+
+def _stored(run: Run, experiment: str) -> StoredRun:
+    pruned = run.data.tags.get("ended") == "pruned"
+    return StoredRun(
+        run_id=run.info.run_id,
+        name=str(run.info.run_name),
+        experiment=experiment,
+        status="PRUNED" if pruned else run.info.status,
+        started=int(run.info.start_time or 0),
+        parameters=dict(run.data.params),
+        tags=dict(run.data.tags),
+        metrics=dict(run.data.metrics),
+    )
 
 
 def is_permanent(error: Exception, failures: int) -> bool:

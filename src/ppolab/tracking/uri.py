@@ -14,10 +14,13 @@ _SERVERS = ("http", "https", "databricks")
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
-def resolve_tracking_uri(configured: str | None, outputs: Path) -> str:
+def resolve_tracking_uri(configured: str | None, outputs: Path, key: str = "logger.tracking_uri") -> str:
     """The store's URI: `configured`, else MLFLOW_TRACKING_URI, else `mlflow.db` in `outputs`, made absolute.
 
     A run's files hold `configured` without its password: MLFLOW_TRACKING_URI then stands in for it.
+
+    Args:
+        key: the setting that configures it, for the message.
 
     Raises:
         ConfigError: the URI names no server and no database (MLflow's file store takes no new runs), or its password
@@ -27,15 +30,14 @@ def resolve_tracking_uri(configured: str | None, outputs: Path) -> str:
     if configured and HIDDEN in configured:
         if not given:
             raise ConfigError(
-                f"logger.tracking_uri={configured}: its password is kept in no file; give logger.tracking_uri=... "
-                "again, or set MLFLOW_TRACKING_URI"
+                f"{key}={configured}: its password is kept in no file; give {key}=... again, or set MLFLOW_TRACKING_URI"
             )
         configured = given
     uri = configured or given or _sqlite_uri(outputs.absolute() / "mlflow.db")
     scheme = uri.partition("://")[0]
     if scheme not in _SERVERS and not is_database(uri):
         raise ConfigError(
-            f"logger.tracking_uri={redact(uri)}: the tracking store must be a server or a database;"
+            f"{key}={redact(uri)}: the tracking store must be a server or a database;"
             " use http://HOST:PORT or sqlite:////PATH/mlflow.db (file stores are no longer supported)"
         )
     database = sqlite_path(uri)

@@ -1,0 +1,250 @@
+"""From the runs of a store to scores by task, method and seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ppolab.errors import ConfigError, nearest
+from ppolab.report.settings import ReportConfig
+from ppolab.tracking import StoredRun, StoreReader, redact
+
+TASK, SEED = "env.id", "seed"
+TASK_ARGUMENTS = "env.kwargs"
+"""Itself a parameter where there are no arguments, else the beginning of theirs."""
+NOT_OF_A_METHOD = (
+    "seed", "env.", "logger.", "resume", "objective", "eval_interval", "eval_episodes", "checkpoint_interval",
+    "keep_checkpoints", "compile", "trainer.accelerator", "trainer.threads",
+)  # fmt: skip
+"""Settings (or groups, with a point) that do not tell methods apart, unless `compare` names them."""
+ONLY_METHOD = "all runs"
+MOST_NAMED = 8
+LARGEST = 1e300
+"""A database takes no infinities; MLflow puts the largest number in their place."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A run that counts."""
+
+    run: StoredRun
+    task: str
+    method: str
+    score: float
+
+    @property
+    def seed(self) -> str:
+        """As the store has it."""
+        return self.run.parameters[SEED]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The runs of a report.
+
+    Attributes:
+        tasks, methods: in the order in which they are shown. remarks: what a reader must know about the choice of runs.
+    """
+
+    runs: Sequence[Scored]
+    tasks: Sequence[str]
+    methods: Sequence[str]
+    remarks: Sequence[str] = field(default_factory=list)
+
+    def of(self, task: str, method: str) -> list[Scored]:
+        """The runs of one method on one task, by seed."""
+        return self._groups.get((task, method), [])
+
+    @cached_property
+    def _groups(self) -> dict[tuple[str, str], list[Scored]]:
+        groups: dict[tuple[str, str], list[Scored]] = {}
+        for run in self.runs:
+            groups.setdefault((run.task, run.method), []).append(run)
+        return groups
+
+    @cached_property
+    def common_tasks(self) -> list[str]:
+        """The tasks on which every method has runs: only over these are methods compared."""
+        return [task for task in self.tasks if all(self.of(task, method) for method in self.methods)]
+
+
+def collect(settings: ReportConfig, reader: StoreReader) -> Collection:
+    """The runs that `settings` select, and their scores.
+
+    Raises:
+        ConfigError: there are none, or what is asked about them does not fit them.
+    """
+    training = _training_runs(_selected(settings, reader), settings)
+    remarks: list[str] = []
+    finished = [run for run in training if run.status == "FINISHED"]
+    if not finished:
+        raise ConfigError(f"{_asked(settings)}: of {_told(training)} none has finished; wait for the first one")
+    _remark(remarks, "not finished", _without(training, finished), lambda run: f"{_name(run)} {run.status}")
+    measured = [run for run in finished if settings.metric in run.metrics]
+    if not measured:
+        raise ConfigError(f"metric={settings.metric}: none of the {len(finished)} finished runs has logged it")
+    _remark(remarks, f"without {settings.metric}", _without(finished, measured), _name)
+    scored = _scored(measured, settings)
+    counted = _newest(scored)
+    older = _without(measured, [run.run for run in counted])
+    _remark(remarks, f"older than another of the same task, method and seed{_mixed(scored)}", older, _name)
+    for run in counted:
+        if not abs(run.score) < LARGEST:
+            raise ConfigError(
+                f"metric={settings.metric}: is {run.score:g} in run {_name(run.run)}; a score must be finite: choose "
+                "another metric, or delete that run"
+            )
+    tasks, methods = {run.task for run in counted}, list(dict.fromkeys(run.method for run in counted))
+    return Collection(counted, sorted(tasks), methods, remarks)
+
+
+# --- which runs ------------------------------------------------------------------------------------------------------
+
+
+def _selected(settings: ReportConfig, reader: StoreReader) -> list[StoredRun]:
+    experiment = settings.runs.experiment
+    if experiment is not None:
+        known = reader.experiments()
+        if experiment not in known:
+            there = ", ".join(known)
+            raise ConfigError(f"experiment={experiment}: the store has none of that name{nearest(experiment, known)}; "
+                              f"there are {there}")  # fmt: skip
+    return reader.runs(experiment, settings.tags)
+
+
+def _training_runs(found: Sequence[StoredRun], settings: ReportConfig) -> list[StoredRun]:
+    """Without those of studies, of trials with several seeds and of reports, which only hold others together."""
+    parents = {run.parent for run in found}
+    training = [run for run in found if run.run_id not in parents and {TASK, SEED} <= run.parameters.keys()]
+    if not training:
+        raise ConfigError(f"{_asked(settings)}: the store has no such run; see which there are with `make ui`")
+    return training
+
+
+def _asked(settings: ReportConfig) -> str:
+    return settings.selection or f"tracking_uri={redact(settings.tracking_uri or 'the default store')}"
+
+
+def _newest(scored: Sequence[Scored]) -> list[Scored]:
+    """One run per task, method and seed; `scored` begins with the newest."""
+    newest: dict[tuple[str, str, str], Scored] = {}
+    for run in scored:
+        newest.setdefault((run.task, run.method, run.seed), run)
+    order = {run.run.run_id: place for place, run in enumerate(scored)}
+    kept = sorted(newest.values(), key=lambda run: order[run.run.run_id])
+    return sorted(kept, key=lambda run: (_sortable(run.method), run.task, _sortable(run.seed)))
+
+
+def _without(runs: Sequence[StoredRun], kept: Sequence[StoredRun]) -> list[StoredRun]:
+    ids = {run.run_id for run in kept}
+    return [run for run in runs if run.run_id not in ids]
+
+
+# --- tasks and methods -----------------------------------------------------------------------------------------------
+
+
+def _scored(runs: Sequence[StoredRun], settings: ReportConfig) -> list[Scored]:
+    tasks = task_names(runs)
+    keys = differing(runs, tasks) if settings.compare is None else _compared(settings.compare, runs, tasks)
+    methods = [", ".join(f"{key}={shown(run.parameters.get(key))}" for key in keys) or ONLY_METHOD for run in runs]
+    return [
+        Scored(run, task, method, float(run.metrics[settings.metric]))
+        for run, task, method in zip(runs, tasks, methods, strict=True)
+    ]
+
+
+def task_names(runs: Sequence[StoredRun]) -> list[str]:
+    """The environment of each run, with those of its arguments in which runs of the same environment differ."""
+    values: dict[str, dict[str, set[str | None]]] = {}
+    keys = sorted({key for run in runs for key in run.parameters if key.startswith(TASK_ARGUMENTS)})
+    for run in runs:
+        of_env = values.setdefault(run.parameters[TASK], {})
+        for key in keys:
+            of_env.setdefault(key, set()).add(run.parameters.get(key))
+    names = []
+    for run in runs:
+        env = run.parameters[TASK]
+        apart = {key.removeprefix(TASK_ARGUMENTS): key for key in keys if len(values[env][key]) > 1}
+        told = ", ".join(f"{name[1:]}={shown(run.parameters.get(key))}" for name, key in apart.items() if name)
+        names.append(f"{env} ({told})" if told else env)
+    return names
+
+
+def differing(runs: Sequence[StoredRun], tasks: Sequence[str]) -> list[str]:
+    """The parameters in which runs on one task differ; what differs between tasks only belongs to the task."""
+    keys = sorted({key for run in runs for key in run.parameters})
+    values: dict[tuple[str, str], set[str | None]] = {}
+    for run, task in zip(runs, tasks, strict=True):
+        for key in keys:
+            values.setdefault((key, task), set()).add(run.parameters.get(key))
+    apart = {key for (key, _), found in values.items() if len(found) > 1}
+    return [key for key in keys if key in apart and not _is_one_of(key, NOT_OF_A_METHOD)]
+
+
+def _compared(compare: Sequence[str], runs: Sequence[StoredRun], tasks: Sequence[str]) -> list[str]:
+    """The parameters that `compare` names; of a group those in which runs differ."""
+    known = {key for run in runs for key in run.parameters}
+    apart = differing(runs, tasks)
+    keys: list[str] = []
+    for name in compare:
+        group = [key for key in sorted(known) if key.startswith(f"{name}.")]
+        if name not in known and not group:
+            raise ConfigError(f"compare={name}: no run has such a parameter{nearest(name, known)}")
+        keys += [name] if name in known else [key for key in group if key in apart]
+    return list(dict.fromkeys(keys))
+
+
+def _is_one_of(key: str, names: Iterable[str]) -> bool:
+    return any(key.startswith(name) if name.endswith(".") else key == name for name in names)
+
+
+def shown(value: str | None) -> str:
+    """A parameter's value as it is typed on the command line."""
+    return {"None": "null", "True": "true", "False": "false", None: "unset"}.get(value, str(value))
+
+
+def _sortable(text: str) -> tuple[tuple[int, float, str], ...]:
+    """Numbers by size, before words."""
+    parts: list[tuple[int, float, str]] = []
+    for part in text.replace("=", ", ").split(", "):
+        try:
+            number = float(part)
+        except ValueError:
+            number = math.nan
+        parts.append((1, 0.0, part) if math.isnan(number) else (0, number, ""))
+    return tuple(parts)
+
+
+# --- what is said about them -----------------------------------------------------------------------------------------
+
+
+def _name(run: StoredRun) -> str:
+    return f"{run.name} ({run.run_id[:8]})"
+
+
+def _told(runs: Sequence[StoredRun]) -> str:
+    return "one run" if len(runs) == 1 else f"{len(runs)} runs"
+
+
+def _remark(remarks: list[str], why: str, runs: Sequence[StoredRun], told: Callable[[StoredRun], str]) -> None:
+    """One line about runs that are left out, if there are any."""
+    if runs:
+        names = [told(run) for run in runs[:MOST_NAMED]]
+        more = [f"and {len(runs) - MOST_NAMED} more"] if len(runs) > MOST_NAMED else []
+        remarks.append(f"Not counted: {_told(runs)}, {why}: {', '.join([*names, *more])}.")
+
+
+def _mixed(scored: Sequence[Scored]) -> str:
+    """A warning where runs that are taken for the same have different settings."""
+    groups: dict[tuple[str, str, str], list[Mapping[str, str]]] = {}
+    for run in scored:
+        groups.setdefault((run.task, run.method, run.seed), []).append(run.run.parameters)
+    keys = {key for same in groups.values() for parameters in same for key in parameters}
+    apart = [
+        key for key in sorted(keys)
+        if not key.startswith(("logger.", "resume"))
+        and any(len({parameters.get(key) for parameters in same}) > 1 for same in groups.values())
+    ]  # fmt: skip
+    return f" (though they differ in {', '.join(apart)})" if apart else ""

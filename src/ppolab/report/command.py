@@ -1,0 +1,82 @@
+"""What `src/report.py` does: collect, compute, write, and keep the report in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ppolab.errors import ConfigError
+from ppolab.report.settings import ReportConfig, check
+from ppolab.runs import OUTPUTS
+from ppolab.tracking import (
+    MlflowTracker,
+    RunDescription,
+    StoreReader,
+    environment_tags,
+    redact,
+    resolve_tracking_uri,
+    sqlite_path,
+)
+
+SENDING_SECONDS = 60.0
+
+
+def make_report(settings: ReportConfig) -> str:
+    """Write the report that `settings` describe; the closing lines for the terminal.
+
+    Raises:
+        ConfigError: something asked for is not there.
+    """
+    check(settings)
+    uri = resolve_tracking_uri(settings.tracking_uri, OUTPUTS, "tracking_uri")
+    database = sqlite_path(uri)
+    if database is not None and not database.exists():
+        raise ConfigError(
+            f"tracking_uri={redact(uri)}: there is no such store; train first, or name another with tracking_uri="
+        )
+    from ppolab.report.collection import collect  # with NumPy, which a mistake needs not wait for
+    from ppolab.report.plots import PICTURES, draw
+    from ppolab.report.results import results_of
+    from ppolab.report.tables import MARKDOWN, markdown, write_csv
+
+    reader = StoreReader(uri)
+    found = collect(settings, reader)
+    results = results_of(found, settings, lambda run: reader.history(run.run.run_id, settings.curve))
+    folder = settings.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in PICTURES:  # of an earlier report, which may have had more to show
+        (folder / name).unlink(missing_ok=True)
+    pictures = draw(settings, found, results, folder)
+    text = markdown(settings, found, results, [picture.name for picture in pictures])
+    (folder / MARKDOWN).write_text(text)
+    files = [folder / MARKDOWN, *write_csv(folder, found, results), *pictures]
+    lines = [*_shown(text), f"report        {folder / MARKDOWN}"]
+    if settings.log_to_mlflow:
+        experiment = max((run.run for run in found.runs), key=lambda run: run.started).experiment
+        lines.append(_kept(settings, uri, experiment, [run.run.run_id for run in found.runs], files))
+    return "\n".join(lines)
+
+
+def _shown(text: str) -> list[str]:
+    """The report for the terminal: all that is said before the single tasks, without the pictures."""
+    parts = text.partition("## Per task")[0].strip().split("\n\n")
+    return [line for part in parts if not part.startswith("![") for line in (part, "")]
+
+
+def _kept(settings: ReportConfig, uri: str, experiment: str, covered: Sequence[str], files: Sequence[Path]) -> str:
+    """Make a run that holds the files; a line on it, or on why there is none."""
+    description = RunDescription(
+        experiment=experiment,
+        run_name=f"report-{settings.name}",
+        parameters={
+            "metric": settings.metric, "curve": settings.curve, "compare": settings.compare, "seed": settings.seed,
+            "baseline": settings.baseline, "normalize": settings.normalize, "bootstrap": settings.bootstrap,
+            "confidence": settings.confidence, "selection": settings.selection,
+        },
+        tags=environment_tags() | {"report": settings.name, "report.runs": " ".join(covered)},
+    )  # fmt: skip
+    tracker = MlflowTracker(description, uri, settings.folder / "tracking_backlog.jsonl")
+    for file in files:
+        tracker.log_artifact(file, "report")
+    sent = tracker.close("FINISHED", SENDING_SECONDS)
+    return f"in MLflow     not kept: {sent.error}" if sent.error else f"in MLflow     run {sent.run_id}"
