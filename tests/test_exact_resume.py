@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from commands import metric_rows, run_folders, start_training, train
+from commands import metric_rows, run_folders, start_training, train, wait_until
+from forked_commands import ForkedCommand, command_pool
 from ppolab.checkpoint import load_checkpoint
+from ppolab.processes import ProcessPool
 
 HIDDEN = '''
 """An environment whose state cannot be seen."""
@@ -63,6 +65,7 @@ CASES: dict[str, tuple[str, ...]] = {
 }
 STEPS = 6400
 """A hundred iterations."""
+LONG = 4 * STEPS
 
 
 def assert_the_same_run(one: Path, other: Path) -> None:
@@ -94,10 +97,10 @@ def assert_equal(one: Any, other: Any) -> None:
         assert one == other or (one != one and other != other)
 
 
-def whole_run(folder: Path, *settings: str) -> Path:
+def whole_run(folder: Path, *settings: str, steps: int = STEPS) -> Path:
     folder.mkdir()
     (folder / "hidden.py").write_text(HIDDEN)
-    answer = train(folder, *settings, *COMMON, f"total_steps={STEPS}")
+    answer = train(folder, *settings, *COMMON, f"total_steps={steps}")
     assert answer.code == 0, answer.err
     (run,) = run_folders(folder)
     return run
@@ -127,10 +130,40 @@ def test_a_killed_run_resumes_as_itself(case: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_a_run_killed_at_any_of_twenty_moments_resumes_as_itself(case: str, tmp_path: Path) -> None:
-    whole = whole_run(tmp_path / "whole", *CASES[case])
-    for seed in range(1, 21):
-        assert_the_same_run(whole, killed_run(tmp_path / str(seed), seed, *CASES[case]))
+def test_a_run_killed_at_twenty_moments_resumes_as_itself(case: str, tmp_path: Path) -> None:
+    whole = whole_run(tmp_path / "whole", *CASES[case], steps=LONG)
+    moments, kills = random.Random(7), 0
+    with command_pool() as pool:
+        while kills < 20:
+            folder = tmp_path / f"after {kills} kills"
+            run, count = often_killed_run(pool, folder, moments, 20 - kills, *CASES[case])
+            assert_the_same_run(whole, run)
+            kills += count
+
+
+def often_killed_run(
+    pool: ProcessPool, folder: Path, moments: random.Random, times: int, *settings: str
+) -> tuple[Path, int]:
+    """The same, killed so many times, fewer if it is done before; with the number of kills."""
+    folder.mkdir()
+    (folder / "hidden.py").write_text(HIDDEN)
+    command = ForkedCommand(pool, folder, (*settings, *COMMON, f"total_steps={LONG}"), folder / "output.txt")
+    wait_until(lambda: command.has_ended or bool(list(folder.glob("outputs/*/*/checkpoints/last.ckpt"))))
+    (run,) = run_folders(folder)
+    for kill in range(times):
+        time.sleep(moments.uniform(0, 1.0))
+        if not command.kill():
+            return run, kill
+        written = (run / "metrics.csv").stat().st_mtime_ns
+        command = ForkedCommand(pool, folder, (f"resume={run}",), folder / "output.txt")
+        wait_until(lambda: begun(command, run, written))  # noqa: B023 it is called at once
+    assert command.end() in (0, 2), (folder / "output.txt").read_text()
+    return run, times
+
+
+def begun(command: ForkedCommand, run: Path, written: int) -> bool:
+    """Whether it goes on with the run, or found nothing to do."""
+    return command.has_ended or (run / "metrics.csv").stat().st_mtime_ns > written
 
 
 def test_auto_goes_on_with_the_last_unfinished_run_of_this_configuration(tmp_path: Path) -> None:
