@@ -1,4 +1,4 @@
-"""The same command gives the same numbers, to the last bit, whatever the threads."""
+"""The same command gives the same numbers, to the last bit, and the threads that may change them are known."""
 
 from __future__ import annotations
 
@@ -43,8 +43,10 @@ def test_a_second_process_repeats_every_metric(references: dict[str, Rows], tmp_
         assert rows == references[config.env.backend]
 
 
-def test_the_number_of_threads_changes_nothing(references: dict[str, Rows], tmp_path: Path) -> None:
-    runs = rows_of(tmp_path / "threads", "-m", "env.backend=envpool", "trainer.threads=1,2", "env.num_threads=1,2,5")
+def test_threads_of_the_simulation_and_of_the_cpp_update_change_nothing(
+    references: dict[str, Rows], tmp_path: Path
+) -> None:
+    runs = rows_of(tmp_path / "threads", "-m", "env.backend=envpool", "trainer.threads=0,1", "env.num_threads=1,2,5")
     assert len(runs) == 6
     for config, rows in runs:
         assert rows == references["envpool"], (config.trainer.threads, config.env.num_threads)
@@ -56,7 +58,8 @@ def test_processes_for_environments_change_nothing(references: dict[str, Rows], 
 
 
 @pytest.mark.slow
-def test_pytorch_repeats_itself_with_as_many_threads(tmp_path: Path) -> None:
-    arguments = ("-m", "env.backend=envpool", "compile=false", "env.num_threads=2", "trainer.threads=1,2")
+@pytest.mark.parametrize("compile_", ["auto", "false"])
+def test_pytorch_repeats_itself_with_as_many_threads(compile_: str, tmp_path: Path) -> None:
+    arguments = ("-m", "env.backend=envpool", f"compile={compile_}", "env.num_threads=2", "trainer.threads=1,2")
     first, second = (rows_of(tmp_path / name, *arguments) for name in ("first", "second"))
     assert [rows for _, rows in first] == [rows for _, rows in second]
