@@ -44,7 +44,7 @@ def trajectory(env: VectorEnv, actions: list[NDArray[Any]]) -> list[NDArray[Any]
 
 def stored(state: dict[str, Any], folder: Path) -> dict[str, Any]:
     """As a checkpoint file gives it back."""
-    save_checkpoint(Checkpoint("", {"state": state}, None, None), folder / "state.ckpt")
+    save_checkpoint(Checkpoint("", {"steps": 0, "state": state}, None, None), folder / "state.ckpt")
     return load_checkpoint(folder / "state.ckpt").module["state"]
 
 
