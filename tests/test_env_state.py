@@ -14,14 +14,18 @@ import probe_envs  # noqa: F401
 from helpers import tiny_config
 from ppolab.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ppolab.config import EnvConfig
-from ppolab.envs import VectorEnv, make_vector_env
+from ppolab.envs import VectorEnv, envpool_backend, make_vector_env
 from ppolab.envs.state import captured
+from ppolab.errors import StateNotReached
 
 IDS = (
     "Hopper-v5", "HalfCheetah-v5", "Walker2d-v5", "Ant-v5", "Humanoid-v5", "HumanoidStandup-v5", "Swimmer-v5",
     "Reacher-v5", "Pusher-v5", "InvertedPendulum-v5", "InvertedDoublePendulum-v5", "CartPole-v1", "Pendulum-v1",
     "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous-v0", "probe/Diary-v0",
 )  # fmt: skip
+
+
+needs_envpool = pytest.mark.skipif(not envpool_backend.is_installed(), reason="EnvPool has no build for this platform")
 
 
 def made(env_id: str, vectorization: str = "sync", seeds: tuple[int, ...] = (3, 4)) -> VectorEnv:
@@ -116,11 +120,71 @@ def test_attributes_that_share_memory_give_none() -> None:
     assert captured(env) is None
 
 
-def test_envpool_gives_none_and_begins_anew() -> None:
+@needs_envpool
+@pytest.mark.parametrize("env_id", [env_id for env_id in IDS if not env_id.startswith("probe/")])
+def test_envpool_s_go_on_bit_for_bit_with_other_threads(env_id: str, tmp_path: Path) -> None:
+    seeds = [3, 4, 5]
+    env, other = (
+        make_vector_env(EnvConfig(id=env_id, num_threads=threads), made_with, "envpool")
+        for threads, made_with in ((1, seeds), (2, [8, 9, 10]))
+    )
+    env.reset()
+    other.reset()
+    trajectory(env, actions_of(env, 237, 0))  # into the second episode at least, except of those with 1000 steps
+    other.restore(stored(env.state(), tmp_path))
+    for seed in range(2):  # what was restored can itself be restored
+        following = actions_of(env, 290, 1 + seed)
+        first, second = trajectory(env, following), trajectory(other, following)
+        assert all((mine == theirs).all() for mine, theirs in zip(first, second, strict=True))
+        env.restore(other.state())
+    env.close()
+    other.close()
+
+
+@needs_envpool
+@pytest.mark.parametrize("at", [0, 1, 2, 99, 100, 101, 102, 202, 203])
+def test_envpool_s_state_may_be_taken_around_an_episode_s_end(at: int) -> None:
+    """Pusher's episodes have 100 steps, and the step after these only resets."""
+    env, other = (make_vector_env(EnvConfig(id="Pusher-v5"), [3, 4], "envpool") for _ in range(2))
+    env.reset()
+    for action in actions_of(env, at, 0):
+        env.step(action)
+    other.restore(env.state())
+    following = actions_of(env, 210, 1)
+    first, second = trajectory(env, following), trajectory(other, following)
+    assert all((mine == theirs).all() for mine, theirs in zip(first, second, strict=True))
+    env.close()
+    other.close()
+
+
+@needs_envpool
+def test_envpool_s_that_come_elsewhere_are_told_of() -> None:
+    env = make_vector_env(EnvConfig(id="Hopper-v5"), [3, 4], "envpool")
+    env.reset()
+    trajectory(env, actions_of(env, 10, 0))
+    state = env.state()
+    state["environments"][1]["observation"][0] += 1e-15
+    with pytest.raises(StateNotReached, match="the environments do not come to the observations of the checkpoint"):
+        env.restore(state)
+    env.close()
+
+
+@needs_envpool
+@pytest.mark.parametrize(
+    "settings", [{"id": "CartpoleSwingup-v1"}, {"id": "Hopper-v5", "kwargs": {"max_episode_steps": 20_000}}]
+)
+def test_envpool_s_of_other_families_or_with_endless_episodes_give_none(settings: dict[str, Any]) -> None:
+    env = make_vector_env(EnvConfig(**settings), [3, 4], "envpool")
+    env.reset()
+    assert env.state() is None
+    env.close()
+
+
+@needs_envpool
+def test_envpool_begins_anew() -> None:
     env = make_vector_env(EnvConfig(id="Hopper-v5"), [3, 4, 5], "envpool")
     first = env.reset()
     trajectory(env, actions_of(env, 10, 0))
-    assert env.state() is None
     env.restart([3, 4, 5])
     assert (env.reset() == first).all()
     env.restart([3, 4, 6])

@@ -3,6 +3,7 @@
 PpolabError            exit code 1
 ├── ConfigError        exit code 2: the user's input is wrong; the message names key, value, rule and fix
 ├── EnvError           an environment raised, or returned something it must not
+│   └── StateNotReached    it cannot be brought to where a checkpoint had it
 ├── TrainingError      the optimization left the finite numbers
 ├── ProcessError       another process of the run is gone
 ├── CheckpointError    a checkpoint cannot be written, or is not one of ours
@@ -31,6 +32,10 @@ class ConfigError(PpolabError):
 
 class EnvError(PpolabError):
     """An environment raised, or returned a non-finite or wrongly shaped value."""
+
+
+class StateNotReached(EnvError):
+    """An environment cannot be brought to where a checkpoint had it."""
 
 
 class TrainingError(PpolabError):

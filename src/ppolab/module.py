@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import time
@@ -17,7 +18,7 @@ from torch.utils.data import DataLoader
 from ppolab.config import Config, optimizer_arguments, optimizer_class
 from ppolab.core.schedules import linear_decay
 from ppolab.envs import TRAINING, VectorEnv, environment_seeds
-from ppolab.errors import CheckpointError, ConfigError, TrainingError
+from ppolab.errors import CheckpointError, ConfigError, StateNotReached, TrainingError
 from ppolab.gradient import worth_compiling
 from ppolab.native import NativePolicy, native_policy
 from ppolab.normalization import RunningScale
@@ -26,6 +27,8 @@ from ppolab.parameters import FlatParameters, flatten_parameters
 from ppolab.policy import ActorCritic, action_distribution
 from ppolab.rollout import Collector, Episode, Totals, totals
 from ppolab.update import Learner, UpdateStats
+
+log = logging.getLogger(__name__)
 
 EPISODE_WINDOW = 100
 """train/return is the mean over this many most recent finished episodes."""
@@ -226,8 +229,12 @@ class PPOModule(pl.LightningModule):
         self.shuffle_generator.set_state(state["random"]["shuffle"])
         if None in state["collectors"]:
             self._restart_environments()
-        else:
+            return
+        try:
             self.collector.restore(state["collectors"][self.processes.rank])
+        except StateNotReached as error:
+            log.warning("%s: new episodes begin, so this is no longer exactly the run that it was", error)
+            self._restart_environments()
 
     def _restart_environments(self) -> None:
         """With seeds of this iteration's own; those of iteration 0 were the run's first."""

@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, TypeVar
 
 import numpy as np
@@ -92,7 +93,11 @@ class VectorEnv(ABC):
 
     @abstractmethod
     def restore(self, state: State) -> None:
-        """Go on from `state`, of the same environments, which may have been in another process."""
+        """Go on from `state`, of the same environments, which may have been in another process.
+
+        Raises:
+            StateNotReached: they do not come to it.
+        """
 
     @abstractmethod
     def restart(self, seeds: Sequence[int]) -> None:
@@ -243,12 +248,19 @@ class JoinedEnv(VectorEnv):
         )
 
     def state(self) -> State | None:
-        states = [group.state() for group in self._groups]
-        return None if any(state is None for state in states) else {"groups": states}
+        """Of all environments in one list: threads, and so groups, may be others in a run that goes on from it."""
+        states = [state for group in self._groups if (state := group.state()) is not None]
+        if len(states) < len(self._groups):
+            return None
+        return {
+            "environments": list(chain(*(state["environments"] for state in states))),
+            "ended": np.concatenate([state["ended"] for state in states]),
+            "steps": states[0]["steps"],
+        }
 
     def restore(self, state: State) -> None:
-        for group, part in zip(self._groups, state["groups"], strict=True):
-            group.restore(part)
+        for rows, group in self.parts:
+            group.restore({**state, "environments": state["environments"][rows], "ended": state["ended"][rows]})
 
     def restart(self, seeds: Sequence[int]) -> None:
         for rows, group in self.parts:

@@ -16,8 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppolab.envs.base import BackendEnv
+from ppolab.envs.relived import Logbook, relive
 from ppolab.envs.state import State
 from ppolab.errors import ConfigError
+
+RANDOM_AT_RESETS_ONLY = ("envpool.mujoco.gym", "envpool.classic_control")
+"""Families whose environments draw no random numbers while an episode goes on."""
+LONGEST_EPISODE = 10_000
+"""Steps that may be written down, to be lived again."""
 
 
 def is_installed() -> bool:
@@ -66,8 +72,10 @@ class EnvPoolEnv(BackendEnv):
         rescale_actions: bool,
         first_index: int = 0,
     ) -> None:
+        self._id = env_id
         self._make = partial(_made, env_id, kwargs, num_threads=num_threads)
         self._envs = self._make(seeds)
+        self._log = self._new_log(seeds)
         with _quiet():
             observation_space, action_space = self._envs.observation_space, self._envs.action_space
         super().__init__(
@@ -76,15 +84,20 @@ class EnvPoolEnv(BackendEnv):
         )  # fmt: skip
 
     def _reset(self) -> Any:
+        if self._log is not None:
+            self._log.all_reset()
         with _quiet():
-            return self._envs.reset()[0]
+            self._observations = self._envs.reset()[0]
+        return self._observations
 
     def _send(self, actions: NDArray[Any]) -> None:
+        if self._log is not None:
+            self._log.stepped(actions, self._ended)
         self._envs.send(actions)
 
     def _receive(self) -> tuple[Any, Any, NDArray[np.bool_], NDArray[np.bool_]]:
-        observations, rewards, terminated, truncated, _ = self._envs.recv()
-        return observations, rewards, terminated, truncated
+        self._observations, rewards, terminated, truncated, _ = self._envs.recv()
+        return self._observations, rewards, terminated, truncated
 
     def close(self) -> None:
         self._envs.close()
@@ -94,12 +107,24 @@ class EnvPoolEnv(BackendEnv):
         del self._envs  # which frees them: two pools at a time would take twice the memory
         _return_free_memory()
         self._envs = self._make(seeds)
+        self._log = self._new_log(seeds)
 
-    def _captured(self) -> None:
-        return None  # EnvPool shows nothing of it
+    def _captured(self) -> list[State] | None:
+        return None if self._log is None else self._log.states(self._observations)
 
     def _restore(self, states: list[State]) -> None:
-        raise AssertionError("nothing was captured")
+        self._restart([state["seed"] for state in states])
+        assert self._log is not None
+        with _quiet():
+            relive(self._envs, states)
+        self._log.load(states)
+        self._observations = np.stack([state["observation"] for state in states])
+
+    def _new_log(self, seeds: Sequence[int]) -> Logbook | None:
+        """None where an environment cannot be lived again."""
+        longest = self._envs.spec.config.max_episode_steps
+        family = _envpool().registration.registry.specs[self._id][0]
+        return Logbook(seeds, longest) if family in RANDOM_AT_RESETS_ONLY and longest <= LONGEST_EPISODE else None
 
 
 def _made(env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], *, num_threads: int) -> Any:
