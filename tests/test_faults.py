@@ -289,9 +289,16 @@ def interrupted_in_a_checkpoint(number: signal.Signals, workspace: Path, *argume
     process = start_training(workspace, *arguments)
     end = time.monotonic() + 90
     under_way = f"outputs/*/*/checkpoints/.last.ckpt.{process.pid}"
-    while not (list(workspace.glob(under_way)) and list(workspace.glob("outputs/*/*/checkpoints/last.ckpt"))):
-        assert process.poll() is None and time.monotonic() < end
+    while True:
+        while not (list(workspace.glob(under_way)) and list(workspace.glob("outputs/*/*/checkpoints/last.ckpt"))):
+            assert process.poll() is None and time.monotonic() < end
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        if list(workspace.glob(under_way)):  # it had not come to the file's end meanwhile
+            break
+        process.send_signal(signal.SIGCONT)
     process.send_signal(number)
+    process.send_signal(signal.SIGCONT)
     return ended(process)
 
 

@@ -126,7 +126,7 @@ def test_a_server_that_takes_five_seconds_for_each_request_gets_everything(
     run, answer = slow
     assert answer.code == 0, answer.err
     seconds = [float(row["time/total"]) for row in metric_rows(run) if row["time/total"]]
-    assert seconds[-1] < 15, "training did not wait"
+    assert seconds[-1] < 40, "training did not wait"
     assert_tracked(run, stores.server.uri, "FINISHED")
     client = client_of(stores.server.uri)
     assert {"config.yaml", "metrics.csv", "checkpoints"} <= {

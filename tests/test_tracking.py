@@ -112,6 +112,29 @@ def test_status_parameters_and_tags(sqlite_uri: str, tmp_path: Path, status: Run
     assert str(Path(sqlite_uri.removeprefix("sqlite:///")).parent / "mlartifacts") in run.info.artifact_uri
 
 
+def test_the_id_is_waited_for_while_the_store_is_only_slow(
+    sqlite_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = store_module._connect
+
+    def slow(uri: str) -> MlflowClient:
+        time.sleep(1.5)
+        return connect(uri)
+
+    monkeypatch.setattr(store_module, "_connect", slow)
+    tracker = MlflowTracker(describe(), sqlite_uri, tmp_path / "backlog.jsonl")
+    assert tracker.wait_for_id(0.5) is not None
+    tracker.close("FINISHED", timeout=PATIENCE)
+
+
+def test_the_id_of_a_store_that_fails_is_not_waited_for(tmp_path: Path) -> None:
+    tracker = MlflowTracker(describe(), f"http://127.0.0.1:{free_port()}", tmp_path / "backlog.jsonl")
+    begin = time.monotonic()
+    assert tracker.wait_for_id(0.5) is None
+    assert time.monotonic() - begin < 5
+    tracker.close("FAILED", timeout=0.1)
+
+
 def test_a_run_starts_when_it_began_not_when_the_store_answered(
     sqlite_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,7 +43,7 @@ _WAKE_ENTRIES = 50  # about one full batch at twenty metrics a call
 _FIRST_RETRY_SECONDS = 0.5
 _LAST_RETRY_SECONDS = 10.0
 _CLOSING_RETRY_SECONDS = 2.0
-_LONGEST_CLOSE_SECONDS = 300.0
+_LONGEST_WAIT_SECONDS = 300.0
 _TELL_CLOSE_SECONDS = 10.0
 
 
@@ -64,7 +64,10 @@ class Tracker(Protocol):
         """Queue tags of the run; those of the same name are replaced."""
 
     def wait_for_id(self, seconds: float) -> str | None:
-        """The store's id of the run, as soon as it is known; None if it is not known by then."""
+        """The store's id of the run, as soon as it is known; None if the store fails to answer for so long.
+
+        One that is only slow gets five minutes: making a new database can take half of one on a busy machine.
+        """
 
     def close(self, status: RunStatus, timeout: float = 30.0) -> CloseReport:
         """Send what is queued, and mark the run; a second call does nothing.
@@ -161,9 +164,12 @@ class MlflowTracker:
             self._queue.append(Tags(stored_tags(tags)))
 
     def wait_for_id(self, seconds: float) -> str | None:
-        """The run's id, as soon as it is known; None if the store has not answered by then."""
+        """The run's id, as soon as it is known; None if the store fails to answer for so long."""
         self._hurry.set()
-        self._opened.wait(seconds)
+        began = time.monotonic()
+        while not self._opened.wait(0.1):
+            if time.monotonic() - began >= (seconds if self._failures else _LONGEST_WAIT_SECONDS):
+                break
         return self.run_id
 
     def close(self, status: RunStatus, timeout: float = 30.0) -> CloseReport:
@@ -187,7 +193,7 @@ class MlflowTracker:
         began = self._answered = time.monotonic()
         told = False
         while self._thread.is_alive():
-            now, end = time.monotonic(), began + _LONGEST_CLOSE_SECONDS
+            now, end = time.monotonic(), began + _LONGEST_WAIT_SECONDS
             if self._failures:  # else it is busy, if only with importing MLflow on a slow machine
                 end = min(end, self._answered + patience)
             if now >= end:
