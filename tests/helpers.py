@@ -10,16 +10,18 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 
+from ppolab.algorithms import make_algorithm
 from ppolab.config import Config, config_folder, from_hydra, optimizer_arguments, optimizer_class, register_schemas
 from ppolab.core.distributions import ActionDistribution
 from ppolab.core.moments import no_samples
 from ppolab.envs import VectorEnv, choose_backend, environment_seeds, make_vector_env
 from ppolab.native import native_policy
 from ppolab.normalization import RunningScale
+from ppolab.objective import Objective, actor_critic_objective, clipped
 from ppolab.parameters import FlatParameters, flatten_parameters
 from ppolab.policy import ActorCritic, action_distribution
 from ppolab.rollout import Collector, Rollout
-from ppolab.update import Learner, UpdateStats
+from ppolab.update import Algorithm, Parts, UpdateStats
 
 
 def make_config(*overrides: str, **settings: Any) -> Config:
@@ -75,14 +77,25 @@ def make_policy(config: Config, env: VectorEnv) -> ActorCritic:
 
 def make_learner(
     policy: ActorCritic, config: Config, *, seed: int = 0, native: bool = False
-) -> tuple[Learner, FlatParameters]:
-    """A learner of `policy`, which is flattened here, and its parameters; eager, or in C++."""
+) -> tuple[Algorithm, FlatParameters]:
+    """The configured algorithm for `policy`, which is flattened here, and its parameters; eager, or in C++."""
+    parts = make_parts(policy, config, seed=seed, native=native)
+    return make_algorithm(parts), parts.flat
+
+
+def make_parts(policy: ActorCritic, config: Config, *, seed: int = 0, native: bool = False) -> Parts:
+    """What an algorithm for `policy` works with; it is flattened here."""
     flat = flatten_parameters(policy)
     optimizer = optimizer_class(config)([flat.vector], **optimizer_arguments(config))
     generator = torch.Generator().manual_seed(seed)
     code = native_policy(policy, flat, config) if native else None
     assert (code is not None) == native
-    return Learner(policy, flat, optimizer, config, generator, native=code), flat
+    return Parts(policy, flat, optimizer, config, generator, native=code)
+
+
+def ppo_objective(policy: ActorCritic, config: Config) -> Objective:
+    """What `algorithm=ppo_clip` minimizes."""
+    return actor_critic_objective(policy.distribution, config, clipped(config.clip))
 
 
 def drawn(family: ActionDistribution, parameters: torch.Tensor, seed: int = 0) -> torch.Tensor:
@@ -129,9 +142,24 @@ def random_rollout(
     if not values:
         predicted = torch.randn((steps + 1, envs), generator=rng)
     return Rollout(
-        observations, actions, log_probs, predicted, rewards, terminated, truncated, valid,
+        observations, actions, parameters[:-1], log_probs, predicted, rewards, terminated, truncated, valid,
         no_samples((observation_size,)), no_samples(()), [],
     )  # fmt: skip
+
+
+def textbook_advantages(rollout: Rollout, values: torch.Tensor, config: Config) -> torch.Tensor:
+    """Equation 16 of Schulman et al. 2016, step by step, backwards."""
+    steps, envs = rollout.rewards.shape
+    advantages = torch.zeros((steps, envs))
+    for env in range(envs):
+        following = 0.0
+        for t in reversed(range(steps)):
+            ended, truncated = bool(rollout.terminated[t, env]), bool(rollout.truncated[t, env])
+            bootstrap = 0.0 if ended else config.gamma * values[t + 1, env]
+            carried = 0.0 if ended or truncated else config.gamma * config.gae_lambda * following
+            following = rollout.rewards[t, env] + bootstrap - values[t, env] + carried
+            advantages[t, env] = following
+    return advantages
 
 
 @dataclass

@@ -14,6 +14,7 @@ import torch
 from gymnasium import spaces
 
 from helpers import random_rollout
+from ppolab.algorithms import make_algorithm
 from ppolab.config import Config, optimizer_arguments, optimizer_class
 from ppolab.core.moments import sample_moments
 from ppolab.experiment import _module, _trainer
@@ -25,7 +26,7 @@ from ppolab.places import Place
 from ppolab.policy import ActorCritic, action_distribution
 from ppolab.processes import ProcessPool
 from ppolab.rollout import Episode, Rollout, totals
-from ppolab.update import Learner, UpdateStats
+from ppolab.update import Parts, UpdateStats
 
 INPUTS = 3
 SPACES: dict[str, spaces.Space[Any]] = {"Box": spaces.Box(-1, 1, (2,)), "Discrete": spaces.Discrete(3)}
@@ -102,7 +103,7 @@ def updated(config: Config, policy: ActorCritic, rollout: Rollout, processes: Pr
     generator = torch.Generator().manual_seed(3)
     code = native_policy(policy, flat, config) if native else None
     assert (code is not None) == native
-    learner = Learner(policy, flat, optimizer, config, generator, processes=processes, native=code)
+    learner = make_algorithm(Parts(policy, flat, optimizer, config, generator, processes, code))
     stats = learner.update(rollout, rollout.rewards)
     return Updated(flat.vector.detach().tolist(), stats)
 
@@ -177,7 +178,7 @@ def episodes_of(rank: int) -> Rollout:
     rows = torch.zeros((6, 2))
     moments = sample_moments(torch.arange(4.0)[:, None] + 10 * rank)
     return Rollout(
-        torch.zeros((7, 2, 1)), rows, rows, torch.zeros((7, 2)), rows, ended, torch.zeros_like(ended),
+        torch.zeros((7, 2, 1)), rows, rows, rows, torch.zeros((7, 2)), rows, ended, torch.zeros_like(ended),
         torch.ones_like(ended), moments, moments,
         [Episode(1.0 + 10 * rank, 1 + rank), Episode(2.0 + 10 * rank, 4 - rank)],
     )  # fmt: skip

@@ -11,6 +11,7 @@ import yaml
 
 from helpers import make_config
 from ppolab.config import CHOICES, METRICS, RULES, Config, EvaluateConfig, config_folder, known_keys
+from ppolab.family import algorithm_names
 from ppolab.report.settings import ReportConfig
 
 SOURCE = Path(__file__).parents[1] / "src"
@@ -18,6 +19,7 @@ CONF = config_folder("conf")
 
 LAYERS = (
     ("errors", "redaction"),
+    ("family",),
     ("config",),
     (
         "core",
@@ -37,6 +39,8 @@ LAYERS = (
     ("gradient", "evaluate"),
     ("epoch",),
     ("update",),
+    ("separate",),
+    ("algorithms",),
     ("module",),
     ("services",),
     ("experiment", "evaluation_run"),
@@ -61,6 +65,7 @@ LIGHT = (
     "redaction",
     "runlog",
     "hydra_guard",
+    "family",
     "config",
     "places",
     "runs",
@@ -176,7 +181,7 @@ def test_every_option_makes_a_valid_configuration(option: str) -> None:
     config = make_config(option)
     group, name = option.split("=")
     chosen = yaml.safe_load((CONF / group / f"{name}.yaml").read_text())
-    target = config if group == "experiment" else getattr(config, group)
+    target = config if group in ("experiment", "algorithm") else getattr(config, group)
     for key, value in chosen.items():
         if key != "defaults" and not isinstance(value, dict):
             assert (target[key] if isinstance(target, dict) else getattr(target, key)) == value
@@ -203,11 +208,25 @@ def test_schema_and_files_have_the_same_settings() -> None:
     assert settings_of("report.yaml") == set(ReportConfig.__dataclass_fields__)
 
 
-@pytest.mark.parametrize("group", ["model", "algorithm", "trainer", "logger"])
+@pytest.mark.parametrize("group", ["model", "trainer", "logger"])
 def test_every_option_of_a_group_sets_every_setting(group: str) -> None:
     expected = {key.partition(".")[2] for key in known_keys(Config) if key.startswith(f"{group}.")}
     for path in (CONF / group).glob("*.yaml"):
         assert set(yaml.safe_load(path.read_text())) == expected, path.name
+
+
+@pytest.mark.parametrize("name", algorithm_names())
+def test_every_algorithm_has_a_module_and_a_file_that_says_what_it_reads(name: str) -> None:
+    content = yaml.safe_load((CONF / "algorithm" / f"{name}.yaml").read_text())["algorithm"]
+    config = make_config(f"algorithm={name}")
+    assert config.algorithm == content and content["name"] == name
+    others = {key for key in known_keys(Config) if not key.startswith("algorithm.")}
+    assert set(content["ignores"]) <= others
+    assert {need.partition("=")[0] for need in content.get("needs", [])} <= others
+
+
+def test_there_is_a_file_for_every_algorithm_and_no_other() -> None:
+    assert {path.stem for path in (CONF / "algorithm").glob("*.yaml")} == set(algorithm_names())
 
 
 def test_checks_speak_of_settings_that_exist() -> None:

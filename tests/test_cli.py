@@ -50,6 +50,32 @@ MISTAKES = {
     "seed too large": ("seed=4294967296", "seed=4294967296", "at most 4294967295"),
     "foreign optimizer": ("optimizer._target_=os.system", "optimizer._target_=os.system", "torch.optim"),
     "objective not a metric": ("objective=eval/retrun", "objective=eval/retrun", "'eval/return'"),
+    "unknown algorithm": ("algorithm=ppo_clp", "algorithm=ppo_clp", "'ppo_clip'", "trpo"),
+    "setting that the algorithm does not read": (
+        "algorithm=trpo clip=0.1", "clip=0.1", "algorithm=trpo", "does not read", "leave it out",
+    ),
+    "the same, forced": ("algorithm=trpo ++clip=0.1", "clip=0.1", "algorithm=trpo", "does not read"),
+    "grid over the same, forced": ("-m algorithm=trpo ++clip=0.1,0.2", "clip=0.1,0.2", "does not read"),
+    "another's setting": ("algorithm=trpo algorithm.value_clip=0.1", "algorithm.value_clip", "algorithm=ppo_clip,"),
+    "another's setting, appended": ("+algorithm.beta=2", "algorithm.beta", "algorithm=ppo_clip", "no such setting"),
+    "network that the algorithm cannot use": (
+        "algorithm=npg model.trunk=shared", "model.trunk=shared", "algorithm=npg", "set model.trunk=separate",
+    ),
+    "text for an algorithm's number": ("algorithm=trpo algorithm.damping=little", "damping=little", "must be a number"),
+    "nothing for an algorithm's number": ("algorithm=trpo algorithm.damping=null", "damping=None", "must be a number"),
+    "number of steps not whole": ("algorithm=trpo algorithm.cg_steps=2.5", "algorithm.cg_steps=2.5", "whole number"),
+    "grid over what is not read": ("-m algorithm=trpo clip=0.1,0.2", "clip=0.1,0.2", "does not read"),
+    "grid in which one algorithm does not read it": ("-m algorithm=ppo_clip,a2c epochs=3", "epochs=3", "algorithm=a2c"),
+    "study of what is not read": (
+        "-m algorithm=vpg target_kl=interval(0.01,0.1)", "target_kl=interval(0.01,0.1)", "algorithm=vpg",
+    ),
+    "space that varies what is not read": ("-m search=clip_lr algorithm=trpo", "clip=", "algorithm=trpo", "read"),
+    "space of networks that it cannot use": (
+        "-m search=network algorithm=trpo", "model.trunk=shared", "algorithm=trpo", "set model.trunk=separate",
+    ),
+    "study in which one algorithm does not read it": (
+        "-m algorithm=choice(ppo_clip,trpo) clip=interval(0.1,0.2)", "clip=", "algorithm=trpo", "does not read",
+    ),
     "file store": ("logger.tracking_uri=./mlruns", "logger.tracking_uri=./mlruns", "sqlite:///"),
 }  # fmt: skip
 
@@ -117,12 +143,21 @@ finally:
 
 
 @pytest.mark.parametrize(
-    "argument", ["--help", "--cfg=job", "clipp=0.1", "env.id=Hoper-v5", "minibatch_size=100", "resume=nowhere"]
+    "argument",
+    [
+        "--help",
+        "--cfg=job",
+        "clipp=0.1",
+        "env.id=Hoper-v5",
+        "minibatch_size=100",
+        "resume=nowhere",
+        "algorithm=trpo clip=0.1",
+    ],
 )
 def test_answers_without_heavy_imports(argument: str, tmp_path: Path) -> None:
     command = (sys.executable, "-c", ASK_FOR_MODULES, TRAIN.parent, ",".join(HEAVY), *argument.split("="))
     if not argument.startswith("--"):
-        command = (*command[:5], argument)
+        command = (*command[:5], *argument.split())
     answer = run_command(tmp_path, command)
     assert json.loads(answer.out.splitlines()[-1]) == []
 

@@ -51,17 +51,28 @@ class Hidden(gymnasium.Env):
 gymnasium.register("Hidden-v0", entry_point=Hidden)
 '''
 COMMON = (
-    "rollout_steps=16", "minibatch_size=32", "epochs=3", "eval_episodes=2", "eval_interval=900",
+    "rollout_steps=16", "minibatch_size=32", "eval_episodes=2", "eval_interval=900",
     "checkpoint_interval=200", "logger.video=false", "seed=5",
 )  # fmt: skip
+EPOCHS = "epochs=3"
 CASES: dict[str, tuple[str, ...]] = {
-    "hopper, gymnasium": ("env=hopper", "env.backend=gymnasium", "num_envs=4"),
-    "hopper, envpool": ("env=hopper", "env.backend=envpool", "num_envs=4"),
-    "cartpole, gymnasium": ("env=cartpole", "env.backend=gymnasium", "num_envs=4", "compile=false"),
-    "cartpole, envpool": ("env=cartpole", "num_envs=4", "model.dropout=0.1"),
-    "no state": ("env.id=hidden:Hidden-v0", "num_envs=4", "normalize_advantages=true"),
-    "two processes": ("env=hopper", "env.backend=gymnasium", "trainer=ddp", "trainer.accelerator=cpu", "num_envs=2"),
-    "two processes, envpool": ("env=hopper", "trainer=ddp", "trainer.accelerator=cpu", "num_envs=2"),
+    "hopper, gymnasium": (EPOCHS, "env=hopper", "env.backend=gymnasium", "num_envs=4"),
+    "hopper, envpool": (EPOCHS, "env=hopper", "env.backend=envpool", "num_envs=4"),
+    "cartpole, gymnasium": (EPOCHS, "env=cartpole", "env.backend=gymnasium", "num_envs=4", "compile=false"),
+    "cartpole, envpool": (EPOCHS, "env=cartpole", "num_envs=4", "model.dropout=0.1"),
+    "no state": (EPOCHS, "env.id=hidden:Hidden-v0", "num_envs=4", "normalize_advantages=true"),
+    "penalty": (EPOCHS, "env=cartpole", "env.backend=gymnasium", "num_envs=4", "algorithm=ppo_penalty"),
+    "vpg": ("env=cartpole", "env.backend=gymnasium", "num_envs=4", "algorithm=vpg"),
+    "trpo": ("env=hopper", "env.backend=gymnasium", "num_envs=4", "algorithm=trpo"),
+    "two processes": (
+        EPOCHS,
+        "env=hopper",
+        "env.backend=gymnasium",
+        "trainer=ddp",
+        "trainer.accelerator=cpu",
+        "num_envs=2",
+    ),
+    "two processes, envpool": (EPOCHS, "env=hopper", "trainer=ddp", "trainer.accelerator=cpu", "num_envs=2"),
 }
 STEPS = 6400
 """A hundred iterations."""
@@ -167,7 +178,7 @@ def begun(command: ForkedCommand, run: Path, written: int) -> bool:
 
 
 def test_auto_goes_on_with_the_last_unfinished_run_of_this_configuration(tmp_path: Path) -> None:
-    settings = ("env=cartpole", "num_envs=4", "compile=false", *COMMON, "resume=auto")
+    settings = (EPOCHS, "env=cartpole", "num_envs=4", "compile=false", *COMMON, "resume=auto")
     process = start_training(tmp_path, *settings, "total_steps=100000")
     wait_for_checkpoint(tmp_path, process)
     process.send_signal(signal.SIGTERM)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import pytest
 import torch
 from gymnasium import spaces
 
-from helpers import make_config, make_env, random_rollout, tiny_config
-from ppolab.config import Config, optimizer_arguments, optimizer_class
+from helpers import make_config, make_env, make_learner, random_rollout, tiny_config
+from ppolab.config import Config
 from ppolab.errors import ConfigError
 from ppolab.experiment import run
 from ppolab.native import native_policy
 from ppolab.parameters import flatten_parameters
 from ppolab.policy import ActorCritic, action_distribution
 from ppolab.rollout import Collector, Rollout
-from ppolab.update import Learner
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no GPU here")
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
@@ -32,9 +32,7 @@ def moved(rollout: Rollout, device: str) -> Rollout:
 
 def updated(config: Config, policy: ActorCritic, rollout: Rollout, device: str, *, compiled: bool) -> torch.Tensor:
     policy = copy.deepcopy(policy).to(device)
-    flat = flatten_parameters(policy)
-    optimizer = optimizer_class(config)([flat.vector], **optimizer_arguments(config))
-    learner = Learner(policy, flat, optimizer, config, torch.Generator().manual_seed(0), compiled=compiled)
+    learner, flat = make_learner(policy, dataclasses.replace(config, compile=str(compiled).lower()))
     there = moved(rollout, device)
     learner.update(there, there.rewards)
     return flat.vector.detach().cpu()
@@ -59,7 +57,7 @@ def test_a_rollout_is_stored_on_the_gpu() -> None:
     policy = ActorCritic(env.observation_size, action_distribution(env.action_space), config.model, normalize=True)
     rollout = Collector(env, 8, 0.99, torch.Generator("cuda")).collect(policy.to("cuda"))
     tensors = [value for value in vars(rollout).values() if isinstance(value, torch.Tensor)]
-    assert len(tensors) == 8 and all(tensor.is_cuda for tensor in tensors)
+    assert len(tensors) == 9 and all(tensor.is_cuda for tensor in tensors)
     assert native_policy(policy, flatten_parameters(policy), config) is None
 
 

@@ -12,14 +12,14 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from helpers import drawn, make_learner, random_rollout, tiny_config
+from helpers import drawn, make_learner, ppo_objective, random_rollout, tiny_config
 from ppolab.config import Config, optimizer_arguments, optimizer_class
 from ppolab.epoch import native_epoch, shuffled, stepwise_epoch
 from ppolab.gradient import whole_gradient
 from ppolab.native import NativePolicy, library, native_policy
 from ppolab.native.library import NativeCodeError, compiler, native_library
 from ppolab.normalization import FrozenScaling
-from ppolab.objective import Samples, ppo_objective
+from ppolab.objective import Samples
 from ppolab.parallel import ALONE
 from ppolab.parameters import FlatParameters, flatten_parameters, is_adam
 from ppolab.policy import ActorCritic, action_distribution
@@ -70,7 +70,7 @@ def random_samples(policy: ActorCritic, size: int, seed: int = 0, *, padding: in
         actions = drawn(policy.distribution, parameters, seed)
         log_probs = policy.distribution.log_prob(parameters, actions) + 0.3 * torch.randn(size, generator=rng)
     others = torch.randn((3, size), generator=rng)
-    return Samples(observations, actions, log_probs, *others, (torch.arange(size) < size - padding).float())
+    return Samples(observations, actions, parameters, log_probs, *others, (torch.arange(size) < size - padding).float())
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -141,7 +141,7 @@ def test_parameters_are_read_when_they_are_used() -> None:
 
 def assert_same_gradient(policy: ActorCritic, flat: FlatParameters, config: Config, batch: Samples) -> None:
     native = native_of(policy, flat, config)
-    eager = whole_gradient(policy, flat, ppo_objective(policy.distribution, config))
+    eager = whole_gradient(policy, flat, ppo_objective(policy, config))
     ours, theirs = (function(flat.vector.detach(), *batch) for function in (native.gradient, eager))
     assert theirs[0].norm() > 0.01
     torch.testing.assert_close(ours[0], theirs[0], rtol=1e-4, atol=2e-6)
@@ -185,7 +185,7 @@ def epochs(samples: Samples, policy: ActorCritic, flat: FlatParameters, config: 
     optimizer = optimizer_class(config)([flat.vector], **optimizer_arguments(config))
     assert is_adam(optimizer)
     generator = torch.Generator().manual_seed(5)
-    gradient = whole_gradient(policy, flat, ppo_objective(policy.distribution, config))
+    gradient = whole_gradient(policy, flat, ppo_objective(policy, config))
     choices = {
         True: native_epoch(native_of(policy, flat, config), flat.vector, optimizer, config),
         False: stepwise_epoch(gradient, flat.vector, optimizer, config, ALONE),

@@ -54,6 +54,13 @@ VARIANTS: dict[str, tuple[str, bool, dict[str, Any]]] = {
     "plain advantages": ("Box", True, {"normalize_advantages": False, "recompute_advantages": True}),
     "no gradient clipping": ("Box", True, {"max_grad_norm": 0.0}),
     "sgd": ("Box", True, {"optimizer": "sgd"}),
+    "penalty": ("Box", True, {"algorithm": "ppo_penalty", "algorithm.d_targ": 1e-3}),
+    "penalty, discrete": ("Discrete", False, {"algorithm": "ppo_penalty", "algorithm.d_targ": None}),
+    "vpg": ("Discrete", True, {"algorithm": "vpg", "optimizer.lr": 1e-3, "entropy_coef": 0.02}),
+    "a2c": ("Box", False, {"algorithm": "a2c", "num_envs": 8, "rollout_steps": 16}),
+    "npg": ("Box", False, {"algorithm": "npg"}),
+    "trpo": ("Box", True, {"algorithm": "trpo"}),
+    "trpo, discrete": ("Discrete", True, {"algorithm": "trpo", "normalize_advantages": False}),
     "minibatches of two": ("Box", True, {"minibatch_size": 2, "epochs": 1}),
 }
 
@@ -91,6 +98,8 @@ RUNS: dict[str, dict[str, Any]] = {
     "hopper": {"env": "hopper", "normalize_advantages": True},
     "hopper on gymnasium": {"env": "hopper", "env.backend": "gymnasium"},
     "cartpole": {"env": "cartpole", "rollout_steps": 32},
+    "cartpole, penalty": {"env": "cartpole", "algorithm": "ppo_penalty", "epochs": 3, "compile": "false"},
+    "cartpole, trpo": {"env": "cartpole", "algorithm": "trpo"},
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from helpers import make_config
 from ppolab import experiment, services
 from ppolab.config import Config, config_folder, flattened
 from ppolab.envs import choose_backend, environment_seeds, make_vector_env
+from ppolab.family import ABOUT, algorithm_names, reads
 from ppolab.history import read_metrics
 from ppolab.module import PPOModule
 from ppolab.runs import RunFolder
@@ -75,7 +78,6 @@ FLIPS: dict[str, Any] = {
     "model.dropout": 0.2,
     "model.orthogonal": False,
     "model.initial_log_std": 0.5,
-    "algorithm.value_clip": 0.01,
     "optimizer._target_": "torch.optim.AdamW",
     "optimizer.lr": 0.02,
     "optimizer.betas": [0.5, 0.9],
@@ -83,6 +85,20 @@ FLIPS: dict[str, Any] = {
     "optimizer.weight_decay": 0.1,
 }
 CHANGED_WITH: dict[str, dict[str, Any]] = {"optimizer._target_": {"optimizer.weight_decay": 0.1}}
+ALGORITHMS: dict[str, dict[str, Any]] = {
+    "ppo_clip": {"value_clip": 0.01},
+    "ppo_penalty": {"value_clip": 0.01, "beta": 5.0, "d_targ": 1e-9},
+    "unclipped": {"value_clip": 0.01},
+    "a2c": {},
+    "vpg": {"value_epochs": 2},
+    "npg": {"value_epochs": 2, "max_kl": 0.02, "cg_steps": 2, "damping": 0.5},
+    "trpo": {
+        "value_epochs": 2, "max_kl": 0.02, "cg_steps": 2, "damping": 0.5, "line_search_steps": 1, "backtrack": 0.5,
+    },
+}  # fmt: skip
+"""For every setting of every algorithm, another value."""
+HARSH = {"algorithm.max_kl": 5.0, "algorithm.damping": 0.0}
+"""Steps so long that the line search has work."""
 
 
 def renamed(changes: dict[str, Any]) -> dict[str, Any]:
@@ -96,6 +112,34 @@ def test_flipping_a_setting_changes_the_parameters(key: str, unchanged: torch.Te
     before = parameters_after(small_config(**common)) if common else unchanged
     after = parameters_after(small_config(**renamed(common | {key: FLIPS[key]})))
     assert after.shape != before.shape or not torch.equal(after, before)
+
+
+def test_every_setting_of_every_algorithm_has_another_value_here() -> None:
+    assert set(ALGORITHMS) == set(algorithm_names())
+    for name, values in ALGORITHMS.items():
+        assert set(values) == set(make_config(f"algorithm={name}").algorithm) - set(ABOUT)
+
+
+@pytest.mark.parametrize(("name", "key"), [(name, key) for name, values in ALGORITHMS.items() for key in values])
+def test_flipping_an_algorithm_s_setting_changes_the_parameters(name: str, key: str) -> None:
+    common = {"algorithm": name, **(HARSH if key in ("line_search_steps", "backtrack") else {})}
+    before = parameters_after(small_config(**common))
+    after = parameters_after(small_config(**common, **{f"algorithm.{key}": ALGORITHMS[name][key]}))
+    assert not torch.equal(after, before)
+
+
+@cache
+def base_of(name: str) -> tuple[Config, torch.Tensor]:
+    config = small_config(algorithm=name)
+    return config, parameters_after(config)
+
+
+@pytest.mark.parametrize("key", [key for key in FLIPS if "." not in key])
+@pytest.mark.parametrize("name", [name for name in algorithm_names() if name != "ppo_clip"])
+def test_an_algorithm_ignores_what_it_says_and_reads_the_rest(name: str, key: str) -> None:
+    config, before = base_of(name)
+    after = parameters_after(replace(config, **{key: FLIPS[key]}))
+    assert (after.shape == before.shape and torch.equal(after, before)) != reads(config.algorithm, key)
 
 
 @pytest.mark.parametrize("name", ["adamw", "rmsprop", "sgd"])
@@ -197,7 +241,9 @@ def test_no_setting_is_without_a_test() -> None:
         "logger.run_name",  # test_cli*.py: real commands
         "trainer.devices", "trainer.num_nodes",  # test_parallel.py, test_ddp_runs.py
         "env.timeout",  # test_watchdog.py
-        "algorithm.name", "optimizer.fused",  # one value so far; the same mathematics
+        "optimizer.fused",  # the same mathematics
+        "algorithm.name", "algorithm.ignores",  # test_algorithms.py, test_cli.py
+        "algorithm.value_clip",  # above, with all other settings of algorithms
     }  # fmt: skip
     tested_here = {
         *FLIPS, "env.vectorization", "env.num_threads", "eval_interval", "eval_episodes", "checkpoint_interval",

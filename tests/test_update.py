@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.distributions import Categorical, Independent, Normal
 
-from helpers import drawn, make_learner, random_rollout, tiny_config
+from helpers import drawn, make_learner, ppo_objective, random_rollout, textbook_advantages, tiny_config
 from ppolab.config import Config
 from ppolab.epoch import minibatches, shuffled
 from ppolab.gradient import Gradient, compiled_on_first_call, whole_gradient
 from ppolab.native.library import compiler
-from ppolab.objective import Samples, ppo_objective
+from ppolab.objective import Samples
 from ppolab.parameters import FlatParameters, flatten_parameters
 from ppolab.policy import ActorCritic, action_distribution
 from ppolab.rollout import Rollout
@@ -48,7 +48,7 @@ def new_policy(config: Config, space: spaces.Space = BOX, seed: int = 0) -> Acto
 
 
 def gradient_of(policy: ActorCritic, flat: FlatParameters, config: Config) -> Gradient:
-    return whole_gradient(policy, flat, ppo_objective(policy.distribution, config))
+    return whole_gradient(policy, flat, ppo_objective(policy, config))
 
 
 def updated(
@@ -61,20 +61,6 @@ def updated(
 
 
 # --- a textbook ------------------------------------------------------------------------------------------------------
-
-
-def textbook_advantages(rollout: Rollout, values: Tensor, config: Config) -> Tensor:
-    steps, envs = rollout.rewards.shape
-    advantages = torch.zeros((steps, envs))
-    for env in range(envs):
-        following = 0.0
-        for t in reversed(range(steps)):
-            ended, truncated = bool(rollout.terminated[t, env]), bool(rollout.truncated[t, env])
-            bootstrap = 0.0 if ended else config.gamma * values[t + 1, env]
-            carried = 0.0 if ended or truncated else config.gamma * config.gae_lambda * following
-            following = rollout.rewards[t, env] + bootstrap - values[t, env] + carried
-            advantages[t, env] = following
-    return advantages
 
 
 def textbook_log_probs(policy: ActorCritic, observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -90,15 +76,15 @@ def textbook_log_probs(policy: ActorCritic, observations: Tensor, actions: Tenso
 def textbook_step(policy: ActorCritic, optimizer: torch.optim.Optimizer, batch: Samples, config: Config) -> None:
     """One minibatch of PPO with ordinary parameters; the padding is cut off first."""
     real = batch.weights > 0
-    observations, actions, old_log_probs, old_values, advantages, returns = (part[real] for part in batch[:-1])
+    observations, actions, _, old_log_probs, old_values, advantages, returns = (part[real] for part in batch[:-1])
     if config.normalize_advantages:
         advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
     log_probs, entropy, values = textbook_log_probs(policy, observations, actions)
     ratio = (log_probs - old_log_probs).exp()
     surrogate = torch.min(ratio * advantages, ratio.clamp(1 - config.clip, 1 + config.clip) * advantages).mean()
     value_loss = (values - returns) ** 2
-    if config.algorithm.value_clip is not None:
-        limit = config.algorithm.value_clip
+    if config.algorithm["value_clip"] is not None:
+        limit = config.algorithm["value_clip"]
         clipped = old_values + (values - old_values).clamp(-limit, limit)
         value_loss = torch.max(value_loss, (clipped - returns) ** 2)
     loss = -surrogate + config.value_coef * 0.5 * value_loss.mean() - config.entropy_coef * entropy.mean()
@@ -120,8 +106,8 @@ def textbook_update(config: Config, rollout: Rollout, policy: ActorCritic) -> Te
         advantages = textbook_advantages(rollout, values, config)
         valid = rollout.valid
         samples = Samples(
-            rollout.observations[:-1][valid], rollout.actions[valid], rollout.log_probs[valid],
-            rollout.values[:-1][valid], advantages[valid], (advantages + values[:-1])[valid],
+            rollout.observations[:-1][valid], rollout.actions[valid], rollout.parameters[valid],
+            rollout.log_probs[valid], rollout.values[:-1][valid], advantages[valid], (advantages + values[:-1])[valid],
             torch.ones(int(valid.sum())),
         )  # fmt: skip
         for batch in drawn_minibatches(samples, config.minibatch_size, generator):
@@ -184,7 +170,7 @@ def random_batch(policy: ActorCritic, size: int, seed: int) -> Samples:
         actions = drawn(policy.distribution, parameters, seed)
         log_probs = policy.distribution.log_prob(parameters, actions) + 0.3 * torch.randn(size, generator=rng)
     others = torch.randn((3, size), generator=rng)
-    return Samples(observations, actions, log_probs, *others, (torch.arange(size) >= size // 6).float())
+    return Samples(observations, actions, parameters, log_probs, *others, (torch.arange(size) >= size // 6).float())
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # within PyTorch's compiler
@@ -211,7 +197,9 @@ def test_compiled_and_eager_gradients_agree_to_rounding(space: spaces.Space, cap
 
 def numbered(count: int) -> Samples:
     numbers = torch.arange(count).float()
-    return Samples(numbers[:, None], numbers[:, None], numbers, numbers, numbers, numbers, torch.ones(count))
+    return Samples(
+        numbers[:, None], numbers[:, None], numbers[:, None], numbers, numbers, numbers, numbers, torch.ones(count)
+    )
 
 
 @given(st.integers(1, 200), st.integers(2, 64), st.integers(0, 2**32 - 1))
@@ -338,6 +326,7 @@ def test_masked_rows_never_influence_the_result(recompute: bool) -> None:
         observations=replaced(rollout.observations, after_termination),
         values=replaced(rollout.values, after_termination),
         actions=replaced(rollout.actions, masked),
+        parameters=replaced(rollout.parameters, masked),
         log_probs=replaced(rollout.log_probs, masked),
         rewards=replaced(rollout.rewards, masked),
     )

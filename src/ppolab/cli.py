@@ -41,6 +41,7 @@ from ppolab.config import (
     type_problem,
 )
 from ppolab.errors import ConfigError, InterruptedRun, PpolabError, nearest
+from ppolab.family import algorithms_with
 from ppolab.hydra_guard import guard_hydra, refuse_pickles
 from ppolab.places import given_place, own_places, started_as_follower
 from ppolab.redaction import redact
@@ -407,6 +408,10 @@ def _nearest_key(key: str) -> str:
         "experiment",
         *SWEEP_GROUPS,
     )
+    group, _, setting = key.partition(".")
+    owners = algorithms_with(config_folder("conf") / "algorithm", setting) if group == "algorithm" else []
+    if owners:
+        return f" of the chosen algorithm; it is one of algorithm={','.join(owners)}"
     known = {*_command_keys(), *groups, *SWEEP_SETTINGS}
     return nearest(key, known) or "; --help lists them"
 

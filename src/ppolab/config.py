@@ -20,6 +20,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ppolab.errors import ConfigError, nearest
+from ppolab.family import algorithm_names, check_algorithm, defaults_of, reads
 from ppolab.redaction import redacted
 
 CONFIG_FILE = "config.yaml"
@@ -58,14 +59,6 @@ class ModelConfig:
 
 
 @dataclass
-class AlgorithmConfig:
-    """How a batch becomes a better policy."""
-
-    name: str = MISSING
-    value_clip: float | None = None
-
-
-@dataclass
 class TrainerConfig:
     """What the training runs on."""
 
@@ -93,7 +86,7 @@ class Config:
     env: EnvConfig = MISSING
     model: ModelConfig = MISSING
     optimizer: dict[str, Any] = MISSING
-    algorithm: AlgorithmConfig = MISSING
+    algorithm: dict[str, Any] = MISSING
     trainer: TrainerConfig = MISSING
     logger: LoggerConfig = MISSING
     seed: int = MISSING
@@ -167,10 +160,14 @@ METRICS = (
     "eval/return", "eval/return_std", "eval/length",
     "loss/policy", "loss/value",
     "policy/kl", "policy/clip_fraction", "policy/entropy", "policy/std", "policy/epochs",
+    "policy/beta", "policy/step_fraction",
     "value/explained_variance", "optim/lr", "optim/grad_norm",
     "time/steps_per_second", "time/rollout", "time/update", "time/total",
 )  # fmt: skip
-"""Every metric a run logs, and hence may name as its objective."""
+"""Every metric a run may log, and hence name as its objective.
+
+Some have it only with some algorithms: the penalty's weight is ppo_penalty's, the share of the step is trpo's.
+"""
 
 
 @dataclass(frozen=True)
@@ -186,6 +183,7 @@ NOT_NEGATIVE = Rule(lambda x: x >= 0, "must be 0 or more")
 OPEN_UNIT = Rule(lambda x: 0 < x < 1, "must lie strictly between 0 and 1")
 CLOSED_UNIT = Rule(lambda x: 0 <= x <= 1, "must lie between 0 and 1")
 BELOW_ONE = Rule(lambda x: 0 <= x < 1, "must be at least 0 and less than 1")
+WHOLE = Rule(lambda x: x >= 1 and float(x).is_integer(), "must be a whole number of 1 or more")
 FINITE = Rule(math.isfinite, "must be a finite number")
 
 RULES: dict[str, Rule] = {
@@ -211,6 +209,14 @@ RULES: dict[str, Rule] = {
     "model.dropout": BELOW_ONE,
     "model.initial_log_std": FINITE,
     "algorithm.value_clip": POSITIVE,
+    "algorithm.d_targ": POSITIVE,
+    "algorithm.beta": POSITIVE,
+    "algorithm.value_epochs": WHOLE,
+    "algorithm.max_kl": POSITIVE,
+    "algorithm.damping": NOT_NEGATIVE,
+    "algorithm.cg_steps": WHOLE,
+    "algorithm.line_search_steps": WHOLE,
+    "algorithm.backtrack": OPEN_UNIT,
     "trainer.threads": NOT_NEGATIVE,
     "trainer.devices": POSITIVE,
     "trainer.num_nodes": POSITIVE,
@@ -226,7 +232,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "env.vectorization": ("sync", "async"),
     "model.activation": ("tanh", "relu", "elu", "gelu", "silu"),
     "model.trunk": ("separate", "shared"),
-    "algorithm.name": ("ppo_clip",),
+    "algorithm.name": algorithm_names(),
     "trainer.accelerator": ("cpu", "gpu", "auto"),
     "logger.kind": ("mlflow", "none"),
 }
@@ -258,7 +264,7 @@ def _refuse_unknown(node: DictConfig) -> None:
     """`+key=value` can append what no code reads; a mistyped key must not pass that way."""
     known = set(known_keys(Config))
     for key in flattened(OmegaConf.to_container(node)):
-        if key not in known and not key.startswith(("optimizer.", "env.kwargs")):
+        if key not in known and not key.startswith(("optimizer.", "algorithm.", "env.kwargs")):
             raise ConfigError(f"{key}: no such setting{nearest(key, known)}")
 
 
@@ -295,12 +301,13 @@ def check(config: Config) -> None:
         if not rule.holds(value):
             raise ConfigError(f"{key}={value}: {rule.words}")
     for key, choices in CHOICES.items():
-        value = str(values[key]).lower() if key == "compile" else str(values[key])
+        value = str(values.get(key)).lower() if key == "compile" else str(values.get(key))
         if value not in choices:
-            raise ConfigError(f"{key}={values[key]}: must be one of {', '.join(choices)}{nearest(value, choices)}")
+            raise ConfigError(f"{key}={values.get(key)}: must be one of {', '.join(choices)}{nearest(value, choices)}")
     _check_objective(config)
     _check_model(config.model)
     _check_optimizer(config.optimizer)
+    check_algorithm(config.algorithm, values.get, config_folder("conf") / "algorithm")
     _check_batch(config)
 
 
@@ -336,12 +343,13 @@ def _check_batch(config: Config) -> None:
     factors |= {"trainer.devices": config.trainer.devices} if config.trainer.devices > 1 else {}
     factors |= {"trainer.num_nodes": config.trainer.num_nodes} if config.trainer.num_nodes > 1 else {}
     batch = f"{' * '.join(factors)} = {' * '.join(map(str, factors.values()))} = {config.batch_size}"
-    if config.minibatch_size > config.batch_size:
+    in_minibatches = reads(config.algorithm, "minibatch_size")
+    if in_minibatches and config.minibatch_size > config.batch_size:
         raise ConfigError(
             f"minibatch_size={config.minibatch_size}: must not exceed the batch, {batch}; lower it, or raise one of "
             "these"
         )
-    if config.batch_size % config.minibatch_size:
+    if in_minibatches and config.batch_size % config.minibatch_size:
         fitting = [size for size in range(2, config.batch_size + 1) if config.batch_size % size == 0]
         best = min(fitting, key=lambda size: abs(size - config.minibatch_size))
         raise ConfigError(
@@ -380,6 +388,9 @@ def known_keys(schema: type[object], prefix: str = "") -> Iterator[str]:
             yield from known_keys(hints[item.name], f"{prefix}{item.name}.")
     if schema is Config:
         yield from ("optimizer.lr", "optimizer.betas", "optimizer.eps", "optimizer.weight_decay", "optimizer.momentum")
+        folder = config_folder("conf") / "algorithm"
+        settings = {key for name in algorithm_names() for key in defaults_of(folder, name)}
+        yield from (f"algorithm.{key}" for key in sorted(settings))
 
 
 def to_yaml(config: Config) -> str:

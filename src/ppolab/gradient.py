@@ -22,7 +22,10 @@ COMPILING_EARNS = 15_000
 """Gradient steps after which PyTorch's compiler has won back the seconds it costs."""
 
 Gradient = Callable[..., tuple[Tensor, Tensor]]
-"""(vector [P], *minibatch) -> (gradient [P], LossTerms as one tensor). The next call may overwrite the gradient."""
+"""(vector [P], *minibatch, *inputs) -> (gradient [P], LossTerms as one tensor).
+
+The next call may overwrite the gradient.
+"""
 
 
 def worth_compiling(config: Config) -> bool:
@@ -42,14 +45,15 @@ def worth_compiling(config: Config) -> bool:
 def whole_gradient(policy: ActorCritic, flat: FlatParameters, objective: Objective) -> Gradient:
     """Through `policy` itself, whatever its layers are; pure in the vector."""
 
-    def loss(vector: Tensor, batch: Samples) -> tuple[Tensor, Tensor]:
+    def loss(vector: Tensor, batch: Samples, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         parameters, values = functional_call(policy, flat.named(vector), (batch.observations,))
-        return objective(parameters, values, batch)
+        return objective(parameters, values, batch, *inputs)
 
     differentiated = grad_and_value(loss, has_aux=True)
+    columns = len(Samples._fields)
 
-    def gradient(vector: Tensor, *batch: Tensor) -> tuple[Tensor, Tensor]:
-        result, (_, terms) = differentiated(vector, Samples(*batch))
+    def gradient(vector: Tensor, *arguments: Tensor) -> tuple[Tensor, Tensor]:
+        result, (_, terms) = differentiated(vector, Samples(*arguments[:columns]), *arguments[columns:])
         return result, terms
 
     return gradient

@@ -1,4 +1,4 @@
-"""PPO as a LightningModule: one `training_step` is one iteration, a rollout and all of its epochs."""
+"""Training as a LightningModule: one `training_step` is one iteration, a rollout and all of its epochs."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from ppolab.algorithms import make_algorithm
 from ppolab.config import Config, optimizer_arguments, optimizer_class
 from ppolab.core.schedules import linear_decay
 from ppolab.envs import TRAINING, VectorEnv, environment_seeds
 from ppolab.errors import CheckpointError, ConfigError, StateNotReached, TrainingError
-from ppolab.gradient import worth_compiling
 from ppolab.native import NativePolicy, native_policy
 from ppolab.normalization import RunningScale
 from ppolab.parallel import ALONE, Processes
 from ppolab.parameters import FlatParameters, flatten_parameters
 from ppolab.policy import ActorCritic, action_distribution
 from ppolab.rollout import Collector, Episode, Totals, totals
-from ppolab.update import Learner, UpdateStats
+from ppolab.update import Algorithm, Parts, UpdateStats
 
 log = logging.getLogger(__name__)
 
@@ -145,10 +145,11 @@ class PPOModule(pl.LightningModule):
         self.native: NativePolicy | None = None
         if self.config.compile.lower() != "false":
             self.native = native_policy(self.policy, self.parameters_vector, self.config)
-        self.learner = Learner(
-            self.policy, self.parameters_vector, self.optimizer, self.config, self.shuffle_generator,
-            processes=self.processes, native=self.native, compiled=self.native is None and worth_compiling(self.config),
+        parts = Parts(
+            self.policy, self.parameters_vector, self.optimizer, self.config, self.shuffle_generator, self.processes,
+            self.native,
         )  # fmt: skip
+        self.learner: Algorithm = make_algorithm(parts)
         if self.processes.rank > 0:  # dropout, which is all that draws from it; the first keeps to `seed` itself
             torch.manual_seed(_stream_seed(self.config.seed, 1 + self.processes.rank))
         if self._restored is None:
@@ -188,6 +189,7 @@ class PPOModule(pl.LightningModule):
             "policy": self.policy.state_dict(),
             "reward_scale": self.reward_scale.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "algorithm": self.learner.state(),
             "steps": self.steps,
             "seconds": self.seconds,
             "iteration": self.iteration,
@@ -217,6 +219,8 @@ class PPOModule(pl.LightningModule):
         self.policy.load_state_dict(state["policy"])
         self.reward_scale.load_state_dict(state["reward_scale"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if "algorithm" in state:  # not in checkpoints from when there was one algorithm, which has no state
+            self.learner.load_state(state["algorithm"])
         self.steps = state["steps"]
         self.seconds = state["seconds"]
         self.iteration = state["iteration"]
@@ -284,6 +288,7 @@ def _update_metrics(stats: UpdateStats) -> dict[str, float]:
         "policy/epochs": float(stats.epochs),
         "value/explained_variance": stats.explained_variance,
         "optim/grad_norm": stats.gradient_norm,
+        **stats.extras,
     }
 
 

@@ -6,7 +6,7 @@ one vector replace a dozen of each.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,14 +29,51 @@ class FlatParameters:
 
     def named(self, vector: Tensor) -> dict[str, Tensor]:
         """Views of `vector` [P] under the module's parameter names; differentiable with respect to it."""
-        parts = torch.split(vector, [shape.numel() for shape in self.shapes])
-        return {name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)}
+        return _named(vector, self.names, self.shapes)
 
     def slice_of(self, name: str) -> slice:
         """Where the parameter `name` lies in the vector."""
         index = self.names.index(name)
         start = sum(shape.numel() for shape in self.shapes[:index])
         return slice(start, start + self.shapes[index].numel())
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the parameters, as a vector [K] of their own: a copy.
+
+    Attributes:
+        names, shapes: of the parameters, in the vector's order. places: [K] where its elements are in the whole vector.
+    """
+
+    flat: FlatParameters
+    names: tuple[str, ...]
+    shapes: tuple[torch.Size, ...]
+    places: Tensor
+
+    def read(self) -> Tensor:
+        """[K] as they are now."""
+        return self.flat.vector.detach()[self.places]
+
+    def write(self, vector: Tensor) -> None:
+        """Make them `vector` [K]."""
+        self.flat.vector.data[self.places] = vector
+
+    def named(self, vector: Tensor) -> dict[str, Tensor]:
+        """Views of `vector` [K] under the parameters' names; differentiable with respect to it."""
+        return _named(vector, self.names, self.shapes)
+
+
+def part_of(flat: FlatParameters, names: Sequence[str]) -> Part:
+    """The parameters of these names."""
+    slices = [flat.slice_of(name) for name in names]
+    places = torch.cat([torch.arange(part.start, part.stop) for part in slices]).to(flat.vector.device)
+    return Part(flat, tuple(names), tuple(flat.shapes[flat.names.index(name)] for name in names), places)
+
+
+def _named(vector: Tensor, names: Sequence[str], shapes: Sequence[torch.Size]) -> dict[str, Tensor]:
+    parts = torch.split(vector, [shape.numel() for shape in shapes])
+    return {name: part.view(shape) for name, part, shape in zip(names, parts, shapes, strict=True)}
 
 
 def flatten_parameters(module: nn.Module) -> FlatParameters:

@@ -43,6 +43,11 @@ def distribution_parameters(outputs: Tensor, log_std: Tensor | None) -> Tensor:
     return outputs if log_std is None else torch.cat((outputs, log_std.expand_as(outputs)), dim=-1)
 
 
+def is_of_the_value(name: str) -> bool:
+    """Whether a parameter of `ActorCritic` serves the value function alone."""
+    return name.startswith(("critic.", "value_head."))
+
+
 class ActorCritic(nn.Module):
     """A policy and a value function over flat observations that are already normalised.
 

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ppolab.config import Config, flattened, from_hydra, from_yaml, typed
 from ppolab.errors import ConfigError, TrackingError
+from ppolab.family import refuse_unread
 from ppolab.runs import OUTPUTS, RUN_ID, FoundRun, RunFolder, find_run, unfinished_run
 
 MAY_CHANGE_ON_RESUME = (
@@ -94,13 +95,15 @@ def resumed(node: DictConfig, overridden: Sequence[str]) -> tuple[Config, FoundR
         ConfigError: there is no such run, or a change would make it another one.
     """
     if node.resume is None:
-        return from_hydra(node), None
+        config = from_hydra(node)
+        refuse_unread(config.algorithm, _given(config, overridden))
+        return config, None
     asked = typed(node)
     assert asked.resume is not None
     found = find_run("resume", asked.resume)
     stored = from_yaml(found.folder.config.read_text())
     wanted, before = flattened(asked), flattened(stored)
-    given = [key for key in wanted if any(key == name or key.startswith(f"{name}.") for name in overridden)]
+    given = _given(asked, overridden)
     changed = {key: wanted[key] for key in given if wanted[key] != before.get(key)}
     refused = [key for key in changed if not key.startswith(MAY_CHANGE_ON_RESUME)]
     if refused:
@@ -109,4 +112,14 @@ def resumed(node: DictConfig, overridden: Sequence[str]) -> tuple[Config, FoundR
     merged = OmegaConf.structured(stored)
     for key, value in changed.items():
         OmegaConf.update(merged, key, value)
+    refuse_unread(stored.algorithm, given)
     return from_hydra(merged), found
+
+
+def _given(config: Config, overridden: Sequence[str]) -> dict[str, Any]:
+    """The settings of `config`, by dotted name, that the keys or groups `overridden` set."""
+    return {
+        key: value
+        for key, value in flattened(config).items()
+        if any(key == name or key.startswith(f"{name}.") for name in overridden)
+    }

@@ -35,7 +35,8 @@ class Rollout:
 
     Attributes:
         observations: [T+1, N, D] normalised, as the policy saw them; the last row is what follows the last action.
-        actions: [T, N, ...]. log_probs: [T, N] of the actions under the collecting policy.
+        actions: [T, N, ...]. parameters: [T, N, P] of the distributions that they were drawn from.
+        log_probs: [T, N] of the actions under the collecting policy.
         values: [T+1, N] of the collecting policy's critic.
         rewards: [T, N] unscaled. terminated, truncated: [T, N] bool.
         valid: [T, N] bool; False on rows that only reset an environment.
@@ -46,6 +47,7 @@ class Rollout:
 
     observations: Tensor
     actions: Tensor
+    parameters: Tensor
     log_probs: Tensor
     values: Tensor
     rewards: Tensor
@@ -245,6 +247,7 @@ class Collector:
         return Rollout(
             observations,
             actions,
+            parameters[:-1],
             policy.distribution.log_prob(parameters[:-1], actions),
             values,
             torch.from_numpy(steps.rewards).to(device, torch.float32, copy=True),

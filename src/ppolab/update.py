@@ -1,9 +1,10 @@
-"""One policy update: every epoch of minibatch steps on one rollout."""
+"""One policy update from one rollout: what an algorithm is, and the one behind all that make epochs of minibatches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -12,9 +13,9 @@ from ppolab.config import Config
 from ppolab.core.gae import generalized_advantages
 from ppolab.core.losses import explained_variance
 from ppolab.epoch import Epoch, native_epoch, shuffled, stepwise_epoch, with_standardized_advantages
-from ppolab.gradient import Gradient, compiled_on_first_call, whole_gradient
+from ppolab.gradient import Gradient, compiled_on_first_call, whole_gradient, worth_compiling
 from ppolab.native import NativePolicy
-from ppolab.objective import LossTerms, Samples, ppo_objective
+from ppolab.objective import LossTerms, Samples, Surrogate, actor_critic_objective
 from ppolab.parallel import ALONE, Processes
 from ppolab.parameters import FlatParameters, is_adam
 from ppolab.policy import ActorCritic
@@ -28,7 +29,7 @@ KL_TOLERANCE = 1.5
 class UpdateStats:
     """Means over the update's minibatch steps; `kl` over the last epoch's samples, `epochs` how many were made.
 
-    All of it over all processes.
+    All of it over all processes. `extras`: metrics that only this algorithm has, by their names.
     """
 
     policy_loss: float
@@ -40,6 +41,44 @@ class UpdateStats:
     steps: int
     gradient_norm: float
     explained_variance: float
+    extras: dict[str, float] = field(default_factory=dict)
+
+
+class Algorithm(Protocol):
+    """How a rollout becomes better parameters, in place."""
+
+    def update(self, rollout: Rollout, rewards: Tensor) -> UpdateStats:
+        """Change the parameters that `Parts` holds.
+
+        Args:
+            rewards: [T, N] the rollout's rewards, scaled.
+        """
+
+    def state(self) -> dict[str, Any]:
+        """What the next update depends on besides parameters and optimizer: tensors and plain values."""
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an algorithm works with.
+
+    Attributes:
+        flat: the parameters of `policy`, as the one vector that `optimizer` steps.
+        generator: draws the order of samples. Several `processes` make the steps that one would make with the rollouts
+            of all, and so do their generators, which must be equal.
+        native: `policy` in C++, where it can be had.
+    """
+
+    policy: ActorCritic
+    flat: FlatParameters
+    optimizer: torch.optim.Optimizer
+    config: Config
+    generator: torch.Generator
+    processes: Processes = ALONE
+    native: NativePolicy | None = None
 
 
 class Experience:
@@ -52,6 +91,7 @@ class Experience:
         self._rows = rollout.valid.view(-1).nonzero().squeeze(-1)
         self._observations = self._valid(rollout.observations[:-1])
         self._actions = self._valid(rollout.actions)
+        self._parameters = self._valid(rollout.parameters)
         self._log_probs = self._valid(rollout.log_probs)
         self._values = self._valid(rollout.values[:-1])
         self._weights = torch.ones_like(self._values)
@@ -65,49 +105,48 @@ class Experience:
         )  # fmt: skip
         returns = self._valid(advantages + values[:-1])
         return Samples(
-            self._observations, self._actions, self._log_probs, self._values, self._valid(advantages), returns,
-            self._weights,
+            self._observations, self._actions, self._parameters, self._log_probs, self._values,
+            self._valid(advantages), returns, self._weights,
         )  # fmt: skip
 
     def _valid(self, tensor: Tensor) -> Tensor:
         return tensor.flatten(0, 1).index_select(0, self._rows)
 
 
-class Learner:
-    """A policy, its flat parameters, and what turns a rollout into better ones.
+def shared_facts(rollout: Rollout, samples: Samples, processes: Processes) -> tuple[Tensor, Tensor]:
+    """(the process that has each sample [B of all], explained variance over all)."""
+    mine = (rollout.valid.cpu(), samples.values.cpu(), samples.returns.cpu())
+    valid, values, returns = zip(*processes.all_of(mine), strict=True)
+    owners = torch.cat([torch.full(part.shape, rank) for rank, part in enumerate(valid)], dim=1)
+    return owners[torch.cat(valid, dim=1)], explained_variance(torch.cat(values), torch.cat(returns))
 
-    With `native`, which is `policy` in C++, it runs there; without, `compiled` says whether PyTorch compiles gradients.
-    Several `processes` make the steps that one would make with the rollouts of all, and so do their generators, which
-    must be equal.
+
+class Learner:
+    """Epochs of minibatch steps on policy and value function together, along the gradient of one objective.
+
+    Algorithms of this kind differ in their `surrogate` only. `inputs` are tensors that it takes besides, and that may
+    change between updates, in place. `in_native`: the surrogate is the one that the C++ code knows, the clipped one;
+    others, and networks that it does not know, take PyTorch's gradient, compiled where that is worth it.
     """
 
     def __init__(
-        self,
-        policy: ActorCritic,
-        flat: FlatParameters,
-        optimizer: torch.optim.Optimizer,
-        config: Config,
-        generator: torch.Generator,
-        *,
-        processes: Processes = ALONE,
-        native: NativePolicy | None = None,
-        compiled: bool = False,
+        self, parts: Parts, surrogate: Surrogate, inputs: Sequence[Tensor] = (), *, in_native: bool = False
     ) -> None:
-        self._policy = policy
-        self._config = config
-        self._processes = processes
-        self._generator = generator
+        self._policy = parts.policy
+        self._config = config = parts.config
+        self._processes = parts.processes
+        self._generator = parts.generator
+        native = parts.native
         self._values: Callable[[Tensor], Tensor] = self._without_dropout if native is None else native.values
         self._epoch: Epoch
-        if native is not None and is_adam(optimizer) and processes.size == 1:
-            self._epoch = native_epoch(native, flat.vector, optimizer, config)
+        if in_native and native is not None and is_adam(parts.optimizer) and parts.processes.size == 1:
+            self._epoch = native_epoch(native, parts.flat.vector, parts.optimizer, config)
             return
-        if native is not None:
+        if in_native and native is not None:
             gradient: Gradient = native.gradient
         else:
-            gradient = whole_gradient(policy, flat, ppo_objective(policy.distribution, config))
-            gradient = compiled_on_first_call(gradient) if compiled else gradient
-        self._epoch = stepwise_epoch(gradient, flat.vector, optimizer, config, processes)
+            gradient = _pytorch_gradient(parts, surrogate, inputs)
+        self._epoch = stepwise_epoch(gradient, parts.flat.vector, parts.optimizer, config, parts.processes)
 
     def update(self, rollout: Rollout, rewards: Tensor) -> UpdateStats:
         """Up to `epochs` passes over the rollout, fewer when the policy has moved far enough (KL early stopping).
@@ -118,13 +157,13 @@ class Learner:
         config = self._config
         experience = Experience(rollout, rewards, config)
         samples = experience.samples(rollout.values)
-        owners, variance = self._shared(rollout, samples)
+        owners, variance = shared_facts(rollout, samples, self._processes)
         results: list[tuple[Tensor, Tensor]] = []
         self._policy.train()
         for epoch in range(1, config.epochs + 1):
             if epoch > 1 and config.recompute_advantages:
                 samples = experience.samples(self._values(rollout.observations))
-            results.append(self._one_epoch(samples, owners))
+            results.append(self.one_epoch(samples, owners))
             sums = LossTerms(*results[-1][0].sum(0).tolist())
             kl = float(sums.kl_sum / sums.samples)
             if config.target_kl is not None and kl > KL_TOLERANCE * config.target_kl:
@@ -143,18 +182,23 @@ class Learner:
             explained_variance=float(variance),
         )
 
-    def _one_epoch(self, samples: Samples, owners: Tensor) -> tuple[Tensor, Tensor]:
+    def one_epoch(self, samples: Samples, owners: Tensor) -> tuple[Tensor, Tensor]:
+        """One pass: (LossTerms as columns [M, terms], norms [M] of the gradients), over all processes.
+
+        Args:
+            owners: [B of all] the process that has each sample.
+        """
         order = shuffled(owners, self._processes.rank, self._config.minibatch_size, self._generator)
         if self._config.normalize_advantages:
             samples = with_standardized_advantages(samples, order, self._processes)
         return self._epoch(samples, order)
 
-    def _shared(self, rollout: Rollout, samples: Samples) -> tuple[Tensor, Tensor]:
-        """(the process that has each sample [B of all], explained variance over all)."""
-        mine = (rollout.valid.cpu(), samples.values.cpu(), samples.returns.cpu())
-        valid, values, returns = zip(*self._processes.all_of(mine), strict=True)
-        owners = torch.cat([torch.full(part.shape, rank) for rank, part in enumerate(valid)], dim=1)
-        return owners[torch.cat(valid, dim=1)], explained_variance(torch.cat(values), torch.cat(returns))
+    def state(self) -> dict[str, Any]:
+        """Nothing: parameters, optimizer and generators are kept by whoever made them."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """See `state`."""
 
     @torch.no_grad()
     def _without_dropout(self, observations: Tensor) -> Tensor:
@@ -162,3 +206,22 @@ class Learner:
         values = self._policy.values(observations)
         self._policy.train()
         return values
+
+
+def _pytorch_gradient(parts: Parts, surrogate: Surrogate, inputs: Sequence[Tensor]) -> Gradient:
+    objective = actor_critic_objective(parts.policy.distribution, parts.config, surrogate)
+    gradient = whole_gradient(parts.policy, parts.flat, objective)
+    if worth_compiling(parts.config):
+        gradient = compiled_on_first_call(gradient)
+    return gradient if not inputs else lambda vector, *batch: gradient(vector, *batch, *inputs)
+
+
+@torch.no_grad()
+def mean_divergence(parts: Parts, rollout: Rollout) -> float:
+    """Exact KL(policy that collected the rollout || policy as it is now), mean over the samples of all processes."""
+    parts.policy.eval()
+    now = (parts.native or parts.policy).action_parameters(rollout.observations[:-1])
+    divergences = parts.policy.distribution.kl(rollout.parameters, now)[rollout.valid]
+    sums = torch.stack((divergences.sum(), divergences.new_tensor(float(len(divergences)))))
+    total, count = parts.processes.add_up(sums.double()).tolist()
+    return float(total / count)

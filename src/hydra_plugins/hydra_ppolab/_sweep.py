@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -16,8 +17,18 @@ from hydra_plugins.hydra_ppolab._launch import composed
 from hydra_plugins.hydra_ppolab._launchers import prepare
 from hydra_plugins.hydra_ppolab._space import split, written
 from hydra_plugins.hydra_ppolab.launcher import ProcessLauncher
-from ppolab.config import RULES, SWEEP_GROUPS, Config, flattened, from_hydra, objective_names, usable_cores
+from ppolab.config import (
+    RULES,
+    SWEEP_GROUPS,
+    Config,
+    config_folder,
+    flattened,
+    from_hydra,
+    objective_names,
+    usable_cores,
+)
 from ppolab.errors import ConfigError, InterruptedRun, SweepError
+from ppolab.family import check_algorithm, refuse_unread
 from ppolab.processes import stop_requests
 from ppolab.runs import OUTPUTS
 from ppolab.tracking import redact, resolve_tracking_uri
@@ -48,6 +59,9 @@ def sweep(multirun: Multirun, arguments: Sequence[str]) -> Any:
     for group in SWEEP_GROUPS:
         if group in searched:
             raise ConfigError(f"{group}: a sweep has one; start a sweep for each, with a study_name of its own")
+    if "algorithm" not in searched:
+        ranges = {key: _in_words(dimension) for key, dimension in searched.items()}
+        refuse_unread(multirun.config.algorithm, {**fixed, **ranges})
     if not _is_study(settings, searched):
         return _grid(multirun, fixed, searched)
     return _study(multirun, fixed, searched)
@@ -59,6 +73,14 @@ def _is_study(settings: dict[str, Any], searched: dict[str, Dimension]) -> bool:
 
     asked = any(settings[name] for name in ONLY_STUDIES) or settings["seeds_per_trial"] != 1
     return asked or any(not isinstance(dimension, Choice) for dimension in searched.values())
+
+
+def _in_words(dimension: Dimension) -> str:
+    from ppolab.study.space import Choice
+
+    if isinstance(dimension, Choice):
+        return ",".join(dimension.values)
+    return f"interval({dimension.low:g},{dimension.high:g})"
 
 
 # --- grids -----------------------------------------------------------------------------------------------------------
@@ -77,7 +99,8 @@ def _grid(multirun: Multirun, fixed: dict[str, str], searched: dict[str, Dimensi
         assert isinstance(dimension, Choice)
         jobs = [[*job, f"{key}={value}"] for job in jobs for value in dimension.values]
     for number, job in enumerate(jobs):  # a mistake in one shows before the first has run
-        from_hydra(_without_hydra(composed(multirun.context, multirun.config, job, number)))
+        config = from_hydra(_without_hydra(composed(multirun.context, multirun.config, job, number)))
+        refuse_unread(config.algorithm, dict(setting.split("=", 1) for setting in job))
     if not isinstance(multirun.launcher, ProcessLauncher):
         prepare(multirun.launcher)
     returns = multirun.launcher.launch(jobs, initial_job_idx=0)
@@ -142,6 +165,8 @@ def _check_values(multirun: Multirun, fixed: dict[str, str], space: SearchSpace)
     for row in range(max(map(len, columns.values()), default=0)):
         values = {key: column[row % len(column)] for key, column in columns.items()}
         job = composed(multirun.context, multirun.config, [*base, *overrides(values)], row)
+        refuse_unread(job.algorithm, {**fixed, **values})
+        check_algorithm(job.algorithm, partial(OmegaConf.select, job), config_folder("conf") / "algorithm")
         for key in values:
             value = OmegaConf.select(job, key) if key in RULES else None
             if isinstance(value, int | float) and not RULES[key].holds(value):

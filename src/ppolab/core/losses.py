@@ -18,6 +18,32 @@ def clipped_surrogate(log_ratio: Tensor, advantages: Tensor, clip: float) -> Ten
     return torch.minimum(ratio * advantages, ratio.clamp(1.0 - clip, 1.0 + clip) * advantages)
 
 
+def unclipped_surrogate(log_ratio: Tensor, advantages: Tensor) -> Tensor:
+    """L^CPI, equation 6: r A, to be maximized. [B]."""
+    return log_ratio.exp() * advantages
+
+
+def penalized_surrogate(log_ratio: Tensor, advantages: Tensor, kl: Tensor, beta: Tensor) -> Tensor:
+    """L^KLPEN, equation 8: r A - beta KL(old || new), to be maximized. [B].
+
+    Args:
+        kl: [B] divergences of the action distributions. beta: [] weight of the penalty.
+    """
+    return unclipped_surrogate(log_ratio, advantages) - beta * kl
+
+
+def adapted_penalty(beta: float, kl: float, target: float) -> float:
+    """The next update's beta, by the rule below equation 8: half or double where the KL missed its target by far."""
+    if kl < target / 1.5:
+        return beta / 2
+    return beta * 2 if kl > target * 1.5 else beta
+
+
+def policy_gradient_surrogate(log_probs: Tensor, advantages: Tensor) -> Tensor:
+    """log pi(a|s) A, whose gradient is the policy gradient (Sutton et al. 2000, theorem 1; with a baseline). [B]."""
+    return log_probs * advantages
+
+
 def is_clipped(log_ratio: Tensor, clip: float) -> Tensor:
     """[B] bool: the probability ratio lies outside [1-clip, 1+clip]."""
     return (log_ratio.exp() - 1.0).abs() > clip

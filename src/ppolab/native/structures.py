@@ -16,10 +16,14 @@ TERM_COLUMNS = (*LossTerms._fields, "gradient_norm")
 """Columns of a Terms array, all float64."""
 
 
+COLUMNS = ("observations", "actions", "log_probs", "values", "advantages", "returns")
+"""What the C++ code needs of samples, in its order."""
+
+
 class NativeSamples(ctypes.Structure):
     """Pointers to experience; the tensors must outlive it."""
 
-    _fields_ = [(name, POINTER) for name in ("observations", "actions", "log_probs", "values", "advantages", "returns")]
+    _fields_ = [(name, POINTER) for name in COLUMNS]
 
 
 class NativeSettings(ctypes.Structure):
@@ -49,15 +53,15 @@ class NativeAdam(ctypes.Structure):
 
 def native_samples(samples: Samples) -> NativeSamples:
     """Pointers into `samples`, which must be contiguous."""
-    tensors = samples[:-1]
-    assert all(tensor.is_contiguous() for tensor in tensors)
-    assert all(tensor.dtype == torch.float32 for tensor in tensors if tensor is not samples.actions)
-    return NativeSamples(*(tensor.data_ptr() for tensor in tensors))
+    tensors = {name: getattr(samples, name) for name in COLUMNS}
+    assert all(tensor.is_contiguous() for tensor in tensors.values())
+    assert all(tensor.dtype == torch.float32 for name, tensor in tensors.items() if name != "actions")
+    return NativeSamples(*(tensor.data_ptr() for tensor in tensors.values()))
 
 
 def native_settings(config: Config) -> NativeSettings:
     """Of the PPO objective."""
-    value_clip = config.algorithm.value_clip
+    value_clip = config.algorithm.get("value_clip")
     return NativeSettings(
         config.clip,
         config.value_coef,

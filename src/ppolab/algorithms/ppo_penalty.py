@@ -1,0 +1,59 @@
+"""PPO with a penalty on the KL divergence, whose weight may adapt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppolab.core.losses import adapted_penalty, penalized_surrogate
+from ppolab.objective import Samples
+from ppolab.rollout import Rollout
+from ppolab.update import Learner, Parts, UpdateStats, mean_divergence
+
+
+def make(parts: Parts) -> PenaltyLearner:
+    """Schulman et al. 2017 (arXiv:1707.06347), section 4."""
+    return PenaltyLearner(parts)
+
+
+class PenaltyLearner:
+    """Epochs of minibatches on equation 8. With `d_targ`, beta adapts after every update to the KL that it made.
+
+    Both KLs are exact, of the distributions: none is estimated from actions.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        settings, distribution = parts.config.algorithm, parts.policy.distribution
+        self._parts = parts
+        self._beta: float = settings["beta"]
+        self._target: float | None = settings["d_targ"]
+        self._weight = torch.tensor(self._beta, device=parts.flat.vector.device)
+
+        def surrogate(parameters: Tensor, log_ratio: Tensor, batch: Samples, beta: Tensor) -> Tensor:
+            kl = distribution.kl(batch.parameters, parameters)
+            return penalized_surrogate(log_ratio, batch.advantages, kl, beta)
+
+        self._learner = Learner(parts, surrogate, (self._weight,))
+
+    def update(self, rollout: Rollout, rewards: Tensor) -> UpdateStats:
+        """As `Learner` does it; `policy/beta` is the weight that was used.
+
+        Args:
+            rewards: [T, N] the rollout's rewards, scaled.
+        """
+        self._weight.fill_(self._beta)
+        stats = replace(self._learner.update(rollout, rewards), extras={"policy/beta": self._beta})
+        if self._target is not None:
+            self._beta = adapted_penalty(self._beta, mean_divergence(self._parts, rollout), self._target)
+        return stats
+
+    def state(self) -> dict[str, Any]:
+        """The weight of the next update."""
+        return {"beta": self._beta}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self._beta = state["beta"]
