@@ -262,9 +262,12 @@ def _store(base: Config, storage: str | None) -> Store | None:
 
 
 def _study_name(multirun: Multirun, space: SearchSpace, fixed: dict[str, str]) -> str:
-    """The search space's name and the environment's; for a space from the command line, what tells it from others."""
+    """The search space's name and the environment's; for a space from the command line, what tells it from others.
+
+    Where environments are searched, `tasks` is in their place.
+    """
     choices = multirun.config.hydra.runtime.choices
-    environment = choices.get("env") or "env"
+    environment = "tasks" if "env" in space.dimensions else choices.get("env") or "env"
     if choices.get("search"):
         return f"{choices['search']}-{environment}".replace("/", "-")
     digest = hashlib.sha256(json.dumps([space.described(), sorted(fixed.items())]).encode()).hexdigest()[:8]
