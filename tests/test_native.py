@@ -14,12 +14,13 @@ from torch import Tensor
 
 from helpers import drawn, make_learner, ppo_objective, random_rollout, tiny_config
 from ppolab.config import Config, optimizer_arguments, optimizer_class
+from ppolab.core.losses import penalized_surrogate, unclipped_surrogate
 from ppolab.epoch import native_epoch, shuffled, stepwise_epoch
 from ppolab.gradient import whole_gradient
 from ppolab.native import NativePolicy, library, native_policy
 from ppolab.native.library import NativeCodeError, compiler, native_library
 from ppolab.normalization import FrozenScaling
-from ppolab.objective import Samples
+from ppolab.objective import Samples, actor_critic_objective
 from ppolab.parallel import ALONE
 from ppolab.parameters import FlatParameters, flatten_parameters, is_adam
 from ppolab.policy import ActorCritic, action_distribution
@@ -172,6 +173,62 @@ def test_each_setting_equals_pytorch_and_matters(space: str, settings: dict) -> 
         native_of(*parts).gradient(parts[1].vector.detach(), *batch)[0].clone() for parts in (everything, changed)
     ]
     assert (gradients[0] - gradients[1]).abs().max() > 1e-4
+
+
+def penalized_gradients(space: str, weight: float, **settings) -> list[tuple[Tensor, Tensor]]:
+    """In C++ and in PyTorch, of a policy that has moved away from the one that collected."""
+    policy, flat, config = made(SPACES[space], algorithm="ppo_penalty", entropy_coef=0.02, **settings)
+    batch = random_samples(policy, 150)
+    with torch.no_grad():
+        flat.vector.add_(0.05 * torch.randn(flat.vector.shape, generator=torch.Generator().manual_seed(2)))
+    beta = torch.tensor(weight)
+    native = native_of(policy, flat, config)
+    native.penalize(beta)
+
+    def surrogate(parameters: Tensor, log_ratio: Tensor, batch: Samples) -> Tensor:
+        kl = policy.distribution.kl(batch.parameters, parameters)
+        return penalized_surrogate(log_ratio, batch.advantages, kl, beta)
+
+    eager = whole_gradient(policy, flat, actor_critic_objective(policy.distribution, config, surrogate))
+    results = [function(flat.vector.detach(), *batch) for function in (native.gradient, eager)]
+    return [(gradient.clone(), terms.float()) for gradient, terms in results]
+
+
+@pytest.mark.parametrize("network", ["64-64", "shared"])
+@pytest.mark.parametrize("space", SPACES)
+def test_a_penalty_on_the_divergence_equals_pytorch_and_matters(network: str, space: str) -> None:
+    found = {weight: penalized_gradients(space, weight, **NETWORKS[network]) for weight in (0.0, 3.0)}
+    for ours, theirs in found.values():
+        torch.testing.assert_close(ours[0], theirs[0], rtol=1e-4, atol=3e-6)
+        torch.testing.assert_close(ours[1], theirs[1], rtol=1e-4, atol=3e-6)
+    assert (found[0.0][0][0] - found[3.0][0][0]).norm() > 0.1 * found[0.0][0][0].norm()
+
+
+def test_the_weight_of_the_penalty_is_read_when_it_is_used() -> None:
+    policy, flat, config = made(SPACES["Box"], algorithm="ppo_penalty")
+    native, batch, beta = native_of(policy, flat, config), random_samples(policy, 50), torch.tensor(1.0)
+    with torch.no_grad():
+        flat.vector.add_(0.05)
+    native.penalize(beta)
+    before = native.gradient(flat.vector.detach(), *batch)[0].clone()
+    beta.fill_(2.0)
+    assert (native.gradient(flat.vector.detach(), *batch)[0] - before).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_without_clipping_the_gradient_equals_pytorch_s(space: str) -> None:
+    policy, flat, config = made(SPACES[space], algorithm="unclipped", entropy_coef=0.02)
+    batch = random_samples(policy, 150)
+    objective = actor_critic_objective(
+        policy.distribution, config, lambda _, log_ratio, batch: unclipped_surrogate(log_ratio, batch.advantages)
+    )
+    ours, theirs = (
+        function(flat.vector.detach(), *batch)
+        for function in (native_of(policy, flat, config).gradient, whole_gradient(policy, flat, objective))
+    )
+    torch.testing.assert_close(ours[0], theirs[0], rtol=1e-4, atol=2e-6)
+    torch.testing.assert_close(ours[1].float(), theirs[1], rtol=1e-4, atol=2e-6)
+    assert ours[1][3] == 0  # nothing is clipped
 
 
 @pytest.mark.parametrize("padding", [0, 9, 23])

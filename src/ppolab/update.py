@@ -125,8 +125,8 @@ class Learner:
     """Epochs of minibatch steps on policy and value function together, along the gradient of one objective.
 
     Algorithms of this kind differ in their `surrogate` only. `inputs` are tensors that it takes besides, and that may
-    change between updates, in place. `in_native`: the surrogate is the one that the C++ code knows, the clipped one;
-    others, and networks that it does not know, take PyTorch's gradient, compiled where that is worth it.
+    change between updates, in place. `in_native`: the C++ code (native/objective.hpp) knows the surrogate; others, and
+    networks that it does not know, take PyTorch's gradient, compiled where that is worth it.
     """
 
     def __init__(

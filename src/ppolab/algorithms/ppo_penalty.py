@@ -36,7 +36,9 @@ class PenaltyLearner:
             kl = distribution.kl(batch.parameters, parameters)
             return penalized_surrogate(log_ratio, batch.advantages, kl, beta)
 
-        self._learner = Learner(parts, surrogate, (self._weight,))
+        if parts.native is not None:
+            parts.native.penalize(self._weight)
+        self._learner = Learner(parts, surrogate, (self._weight,), in_native=True)
 
     def update(self, rollout: Rollout, rewards: Tensor) -> UpdateStats:
         """As `Learner` does it; `policy/beta` is the weight that was used.

@@ -15,4 +15,4 @@ def make(parts: Parts) -> Learner:
     def surrogate(_parameters: Tensor, log_ratio: Tensor, batch: Samples) -> Tensor:
         return unclipped_surrogate(log_ratio, batch.advantages)
 
-    return Learner(parts, surrogate)
+    return Learner(parts, surrogate, in_native=True)

@@ -1,5 +1,5 @@
-// The clipped PPO objective (Schulman et al. 2017, arXiv:1707.06347, equation 9) and its gradient by what the networks
-// put out. The same mathematics as ppolab/objective.py, which the tests hold it to.
+// The PPO objective (Schulman et al. 2017, arXiv:1707.06347, equation 9) with the clipped surrogate, with none (clip is
+// infinite) or with a penalty on the KL divergence (equation 8), and its gradient by what the networks put out. The same mathematics as ppolab/objective.py, which the tests hold it to.
 #pragma once
 
 #include <algorithm>
@@ -20,11 +20,13 @@ struct Samples {
     const float* observations;
     const void* actions;
     const float *log_probs, *values, *advantages, *returns;
+    const float* parameters;  // of the distributions that the actions were drawn from
 };
 
 struct Settings {
     double clip, value_coef, entropy_coef;
-    double value_clip;  // negative: none
+    double value_clip;     // negative: none
+    const float* penalty;  // weight of KL(old || new); null: none
 };
 
 // Minibatch means; kl_sum and samples are sums.
@@ -41,7 +43,7 @@ class PolicyHead {
   public:
     PolicyHead(Family family, int64_t outputs, std::vector<int64_t> sizes)
         : family_(family), outputs_(outputs), sizes_(std::move(sizes)), by_log_prob_(outputs), by_entropy_(outputs),
-          scale_(outputs), log_std_gradient_(outputs) {}
+          by_kl_(outputs), log_std_by_kl_(outputs), scale_(outputs), log_std_gradient_(outputs) {}
 
     int64_t outputs() const { return outputs_; }
     bool has_log_std() const { return family_ == GAUSSIAN; }
@@ -52,6 +54,7 @@ class PolicyHead {
         std::fill(log_std_gradient_.begin(), log_std_gradient_.end(), 0.0);
         if (has_log_std())
             for (int64_t i = 0; i < outputs_; ++i) scale_[i] = std::exp(-static_cast<double>(log_std[i]));
+        const double penalty = settings.penalty ? *settings.penalty : 0.0;
         double surrogate = 0.0, entropy = 0.0, clipped = 0.0, kl = 0.0;
         for (int64_t row = 0; row < count; ++row) {
             const int64_t sample = order ? order[row] : row;
@@ -63,11 +66,13 @@ class PolicyHead {
             const double kept = std::clamp(ratio, 1.0 - settings.clip, 1.0 + settings.clip) * advantage;
             const bool passes = free <= kept;
             surrogate += passes ? free : kept;
+            if (settings.penalty)
+                surrogate -= penalty * divergence(outputs + row * outputs_, log_std, samples.parameters, sample);
             entropy += density.entropy;
             clipped += std::abs(ratio - 1.0) > settings.clip;
             kl += std::expm1(log_ratio) - log_ratio;
             accumulate(gradients + row * outputs_, passes ? -free / count : (free > kept ? 0.0 : free),
-                       -settings.entropy_coef / count);
+                       -settings.entropy_coef / count, penalty / count);
         }
         if (has_log_std())
             for (int64_t i = 0; i < outputs_; ++i)
@@ -141,10 +146,8 @@ class PolicyHead {
         Density density{0.0, 0.0};
         for (size_t component = 0, first = 0; component < sizes_.size(); first += sizes_[component++]) {
             const size_t end = first + sizes_[component];
-            const double highest = *std::max_element(logits + first, logits + end);
-            double total = 0.0, entropy = 0.0;
-            for (size_t j = first; j < end; ++j) total += std::exp(logits[j] - highest);
-            const double log_total = std::log(total) + highest;
+            const double log_total = log_sum(logits + first, logits + end);
+            double entropy = 0.0;
             for (size_t j = first; j < end; ++j) entropy -= std::exp(logits[j] - log_total) * (logits[j] - log_total);
             for (size_t j = first; j < end; ++j) {
                 const double log_probability = logits[j] - log_total, probability = std::exp(log_probability);
@@ -158,22 +161,75 @@ class PolicyHead {
         return density;
     }
 
-    // One row's gradients, from the loss's derivatives by its log-probability and by its entropy.
-    void accumulate(float* gradients, double by_log_prob, double by_entropy) {
+    // KL(old || new) of one row, and its derivatives by the new distribution's parameters.
+    double divergence(const float* outputs, const float* log_std, const float* parameters, int64_t sample) {
+        const float* old = parameters + sample * outputs_ * (has_log_std() ? 2 : 1);
+        if (family_ == GAUSSIAN) return gaussian_divergence(outputs, log_std, old);
+        if (family_ == BERNOULLI) return bernoulli_divergence(outputs, old);
+        return categorical_divergence(outputs, old);
+    }
+
+    double gaussian_divergence(const float* outputs, const float* log_std, const float* old) {
+        double total = 0.0;
         for (int64_t i = 0; i < outputs_; ++i) {
-            if (has_log_std()) {
-                gradients[i] = static_cast<float>(by_log_prob * by_log_prob_[i]);
-                log_std_gradient_[i] += by_log_prob * by_entropy_[i] + by_entropy;
-            } else {
-                gradients[i] = static_cast<float>(by_log_prob * by_log_prob_[i] + by_entropy * by_entropy_[i]);
+            const double moved = outputs[i] - static_cast<double>(old[i]), precision = scale_[i] * scale_[i];
+            const double squares = (std::exp(2.0 * old[outputs_ + i]) + moved * moved) * precision;
+            total += static_cast<double>(log_std[i]) - old[outputs_ + i] + 0.5 * squares - 0.5;
+            by_kl_[i] = moved * precision;
+            log_std_by_kl_[i] = 1.0 - squares;
+        }
+        return total;
+    }
+
+    double bernoulli_divergence(const float* logits, const float* old) {
+        double total = 0.0;
+        for (int64_t i = 0; i < outputs_; ++i) {
+            const double before = 1.0 / (1.0 + std::exp(-static_cast<double>(old[i])));
+            total += before * (static_cast<double>(old[i]) - logits[i]) + softplus(logits[i]) - softplus(old[i]);
+            by_kl_[i] = 1.0 / (1.0 + std::exp(-static_cast<double>(logits[i]))) - before;
+        }
+        return total;
+    }
+
+    double categorical_divergence(const float* logits, const float* old) {
+        double total = 0.0;
+        for (size_t component = 0, first = 0; component < sizes_.size(); first += sizes_[component++]) {
+            const size_t end = first + sizes_[component];
+            const double log_total = log_sum(logits + first, logits + end), old_total = log_sum(old + first, old + end);
+            for (size_t j = first; j < end; ++j) {
+                const double before = std::exp(old[j] - old_total);
+                total += before * ((old[j] - old_total) - (logits[j] - log_total));
+                by_kl_[j] = std::exp(logits[j] - log_total) - before;
             }
+        }
+        return total;
+    }
+
+    static double softplus(double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); }
+
+    static double log_sum(const float* first, const float* last) {
+        const double highest = *std::max_element(first, last);
+        double total = 0.0;
+        for (; first != last; ++first) total += std::exp(*first - highest);
+        return std::log(total) + highest;
+    }
+
+    // One row's gradients, from the loss's derivatives by its log-probability, its entropy and its divergence.
+    void accumulate(float* gradients, double by_log_prob, double by_entropy, double by_divergence) {
+        for (int64_t i = 0; i < outputs_; ++i) {
+            double gradient = by_log_prob * by_log_prob_[i] + by_divergence * by_kl_[i];
+            if (has_log_std())
+                log_std_gradient_[i] += by_log_prob * by_entropy_[i] + by_entropy + by_divergence * log_std_by_kl_[i];
+            else
+                gradient += by_entropy * by_entropy_[i];
+            gradients[i] = static_cast<float>(gradient);
         }
     }
 
     Family family_;
     int64_t outputs_;
     std::vector<int64_t> sizes_;  // of the categorical components
-    std::vector<double> by_log_prob_, by_entropy_, scale_, log_std_gradient_;
+    std::vector<double> by_log_prob_, by_entropy_, by_kl_, log_std_by_kl_, scale_, log_std_gradient_;
 };
 
 // Sets `gradients` [count] of the loss by the values.

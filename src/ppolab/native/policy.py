@@ -114,6 +114,12 @@ class NativePolicy:
             actions.data_ptr(),
         )  # fmt: skip
 
+    def penalize(self, weight: Tensor) -> None:
+        """Put `weight` [] times KL(old || new) into the objective, whatever value it has when a step is made."""
+        assert weight.dtype == torch.float32 and weight.is_cpu
+        self._penalty = weight  # which must outlive the pointer
+        self._settings.penalty = weight.data_ptr()
+
     def gradient(self, vector: Tensor, *batch: Tensor) -> tuple[Tensor, Tensor]:
         """(gradient [P] of the objective at the parameters `vector`, LossTerms as one tensor) of a minibatch.
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ppolab.config import Config
-from ppolab.objective import LossTerms, Samples
+from ppolab.objective import LossTerms, Samples, clip_of
 
 POINTER, DOUBLE, INTEGER = ctypes.c_void_p, ctypes.c_double, ctypes.c_int64
 
@@ -16,7 +16,7 @@ TERM_COLUMNS = (*LossTerms._fields, "gradient_norm")
 """Columns of a Terms array, all float64."""
 
 
-COLUMNS = ("observations", "actions", "log_probs", "values", "advantages", "returns")
+COLUMNS = ("observations", "actions", "log_probs", "values", "advantages", "returns", "parameters")
 """What the C++ code needs of samples, in its order."""
 
 
@@ -34,6 +34,7 @@ class NativeSettings(ctypes.Structure):
         ("value_coef", DOUBLE),
         ("entropy_coef", DOUBLE),
         ("value_clip", DOUBLE),
+        ("penalty", POINTER),
     ]
 
 
@@ -63,10 +64,11 @@ def native_settings(config: Config) -> NativeSettings:
     """Of the PPO objective."""
     value_clip = config.algorithm.get("value_clip")
     return NativeSettings(
-        config.clip,
+        clip_of(config),
         config.value_coef,
         config.entropy_coef,
         -1.0 if value_clip is None else value_clip,
+        None,
     )
 
 
