@@ -173,7 +173,10 @@ def test_core_knows_tensors_only_and_statistics_arrays_only() -> None:
 
 def options() -> list[str]:
     groups = [path for path in CONF.iterdir() if path.is_dir() and path.name != "hydra"]
-    return sorted(f"{path.parent.name}={path.stem}" for group in groups for path in group.glob("*.yaml"))
+    found = [
+        (group.name, path.relative_to(group).with_suffix("")) for group in groups for path in group.rglob("*.yaml")
+    ]
+    return sorted(f"{group}={name}" for group, name in found)
 
 
 @pytest.mark.parametrize("option", options())

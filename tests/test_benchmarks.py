@@ -21,6 +21,7 @@ for folder in (BENCHMARKS, BENCHMARKS / "peers"):  # last: a file there has the 
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
 
+import paper_table1  # noqa: E402
 import profile_report  # noqa: E402
 import scaling  # noqa: E402
 import scaling_report  # noqa: E402
@@ -33,6 +34,9 @@ from processes import ChildFailed, run_child  # noqa: E402
 from result_tables import append, line, markdown, read_rows  # noqa: E402
 from selftime import MissingName, SelfTime, between, owner_of  # noqa: E402
 from stopwatch import Stopwatch, optimizer_steps  # noqa: E402
+
+from helpers import make_config  # noqa: E402
+from ppolab.config import flattened  # noqa: E402
 
 # --- processes and tables --------------------------------------------------------------------------------------------
 
@@ -378,3 +382,35 @@ def test_runs_side_by_side_are_added_within_their_round() -> None:
     text = scaling_report.markdown({"pair": [*alone, *both]})
     assert "| two | 160 | 160 | 160 | 1.60 | 80 | 600 |" in text
     assert math.isclose(scaling_report.round_totals(both)[0], 160.0)
+
+
+# --- the paper's Table 1 ---------------------------------------------------------------------------------------------
+
+
+def test_scores_are_scaled_between_random_actions_and_the_best_setting() -> None:
+    best = {"clip 0.2": {0: 90.0, 1: 110.0}, "clip 0.1": {0: 50.0, 1: 70.0}, "no clipping": {0: 0.0, 1: 0.0}}
+    others = {name: {0: 100.0, 1: 100.0} for name in paper_table1.PAPER if name not in best}
+    doubled = {name: {seed: 2 * score for seed, score in seeds.items()} for name, seeds in (best | others).items()}
+    places = paper_table1.averages(
+        {"A-v0": best | others, "B-v0": doubled}, {"A-v0": 20.0, "B-v0": 40.0}, ["A-v0", "B-v0"]
+    )
+    found = {place.setting: place for place in places}
+    assert list(found) == list(paper_table1.PAPER)
+    assert (found["clip 0.2"].average, found["clip 0.1"].average) == pytest.approx((1.0, 0.5))
+    assert found["no clipping"].average == pytest.approx(-0.25)
+    assert found["clip 0.1"].low < 0.5 < found["clip 0.1"].high
+    assert found["fixed 1"].low == found["fixed 1"].high == 1.0
+
+
+@pytest.mark.parametrize(
+    "name", [path.stem for path in (BENCHMARKS.parent / "conf/experiment/table1").glob("*_*.yaml")]
+)
+def test_every_setting_of_table_1_is_told_from_its_parameters(name: str) -> None:
+    config = make_config(f"experiment=table1/{name}")
+    parameters = {key: str(value) for key, value in flattened(config).items()}
+    assert paper_table1.setting_of(parameters) == name.replace("_", " ")
+
+
+def test_a_run_that_is_none_of_table_1_is_refused() -> None:
+    with pytest.raises(SystemExit, match=r"holds a run with clip 0\.25, which Table 1 does not have"):
+        paper_table1.setting_of({"algorithm.name": "ppo_clip", "clip": "0.25"})
