@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from helpers import make_config
-from ppolab.config import CHOICES, METRICS, RULES, Config, EvaluateConfig, config_folder, known_keys
+from ppolab.config import CHOICES, METRICS, RULES, Config, EvaluateConfig, algorithm_keys, config_folder, known_keys
 from ppolab.family import algorithm_names
 from ppolab.report.settings import ReportConfig
 
@@ -223,7 +223,7 @@ def test_every_algorithm_has_a_module_and_a_file_that_says_what_it_reads(name: s
     content = yaml.safe_load((CONF / "algorithm" / f"{name}.yaml").read_text())["algorithm"]
     config = make_config(f"algorithm={name}")
     assert config.algorithm == content and content["name"] == name
-    others = {key for key in known_keys(Config) if not key.startswith("algorithm.")}
+    others = set(known_keys(Config))
     assert set(content["ignores"]) <= others
     assert {need.partition("=")[0] for need in content.get("needs", [])} <= others
 
@@ -236,7 +236,7 @@ def test_checks_speak_of_settings_that_exist() -> None:
     optimizers = {
         f"optimizer.{key}" for path in (CONF / "optimizer").iterdir() for key in yaml.safe_load(path.read_text())
     }
-    assert set(RULES) | set(CHOICES) <= set(known_keys(Config)) | optimizers
+    assert set(RULES) | set(CHOICES) <= {*known_keys(Config), *algorithm_keys()} | optimizers
 
 
 def test_every_number_and_choice_is_checked() -> None:

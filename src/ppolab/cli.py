@@ -33,6 +33,7 @@ from ppolab.config import (
     TRIAL,
     Config,
     EvaluateConfig,
+    algorithm_keys,
     config_folder,
     from_hydra,
     from_yaml,
@@ -46,7 +47,6 @@ from ppolab.hydra_guard import guard_hydra, refuse_pickles
 from ppolab.places import given_place, own_places, started_as_follower
 from ppolab.redaction import redact
 from ppolab.rendering import prepare_headless_rendering
-from ppolab.report.settings import ReportConfig, in_full
 from ppolab.resuming import folder_to_resume, resumed, without_auto
 from ppolab.runs import OUTPUTS, RunFolder, find_run
 from ppolab.startup import heeded_interrupt, lean_imports
@@ -133,6 +133,8 @@ def _run_evaluate() -> None:
 
 
 def _run_report() -> None:
+    from ppolab.report.settings import ReportConfig, in_full
+
     ConfigStore.instance().store(name="report_schema", node=ReportConfig)
     sys.argv[1:] = [in_full(argument) for argument in sys.argv[1:]]
     _hydra_main("report", _report_task)
@@ -300,6 +302,8 @@ def _check_evaluate(settings: EvaluateConfig) -> None:
 
 
 def _report_task(node: DictConfig) -> None:
+    from ppolab.report.settings import ReportConfig
+
     settings = OmegaConf.to_object(node)
     assert isinstance(settings, ReportConfig)
     with heeded_interrupt():
@@ -398,16 +402,7 @@ def _available(text: str) -> list[str]:
 
 
 def _nearest_key(key: str) -> str:
-    groups = (
-        "env",
-        "model",
-        "optimizer",
-        "algorithm",
-        "trainer",
-        "logger",
-        "experiment",
-        *SWEEP_GROUPS,
-    )
+    groups = ("env", "model", "optimizer", "algorithm", "trainer", "logger", "experiment", *SWEEP_GROUPS)
     group, _, setting = key.partition(".")
     owners = algorithms_with(config_folder("conf") / "algorithm", setting) if group == "algorithm" else []
     if owners:
@@ -417,6 +412,9 @@ def _nearest_key(key: str) -> str:
 
 
 def _command_keys() -> Iterator[str]:
+    from ppolab.report.settings import ReportConfig
+
     yield from known_keys(Config)
+    yield from algorithm_keys()
     yield from known_keys(EvaluateConfig)
     yield from known_keys(ReportConfig)

@@ -388,9 +388,13 @@ def known_keys(schema: type[object], prefix: str = "") -> Iterator[str]:
             yield from known_keys(hints[item.name], f"{prefix}{item.name}.")
     if schema is Config:
         yield from ("optimizer.lr", "optimizer.betas", "optimizer.eps", "optimizer.weight_decay", "optimizer.momentum")
-        folder = config_folder("conf") / "algorithm"
-        settings = {key for name in algorithm_names() for key in defaults_of(folder, name)}
-        yield from (f"algorithm.{key}" for key in sorted(settings))
+
+
+def algorithm_keys() -> Iterator[str]:
+    """The dotted names of the settings that algorithms have; reads all of their files."""
+    folder = config_folder("conf") / "algorithm"
+    settings = {key for name in algorithm_names() for key in defaults_of(folder, name)}
+    yield from (f"algorithm.{key}" for key in sorted(settings))
 
 
 def to_yaml(config: Config) -> str:
