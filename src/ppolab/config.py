@@ -103,6 +103,7 @@ class Config:
     entropy_coef: float = MISSING
     max_grad_norm: float = MISSING
     anneal_lr: bool = MISSING
+    adapt_lr: bool = MISSING
     normalize_observations: bool = MISSING
     normalize_rewards: bool = MISSING
     normalize_advantages: bool = MISSING
@@ -307,6 +308,7 @@ def check(config: Config) -> None:
     _check_objective(config)
     _check_model(config.model)
     _check_optimizer(config.optimizer)
+    _check_schedule(config)
     check_algorithm(config.algorithm, values.get, config_folder("conf") / "algorithm")
     _check_batch(config)
 
@@ -336,6 +338,13 @@ def _check_optimizer(optimizer: Mapping[str, Any]) -> None:
     betas = optimizer.get("betas", (0.9, 0.999))
     if len(betas) != 2 or not all(isinstance(beta, int | float) and 0 <= beta < 1 for beta in betas):
         raise ConfigError(f"optimizer.betas={betas}: must be two numbers of at least 0 and less than 1")
+
+
+def _check_schedule(config: Config) -> None:
+    if config.adapt_lr and config.anneal_lr:
+        raise ConfigError("adapt_lr=true: the learning rate cannot also fall linearly; set anneal_lr=false")
+    if config.adapt_lr and config.target_kl is None:
+        raise ConfigError("adapt_lr=true: follows target_kl, which is null; set it, such as target_kl=0.01")
 
 
 def _check_batch(config: Config) -> None:

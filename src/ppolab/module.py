@@ -17,9 +17,10 @@ from torch.utils.data import DataLoader
 
 from ppolab.algorithms import make_algorithm
 from ppolab.config import Config, optimizer_arguments, optimizer_class
-from ppolab.core.schedules import linear_decay
+from ppolab.core.schedules import followed_kl, linear_decay
 from ppolab.envs import TRAINING, VectorEnv, environment_seeds
 from ppolab.errors import CheckpointError, ConfigError, StateNotReached, TrainingError
+from ppolab.family import reads
 from ppolab.native import NativePolicy, native_policy
 from ppolab.normalization import RunningScale
 from ppolab.parallel import ALONE, Processes
@@ -58,6 +59,7 @@ class PPOModule(pl.LightningModule):
         self.first_step = 0
         self.seconds = 0.0
         self.iteration = 0
+        self.rate_factor = 1.0
         self.recent_episodes: deque[Episode] = deque(maxlen=EPISODE_WINDOW)
         self._restored: dict[str, Any] | None = None
 
@@ -74,6 +76,7 @@ class PPOModule(pl.LightningModule):
         rewards = self.reward_scale.scale_rewards(rollout.rewards)
         learning_rate = self._set_learning_rate()
         stats = self.learner.update(rollout, rewards)
+        self._adapt_learning_rate(stats.kl)
         self.policy.observation_scale.merge(found.observation_moments)
 
         self._count(found)
@@ -96,12 +99,17 @@ class PPOModule(pl.LightningModule):
         self.recent_episodes.extend(found.episodes)
 
     def _set_learning_rate(self) -> float:
-        rate = float(self.config.optimizer["lr"])
+        rate = self.rate_factor * float(self.config.optimizer["lr"])
         if self.config.anneal_lr:
             rate = linear_decay(rate, self.steps / self.config.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         return rate
+
+    def _adapt_learning_rate(self, kl: float) -> None:
+        if self.config.adapt_lr and reads(self.config.algorithm, "adapt_lr"):
+            assert self.config.target_kl is not None
+            self.rate_factor = followed_kl(self.rate_factor, kl, self.config.target_kl)
 
     def _episode_metrics(self) -> dict[str, float]:
         if not self.recent_episodes:
@@ -193,6 +201,7 @@ class PPOModule(pl.LightningModule):
             "steps": self.steps,
             "seconds": self.seconds,
             "iteration": self.iteration,
+            "rate_factor": self.rate_factor,
             "recent_episodes": [tuple(asdict(episode).values()) for episode in self.recent_episodes],
             "random": {
                 "global": self.processes.all_of(_global_random_states()),
@@ -224,6 +233,7 @@ class PPOModule(pl.LightningModule):
         self.steps = state["steps"]
         self.seconds = state["seconds"]
         self.iteration = state["iteration"]
+        self.rate_factor = state["rate_factor"]
         self.recent_episodes.extend(Episode(total, length) for total, length in state["recent_episodes"])
         _set_global_random_states(state["random"]["global"][self.processes.rank])
         if state["random"]["device"] == self.device.type:

@@ -1,4 +1,4 @@
-"""Schedules as functions of training progress in [0, 1]."""
+"""Schedules of the learning rate."""
 
 from __future__ import annotations
 
@@ -6,3 +6,15 @@ from __future__ import annotations
 def linear_decay(initial: float, progress: float) -> float:
     """initial * (1 - progress), never negative; progress is the share of the environment steps already taken."""
     return initial * max(0.0, 1.0 - progress)
+
+
+def followed_kl(factor: float, kl: float, target: float) -> float:
+    """The next factor of the learning rate, from that of an update whose KL was `kl`; within 1/100 and 100.
+
+    Divided by 1.5 above 2 `target`, times 1.5 below `target` / 2: as Rudin et al. 2021 (arXiv:2109.11978) do it.
+    """
+    if kl > 2.0 * target:
+        factor /= 1.5
+    elif kl < target / 2.0:
+        factor *= 1.5
+    return min(max(factor, 0.01), 100.0)

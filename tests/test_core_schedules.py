@@ -1,0 +1,24 @@
+"""The learning rate over a run."""
+
+from __future__ import annotations
+
+import pytest
+
+from ppolab.core.schedules import followed_kl, linear_decay
+
+
+@pytest.mark.parametrize(("progress", "rate"), [(0.0, 0.5), (0.25, 0.375), (1.0, 0.0), (1.01, 0.0)])
+def test_linear_decay(progress: float, rate: float) -> None:
+    assert linear_decay(0.5, progress) == rate
+
+
+@pytest.mark.parametrize(
+    ("kl", "factor"), [(0.0401, 2.0), (0.04, 3.0), (0.02, 3.0), (0.01, 3.0), (0.0099, 4.5), (-1e-9, 4.5)]
+)
+def test_the_rate_follows_the_kl(kl: float, factor: float) -> None:
+    assert followed_kl(3.0, kl, target=0.02) == pytest.approx(factor)
+
+
+def test_the_rate_stays_within_bounds() -> None:
+    assert followed_kl(99.0, 0.0, 0.01) == 100.0
+    assert followed_kl(0.011, 1.0, 0.01) == 0.01
