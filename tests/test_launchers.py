@@ -49,6 +49,7 @@ def test_a_study_through_any_launcher(launcher: str, tmp_path: Path) -> None:
     assert {run.info.run_name for run in below} == {f"trial-{number:04d}" for number in range(1, 6)}
 
 
+@pytest.mark.slow
 def test_ray_runs_a_grid_in_fresh_processes(tmp_path: Path) -> None:
     answer = train(
         tmp_path, "-m", "hydra/launcher=ray", "env=cartpole", "seed=0,1", *TINY, "total_steps=64", timeout=240
@@ -62,6 +63,7 @@ def test_ray_that_is_not_there(tmp_path: Path) -> None:
     assert_one_line(answer, "hydra.launcher.ray.init", "auto")
 
 
+@pytest.mark.slow
 def test_ctrl_c_gives_up_what_ray_runs(tmp_path: Path) -> None:
     process = start_training(tmp_path, *STUDY, "hydra/launcher=ray", "n_trials=2", "total_steps=100000000")
     deadline = time.monotonic() + 120
