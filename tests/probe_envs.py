@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any
 
 import gymnasium
@@ -160,6 +162,10 @@ class Faulty(gymnasium.Env[Any, Any]):
             return vector(0, 0), 0.0, False, False, {}
         if self.fault == "raise":
             raise RuntimeError("the simulator is on fire")
+        if self.fault == "leave":
+            sys.exit(0)
+        if self.fault == "vanish":
+            os._exit(3)
         observation, reward = vector(0, 0), 0.0
         if self.fault == "nan observation":
             observation = vector(0, np.nan)

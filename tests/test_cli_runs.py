@@ -288,16 +288,32 @@ def test_terminate_does_the_same_and_the_run_can_be_resumed_from_its_checkpoint_
     assert series(ended.folder, "loss/value").keys() == history(workspace, ended.run_id, "loss/value").keys()
 
 
-def test_interrupt_during_the_imports_is_quiet(workspace: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_during_the_imports_is_quiet(number: signal.Signals, workspace: Path) -> None:
     process = start_training(workspace, "env=cartpole", *TINY, "logger=none")
     maps = Path(f"/proc/{process.pid}/maps")
     if maps.exists():
         wait_for(lambda: "libtorch" in maps.read_text(), process)
     else:
         time.sleep(2.5)
-    answer = stopped_by(signal.SIGINT, process)
+    answer = stopped_by(number, process)
     assert (answer.code, answer.out) == (130, "")
     assert answer.err.count("\n") == 1, answer.err
+
+
+def test_a_run_that_goes_on_otherwise_than_before_is_recorded_as_a_new_one(tmp_path: Path) -> None:
+    """From the checkpoint before its last one, named from within its folder, with a learning rate that falls later."""
+    answer = train(tmp_path, "env=pendulum", *TINY, "total_steps=640", "checkpoint_interval=128", "logger.video=false")
+    whole = finished(answer, new_run(tmp_path, []))
+    before, folder = whole.run_id, whole.folder / "checkpoints"
+    steps = load_checkpoint(folder / "last-1.ckpt").module["steps"]
+    store = f"logger.tracking_uri=sqlite:///{tmp_path}/outputs/mlflow.db"
+    answer = train(folder, "resume=last-1.ckpt", "total_steps=1280", store)
+    resumed = finished(answer, whole.folder)
+    assert f"went on with other settings after {steps} steps: a new run is recorded" in answer.err
+    assert resumed.run_id != before
+    assert history(tmp_path, resumed.run_id, "optim/lr").keys() == series(whole.folder, "optim/lr").keys()
+    assert max(history(tmp_path, before, "optim/lr")) == whole.steps, "the earlier run stays as it was"
 
 
 # --- failures ----------------------------------------------------------------------------------------------------

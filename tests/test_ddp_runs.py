@@ -173,6 +173,17 @@ def test_an_error_in_one_process_ends_all_with_its_cause(env: str, told: str, wo
     assert ("its output is in" in line) == ("process 1" in told)
 
 
+@pytest.mark.parametrize("receivers", [("other",), ("first", "other")])
+def test_a_request_to_stop_reaches_all_processes_whoever_gets_it(receivers: tuple[str, ...], workspace: Path) -> None:
+    with session(workspace, TRAIN, "env.id=signed:Slow-v0", *TWO, "total_steps=100000") as process:
+        wait_until(lambda: trains(workspace))
+        for name in receivers:
+            os.kill(int((workspace / f"{name}.pid").read_text()), signal.SIGTERM)
+        answer = ended(process, 30)
+    assert answer.code == 130, answer.err
+    assert "everything is saved; go on with" in answer.err.splitlines()[-1]
+
+
 def test_a_process_that_is_killed_ends_the_run_within_seconds(workspace: Path) -> None:
     with session(workspace, TRAIN, "env.id=signed:Slow-v0", *TWO, "total_steps=100000") as process:
         wait_until(lambda: trains(workspace))

@@ -318,6 +318,7 @@ FAULTS = [
     ("infinite observation", r"environment 1 returned a non-finite observation at its step 3"),
     ("nan reward", r"environment 1 returned a non-finite reward at its step 3"),
     ("wrong shape", r"environment 1 returned an observation of shape \(3,\) at its step 3.*says \(2,\)"),
+    ("leave", r"environment 1 raised at its step 3: SystemExit: 0"),
 ]
 
 
@@ -337,7 +338,10 @@ def test_a_fault_names_the_environment_and_the_step(fault: str, words: str) -> N
 
 
 @pytest.mark.filterwarnings("ignore:.*ERROR. ")  # Gymnasium warns of the fault before it raises
-@pytest.mark.parametrize(("fault", "words"), [FAULTS[0], FAULTS[4]])
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [FAULTS[0], FAULTS[4], FAULTS[5], ("vanish", r"the process of environment 1 is gone \(exit code 3\)")],
+)
 def test_a_fault_in_another_process_names_the_environment_and_the_step(fault: str, words: str) -> None:
     with (
         made("probe/Faulty-v0", [1, 2, 3], kwargs={"fault": fault}, vectorization="async") as env,

@@ -21,6 +21,7 @@ PAYLOAD = "_target_: subprocess.check_call, args: [touch, executed]"
 FILES = {
     "callback": f"hydra: {{callbacks: {{x: {{{PAYLOAD}}}}}}}",
     "factory": "hydra: {hydra_logging: {formatters: {x: {'()': subprocess.Popen, args: [touch, executed]}}}}",
+    "module": "hydra: {job_logging: {handlers: {x: {'()': logging.os.system, command: touch executed}}}}",
 }
 INJECTIONS = {
     "optimizer": ("optimizer._target_=subprocess.check_call", "optimizer._target_=subprocess.check_call"),
@@ -31,6 +32,12 @@ INJECTIONS = {
         "hydra.job_logging.handlers.x.class=subprocess.Popen",
     ),
     "launcher": ("hydra.launcher._target_=subprocess.check_call", "subprocess.check_call"),
+    "lookup": (
+        "+hydra.job_logging.formatters.x={format: 'ext://evil.x'}",
+        "hydra.job_logging.formatters.x.format=ext://evil.x: runs code",
+    ),
+    "by way of a module": ("experiment=module", "hydra.job_logging.handlers.x.()=logging.os.system: runs code"),
+    "search path": ("hydra.searchpath=[pkg://evil]", "imports a package"),
     "pickle": ("--experimental-rerun=job.pickle", "--experimental-rerun=job.pickle: reads a pickle"),
     "environment": (f"env.kwargs={{x: {{{PAYLOAD}}}}}", "env.kwargs="),
     "file": ("experiment=callback", "hydra.callbacks.x._target_=subprocess.check_call"),
@@ -42,12 +49,13 @@ INJECTIONS = {
 def injected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Answer]]:
     workspace = tmp_path_factory.mktemp("injected")
     write_user_module(workspace)
+    (workspace / "evil.py").write_text("from pathlib import Path\nPath('executed').touch()\n")
     (workspace / "experiment").mkdir()
     for name, content in FILES.items():
         (workspace / f"experiment/{name}.yaml").write_text(f"# @package _global_\n{content}")
     commands = {name: ["env=cartpole", *TINY, argument] for name, (argument, _) in INJECTIONS.items()}
     commands["launcher"] = ["-m", "env=cartpole", "seed=0,1", *TINY, INJECTIONS["launcher"][0]]
-    for name in ("file", "factory in a file"):
+    for name in ("file", "factory in a file", "by way of a module"):
         commands[name].append("hydra.searchpath=[file://.]")
     return workspace, train_together(workspace, **commands)
 

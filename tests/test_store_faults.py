@@ -75,7 +75,13 @@ def test_four_runs_at_once_share_a_new_database(stores: Stores, tmp_path: Path) 
 def test_four_runs_at_once_share_a_database_for_ten_minutes(tmp_path: Path) -> None:
     began, rounds = time.monotonic(), 0
     while time.monotonic() < began + 600:
-        settings = ("total_steps=10000", "checkpoint_interval=2000", "rollout_steps=4", "minibatch_size=16")
+        settings = (
+            "total_steps=6000",
+            "checkpoint_interval=2000",
+            "trainer.threads=1",
+            "rollout_steps=4",
+            "minibatch_size=16",
+        )
         commands = {f"run{seed}": (*RUN, *settings, f"seed={4 * rounds + seed}") for seed in range(4)}
         answers = train_together(tmp_path, 4, **commands)
         assert [answer.code for answer in answers.values()] == [0] * 4, answers

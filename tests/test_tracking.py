@@ -298,6 +298,9 @@ def test_missing_run_or_artifacts(sqlite_uri: str, tmp_path: Path) -> None:
         ("postgresql://host/db?user=me&password=pw", "postgresql://host/db?user=me&password=***"),
         ("failed: https://t@a/b and https://c/d@e", "failed: https://***@a/b and https://c/d@e"),
         ("sqlite:////home/a@b/mlflow.db", "sqlite:////home/a@b/mlflow.db"),
+        ("http://me:it's@host:5000/x and http://a/b", "http://***@host:5000/x and http://a/b"),
+        ("postgresql+psycopg2://me:p/w@host/db", "postgresql+psycopg2://***@host/db"),
+        ("http://host/?access_token=a'b&x=1", "http://host/?access_token=***&x=1"),
     ],
 )
 def test_redact(text: str, expected: str) -> None:

@@ -8,6 +8,7 @@ import math
 import os
 import re
 import shutil
+import signal
 import string
 import sys
 import tempfile
@@ -44,7 +45,7 @@ from ppolab.config import (
 )
 from ppolab.errors import ConfigError, InterruptedRun, PpolabError, nearest
 from ppolab.family import algorithms_with
-from ppolab.hydra_guard import guard_hydra, refuse_pickles
+from ppolab.hydra_guard import guard_hydra, refuse_code
 from ppolab.places import given_place, own_places, started_as_follower
 from ppolab.redaction import redact
 from ppolab.rendering import prepare_headless_rendering
@@ -143,7 +144,7 @@ def _run_report() -> None:
 
 def _hydra_main(config_name: str, task: Callable[[DictConfig], object]) -> None:
     register_schemas()
-    refuse_pickles(sys.argv[1:])
+    refuse_code(sys.argv[1:])
     sys.path.append(str(Path.cwd()))  # a user's own env.id=my_package:MyEnv-v0 lies where the command is typed
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises, instead of printing and exiting itself
     if _asks_for_help_only(sys.argv[1:]):
@@ -330,6 +331,7 @@ def _overridden_keys() -> list[str]:
 def _exit_code(command: Callable[[], None]) -> int:
     """Run a command; 0, or the code of section 1 of the README after one line on stderr."""
     asked_for_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until a run has its own
     try:
         command()
         return 0

@@ -14,13 +14,15 @@ from omegaconf import DictConfig, OmegaConf
 from ppolab.errors import ConfigError
 from ppolab.redaction import redacted
 
-PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")
-LOGGING = ("logging.", "hydra.", "colorlog.", "ppolab.runlog.")
+PLUGINS = ("hydra_plugins.*", "hydra._internal.core_plugins.*")
+LOGGING = ("logging", "logging.handlers", "colorlog", "ppolab.runlog")
 ALLOWED = {
-    "launcher": PLUGINS, "sweeper": PLUGINS, "callbacks": ("hydra.experimental.callbacks.",),
+    "launcher": PLUGINS, "sweeper": PLUGINS, "callbacks": ("hydra.experimental.callbacks",),
     "job_logging": LOGGING, "hydra_logging": LOGGING,
 }  # fmt: skip
-"""Where the classes that each part of Hydra's own configuration names may come from."""
+"""Whose classes each part of Hydra's own configuration may name; a module, or with a star all modules below."""
+STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
+"""What Python's logging may look up by name."""
 NAMING = ("_target_", "class", "()")
 """Keys whose values Hydra, and Python's logging, import and call."""
 
@@ -32,11 +34,16 @@ def guard_hydra() -> None:
         ConfigLoaderImpl.load_configuration = _checked(ConfigLoaderImpl.load_configuration)  # type: ignore[method-assign]
 
 
-def refuse_pickles(arguments: Sequence[str]) -> None:
-    """Hydra's --experimental-rerun unpickles a file, which may run anything; Hydra takes it abbreviated, too."""
+def refuse_code(arguments: Sequence[str]) -> None:
+    """What Hydra acts on before its configuration is there to be checked.
+
+    Its --experimental-rerun, which it takes abbreviated, too, unpickles a file; a search path may import a package.
+    """
     for argument in arguments:
         if argument.startswith("--e"):
             raise ConfigError(f"{argument}: reads a pickle, which may run any code; go on with a run by resume=RUN")
+        if "searchpath" in argument and "pkg:" in argument:
+            raise ConfigError(f"{argument}: imports a package, which may run any code; use file://FOLDER")
 
 
 def _save_redacted(cfg: DictConfig, filename: str, output_dir: Path) -> None:
@@ -60,14 +67,20 @@ def _checked(load: Any) -> Any:
 
 def _check(section: str, node: Any, allowed: tuple[str, ...]) -> None:
     for key, target in _named(node, section):
-        if not (isinstance(target, str) and target.startswith(allowed)):
-            raise ConfigError(f"{key}={target}: runs code from elsewhere; it may only name {', '.join(allowed)}")
+        if target not in STREAMS and not _is_class_of(str(target), allowed):
+            raise ConfigError(f"{key}={target}: runs code from elsewhere; it may name a class of {', '.join(allowed)}")
+
+
+def _is_class_of(target: str, allowed: tuple[str, ...]) -> bool:
+    module, _, name = target.rpartition(".")
+    known = any(module == place or (place.endswith("*") and module.startswith(place[:-1])) for place in allowed)
+    return known and name[:1].isupper()
 
 
 def _named(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    """Every key of `node` that names something to call, under its dotted name."""
+    """Every key of `node` that names something to call or to look up, under its dotted name."""
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, value in items:
-        if key in NAMING:
+        if key in NAMING or (isinstance(value, str) and value.startswith("ext:")):
             yield f"{prefix}.{key}", value
         yield from _named(value, f"{prefix}.{key}")

@@ -10,8 +10,9 @@ HIDDEN = "***"
 
 def redact(text: str) -> str:
     """`text`, or a URI, with the credentials of all URIs in it replaced by ***."""
-    text = re.sub(r"(\w://)[^/\s'\"]*@", rf"\1{HIDDEN}@", text)
-    return re.sub(r"([?&](?:password|passwd|token)=)[^&\s'\"]*", rf"\1{HIDDEN}", text, flags=re.IGNORECASE)
+    # a password, after a colon, may hold anything but blanks and double quotes, slashes included
+    text = re.sub(r"(\w://)(?:[^\s/:@\"]*:[^\s\"]*|[^\s/\"]*)@", rf"\1{HIDDEN}@", text)
+    return re.sub(r"([?&]\w*(?:password|passwd|token|secret)=)[^&\s\"]*", rf"\1{HIDDEN}", text, flags=re.IGNORECASE)
 
 
 def redacted(value: Any) -> Any:

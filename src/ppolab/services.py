@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import pytorch_lightning as pl
 
 from ppolab.checkpoint import Checkpoint, save_checkpoint
-from ppolab.config import Config, flattened, objective_names, to_yaml
+from ppolab.config import Config, flattened, from_yaml, objective_names, to_yaml
 from ppolab.envs import EVALUATION, VectorEnv, environment_seeds
 from ppolab.errors import CheckpointError, InterruptedRun
 from ppolab.evaluate import RenderError, evaluate_policy, record_video
@@ -40,6 +40,8 @@ from ppolab.watchdog import end_at_once, watched
 log = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+CHANGE_NUMBERS = ("total_steps", "eval_episodes", "eval_interval", "compile", "trainer.accelerator", "trainer.threads")
+"""Settings that may be changed on a resume, and that change what is logged after it."""
 """What asks a run to save and end."""
 
 
@@ -110,6 +112,13 @@ class Pace(pl.Callback):
         self._module = module
         self._next_eval = _next_multiple(module.first_step, config.eval_interval)
         self._next_checkpoint = _next_multiple(module.first_step, config.checkpoint_interval)
+        self._signal: int | None = None
+        self._interrupted = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Lightning has just put handlers of its own in place of ours; in other processes than the first they hang."""
+        for number in SIGNALS:
+            signal.signal(number, self._on_signal)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -117,8 +126,9 @@ class Pace(pl.Callback):
         """After every iteration."""
         steps, processes = self._module.steps, self._module.processes
         self.record(steps, outputs)
-        asked = processes.all_of((self.is_asked_to_stop, self.has_lost_its_files))
+        asked = processes.all_of((self._signal is not None, self.has_lost_its_files))
         interrupted, lost = (any(answers) for answers in zip(*asked, strict=True))
+        self._interrupted = interrupted
         finished = steps >= self._config.total_steps
         evaluating = finished or (0 < self._next_eval <= steps and not interrupted)
         saving = finished or interrupted or lost or 0 < self._next_checkpoint <= steps
@@ -133,10 +143,11 @@ class Pace(pl.Callback):
             self.save("last", state)
         trainer.should_stop = finished or interrupted or pruned
 
-    @property
-    def is_asked_to_stop(self) -> bool:
-        """Whether a signal came."""
-        return False
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        """The first signal asks all processes for a stop after this iteration, so that what is saved is whole."""
+        if self._signal is not None:
+            end_at_once("interrupted twice", 130)
+        self._signal = number
 
     @property
     def has_lost_its_files(self) -> bool:
@@ -175,7 +186,6 @@ class RunServices(Pace):
         best = checkpoint.best_return if checkpoint else None
         self._best_return = -math.inf if best is None else best
         self._metrics: dict[str, float] = {}
-        self._signal: int | None = None
         self._unsaved: CheckpointError | None = None
         self._lost = False
         self._tracking_uri = self._resolved_uri()
@@ -192,7 +202,7 @@ class RunServices(Pace):
         try:
             with _signals_handled_by(self._on_signal), self._progress, self._watchdog():
                 trainer.fit(self._module)
-            if self._signal is not None and self._unsaved is None:
+            if (self._interrupted or self._signal is not None) and self._unsaved is None:
                 status = "KILLED"
                 raise InterruptedRun(self._interruption())
             seconds = time.perf_counter() - started
@@ -225,16 +235,7 @@ class RunServices(Pace):
         self._note(finished=False)
         end_at_once(problem, code)
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Lightning has just put handlers of its own in place of ours."""
-        for number in SIGNALS:
-            signal.signal(number, self._on_signal)
-
     # --- of every iteration ------------------------------------------------------------------------------------------
-
-    @property
-    def is_asked_to_stop(self) -> bool:
-        return self._signal is not None
 
     @property
     def has_lost_its_files(self) -> bool:
@@ -329,6 +330,7 @@ class RunServices(Pace):
             tags=environment_tags() | (dict(trial.tags) if trial else {}),
             parent_run_id=trial.parent_run_id if trial else None,
             resume_run_id=checkpoint.run_id if checkpoint else None,
+            shared_steps=self._module.first_step if checkpoint and _differs(checkpoint, config) else None,
         )
         return MlflowTracker(description, self._tracking_uri, self._files.backlog)
 
@@ -350,7 +352,6 @@ class RunServices(Pace):
     # --- signals -------------------------------------------------------------------------------------------------
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        """The first signal asks for a stop after this iteration, so that what is saved is whole."""
         if self._signal is not None:
             self._end_at_once("interrupted twice: nothing was saved since the last checkpoint", "KILLED", 130)
         log.warning(
@@ -373,6 +374,12 @@ def _signals_handled_by(handler: Callable[[int, FrameType | None], object]) -> I
     finally:
         for number, earlier in previous.items():
             signal.signal(number, earlier)
+
+
+def _differs(checkpoint: Checkpoint, config: Config) -> bool:
+    """Whether what is logged after a resume may differ from what was logged at the same steps before."""
+    one, other = flattened(from_yaml(checkpoint.config)), flattened(config)
+    return any(one[key] != other[key] for key in CHANGE_NUMBERS)
 
 
 def _next_multiple(steps: int, interval: int) -> int:

@@ -41,7 +41,7 @@ def lean_imports() -> Iterator[None]:
 
 @contextmanager
 def heeded_interrupt() -> Iterator[None]:
-    """Ctrl-C ends the block for certain: some packages swallow what is raised while they are being imported."""
+    """Ctrl-C or SIGTERM end the block for certain: some packages swallow what is raised while they are imported."""
     if threading.current_thread() is not threading.main_thread():  # signals reach the main thread only
         yield
         return
@@ -51,7 +51,7 @@ def heeded_interrupt() -> Iterator[None]:
         asked.set()
         raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGINT, interrupt)
+    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     except Exception:
@@ -59,7 +59,8 @@ def heeded_interrupt() -> Iterator[None]:
             raise KeyboardInterrupt from None
         raise
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
     if asked.is_set():
         raise KeyboardInterrupt
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import multiprocessing.connection
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, SupportsFloat
 
@@ -30,7 +32,7 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         try:
             observation, info = self.env.reset(**kwargs)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise EnvError(f"{self._name} raised at a reset after {self._steps} steps: {_told(error)}") from error
         self._ended = False
         return self._checked(observation), info
@@ -43,7 +45,7 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)
             reward = float(reward)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise EnvError(f"{self._name} raised at its step {self._steps}: {_told(error)}") from error
         self._ended = bool(terminated or truncated)
         return self._checked(observation), reward, terminated, truncated, info
@@ -65,7 +67,7 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
         return observation
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
@@ -87,23 +89,46 @@ class GymnasiumEnv(BackendEnv):
 
     def _reset(self) -> Any:
         seeds, self._seeds = self._seeds, None  # later resets go on with the environments' own random states
-        return self._envs.reset(seed=seeds)[0]
+        with self._alive():
+            return self._envs.reset(seed=seeds)[0]
 
     def _send(self, actions: NDArray[Any]) -> None:
         if isinstance(self._envs, AsyncVectorEnv):
-            self._envs.step_async(actions)
+            with self._alive():
+                self._envs.step_async(actions)
         else:
             self._actions = actions
 
     def _receive(self) -> tuple[Any, Any, NDArray[np.bool_], NDArray[np.bool_]]:
         if isinstance(self._envs, AsyncVectorEnv):
-            observations, rewards, terminated, truncated, _ = self._envs.step_wait()
+            with self._alive():
+                observations, rewards, terminated, truncated, _ = self._envs.step_wait()
         else:
             observations, rewards, terminated, truncated, _ = self._envs.step(self._actions)
         return observations, rewards, terminated, truncated
 
     def close(self) -> None:
         self._envs.close()
+
+    @contextmanager
+    def _alive(self) -> Iterator[None]:
+        """Tell of an environment whose process is gone, and end the others, which nobody can ask to."""
+        try:
+            yield
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            assert isinstance(self._envs, AsyncVectorEnv)
+            processes = self._envs.processes
+            ended = multiprocessing.connection.wait([process.sentinel for process in processes], timeout=5.0)
+            which, code = "one", None
+            for index, process in enumerate(processes):
+                if process.sentinel in ended:
+                    process.join(5.0)
+                    which, code = str(index), process.exitcode
+            self._envs.close(terminate=True)
+            raise EnvError(
+                f"{self.env_id}: the process of environment {which} is gone (exit code {code}): it crashed, left "
+                "Python or ran out of memory; env.vectorization=sync may show more"
+            ) from None
 
     def _restart(self, seeds: Sequence[int]) -> None:
         self._envs.close()

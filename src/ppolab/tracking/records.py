@@ -28,7 +28,8 @@ class RunDescription:
     `resume_run_id` goes on with that run. Its parameters and tags stay as they are, since MLflow lets no
     parameter change; those that differ now are recorded in its tag `resumed_with`. A metric takes no second point at
     or before its last step: a resumed run makes those again that it had made since its checkpoint. If the store does
-    not hold that run, a new one is made with the tag `resumed_from`.
+    not hold that run, a new one is made with the tag `resumed_from`. So it is if that run has points beyond the step
+    `shared_steps`, after which the resumed run's numbers are others.
     `parent_run_id`: the run that this one is shown below.
     """
 
@@ -37,6 +38,7 @@ class RunDescription:
     parameters: Mapping[str, object]
     tags: Mapping[str, str]
     resume_run_id: str | None = None
+    shared_steps: int | None = None
     parent_run_id: str | None = None
 
     def stored_parameters(self) -> dict[str, str]:

@@ -98,22 +98,24 @@ class RunStore:
         if run.resume_run_id is not None:
             earlier = _find_run(client, run.resume_run_id)
             if earlier is not None:
-                self._resume(client, run, earlier)
-                return
-            logger.warning("run %s is not in %s: a new run is recorded there", run.resume_run_id, redact(self._uri))
+                logged = _last_steps(client, earlier)
+                if run.shared_steps is None or max(logged.values(), default=0) <= run.shared_steps:
+                    self._resume(client, run, earlier, logged)
+                    return
+                problem = f"went on with other settings after {run.shared_steps} steps"
+            else:
+                problem = f"is not in {redact(self._uri)}"
+            logger.warning("run %s %s: a new run is recorded there", run.resume_run_id, problem)
             run = replace(run, tags={**run.tags, "resumed_from": run.resume_run_id})
         self.run_id = self._create(client, run, start_time)
 
-    def _resume(self, client: MlflowClient, run: RunDescription, earlier: Run) -> None:
+    def _resume(self, client: MlflowClient, run: RunDescription, earlier: Run, logged: dict[str, int]) -> None:
         changed = {
             "parameters": _changed(earlier.data.params, run.stored_parameters()),
             "tags": _changed(earlier.data.tags, run.stored_tags()),
         }
         run_id = earlier.info.run_id
-        self._logged = {
-            key: max(int(metric.step) for metric in client.get_metric_history(run_id, key))
-            for key in earlier.data.metrics
-        }
+        self._logged = logged
         client.update_run(run_id, status="RUNNING")
         client.set_tag(run_id, "resumed_with", clip(json.dumps(changed), TAG_LENGTH))
         self._resumed = True
@@ -130,6 +132,11 @@ class RunStore:
         self._start_tried = True
         tags = {**run.stored_tags(), "start_token": self._start_token}
         return str(client.create_run(experiment, start_time, tags, run.run_name).info.run_id)
+
+
+def _last_steps(client: MlflowClient, run: Run) -> dict[str, int]:
+    histories = {key: client.get_metric_history(run.info.run_id, key) for key in run.data.metrics}
+    return {key: max(int(metric.step) for metric in history) for key, history in histories.items()}
 
 
 def _changed(then: dict[str, str], now: dict[str, str]) -> dict[str, str]:
