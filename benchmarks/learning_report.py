@@ -45,10 +45,11 @@ def table(rows: list[dict[str, Any]], column: str, deviation: str | None = None)
     for env in dict.fromkeys(row["env_id"] for row in rows):
         mine = [row for row in rows if row["env_id"] == env]
         values = [row[column] for row in mine]
-        sd = f"{statistics.stdev(values):,.0f}" if len(values) > 1 else "-"
-        numbers = [f"{statistics.fmean(values):,.0f}", sd, f"{min(values):,.0f}", f"{max(values):,.0f}"]
-        spread = [f" ± {row[deviation]:,.0f}" if deviation else "" for row in mine]
-        each = [f"{row['seed']}: {row[column]:,.0f}{more}" for row, more in zip(mine, spread, strict=True)]
+        form = ",.0f" if max(map(abs, values)) >= 1000 else ",.1f"
+        sd = f"{statistics.stdev(values):{form}}" if len(values) > 1 else "-"
+        numbers = [f"{statistics.fmean(values):{form}}", sd, f"{min(values):{form}}", f"{max(values):{form}}"]
+        spread = [f" ± {row[deviation]:{form}}" if deviation else "" for row in mine]
+        each = [f"{row['seed']}: {row[column]:{form}}{more}" for row, more in zip(mine, spread, strict=True)]
         lines.append(f"| {env} | {len(values)} | {' | '.join(numbers)} | {'; '.join(each)} |")
     return lines
 
