@@ -131,6 +131,8 @@ def test_envpool_s_go_on_bit_for_bit_with_other_threads(env_id: str, tmp_path: P
     env.reset()
     other.reset()
     trajectory(env, actions_of(env, 237, 0))  # into the second episode at least, except of those with 1000 steps
+    env.reset_some(np.array([True, False, True]))
+    trajectory(env, actions_of(env, 5, 3))
     other.restore(stored(env.state(), tmp_path))
     for seed in range(2):  # what was restored can itself be restored
         following = actions_of(env, 290, 1 + seed)

@@ -421,3 +421,33 @@ def test_environments_made_anew_again_and_again_take_no_more_memory() -> None:
 
 def with_src() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "src")}
+
+
+# --- new episodes in some of the environments ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("backend", "vectorization", "num_threads"), [
+    pytest.param("envpool", "sync", 2, marks=needs_envpool), ("gymnasium", "sync", 1), ("gymnasium", "async", 1),
+])  # fmt: skip
+@pytest.mark.parametrize("ended", [False, True])
+def test_some_begin_new_episodes_and_the_others_go_on(
+    backend: str, vectorization: str, num_threads: int, ended: bool
+) -> None:
+    """Pendulum's episodes have 200 steps; after the last of them the next one would only reset."""
+    which = np.array([True, False, True, False])
+    settings = {"vectorization": vectorization, "num_threads": num_threads}
+    with made("Pendulum-v1", [1, 2, 3, 4], backend, **settings) as env:
+        env.reset()
+        actions = np.zeros((4, 1), dtype=np.float32)
+        for _ in range(200 if ended else 7):
+            last = env.step(actions).observations
+        first = env.reset_some(which)
+        assert first.shape == (2, 3) and (first != last[which]).all()
+        step = env.step(actions)
+        assert step.valid.tolist() == [True, not ended, True, not ended]
+        for _ in range(192):
+            step = env.step(actions)
+        assert step.truncated.tolist() == [False, not ended, False, not ended]
+        for _ in range(7):
+            step = env.step(actions)
+        assert step.truncated.tolist() == [True, False, True, False]

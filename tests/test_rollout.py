@@ -12,7 +12,8 @@ from torch import Tensor
 import probe_envs  # noqa: F401
 from helpers import make_collector, make_env, make_policy, tiny_config
 from ppolab.envs import envpool_backend
-from ppolab.rollout import Episode, EpisodeStatistics, Rollout, totals
+from ppolab.parallel import Processes
+from ppolab.rollout import Collector, Episode, EpisodeStatistics, Rollout, totals
 
 LENGTHS = [3, 5, 2]
 
@@ -194,3 +195,29 @@ def test_statistics_of_one_environment_by_hand() -> None:
     parts = [statistics.add(rewards[rows], ended[rows] == 1, valid[rows] == 1) for rows in (slice(0, 2), slice(2, 5))]
     assert np.concatenate([discounted for discounted, _ in parts]).tolist() == together[0].tolist()
     assert [finished for _, finished in parts] == [[], together[1]]
+
+
+def ends_in_each_rollout(*, stagger: bool, rank: int = 0, size: int = 1) -> list[int]:
+    """How many of this process's share of eight environments, whose episodes have 40 steps, end in rollouts of 10."""
+    config = tiny_config("Pendulum-v1", num_envs=8 // size, env_kwargs={"max_episode_steps": 40})
+    env = make_env(config)
+    generator = torch.Generator().manual_seed(0)
+    collector = Collector(env, 10, config.gamma, generator, Processes(rank, size), stagger=stagger)
+    policy, ends = make_policy(config, env), []
+    for _ in range(9):
+        rollout = collector.collect(policy)
+        ends.append(int(rollout.truncated.sum()))
+        assert all(episode.length == 40 for episode in rollout.episodes), "what was cut short is not counted"
+    env.close()
+    return ends
+
+
+def test_environments_that_are_staggered_do_not_end_together() -> None:
+    """Those that are begun anew after steps 5 and 10 are so at the end of the first rollout, and so on up to 35."""
+    assert ends_in_each_rollout(stagger=False) == [0, 0, 0, 8, 0, 0, 0, 0, 8]  # a reset takes a row of its own
+    assert ends_in_each_rollout(stagger=True) == [0, 0, 0, 2, 2, 2, 2, 1, 1]
+
+
+def test_two_processes_stagger_the_environments_of_one() -> None:
+    assert ends_in_each_rollout(stagger=True, rank=0, size=2) == [0, 0, 0, 1, 2, 1, 0, 0, 1]
+    assert ends_in_each_rollout(stagger=True, rank=1, size=2) == [0, 0, 0, 1, 0, 1, 2, 1, 0]

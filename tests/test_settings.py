@@ -73,6 +73,7 @@ FLIPS: dict[str, Any] = {
     "env.backend": "envpool",
     "env.kwargs": {"g": 5.0},
     "env.rescale_actions": False,
+    "env.stagger": True,
     "model.hidden_sizes": [16, 17],
     "model.activation": "relu",
     "model.trunk": "shared",
@@ -88,6 +89,7 @@ FLIPS: dict[str, Any] = {
 CHANGED_WITH: dict[str, dict[str, Any]] = {
     "optimizer._target_": {"optimizer.weight_decay": 0.1},
     "adapt_lr": {"anneal_lr": False, "target_kl": 1e-6},
+    "env.stagger": {"+env.kwargs": {"max_episode_steps": 20}},
 }
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "ppo_clip": {"value_clip": 0.01},

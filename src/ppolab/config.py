@@ -43,6 +43,7 @@ class EnvConfig:
     vectorization: str = "sync"
     num_threads: int = 0
     timeout: float = 300.0
+    stagger: bool = False
     rescale_actions: bool = True
 
 

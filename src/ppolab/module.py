@@ -148,8 +148,9 @@ class PPOModule(pl.LightningModule):
         self.action_generator = torch.Generator(self.device).manual_seed(_stream_seed(self.config.seed, 0))
         self.shuffle_generator = torch.Generator().manual_seed(_stream_seed(self.config.seed, 1))
         self.collector = Collector(
-            self.env, self.config.rollout_steps, self.config.gamma, self.action_generator, self.processes
-        )
+            self.env, self.config.rollout_steps, self.config.gamma, self.action_generator, self.processes,
+            stagger=self.config.env.stagger,
+        )  # fmt: skip
         self.native: NativePolicy | None = None
         if self.config.compile.lower() != "false":
             self.native = native_policy(self.policy, self.parameters_vector, self.config)

@@ -151,6 +151,11 @@ class EpisodeStatistics:
         self._total_rewards[:], self._lengths[:] = state["rewards"], state["lengths"]
         self._discounted[:] = state["discounted"]
 
+    def forget(self, which: NDArray[np.bool_]) -> None:
+        """Drop the episodes under way in the environments `which` [N]."""
+        for sums in (self._total_rewards, self._lengths, self._discounted):
+            sums[which] = 0
+
     def unfinished(self) -> list[Episode]:
         """What the episodes under way have so far, one per environment."""
         return [
@@ -161,8 +166,7 @@ class EpisodeStatistics:
         finished = [
             Episode(float(self._total_rewards[index]), int(self._lengths[index])) for index in np.flatnonzero(ended)
         ]
-        for sums in (self._total_rewards, self._lengths, self._discounted):
-            sums[ended] = 0
+        self.forget(ended)
         return finished
 
 
@@ -193,11 +197,19 @@ class Steps:
 class Collector:
     """Steps a vector environment with a policy and keeps its place between rollouts.
 
-    Every process draws the noise of all, from equal generators, and takes its own environments' share.
+    Every process draws the noise of all, from equal generators, and takes its own environments' share. `stagger`:
+    environments begin their second episodes one after another.
     """
 
     def __init__(
-        self, env: VectorEnv, rollout_steps: int, gamma: float, generator: torch.Generator, processes: Processes = ALONE
+        self,
+        env: VectorEnv,
+        rollout_steps: int,
+        gamma: float,
+        generator: torch.Generator,
+        processes: Processes = ALONE,
+        *,
+        stagger: bool = False,
     ) -> None:
         self._env = env
         self._generator = generator
@@ -211,12 +223,15 @@ class Collector:
             *(np.empty(rows, dtype=np.bool_) for _ in range(3)),
         )
         self._steps.observations[-1] = env.reset()
+        self._stagger = stagger
+        self._taken = 0  # steps of each environment since they began together
 
     def state(self) -> dict[str, Any] | None:
         """What `restore` needs to go on from here; None where the environments do not give their state."""
         envs = self._env.state()
         return envs and {
             "envs": envs, "observations": self._steps.observations[-1].copy(), "episodes": self._statistics.state(),
+            "taken": self._taken,
         }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -224,12 +239,14 @@ class Collector:
         self._env.restore(state["envs"])
         self._steps.observations[-1] = state["observations"]
         self._statistics.restore(state["episodes"])
+        self._taken = state["taken"]
 
     def restart(self, seeds: Sequence[int]) -> None:
         """Begin new episodes in environments that are made anew; those under way are forgotten."""
         self._env.restart(seeds)
         self._steps.observations[-1] = self._env.reset()
         self._statistics = EpisodeStatistics(self._env.num_envs, self._gamma)
+        self._taken = 0
 
     @torch.no_grad()
     def collect(self, policy: ActorCritic, native: Actor | None = None) -> Rollout:
@@ -244,7 +261,7 @@ class Collector:
         parameters, values = (native or policy)(observations)
         steps = self._steps
         discounted, episodes = self._statistics.add(steps.rewards, steps.terminated | steps.truncated, steps.valid)
-        return Rollout(
+        rollout = Rollout(
             observations,
             actions,
             parameters[:-1],
@@ -258,6 +275,26 @@ class Collector:
             sample_moments(torch.from_numpy(discounted[steps.valid])),
             episodes,
         )
+        self._begin_some_anew()
+        return rollout
+
+    def _begin_some_anew(self) -> None:
+        """Once, spread over the first episode's length, so that environments are not all in the same phase for good.
+
+        Else episodes of one length end in all of them together, and every rollout is of one phase only. The episodes
+        that are cut short are forgotten; that a rollout ends there is what bootstraps their values.
+        """
+        duration, count = self._steps.rewards.shape
+        before, self._taken = self._taken, self._taken + duration
+        longest = self._env.longest_episode
+        if not self._stagger or longest is None or duration >= longest or before >= longest:
+            return
+        places = self._processes.rank * count + np.arange(count)
+        ends = places * longest // (self._processes.size * count)
+        which = (before < ends) & (ends <= self._taken)
+        if which.any():
+            self._steps.observations[-1, which] = self._env.reset_some(which)
+            self._statistics.forget(which)
 
     def _run(self, policy: ActorCritic, act: Callable[..., None]) -> tuple[Tensor, Tensor]:
         """Fill `_steps`; returns scaled observations [T+1, N, D] and actions [T, N, ...].

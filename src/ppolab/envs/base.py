@@ -66,6 +66,15 @@ class VectorEnv(ABC):
         """Start a new episode everywhere; [N, D] first observations."""
 
     @abstractmethod
+    def reset_some(self, which: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Start a new episode in the K environments where `which` [N]; their first observations [K, D]."""
+
+    @property
+    @abstractmethod
+    def longest_episode(self) -> int | None:
+        """Steps after which an episode is truncated; None where it never is."""
+
+    @abstractmethod
     def send(self, actions: NDArray[Any]) -> None:
         """Start a step with policy actions [N, ...]."""
 
@@ -138,6 +147,12 @@ class BackendEnv(VectorEnv):
         self._ended = np.zeros(self.num_envs, dtype=np.bool_)
         return observations
 
+    def reset_some(self, which: NDArray[np.bool_]) -> NDArray[np.float64]:
+        observations = self._encode(self._awaited(lambda: self._reset_some(which)))[which]
+        self._check(observations, "observation", (int(which.sum()), self.observation_size))
+        self._ended &= ~which
+        return observations
+
     def send(self, actions: NDArray[Any]) -> None:
         self._send(self._decode(actions))
 
@@ -189,6 +204,10 @@ class BackendEnv(VectorEnv):
         """A batch of first observations, as the backend gives them."""
 
     @abstractmethod
+    def _reset_some(self, which: NDArray[np.bool_]) -> Any:
+        """A batch as the backend gives it; rows where `which` are first observations, the others do not matter."""
+
+    @abstractmethod
     def _send(self, actions: NDArray[Any]) -> None:
         """Start a step with actions as the backend takes them."""
 
@@ -230,8 +249,15 @@ class JoinedEnv(VectorEnv):
     def parts(self) -> Sequence[tuple[slice, VectorEnv]]:
         return list(zip(self._rows, self._groups, strict=True))
 
+    @property
+    def longest_episode(self) -> int | None:
+        return self._groups[0].longest_episode
+
     def reset(self) -> NDArray[np.float64]:
         return np.concatenate([group.reset() for group in self._groups])
+
+    def reset_some(self, which: NDArray[np.bool_]) -> NDArray[np.float64]:
+        return np.concatenate([group.reset_some(which[rows]) for rows, group in self.parts if which[rows].any()])
 
     def send(self, actions: NDArray[Any]) -> None:
         for rows, group in self.parts:

@@ -83,11 +83,23 @@ class EnvPoolEnv(BackendEnv):
             rescale_actions=rescale_actions, first_index=first_index,
         )  # fmt: skip
 
+    @property
+    def longest_episode(self) -> int | None:
+        longest: int = self._envs.spec.config.max_episode_steps
+        return longest
+
     def _reset(self) -> Any:
-        if self._log is not None:
-            self._log.all_reset()
         with _quiet():
             self._observations = self._envs.reset()[0]
+        if self._log is not None:
+            self._log.reset(np.ones(self.num_envs, dtype=np.bool_))
+        return self._observations
+
+    def _reset_some(self, which: NDArray[np.bool_]) -> Any:
+        first = self._envs.reset(np.flatnonzero(which).astype(np.int32))[0]
+        self._observations = _with_rows(self._observations, which, first)
+        if self._log is not None:
+            self._log.reset(which)
         return self._observations
 
     def _send(self, actions: NDArray[Any]) -> None:
@@ -122,9 +134,20 @@ class EnvPoolEnv(BackendEnv):
 
     def _new_log(self, seeds: Sequence[int]) -> Logbook | None:
         """None where an environment cannot be lived again."""
-        longest = self._envs.spec.config.max_episode_steps
+        longest = self.longest_episode
         family = _envpool().registration.registry.specs[self._id][0]
-        return Logbook(seeds, longest) if family in RANDOM_AT_RESETS_ONLY and longest <= LONGEST_EPISODE else None
+        if longest is None or longest > LONGEST_EPISODE or family not in RANDOM_AT_RESETS_ONLY:
+            return None
+        return Logbook(seeds, longest)
+
+
+def _with_rows(batch: Any, which: NDArray[np.bool_], rows: Any) -> Any:
+    """`batch`, an array or a dictionary of such, with `rows` in place of those `which`."""
+    if isinstance(batch, dict):
+        return {key: _with_rows(part, which, rows[key]) for key, part in batch.items()}
+    changed = batch.copy()
+    changed[which] = rows
+    return changed
 
 
 def _made(env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], *, num_threads: int) -> Any:

@@ -82,6 +82,7 @@ class GymnasiumEnv(BackendEnv):
         self._make = partial(_made, env_id, kwargs, len(seeds), asynchronous=asynchronous)
         self._envs = self._make()
         self._seeds: list[int | None] | None = list(seeds)
+        self._longest: int | None = kwargs.get("max_episode_steps", gymnasium.spec(env_id).max_episode_steps)
         super().__init__(
             env_id, self._envs.single_observation_space, self._envs.single_action_space, len(seeds),
             rescale_actions=rescale_actions,
@@ -91,6 +92,14 @@ class GymnasiumEnv(BackendEnv):
         seeds, self._seeds = self._seeds, None  # later resets go on with the environments' own random states
         with self._alive():
             return self._envs.reset(seed=seeds)[0]
+
+    @property
+    def longest_episode(self) -> int | None:
+        return self._longest
+
+    def _reset_some(self, which: NDArray[np.bool_]) -> Any:
+        with self._alive():
+            return self._envs.reset(options={"reset_mask": which})[0]
 
     def _send(self, actions: NDArray[Any]) -> None:
         if isinstance(self._envs, AsyncVectorEnv):

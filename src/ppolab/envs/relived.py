@@ -37,16 +37,17 @@ class Logbook:
         self._lengths = np.zeros(len(seeds), dtype=np.int64)
         self._actions: deque[NDArray[Any]] = deque(maxlen=longest)
 
-    def all_reset(self) -> None:
-        """Every environment began a new episode."""
-        self._reset(np.ones(len(self._seeds), dtype=np.bool_))
+    def reset(self, which: NDArray[np.bool_]) -> None:
+        """New episodes began where `which` [N]."""
+        self._resets[which] += 1
+        self._lengths[which] = 0
 
     def stepped(self, actions: NDArray[Any], ended: NDArray[np.bool_]) -> None:
         """Actions [N, ...], not to be changed any more, were sent; where an episode had `ended` [N] they only reset."""
         self._actions.append(actions)
         self._lengths += 1
         if ended.any():
-            self._reset(ended)
+            self.reset(ended)
 
     def states(self, observations: NDArray[Any]) -> list[State]:
         """What `relive` needs, of every environment, and the observation [N, ...] that it must lead to."""
@@ -69,10 +70,6 @@ class Logbook:
 
     def _latest(self, count: int) -> list[NDArray[Any]]:
         return list(self._actions)[len(self._actions) - count :]
-
-    def _reset(self, which: NDArray[np.bool_]) -> None:
-        self._resets[which] += 1
-        self._lengths[which] = 0
 
 
 def relive(pool: Pool, states: Sequence[State]) -> None:
