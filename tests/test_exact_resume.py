@@ -57,7 +57,7 @@ COMMON = (
 EPOCHS = "epochs=3"
 CASES: dict[str, tuple[str, ...]] = {
     "hopper, gymnasium": (EPOCHS, "env=hopper", "env.backend=gymnasium", "num_envs=4"),
-    "hopper, envpool": (EPOCHS, "env=hopper", "env.backend=envpool", "num_envs=4"),
+    "hopper, envpool": (EPOCHS, "env=hopper", "env.backend=envpool", "num_envs=4", "env.stagger=true"),
     "cartpole, gymnasium": (EPOCHS, "env=cartpole", "env.backend=gymnasium", "num_envs=4", "compile=false"),
     "cartpole, envpool": (EPOCHS, "env=cartpole", "num_envs=4", "model.dropout=0.1"),
     "no state": (EPOCHS, "env.id=hidden:Hidden-v0", "num_envs=4", "normalize_advantages=true"),
