@@ -11,7 +11,7 @@ import torch
 
 from ppolab.checkpoint import Checkpoint, earlier, load_checkpoint, load_newest, save_checkpoint
 from ppolab.errors import CheckpointError, ConfigError
-from ppolab.runs import RunFolder, unfinished_run
+from ppolab.runs import RunFolder, find_run, unfinished_run
 
 
 def numbered(number: int) -> Checkpoint:
@@ -95,3 +95,15 @@ def test_nobody_trains_a_run_that_is_being_trained(tmp_path: Path) -> None:
         pass
     with folder.held():
         pass
+
+
+def test_a_run_is_found_by_its_folder_by_what_is_in_it_and_from_within(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.checkpoint("last").parent.mkdir(parents=True)
+    run.config.touch()
+    run.checkpoint("last").touch()
+    monkeypatch.chdir(run.checkpoint("last").parent)
+    for value in ("..", ".", "last.ckpt", run.path, run.path / "checkpoints", run.checkpoint("last")):
+        assert find_run("resume", str(value)).checkpoint.resolve() == run.checkpoint("last"), value

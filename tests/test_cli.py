@@ -38,6 +38,7 @@ MISTAKES = {
         "env.id=user_module:Simple-v0 env.kwargs.size=3", "env.id=user_module:Simple-v0", "size",
     ),
     "not in EnvPool": ("env.id=user_module:Simple-v0 env.backend=envpool", "env.backend=envpool", "gymnasium"),
+    "resume in a sweep": ("-m resume=auto seed=0,1", "resume=auto", "typed again"),
     "two schedules": ("adapt_lr=true", "adapt_lr=true", "set anneal_lr=false"),
     "nothing to follow": ("adapt_lr=true anneal_lr=false target_kl=null", "adapt_lr=true", "target_kl=0.01"),
     "unknown backend": ("env.backend=envpol", "env.backend=envpol", "'envpool'"),

@@ -109,7 +109,11 @@ WITHOUT_A_RUN = {"-m", "--multirun", "-c", "--cfg", "-i", "--info", *HELP_FLAGS}
 
 
 def _check_multirun(arguments: list[str]) -> None:
-    """What only a sweep heeds must not silently train a single run."""
+    """What only a sweep heeds must not silently train a single run, and a sweep goes on by its own command."""
+    if {"-m", "--multirun"}.intersection(arguments):
+        for argument in arguments:
+            if argument.startswith("resume=") and argument not in ("resume=", "resume=null"):
+                raise ConfigError(f"{argument}: is of a single run; a sweep goes on by its own command, typed again")
     if WITHOUT_A_RUN.intersection(arguments):
         return
     for argument in arguments:

@@ -101,7 +101,10 @@ def resumed(node: DictConfig, overridden: Sequence[str]) -> tuple[Config, FoundR
     asked = typed(node)
     assert asked.resume is not None
     found = find_run("resume", asked.resume)
-    stored = from_yaml(found.folder.config.read_text())
+    try:
+        stored = from_yaml(found.folder.config.read_text())
+    except ConfigError as error:
+        raise ConfigError(f"{found.folder.config}: damaged, or of another version of ppolab: {error}") from error
     wanted, before = flattened(asked), flattened(stored)
     given = _given(asked, overridden)
     changed = {key: wanted[key] for key in given if wanted[key] != before.get(key)}

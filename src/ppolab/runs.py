@@ -136,6 +136,8 @@ def find_run(key: str, value: str, checkpoint: str = "last", outputs: Path = OUT
         if path.suffix != CHECKPOINT_SUFFIX or not (path.parents[1] / "config.yaml").is_file():
             raise ConfigError(f"{key}={value}: is not a checkpoint in a run folder (RUN/checkpoints/*.ckpt)")
         return FoundRun(RunFolder(path.parents[1]), path)
+    if path.is_dir() and path.name == "checkpoints" and (path.parent / "config.yaml").is_file():
+        path = path.parent
     folder = RunFolder(path) if path.is_dir() else _folder_of_id(key, value, outputs)
     if not folder.config.is_file():
         raise ConfigError(f"{key}={value}: is not a run folder; it has no config.yaml{_newest_hint(outputs)}")
