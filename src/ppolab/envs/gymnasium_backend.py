@@ -82,7 +82,8 @@ class GymnasiumEnv(BackendEnv):
         self._make = partial(_made, env_id, kwargs, len(seeds), asynchronous=asynchronous)
         self._envs = self._make()
         self._seeds: list[int | None] | None = list(seeds)
-        self._longest: int | None = kwargs.get("max_episode_steps", gymnasium.spec(env_id).max_episode_steps)
+        spec = gymnasium.spec(env_id.rpartition(":")[2])  # the module before a colon was imported with the first one
+        self._longest: int | None = kwargs.get("max_episode_steps", spec.max_episode_steps)
         super().__init__(
             env_id, self._envs.single_observation_space, self._envs.single_action_space, len(seeds),
             rescale_actions=rescale_actions,
