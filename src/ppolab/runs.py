@@ -131,7 +131,9 @@ def find_run(key: str, value: str, checkpoint: str = "last", outputs: Path = OUT
     Raises:
         ConfigError: there is no such run, or it has no such checkpoint.
     """
-    path = Path(value).absolute()
+    path = Path(value)
+    if len(path.parts) < 3:  # too short a name to have a run's folder in it
+        path = path.absolute()
     if path.is_file():
         if path.suffix != CHECKPOINT_SUFFIX or not (path.parents[1] / "config.yaml").is_file():
             raise ConfigError(f"{key}={value}: is not a checkpoint in a run folder (RUN/checkpoints/*.ckpt)")
