@@ -178,8 +178,9 @@ def _asks_for_help_only(arguments: list[str]) -> bool:
 
 def _groups(loader: ConfigLoader, parent: str = "") -> Iterator[str]:
     for name in loader.list_groups(parent):
-        yield f"{parent}{name}"
-        yield from _groups(loader, f"{parent}{name}/")
+        if parent or name != "hydra":
+            yield f"{parent}{name}"
+            yield from _groups(loader, f"{parent}{name}/")
 
 
 def _help(config_name: str, overrides: list[str]) -> str:
@@ -188,8 +189,7 @@ def _help(config_name: str, overrides: list[str]) -> str:
         node = compose(config_name, overrides, return_hydra_config=True)
         template = string.Template(node.hydra.help.template)
         loader = GlobalHydra.instance().config_loader()
-        groups = [group for group in _groups(loader) if group.partition("/")[0] != "hydra"]
-        options = [f"{group}: {', '.join(loader.get_group_options(group))}\n" for group in groups]
+        options = [f"{group}: {', '.join(loader.get_group_options(group))}\n" for group in _groups(loader)]
     with open_dict(node):
         del node.hydra
     return template.substitute(APP_CONFIG_GROUPS="".join(options), CONFIG=OmegaConf.to_yaml(node))
