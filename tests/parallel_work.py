@@ -157,7 +157,6 @@ def exchange(place: Place, config: Config) -> dict[str, Any]:
         return {
             "sum": processes.add_up(torch.tensor([1.0, 10.0 * place.rank])).tolist(),
             "all": processes.all_of(f"from {place.rank}"),
-            "any": (processes.any_of(False), processes.any_of(place.rank == 1), processes.any_of(True)),
             "first": processes.first_of(place.rank + 7),
             "is_first": processes.is_first,
         }

@@ -10,22 +10,23 @@ import pytest
 import yaml
 
 from helpers import make_config
-from ppolab.config import CHOICES, METRICS, RULES, Config, EvaluateConfig, algorithm_keys, config_folder, known_keys
+from ppolab.config import Config, EvaluateConfig, algorithm_keys, config_folder, known_keys
 from ppolab.family import algorithm_names
 from ppolab.report.settings import ReportConfig
+from ppolab.rules import CHOICES, METRICS, RULES
 
 SOURCE = Path(__file__).parents[1] / "src"
 CONF = config_folder("conf")
 
 LAYERS = (
-    ("errors", "redaction"),
+    ("errors", "redaction", "startup"),
     ("family",),
+    ("rules",),
     ("config",),
     (
         "core",
         "runs",
         "rendering",
-        "startup",
         "own_group",
         "processes",
         "places",
@@ -34,7 +35,7 @@ LAYERS = (
         "hydra_guard",
     ),
     ("launch", "envs", "parameters", "normalization", "history", "progress", "checkpoint", "tracking"),
-    ("policy", "objective"),
+    ("policy", "objective", "resuming"),
     ("native", "rollout", "watchdog"),
     ("gradient", "evaluate"),
     ("epoch",),
@@ -44,14 +45,15 @@ LAYERS = (
     ("module",),
     ("services",),
     ("experiment", "evaluation_run"),
-    ("study", "resuming", "report"),
+    ("study", "report"),
+    ("answers", "help_page"),
     ("cli",),
 )
 """Parts of ppolab, lowest first. A part imports lower ones, and modules of its own; `ppolab` itself is below all."""
 
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 OWNERS = {
-    "hydra": {"cli", "config", "hydra_guard", "hydra_plugins"},
+    "hydra": {"answers", "cli", "config", "help_page", "hydra_guard", "hydra_plugins"},
     "pytorch_lightning": {"module", "services", "experiment"},
     "mlflow": {"tracking.store"},
     "optuna": {"study", "hydra_plugins"},
@@ -67,11 +69,14 @@ LIGHT = (
     "hydra_guard",
     "family",
     "config",
+    "rules",
     "places",
     "runs",
     "rendering",
     "startup",
     "cli",
+    "answers",
+    "help_page",
     "resuming",
     "report",
     "envs",

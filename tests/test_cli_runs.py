@@ -28,7 +28,7 @@ from commands import (
     write_user_module,
 )
 from ppolab.checkpoint import load_checkpoint
-from ppolab.config import METRICS
+from ppolab.rules import METRICS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -6,45 +6,37 @@ import contextlib
 import logging
 import math
 import os
-import re
 import shutil
 import signal
-import string
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import hydra
 from hydra import compose, initialize_config_dir
 from hydra._internal.hydra import Hydra
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
 
+from ppolab.answers import SWEEP_SETTINGS, answer_to
 from ppolab.config import (
     SWEEP_GROUPS,
     TRIAL,
     Config,
     EvaluateConfig,
-    algorithm_keys,
     config_folder,
     from_hydra,
     from_yaml,
-    known_keys,
     register_schemas,
-    type_problem,
 )
-from ppolab.errors import ConfigError, InterruptedRun, PpolabError, nearest
-from ppolab.family import algorithms_with
+from ppolab.errors import ConfigError, InterruptedRun
+from ppolab.help_page import help_page
 from ppolab.hydra_guard import guard_hydra, refuse_code
 from ppolab.places import given_place, own_places, started_as_follower
 from ppolab.redaction import redact
@@ -56,7 +48,6 @@ from ppolab.startup import heeded_interrupt, lean_imports
 if TYPE_CHECKING:
     from ppolab.services import RunResult, TrialOfStudy
 
-GROUPS = ("env", "model", "optimizer", "algorithm", "trainer", "logger", "search", "experiment", "sampler", "pruner")
 HELP_FLAGS = {"--help", "-h"}
 
 guard_hydra()  # here, since every process that runs a job imports this module, whoever starts it
@@ -96,13 +87,6 @@ def _follows(arguments: list[str]) -> bool:
     """Whether this process is one of a run's several, and not the first."""
     alone = bool(WITHOUT_A_RUN.intersection(arguments)) or not started_as_follower()
     return not alone and _composed(arguments).processes > 1
-
-
-SWEEP_SETTINGS = (
-    "n_trials", "timeout", "workers", "seeds_per_trial", "direction", "enqueue", "study_name", "storage",
-    "max_failures",
-)  # fmt: skip
-"""Settings of hydra.sweeper that the command line takes by these names alone."""
 
 
 WITHOUT_A_RUN = {"-m", "--multirun", "-c", "--cfg", "-i", "--info", *HELP_FLAGS}
@@ -152,7 +136,7 @@ def _hydra_main(config_name: str, task: Callable[[DictConfig], object]) -> None:
     sys.path.append(str(Path.cwd()))  # a user's own env.id=my_package:MyEnv-v0 lies where the command is typed
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises, instead of printing and exiting itself
     if _asks_for_help_only(sys.argv[1:]):
-        print(_help(config_name, [argument for argument in sys.argv[1:] if argument not in HELP_FLAGS]))
+        print(help_page(config_name, [argument for argument in sys.argv[1:] if argument not in HELP_FLAGS]))
         return
     if not any("hydra.mode=" in argument for argument in sys.argv):  # which -m says; asked, Hydra composes all of it
         Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
@@ -174,25 +158,6 @@ def _asks_for_help_only(arguments: list[str]) -> bool:
     """Together with Hydra's other flags, --help is left to Hydra."""
     flags = {argument for argument in arguments if argument.startswith("-")}
     return bool(flags) and flags <= HELP_FLAGS
-
-
-def _groups(loader: ConfigLoader, parent: str = "") -> Iterator[str]:
-    for name in loader.list_groups(parent):
-        if parent or name != "hydra":
-            yield f"{parent}{name}"
-            yield from _groups(loader, f"{parent}{name}/")
-
-
-def _help(config_name: str, overrides: list[str]) -> str:
-    """What Hydra's --help prints, in half the time: Hydra lists its own groups, too, copying all schemas for each."""
-    with initialize_config_dir(str(config_folder("conf")), version_base="1.3"):
-        node = compose(config_name, overrides, return_hydra_config=True)
-        template = string.Template(node.hydra.help.template)
-        loader = GlobalHydra.instance().config_loader()
-        options = [f"{group}: {', '.join(loader.get_group_options(group))}\n" for group in _groups(loader)]
-    with open_dict(node):
-        del node.hydra
-    return template.substitute(APP_CONFIG_GROUPS="".join(options), CONFIG=OmegaConf.to_yaml(node))
 
 
 def _kept_from_hydra(task: Callable[[DictConfig], object], raised: list[Exception]) -> Callable[[DictConfig], object]:
@@ -329,7 +294,7 @@ def _overridden_keys() -> list[str]:
     return [override.key_or_group.replace("/", ".") for override in overrides]
 
 
-# --- errors ----------------------------------------------------------------------------------------------------------
+# --- exit codes ------------------------------------------------------------------------------------------------------
 
 
 def _exit_code(command: Callable[[], None]) -> int:
@@ -342,92 +307,12 @@ def _exit_code(command: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         return _say("interrupted; what had been written by then is in the run's folder", 130)
     except Exception as error:
-        answer = _answer(error)
+        answer = answer_to(error)
         if answer is None or asked_for_trace:
             print(redact(traceback.format_exc()), file=sys.stderr, end="")
         return 1 if answer is None else _say(*answer)
 
 
-def _answer(error: Exception) -> tuple[str, int] | None:
-    """One line and an exit code; None for an error that nobody foresaw."""
-    if isinstance(error, PpolabError):
-        return str(error), error.exit_code
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        return hydra_problem(error), ConfigError.exit_code
-    if isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError | ImportError | OSError) and _OUT_OF_MEMORY.search(str(error))
-    ):
-        return _memory_problem(error), PpolabError.exit_code
-    if isinstance(error, OSError):
-        return _file_problem(error), ConfigError.exit_code
-    return None
-
-
-_OUT_OF_MEMORY = re.compile(
-    "can't allocate memory|cannot allocate memory|not enough memory|out of memory|failed to map segment", re.IGNORECASE
-)
-"""What PyTorch's allocators, the system and the loader of libraries say."""
-
-
-def _memory_problem(error: Exception) -> str:
-    told = re.sub(r"^\[enforce fail [^]]*\] *\. *", "", (str(error) or "no memory is left").splitlines()[0])
-    return (
-        f"out of memory: {told}; lower num_envs, rollout_steps or model.hidden_sizes, or raise the limit; "
-        "the last checkpoint is kept"
-    )
-
-
 def _say(problem: str, code: int) -> int:
     print(f"ppolab: {redact(problem)}", file=sys.stderr)
     return code
-
-
-def _file_problem(error: OSError) -> str:
-    return (
-        f"{error.filename or 'the output folder'}: {error.strerror or error}; choose another with hydra.run.dir=FOLDER"
-    )
-
-
-def hydra_problem(error: Exception) -> str:
-    """One line for what Hydra or OmegaConf say in several: the key, the rule, and the nearest valid name."""
-    text = str(error)
-    if match := re.search(r"Could not find '([\w/]+)/([^'/]+)'", text):
-        group, option = match.groups()
-        options = _available(text)
-        choices = f"; there are {', '.join(options)}" if options else ""
-        return f"{group}={option}: no such option{nearest(option, options)}{choices}"
-    if match := re.search(r"Could not override '([^']+)'", text):
-        return f"{match[1]}: no such setting{_nearest_key(match[1])}"
-    if match := re.search(r"Error parsing override '(.*)'", text):
-        return f"{match[1]}: cannot be read; write key=value, in quotes where the shell would take it apart"
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, OmegaConfBaseException):
-        cause = cause.__cause__
-    if isinstance(cause, OmegaConfBaseException) and getattr(cause, "full_key", None):
-        return type_problem(cause)
-    return "; ".join(line.strip() for line in text.splitlines()[:2] if line.strip())
-
-
-def _available(text: str) -> list[str]:
-    _, _, listed = text.partition("Available options")
-    listed, _, _ = listed.partition("Config search path")
-    return [line.strip() for line in listed.splitlines()[1:] if line.startswith("\t")]
-
-
-def _nearest_key(key: str) -> str:
-    groups = ("env", "model", "optimizer", "algorithm", "trainer", "logger", "experiment", *SWEEP_GROUPS)
-    group, _, setting = key.partition(".")
-    owners = algorithms_with(config_folder("conf") / "algorithm", setting) if group == "algorithm" else []
-    if owners:
-        return f" of the chosen algorithm; it is one of algorithm={','.join(owners)}"
-    known = {*_command_keys(), *groups, *SWEEP_SETTINGS}
-    return nearest(key, known) or "; --help lists them"
-
-
-def _command_keys() -> Iterator[str]:
-    from ppolab.report.settings import ReportConfig
-
-    yield from known_keys(Config)
-    yield from algorithm_keys()
-    yield from known_keys(EvaluateConfig)
-    yield from known_keys(ReportConfig)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ppolab.config import METRICS
+from ppolab.rules import METRICS
 from ppolab.runs import write_whole
 
 log = logging.getLogger(__name__)

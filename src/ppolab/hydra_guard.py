@@ -7,12 +7,15 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core import utils
 from omegaconf import DictConfig, OmegaConf
+from omegaconf._utils import get_omega_conf_dumper
 
 from ppolab.errors import ConfigError
 from ppolab.redaction import redacted
+from ppolab.startup import without_collector
 
 PLUGINS = ("hydra_plugins.*", "hydra._internal.core_plugins.*")
 LOGGING = ("logging", "logging.handlers", "colorlog", "ppolab.runlog")
@@ -48,14 +51,18 @@ def refuse_code(arguments: Sequence[str]) -> None:
 
 def _save_redacted(cfg: DictConfig, filename: str, output_dir: Path) -> None:
     output_dir.mkdir(parents=True, exist_ok=True)
-    content = OmegaConf.create(redacted(OmegaConf.to_container(cfg)))
-    (output_dir / filename).write_text(OmegaConf.to_yaml(content), encoding="utf-8")
+    content = redacted(OmegaConf.to_container(cfg, enum_to_str=True))
+    text = yaml.dump(  # as OmegaConf.to_yaml does, without the tenth of a second for a configuration to call it on
+        content, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=get_omega_conf_dumper()
+    )
+    (output_dir / filename).write_text(text, encoding="utf-8")
 
 
 def _checked(load: Any) -> Any:
     @wraps(load)
     def loaded(*args: Any, **kwargs: Any) -> DictConfig:
-        config: DictConfig = load(*args, **kwargs)
+        with without_collector():
+            config: DictConfig = load(*args, **kwargs)
         sections = OmegaConf.to_container(config.hydra)
         assert isinstance(sections, dict)
         for section, allowed in ALLOWED.items():

@@ -49,10 +49,6 @@ class Processes:
             torch.distributed.all_gather_object(values, value)
         return values  # type: ignore[return-value]
 
-    def any_of(self, value: bool) -> bool:
-        """Whether it is so in one of them."""
-        return any(self.all_of(value))
-
     def first_of(self, value: Value) -> Value:
         """The first process's `value`."""
         if self.size == 1:

@@ -14,12 +14,13 @@ from ppolab.errors import ConfigError, TrackingError
 from ppolab.family import refuse_unread
 from ppolab.runs import OUTPUTS, RUN_ID, FoundRun, RunFolder, find_run, unfinished_run
 
+CHANGES_RECORDS = ("total_steps", "eval_episodes", "eval_interval", "compile", "trainer.accelerator", "trainer.threads")
+"""Settings that may be changed on a resume, and that change what is recorded after it."""
 MAY_CHANGE_ON_RESUME = (
-    "total_steps", "resume", "eval_interval", "eval_episodes", "checkpoint_interval", "keep_checkpoints", "objective",
-    "compile", "trainer.accelerator", "trainer.threads", "logger.", "env.num_threads",
+    *CHANGES_RECORDS, "resume", "checkpoint_interval", "keep_checkpoints", "objective", "logger.", "env.num_threads",
     "env.timeout",
 )  # fmt: skip
-"""Settings (or groups, with a point) that do not change what the run computes."""
+"""Settings (or groups, with a point) that do not make another run of it."""
 
 
 def without_auto(arguments: list[str], config: Callable[[list[str]], Config]) -> list[str]:
@@ -117,6 +118,16 @@ def resumed(node: DictConfig, overridden: Sequence[str]) -> tuple[Config, FoundR
         OmegaConf.update(merged, key, value)
     refuse_unread(stored.algorithm, given)
     return from_hydra(merged), found
+
+
+def records_may_differ(stored: str, config: Config) -> bool:
+    """Whether a run resumed with `config` may record something else than it did at the same steps before.
+
+    Args:
+        stored: the configuration until then, as YAML.
+    """
+    before, now = flattened(from_yaml(stored)), flattened(config)
+    return any(before[key] != now[key] for key in CHANGES_RECORDS)
 
 
 def _given(config: Config, overridden: Sequence[str]) -> dict[str, Any]:

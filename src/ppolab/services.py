@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import pytorch_lightning as pl
 
 from ppolab.checkpoint import Checkpoint, save_checkpoint
-from ppolab.config import Config, flattened, from_yaml, objective_names, to_yaml
+from ppolab.config import Config, flattened, objective_names, to_yaml
 from ppolab.envs import EVALUATION, VectorEnv, environment_seeds
 from ppolab.errors import CheckpointError, InterruptedRun
 from ppolab.evaluate import RenderError, evaluate_policy, record_video
@@ -24,6 +24,7 @@ from ppolab.history import MetricsFile, plot_learning_curve, read_metrics
 from ppolab.module import PPOModule
 from ppolab.progress import ProgressDisplay
 from ppolab.redaction import redact
+from ppolab.resuming import records_may_differ
 from ppolab.runs import OUTPUTS, RunFolder, write_whole
 from ppolab.tracking import (
     MlflowTracker,
@@ -40,8 +41,6 @@ from ppolab.watchdog import end_at_once, watched
 log = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-CHANGE_NUMBERS = ("total_steps", "eval_episodes", "eval_interval", "compile", "trainer.accelerator", "trainer.threads")
-"""Settings that may be changed on a resume, and that change what is logged after it."""
 """What asks a run to save and end."""
 
 
@@ -323,6 +322,7 @@ class RunServices(Pace):
             return NoTracker()
         config, trial = self._config, self._trial
         parameters = {key: value for key, value in flattened(config).items() if key != "logger.tracking_uri"}
+        otherwise = checkpoint is not None and records_may_differ(checkpoint.config, config)
         description = RunDescription(
             experiment=config.logger.experiment,
             run_name=trial.run_name if trial else config.logger.run_name or f"{config.env.id}-seed{config.seed}",
@@ -330,7 +330,7 @@ class RunServices(Pace):
             tags=environment_tags() | (dict(trial.tags) if trial else {}),
             parent_run_id=trial.parent_run_id if trial else None,
             resume_run_id=checkpoint.run_id if checkpoint else None,
-            shared_steps=self._module.first_step if checkpoint and _differs(checkpoint, config) else None,
+            shared_steps=self._module.first_step if otherwise else None,
         )
         return MlflowTracker(description, self._tracking_uri, self._files.backlog)
 
@@ -374,12 +374,6 @@ def _signals_handled_by(handler: Callable[[int, FrameType | None], object]) -> I
     finally:
         for number, earlier in previous.items():
             signal.signal(number, earlier)
-
-
-def _differs(checkpoint: Checkpoint, config: Config) -> bool:
-    """Whether what is logged after a resume may differ from what was logged at the same steps before."""
-    one, other = flattened(from_yaml(checkpoint.config)), flattened(config)
-    return any(one[key] != other[key] for key in CHANGE_NUMBERS)
 
 
 def _next_multiple(steps: int, interval: int) -> int:

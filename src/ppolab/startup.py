@@ -22,19 +22,28 @@ They are extras of torchmetrics, which works without; importing Lightning with t
 def lean_imports() -> Iterator[None]:
     """Import without `OPTIONAL` packages that nobody has imported yet, and without the garbage collector.
 
-    Inside, these packages look as if they were not installed; afterwards everybody can import them. The collector would
-    search all that was imported so far again and again, although modules stay: a tenth of the time.
+    Inside, these packages look as if they were not installed; afterwards everybody can import them.
     """
-    loaded, collecting = len(sys.modules), gc.isenabled()
+    loaded = len(sys.modules)
     absent = _Absent(name for name in OPTIONAL if name not in sys.modules)
     sys.meta_path.insert(0, absent)
-    gc.disable()
     try:
-        yield
+        with without_collector():
+            yield
     finally:
         sys.meta_path.remove(absent)
         if len(sys.modules) > loaded:  # not in the later runs of a sweep, whose garbage would stay with the modules
             gc.freeze()
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Else it would search all that was imported so far again and again, although that stays: a tenth of the time."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
         if collecting:
             gc.enable()
 

@@ -18,7 +18,6 @@ from hydra_plugins.hydra_ppolab._launchers import prepare
 from hydra_plugins.hydra_ppolab._space import split, written
 from hydra_plugins.hydra_ppolab.launcher import ProcessLauncher
 from ppolab.config import (
-    RULES,
     SWEEP_GROUPS,
     Config,
     config_folder,
@@ -30,6 +29,7 @@ from ppolab.config import (
 from ppolab.errors import ConfigError, InterruptedRun, SweepError
 from ppolab.family import check_algorithm, refuse_unread
 from ppolab.processes import stop_requests
+from ppolab.rules import RULES
 from ppolab.runs import OUTPUTS
 from ppolab.tracking import redact, resolve_tracking_uri
 

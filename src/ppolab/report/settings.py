@@ -10,8 +10,9 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from ppolab.config import METRICS, flattened
+from ppolab.config import flattened
 from ppolab.errors import ConfigError, nearest
+from ppolab.rules import METRICS
 from ppolab.runs import OUTPUTS
 
 NORMALIZATIONS = ("range", "none")
