@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from ppolab.envs import (
     envpool_backend,
     make_vector_env,
 )
-from ppolab.envs.spaces import action_decoder, observation_encoder
+from ppolab.envs.spaces import ActionMapping, action_decoder, observation_encoder
 from ppolab.errors import ConfigError, EnvError
 
 needs_envpool = pytest.mark.skipif(not envpool_backend.is_installed(), reason="EnvPool has no build for this platform")
@@ -204,21 +205,31 @@ def test_every_observation_space_passes_a_vector_environment(space: spaces.Space
 
 
 def test_box_actions_are_mapped_onto_their_range_and_clipped() -> None:
-    decode = action_decoder(spaces.Box(np.array([-2.0, 0.0]), np.array([2.0, 10.0]), dtype=np.float64), rescale=True)
+    decode = action_decoder(spaces.Box(np.array([-2.0, 0.0]), np.array([2.0, 10.0]), dtype=np.float64), ActionMapping())
     assert decode(np.array([[-1.0, -1.0], [0.0, 0.0], [0.5, 1.0], [-9.0, 9.0]])).tolist() == [
         [-2.0, 0.0], [0.0, 5.0], [1.0, 10.0], [-2.0, 10.0],
     ]  # fmt: skip
 
 
 def test_box_actions_without_rescaling_are_only_clipped() -> None:
-    decode = action_decoder(spaces.Box(np.array([-2.0, 0.0]), np.array([2.0, 10.0]), dtype=np.float64), rescale=False)
+    decode = action_decoder(
+        spaces.Box(np.array([-2.0, 0.0]), np.array([2.0, 10.0]), dtype=np.float64), ActionMapping(rescale=False)
+    )
     assert decode(np.array([[-1.0, -1.0], [0.5, 3.0], [9.0, 99.0]])).tolist() == [[-1.0, 0.0], [0.5, 3.0], [2.0, 10.0]]
 
 
-def test_unbounded_components_are_left_alone() -> None:
+@pytest.mark.parametrize(("squash", "third"), [(False, [1.0, 3.0]), (True, [1.0, 1 + 2 * math.tanh(1.0)])])
+def test_unbounded_components_are_left_alone(squash: bool, third: list[float]) -> None:
     space = spaces.Box(np.array([-np.inf, 0.0, -1.0]), np.array([np.inf, np.inf, 3.0]), dtype=np.float64)
-    decode = action_decoder(space, rescale=True)
-    assert decode(np.array([[100.0, -5.0, 0.0], [-7.0, 5.0, 1.0]])).tolist() == [[100.0, 0.0, 1.0], [-7.0, 5.0, 3.0]]
+    decode = action_decoder(space, ActionMapping(squash=squash))
+    expected = [[100.0, 0.0, third[0]], [-7.0, 5.0, third[1]]]
+    assert decode(np.array([[100.0, -5.0, 0.0], [-7.0, 5.0, 1.0]])).tolist() == expected
+
+
+def test_squashed_actions_come_near_the_bounds_and_not_beyond() -> None:
+    decode = action_decoder(spaces.Box(-2.0, 2.0, (1,), dtype=np.float64), ActionMapping(squash=True))
+    decoded = decode(np.array([[-3.0], [0.0], [0.5], [3.0]]))[:, 0]
+    assert decoded.tolist() == [2 * math.tanh(value) for value in (-3.0, 0.0, 0.5, 3.0)]
 
 
 @pytest.mark.parametrize(
@@ -233,7 +244,7 @@ def test_unbounded_components_are_left_alone() -> None:
     ids=str,
 )
 def test_discrete_actions_are_shifted_by_their_start(space: spaces.Space, actions: list, expected: list) -> None:
-    decoded = action_decoder(space, rescale=True)(np.array(actions))
+    decoded = action_decoder(space, ActionMapping())(np.array(actions))
     assert decoded.tolist() == expected
     assert decoded.dtype == space.dtype
 
@@ -408,9 +419,9 @@ def test_the_probes_are_registered() -> None:
 def test_environments_made_anew_again_and_again_take_no_more_memory() -> None:
     """In a process of its own, which has freed nothing yet."""
     code = (
-        "from ppolab.envs.envpool_backend import EnvPoolEnv\n"
+        "from ppolab.envs.envpool_backend import EnvPoolEnv\nfrom ppolab.envs.spaces import ActionMapping\n"
         "def pages(): return int(open('/proc/self/statm').read().split()[1])\n"
-        "env = EnvPoolEnv('Hopper-v5', {}, list(range(128)), num_threads=1, rescale_actions=True)\n"
+        "env = EnvPoolEnv('Hopper-v5', {}, list(range(128)), num_threads=1, mapping=ActionMapping())\n"
         "env.reset(); before = pages()\n"
         "for _ in range(5): env.restart(list(range(128))); env.reset()\n"
         "print(pages() / before)\n"

@@ -21,6 +21,7 @@ import pytest
 from ppolab.config import EnvConfig
 from ppolab.envs import envpool_backend, make_vector_env
 from ppolab.envs.envpool_backend import EnvPoolEnv
+from ppolab.envs.spaces import ActionMapping
 
 pytestmark = pytest.mark.skipif(not envpool_backend.is_installed(), reason="EnvPool has no build for this platform")
 mujoco = pytest.importorskip("mujoco")
@@ -37,7 +38,7 @@ class Twins:
     """An EnvPool environment and a Gymnasium one that can be put into its state."""
 
     def __init__(self, env_id: str, seed: int) -> None:
-        self.pool = EnvPoolEnv(env_id, {}, [seed], num_threads=1, rescale_actions=True)
+        self.pool = EnvPoolEnv(env_id, {}, [seed], num_threads=1, mapping=ActionMapping())
         self.gym = gymnasium.make(env_id)
         self.simulator = self.gym.unwrapped
         self._hidden = ROOT_COORDINATES.get(env_id, 1)

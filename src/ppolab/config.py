@@ -44,8 +44,9 @@ class EnvConfig:
     vectorization: str = "sync"
     num_threads: int = 0
     timeout: float = 300.0
-    stagger: bool = False
+    stagger: bool = True
     rescale_actions: bool = True
+    squash_actions: bool = False
 
 
 @dataclass
@@ -58,6 +59,7 @@ class ModelConfig:
     dropout: float = MISSING
     orthogonal: bool = MISSING
     initial_log_std: float = MISSING
+    state_dependent_std: bool = False
 
 
 @dataclass
@@ -108,6 +110,7 @@ class Config:
     adapt_lr: bool = MISSING
     normalize_observations: bool = MISSING
     normalize_rewards: bool = MISSING
+    normalize_values: bool = False
     normalize_advantages: bool = MISSING
     recompute_advantages: bool = MISSING
     compile: str = MISSING
@@ -228,6 +231,13 @@ def check(config: Config) -> None:
     _check_model(config.model)
     _check_optimizer(config.optimizer)
     _check_schedule(config)
+    value_epochs = config.algorithm.get("value_epochs")
+    if value_epochs is not None and config.model.trunk == "shared":
+        raise ConfigError(
+            f"algorithm.value_epochs={value_epochs}: the value function cannot learn alone; set model.trunk=separate"
+        )
+    if config.env.squash_actions and not config.env.rescale_actions:
+        raise ConfigError("env.squash_actions=true: leaves [-1, 1] to be rescaled; set env.rescale_actions=true")
     check_algorithm(config.algorithm, values.get, config_folder("conf") / "algorithm")
     _check_batch(config)
 

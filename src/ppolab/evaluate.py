@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ppolab.checkpoint import Checkpoint
 from ppolab.config import Config, EnvConfig
-from ppolab.envs import VectorEnv
+from ppolab.envs import VectorEnv, action_mapping
 from ppolab.envs.spaces import action_decoder, observation_encoder
 from ppolab.errors import CheckpointError, PpolabError
 from ppolab.policy import ActorCritic, action_distribution
@@ -128,7 +128,7 @@ def _film(
     simulator: gymnasium.Env[Any, Any], act: DeterministicPolicy, env: EnvConfig, seed: int, stride: int, writer: Any
 ) -> float:
     _, encode = observation_encoder(simulator.observation_space)
-    decode = action_decoder(simulator.action_space, rescale=env.rescale_actions)
+    decode = action_decoder(simulator.action_space, action_mapping(env))
     observation, _ = simulator.reset(seed=seed)
     total, ended, step = 0.0, False, 0
     while not ended and step < MAX_EPISODE_STEPS:

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from ppolab.algorithms import make_algorithm
 from ppolab.config import Config, optimizer_arguments, optimizer_class
+from ppolab.core.distributions import DiagonalGaussian
 from ppolab.core.schedules import followed_kl, linear_decay
 from ppolab.envs import TRAINING, VectorEnv, environment_seeds
 from ppolab.errors import CheckpointError, ConfigError, StateNotReached, TrainingError
@@ -26,7 +27,7 @@ from ppolab.normalization import RunningScale
 from ppolab.parallel import ALONE, Processes
 from ppolab.parameters import FlatParameters, flatten_parameters
 from ppolab.policy import ActorCritic, action_distribution
-from ppolab.rollout import Collector, Episode, Totals, totals
+from ppolab.rollout import Collector, Episode, Rollout, Totals, totals
 from ppolab.update import Algorithm, Parts, UpdateStats
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ class PPOModule(pl.LightningModule):
         self.reward_scale.merge(found.return_moments)
         rewards = self.reward_scale.scale_rewards(rollout.rewards)
         learning_rate = self._set_learning_rate()
-        stats = self.learner.update(rollout, rewards)
+        stats = self.learner.update(rollout, rewards, self.steps / self.config.total_steps)
         self._adapt_learning_rate(stats.kl)
         self.policy.observation_scale.merge(found.observation_moments)
 
@@ -86,7 +87,7 @@ class PPOModule(pl.LightningModule):
         metrics = {
             **self._episode_metrics(),
             **_update_metrics(stats),
-            **self._policy_metrics(),
+            **self._policy_metrics(rollout),
             "optim/lr": learning_rate,
             **_time_metrics(found.num_steps, started, collected, ended),
             "time/total": self.seconds,
@@ -119,10 +120,12 @@ class PPOModule(pl.LightningModule):
             "train/length": float(np.mean([episode.length for episode in self.recent_episodes])),
         }
 
-    def _policy_metrics(self) -> dict[str, float]:
-        if self.policy.log_std is None:
+    def _policy_metrics(self, rollout: Rollout) -> dict[str, float]:
+        if not isinstance(self.policy.distribution, DiagonalGaussian):
             return {}
-        return {"policy/std": float(self.policy.log_std.detach().exp().mean())}
+        if self.policy.log_std is not None:
+            return {"policy/std": float(self.policy.log_std.detach().exp().mean())}
+        return {"policy/std": float(rollout.parameters[rollout.valid].chunk(2, dim=-1)[1].exp().mean())}
 
     def _check_finite(self, stats: UpdateStats) -> None:
         finite = math.isfinite(stats.policy_loss + stats.value_loss + stats.gradient_norm)

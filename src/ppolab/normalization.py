@@ -73,6 +73,14 @@ class RunningScale(nn.Module):
         deviation = torch.sqrt(self.variance + EPSILON)
         return FrozenScaling(mean, (1.0 / deviation).cpu().numpy())
 
+    def standardized(self, values: Tensor) -> Tensor:
+        """(x - mean) / deviation."""
+        return (values - self.mean) / torch.sqrt(self.variance + EPSILON) if self.enabled else values
+
+    def restored(self, values: Tensor) -> Tensor:
+        """The x that `standardized` made `values` of."""
+        return values * torch.sqrt(self.variance + EPSILON) + self.mean if self.enabled else values
+
     def scale_rewards(self, rewards: Tensor) -> Tensor:
         """rewards [T, N] divided by the deviation of discounted returns; the mean stays, or the task would change."""
         if not self.enabled or self.count == 0:

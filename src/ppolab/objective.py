@@ -57,6 +57,11 @@ Surrogate = Callable[..., Tensor]
 minibatch, *inputs) -> [B], whose mean is to be maximized."""
 
 
+def annealed_clipped(_parameters: Tensor, log_ratio: Tensor, batch: Samples, clip: Tensor) -> Tensor:
+    """`clipped_surrogate` as such, with a clip range [] that may change between updates."""
+    return clipped_surrogate(log_ratio, batch.advantages, clip)
+
+
 def clipped(clip: float) -> Surrogate:
     """`clipped_surrogate` as such: the one that the C++ code computes, too."""
 
@@ -72,7 +77,7 @@ Objective = Callable[..., tuple[Tensor, Tensor]]
 
 def actor_critic_objective(distribution: ActionDistribution, config: Config, surrogate: Surrogate) -> Objective:
     """Schulman et al. 2017 (arXiv:1707.06347), equation 9, with any surrogate; to be minimized."""
-    value_clip, clip = config.algorithm.get("value_clip"), clip_of(config)
+    value_clip, anneals = config.algorithm.get("value_clip"), config.algorithm.get("anneal_clip", False)
 
     def objective(parameters: Tensor, values: Tensor, batch: Samples, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         log_ratio = distribution.log_prob(parameters, batch.actions) - batch.log_probs
@@ -84,6 +89,7 @@ def actor_critic_objective(distribution: ActionDistribution, config: Config, sur
         value_error = weighted_mean(errors, batch.weights)
         entropy = weighted_mean(distribution.entropy(parameters), batch.weights)
         loss = -gain + config.value_coef * value_error - config.entropy_coef * entropy
+        clip = inputs[0] if anneals else clip_of(config)
         clipped = weighted_mean(is_clipped(log_ratio, clip).to(values.dtype), batch.weights)
         kl_sum = (kl_k3(log_ratio) * batch.weights).sum()
         terms = LossTerms(-gain, value_error, entropy, clipped, kl_sum, batch.weights.sum())

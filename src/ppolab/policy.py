@@ -63,9 +63,10 @@ class ActorCritic(nn.Module):
         super().__init__()
         self.distribution = distribution
         self.observation_scale = RunningScale((observation_size,), enabled=normalize)
-        continuous = isinstance(distribution, DiagonalGaussian)
-        outputs = distribution.action_shape[0] if continuous else distribution.parameter_size
-        self.log_std = nn.Parameter(torch.full((outputs,), config.initial_log_std)) if continuous else None
+        gaussian = isinstance(distribution, DiagonalGaussian)
+        shared_std = gaussian and not config.state_dependent_std
+        outputs = distribution.action_shape[0] if shared_std else distribution.parameter_size
+        self.log_std = nn.Parameter(torch.full((outputs,), config.initial_log_std)) if shared_std else None
 
         width = config.hidden_sizes[-1] if config.hidden_sizes else observation_size
         self.actor = _trunk(observation_size, config)
@@ -74,6 +75,8 @@ class ActorCritic(nn.Module):
         self.value_head = nn.Linear(width, 1)
         if config.orthogonal:
             self._initialize_orthogonally()
+        if gaussian and not shared_std:
+            nn.init.constant_(self.action_head.bias[outputs // 2 :], config.initial_log_std)
 
     def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         features = self.actor(observations)

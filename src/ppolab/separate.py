@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -14,12 +14,12 @@ from torch.func import functional_call
 from ppolab.core.losses import unclipped_surrogate
 from ppolab.core.trust_region import Product, fisher_vector_product
 from ppolab.epoch import Order, with_standardized_advantages
-from ppolab.native import native_policy
-from ppolab.objective import LossTerms, Samples, Surrogate, clipped
-from ppolab.parameters import Part, part_of
-from ppolab.policy import ActorCritic, is_of_the_value
+from ppolab.objective import Samples, Surrogate
+from ppolab.parameters import Part
+from ppolab.policy import ActorCritic
 from ppolab.rollout import Rollout
-from ppolab.update import Experience, Learner, Parts, UpdateStats, shared_facts
+from ppolab.update import Experience, Parts, UpdateStats, actor_of, shared_facts
+from ppolab.value_function import ValueFunction
 
 
 @dataclass(frozen=True)
@@ -107,16 +107,16 @@ class SeparateLearner:
         self._step = step
         self._optimizer = optimizer
         self._actor = actor_of(parts)
-        self._value_function = ValueFunction(parts, self._actor)
+        self._value_function = ValueFunction(parts, parts.config.algorithm["value_epochs"])
 
-    def update(self, rollout: Rollout, rewards: Tensor) -> UpdateStats:
+    def update(self, rollout: Rollout, rewards: Tensor, _progress: float = 0.0, /) -> UpdateStats:
         """Change all parameters.
 
         Args:
             rewards: [T, N] the rollout's rewards, scaled.
         """
         parts = self._parts
-        samples = Experience(rollout, rewards, parts.config).samples(rollout.values)
+        samples = Experience(rollout, rewards, rollout.values, parts.config).samples(rollout.values)
         owners, variance = shared_facts(rollout, samples, parts.processes)
         value_loss = self._value_function.fit(samples, owners)
 
@@ -150,42 +150,6 @@ class SeparateLearner:
         """Go on from what `state` gave."""
         if self._optimizer is not None:
             self._optimizer.load_state_dict(state["optimizer"])
-
-
-class ValueFunction:
-    """The value function's `value_epochs` passes over a batch, with the optimizer of `parts`.
-
-    They are PPO's epochs, in C++ where that can be had, with advantages of 0, so that nothing pulls at the policy.
-    """
-
-    def __init__(self, parts: Parts, actor: Part) -> None:
-        algorithm = {**parts.config.algorithm, "value_clip": None}
-        epochs = parts.config.algorithm["value_epochs"]
-        config = replace(
-            parts.config, algorithm=algorithm, epochs=epochs, value_coef=1.0, entropy_coef=0.0,
-            normalize_advantages=False,
-        )  # fmt: skip
-        native = None if parts.native is None else native_policy(parts.policy, parts.flat, config)
-        self._learner = Learner(
-            replace(parts, config=config, native=native),
-            clipped(config.clip),
-            in_native=True,
-        )
-        self._policy, self._actor, self._epochs = parts.policy, actor, epochs
-
-    def fit(self, samples: Samples, owners: Tensor) -> float:
-        """Returns the mean squared error, halved, over all steps. The policy must be the one that collected them."""
-        self._policy.train()
-        before = self._actor.read()
-        blank = samples._replace(advantages=torch.zeros_like(samples.advantages))
-        terms = torch.cat([self._learner.one_epoch(blank, owners)[0] for _ in range(self._epochs)])
-        self._actor.write(before)  # weight decay moves parameters without any gradient
-        return float(LossTerms(*terms.mean(0).tolist()).value)
-
-
-def actor_of(parts: Parts) -> Part:
-    """The parameters that the policy depends on."""
-    return part_of(parts.flat, [name for name in parts.flat.names if not is_of_the_value(name)])
 
 
 class _ActorAlone(nn.Module):

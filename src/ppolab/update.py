@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any, Protocol
 
 import torch
@@ -12,13 +13,15 @@ from torch import Tensor
 from ppolab.config import Config
 from ppolab.core.gae import generalized_advantages
 from ppolab.core.losses import explained_variance
+from ppolab.core.moments import merged, sample_moments
 from ppolab.epoch import Epoch, native_epoch, shuffled, stepwise_epoch, with_standardized_advantages
 from ppolab.gradient import Gradient, compiled_on_first_call, whole_gradient, worth_compiling
 from ppolab.native import NativePolicy
+from ppolab.normalization import RunningScale
 from ppolab.objective import LossTerms, Samples, Surrogate, actor_critic_objective
 from ppolab.parallel import ALONE, Processes
-from ppolab.parameters import FlatParameters, is_adam
-from ppolab.policy import ActorCritic
+from ppolab.parameters import FlatParameters, Part, is_adam, part_of
+from ppolab.policy import ActorCritic, is_of_the_value
 from ppolab.rollout import Rollout
 
 KL_TOLERANCE = 1.5
@@ -47,11 +50,12 @@ class UpdateStats:
 class Algorithm(Protocol):
     """How a rollout becomes better parameters, in place."""
 
-    def update(self, rollout: Rollout, rewards: Tensor) -> UpdateStats:
+    def update(self, rollout: Rollout, rewards: Tensor, progress: float = 0.0, /) -> UpdateStats:
         """Change the parameters that `Parts` holds.
 
         Args:
             rewards: [T, N] the rollout's rewards, scaled.
+            progress: share of the run's environment steps taken before this update.
         """
 
     def state(self) -> dict[str, Any]:
@@ -81,10 +85,18 @@ class Parts:
     native: NativePolicy | None = None
 
 
-class Experience:
-    """The valid rows of a rollout, flat. Only advantages and returns depend on the value function's present state."""
+def actor_of(parts: Parts) -> Part:
+    """The parameters that the policy depends on."""
+    return part_of(parts.flat, [name for name in parts.flat.names if not is_of_the_value(name)])
 
-    def __init__(self, rollout: Rollout, rewards: Tensor, config: Config) -> None:
+
+class Experience:
+    """The valid rows of a rollout, flat. Only advantages and returns depend on the value function's present state.
+
+    `values` [T+1, N] are those of the collecting policy, in the unit of `rewards` [T, N].
+    """
+
+    def __init__(self, rollout: Rollout, rewards: Tensor, values: Tensor, config: Config) -> None:
         self._rollout = rollout
         self._rewards = rewards
         self._config = config
@@ -93,7 +105,7 @@ class Experience:
         self._actions = self._valid(rollout.actions)
         self._parameters = self._valid(rollout.parameters)
         self._log_probs = self._valid(rollout.log_probs)
-        self._values = self._valid(rollout.values[:-1])
+        self._values = self._valid(values[:-1])
         self._weights = torch.ones_like(self._values)
 
     def samples(self, values: Tensor) -> Samples:
@@ -126,16 +138,26 @@ class Learner:
 
     Algorithms of this kind differ in their `surrogate` only. `inputs` are tensors that it takes besides, and that may
     change between updates, in place. `in_native`: the C++ code (native/objective.hpp) knows the surrogate; others, and
-    networks that it does not know, take PyTorch's gradient, compiled where that is worth it.
+    networks that it does not know, take PyTorch's gradient, compiled where that is worth it. `value_pass` trains the
+    value function alone; it makes up for the passes that are missing to `value_epochs`.
     """
 
     def __init__(
-        self, parts: Parts, surrogate: Surrogate, inputs: Sequence[Tensor] = (), *, in_native: bool = False
+        self,
+        parts: Parts,
+        surrogate: Surrogate,
+        inputs: Sequence[Tensor] = (),
+        *,
+        in_native: bool = False,
+        value_pass: Callable[[Samples, Tensor], object] | None = None,
     ) -> None:
         self._policy = parts.policy
         self._config = config = parts.config
         self._processes = parts.processes
         self._generator = parts.generator
+        self._value_pass = value_pass
+        self._value_epochs: int = config.algorithm["value_epochs"] if value_pass else 0
+        self._value_scale = RunningScale((), enabled=config.normalize_values)
         native = parts.native
         self._values: Callable[[Tensor], Tensor] = self._without_dropout if native is None else native.values
         self._epoch: Epoch
@@ -148,26 +170,32 @@ class Learner:
             gradient = _pytorch_gradient(parts, surrogate, inputs)
         self._epoch = stepwise_epoch(gradient, parts.flat.vector, parts.optimizer, config, parts.processes)
 
-    def update(self, rollout: Rollout, rewards: Tensor) -> UpdateStats:
+    def update(self, rollout: Rollout, rewards: Tensor, _progress: float = 0.0, /) -> UpdateStats:
         """Up to `epochs` passes over the rollout, fewer when the policy has moved far enough (KL early stopping).
 
         Args:
             rewards: [T, N] the rollout's rewards, scaled.
         """
         config = self._config
-        experience = Experience(rollout, rewards, config)
-        samples = experience.samples(rollout.values)
+        values = self._value_scale.restored(rollout.values)
+        experience = Experience(rollout, rewards, values, config)
+        samples = experience.samples(values)
+        self._follow(samples.returns)
+        samples = self._scaled(samples)
         owners, variance = shared_facts(rollout, samples, self._processes)
         results: list[tuple[Tensor, Tensor]] = []
         self._policy.train()
         for epoch in range(1, config.epochs + 1):
             if epoch > 1 and config.recompute_advantages:
-                samples = experience.samples(self._values(rollout.observations))
+                samples = self._recomputed(experience, rollout)
             results.append(self.one_epoch(samples, owners))
             sums = LossTerms(*results[-1][0].sum(0).tolist())
             kl = float(sums.kl_sum / sums.samples)
             if config.target_kl is not None and kl > KL_TOLERANCE * config.target_kl:
                 break
+        for _ in range(epoch, self._value_epochs):
+            assert self._value_pass is not None
+            self._value_pass(self._recomputed(experience, rollout) if config.recompute_advantages else samples, owners)
         terms, norms = (torch.cat(parts) for parts in zip(*results, strict=True))
         means = LossTerms(*terms.mean(0).tolist())
         return UpdateStats(
@@ -194,11 +222,37 @@ class Learner:
         return self._epoch(samples, order)
 
     def state(self) -> dict[str, Any]:
-        """Nothing: parameters, optimizer and generators are kept by whoever made them."""
-        return {}
+        """The scale of the values; parameters, optimizer and generators are kept by whoever made them."""
+        return {"value_scale": self._value_scale.state_dict()} if self._value_scale.enabled else {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """See `state`."""
+        """Go on from what `state` gave."""
+        if self._value_scale.enabled:
+            self._value_scale.load_state_dict(state["value_scale"])
+
+    def _recomputed(self, experience: Experience, rollout: Rollout) -> Samples:
+        """With advantages and returns under the value function as it is now."""
+        return self._scaled(experience.samples(self._value_scale.restored(self._values(rollout.observations))))
+
+    def _scaled(self, samples: Samples) -> Samples:
+        """With values and returns in the unit of the value function's output."""
+        standardized = self._value_scale.standardized
+        return samples._replace(values=standardized(samples.values), returns=standardized(samples.returns))
+
+    @torch.no_grad()
+    def _follow(self, returns: Tensor) -> None:
+        """Let the value scale learn of `returns` [B], and change the value head so that its values stay what they were.
+
+        Pop-Art: van Hasselt et al. 2016 (arXiv:1602.07714), section 2; statistics over the whole run.
+        """
+        if not self._value_scale.enabled:
+            return
+        head, scale = self._policy.value_head, self._value_scale
+        zero, one = (scale.restored(torch.full((), unit, dtype=torch.float64)) for unit in (0.0, 1.0))
+        scale.merge(reduce(merged, self._processes.all_of(sample_moments(returns.cpu()))))
+        offset, end = scale.standardized(zero), scale.standardized(one)
+        head.weight.mul_(end - offset)
+        head.bias.mul_(end - offset).add_(offset)
 
     @torch.no_grad()
     def _without_dropout(self, observations: Tensor) -> Tensor:

@@ -40,22 +40,23 @@ class PenaltyLearner:
             parts.native.penalize(self._weight)
         self._learner = Learner(parts, surrogate, (self._weight,), in_native=True)
 
-    def update(self, rollout: Rollout, rewards: Tensor) -> UpdateStats:
+    def update(self, rollout: Rollout, rewards: Tensor, progress: float = 0.0, /) -> UpdateStats:
         """As `Learner` does it; `policy/beta` is the weight that was used.
 
         Args:
-            rewards: [T, N] the rollout's rewards, scaled.
+            rewards: [T, N] the rollout's rewards, scaled. progress: see `Algorithm`.
         """
         self._weight.fill_(self._beta)
-        stats = replace(self._learner.update(rollout, rewards), extras={"policy/beta": self._beta})
+        stats = replace(self._learner.update(rollout, rewards, progress), extras={"policy/beta": self._beta})
         if self._target is not None:
             self._beta = adapted_penalty(self._beta, mean_divergence(self._parts, rollout), self._target)
         return stats
 
     def state(self) -> dict[str, Any]:
-        """The weight of the next update."""
-        return {"beta": self._beta}
+        """The weight of the next update, and what the epochs depend on."""
+        return {"beta": self._beta, **self._learner.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
         self._beta = state["beta"]
+        self._learner.load_state(state)

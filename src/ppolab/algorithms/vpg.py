@@ -9,8 +9,8 @@ from ppolab.config import optimizer_arguments, optimizer_class
 from ppolab.core.losses import policy_gradient_surrogate
 from ppolab.objective import Samples
 from ppolab.parameters import clip_norm
-from ppolab.separate import ActorOnBatch, SeparateLearner, Step, actor_of
-from ppolab.update import Parts
+from ppolab.separate import ActorOnBatch, SeparateLearner, Step
+from ppolab.update import Parts, actor_of
 
 
 def make(parts: Parts) -> SeparateLearner:

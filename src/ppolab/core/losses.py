@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 
-def clipped_surrogate(log_ratio: Tensor, advantages: Tensor, clip: float) -> Tensor:
+def clipped_surrogate(log_ratio: Tensor, advantages: Tensor, clip: float | Tensor) -> Tensor:
     """L^CLIP, equation 7: min(r A, clip(r, 1-clip, 1+clip) A), to be maximized.
 
     Args:
-        log_ratio: [B], log pi_new(a|s) - log pi_old(a|s). advantages: [B]. clip: epsilon, in (0, 1).
+        log_ratio: [B], log pi_new(a|s) - log pi_old(a|s). advantages: [B]. clip: epsilon, in [0, 1), a number or [].
     """
     ratio = log_ratio.exp()
-    return torch.minimum(ratio * advantages, ratio.clamp(1.0 - clip, 1.0 + clip) * advantages)
+    return torch.minimum(ratio * advantages, ratio.clamp(1.0 - clip, 1.0 + clip) * advantages)  # type: ignore[arg-type]
 
 
 def unclipped_surrogate(log_ratio: Tensor, advantages: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ def policy_gradient_surrogate(log_probs: Tensor, advantages: Tensor) -> Tensor:
     return log_probs * advantages
 
 
-def is_clipped(log_ratio: Tensor, clip: float) -> Tensor:
+def is_clipped(log_ratio: Tensor, clip: float | Tensor) -> Tensor:
     """[B] bool: the probability ratio lies outside [1-clip, 1+clip]."""
     return (log_ratio.exp() - 1.0).abs() > clip
 

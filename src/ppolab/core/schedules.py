@@ -1,4 +1,4 @@
-"""Schedules of the learning rate."""
+"""Schedules of the learning rate and of the clip range."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from ppolab.envs import envpool_backend
 from ppolab.envs.base import JoinedEnv, Step, VectorEnv
 from ppolab.envs.gymnasium_backend import GymnasiumEnv
 from ppolab.envs.seeding import EVALUATION, TRAINING, environment_seeds
-from ppolab.envs.spaces import check_spaces
+from ppolab.envs.spaces import ActionMapping, check_spaces
 from ppolab.errors import ConfigError, nearest
 
 __all__ = [
@@ -88,11 +88,16 @@ def choose_backend(env: EnvConfig) -> str:
     return "envpool" if not env.kwargs and envpool_backend.has(env.id) else "gymnasium"
 
 
+def action_mapping(env: EnvConfig) -> ActionMapping:
+    """From the policy's actions to those of `env`."""
+    return ActionMapping(env.rescale_actions, env.squash_actions)
+
+
 def make_vector_env(env: EnvConfig, seeds: list[int], backend: str) -> VectorEnv:
     """One environment per seed on `backend`; `num_threads` 0 means one thread per core (EnvPool)."""
     if backend == "gymnasium":
         return GymnasiumEnv(
-            env.id, env.kwargs, seeds, asynchronous=env.vectorization == "async", rescale_actions=env.rescale_actions
+            env.id, env.kwargs, seeds, asynchronous=env.vectorization == "async", mapping=action_mapping(env)
         )
     threads = min(env.num_threads or usable_cores(), len(seeds))
     groups = min(threads, 2)  # while one group simulates, the policy can answer the other
@@ -101,7 +106,7 @@ def make_vector_env(env: EnvConfig, seeds: list[int], backend: str) -> VectorEnv
         [
             envpool_backend.EnvPoolEnv(
                 env.id, env.kwargs, seeds[start:end], num_threads=(threads + index) // groups,
-                rescale_actions=env.rescale_actions, first_index=start,
+                mapping=action_mapping(env), first_index=start,
             )
             for index, (start, end) in enumerate(pairwise(starts))
         ]

@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ppolab.envs.spaces import action_decoder, check_spaces, observation_encoder
+from ppolab.envs.spaces import ActionMapping, action_decoder, check_spaces, observation_encoder
 from ppolab.envs.state import State
 from ppolab.errors import EnvError
 
@@ -127,11 +127,11 @@ class BackendEnv(VectorEnv):
         action_space: spaces.Space[Any],
         num_envs: int,
         *,
-        rescale_actions: bool,
+        mapping: ActionMapping,
         first_index: int = 0,
     ) -> None:
         super().__init__(env_id, observation_space, action_space, num_envs)
-        self._decode = action_decoder(action_space, rescale=rescale_actions)
+        self._decode = action_decoder(action_space, mapping)
         self._ended = np.zeros(num_envs, dtype=np.bool_)
         self._steps = 0
         self._first_index = first_index

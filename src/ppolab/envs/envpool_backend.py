@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ppolab.envs.base import BackendEnv
 from ppolab.envs.relived import Logbook, relive
+from ppolab.envs.spaces import ActionMapping
 from ppolab.envs.state import State
 from ppolab.errors import ConfigError
 
@@ -69,7 +70,7 @@ class EnvPoolEnv(BackendEnv):
         seeds: Sequence[int],
         *,
         num_threads: int,
-        rescale_actions: bool,
+        mapping: ActionMapping,
         first_index: int = 0,
     ) -> None:
         self._id = env_id
@@ -80,7 +81,7 @@ class EnvPoolEnv(BackendEnv):
             observation_space, action_space = self._envs.observation_space, self._envs.action_space
         super().__init__(
             env_id, observation_space, action_space, len(seeds),
-            rescale_actions=rescale_actions, first_index=first_index,
+            mapping=mapping, first_index=first_index,
         )  # fmt: skip
 
     @property

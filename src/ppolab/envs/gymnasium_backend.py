@@ -14,6 +14,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
 from ppolab.envs.base import BackendEnv
+from ppolab.envs.spaces import ActionMapping
 from ppolab.envs.state import State, captured, restore
 from ppolab.errors import EnvError
 
@@ -77,7 +78,7 @@ class GymnasiumEnv(BackendEnv):
     backend = "gymnasium"
 
     def __init__(
-        self, env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], *, asynchronous: bool, rescale_actions: bool
+        self, env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], *, asynchronous: bool, mapping: ActionMapping
     ) -> None:
         self._make = partial(_made, env_id, kwargs, len(seeds), asynchronous=asynchronous)
         self._envs = self._make()
@@ -86,7 +87,7 @@ class GymnasiumEnv(BackendEnv):
         self._longest: int | None = kwargs.get("max_episode_steps", spec.max_episode_steps)
         super().__init__(
             env_id, self._envs.single_observation_space, self._envs.single_action_space, len(seeds),
-            rescale_actions=rescale_actions,
+            mapping=mapping,
         )  # fmt: skip
 
     def _reset(self) -> Any:

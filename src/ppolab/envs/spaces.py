@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -89,14 +90,24 @@ def _concatenated(parts: dict[Any, spaces.Space[Any]]) -> tuple[int, Encoder]:
     return sum(size for size, _ in encoders.values()), encode
 
 
-def action_decoder(space: spaces.Space[Any], *, rescale: bool) -> Decoder:
-    """Function from policy actions [N, ...] to a batch of actions of `space`.
+@dataclass(frozen=True)
+class ActionMapping:
+    """How a Gaussian's actions, which have no bounds, become those of a Box.
 
-    Box: with `rescale`, [-1, 1] is mapped onto each bounded component's range; then all is clipped to the bounds,
-    since a Gaussian has none. Discrete spaces: shifted by their start.
+    Attributes:
+        rescale: [-1, 1] is mapped onto each bounded component's range. All is clipped to the bounds.
+        squash: before that, tanh brings these components into (-1, 1), so that none is clipped. Probability ratios
+            and KL divergences are the same before and after it, so the policy may go on speaking of what it drew.
     """
+
+    rescale: bool = True
+    squash: bool = False
+
+
+def action_decoder(space: spaces.Space[Any], mapping: ActionMapping) -> Decoder:
+    """Function from policy actions [N, ...] to a batch of actions of `space`. Discrete ones: shifted by their start."""
     if isinstance(space, spaces.Box):
-        return _box_decoder(space, rescale)
+        return _box_decoder(space, mapping)
     if isinstance(space, spaces.Discrete):
         start, dtype = space.start, space.dtype
         return lambda actions: (actions[:, 0] + start).astype(dtype)
@@ -107,15 +118,16 @@ def action_decoder(space: spaces.Space[Any], *, rescale: bool) -> Decoder:
     return lambda actions: actions.astype(np.int8)
 
 
-def _box_decoder(space: spaces.Box, rescale: bool) -> Decoder:
+def _box_decoder(space: spaces.Box, mapping: ActionMapping) -> Decoder:
     low, high = space.low.reshape(-1), space.high.reshape(-1)
-    bounded = np.isfinite(low) & np.isfinite(high) & rescale
+    bounded = np.isfinite(low) & np.isfinite(high) & mapping.rescale
     centre = np.where(bounded, (np.where(bounded, high, 0) + np.where(bounded, low, 0)) / 2, 0.0)
     radius = np.where(bounded, (np.where(bounded, high, 2) - np.where(bounded, low, 0)) / 2, 1.0)
     shape, dtype = space.shape, space.dtype
 
     def decode(actions: NDArray[Any]) -> NDArray[Any]:
-        bounded_actions: NDArray[Any] = np.clip(actions * radius + centre, low, high)
+        chosen = np.where(bounded, np.tanh(actions), actions) if mapping.squash else actions
+        bounded_actions: NDArray[Any] = np.clip(chosen * radius + centre, low, high)
         return bounded_actions.astype(dtype).reshape(-1, *shape)
 
     return decode

@@ -45,7 +45,10 @@ class AdamState:
 
 
 def native_policy(policy: ActorCritic, flat: FlatParameters, config: Config) -> NativePolicy | None:
-    """`policy` in C++; None for what ppo.cpp does not know (GPU, dropout, other activations), or without a compiler."""
+    """`policy` in C++; None for what ppo.cpp does not know, or without a compiler.
+
+    It does not know GPUs, dropout, other activations, and standard deviations that depend on the state.
+    """
     if not (flat.vector.is_cpu and flat.vector.dtype == torch.float32 and _is_plain(policy)):
         return None
     try:
@@ -59,7 +62,8 @@ def _is_plain(policy: ActorCritic) -> bool:
     trunks = [policy.actor] if policy.critic is None else [policy.actor, policy.critic]
     layers = [layer for trunk in trunks for layer in trunk]
     activations = {type(layer) for layer in layers if not isinstance(layer, nn.Linear)}
-    return len(activations) <= 1 and activations <= set(ACTIVATIONS) and type(policy.distribution) in FAMILIES
+    known = len(activations) <= 1 and activations <= set(ACTIVATIONS) and type(policy.distribution) in FAMILIES
+    return known and (policy.log_std is not None or not isinstance(policy.distribution, DiagonalGaussian))
 
 
 class NativePolicy:
@@ -113,6 +117,10 @@ class NativePolicy:
             scaling.inverse_std.ctypes.data, scaling.limit, len(raw), noise.data_ptr(), observations.data_ptr(),
             actions.data_ptr(),
         )  # fmt: skip
+
+    def clip_at(self, clip: float) -> None:
+        """From now on clip the probability ratio to [1 - clip, 1 + clip]."""
+        self._settings.clip = clip
 
     def penalize(self, weight: Tensor) -> None:
         """Put `weight` [] times KL(old || new) into the objective, whatever value it has when a step is made."""
