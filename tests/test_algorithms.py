@@ -39,8 +39,9 @@ from ppolab.native.library import compiler
 from ppolab.objective import Samples, actor_critic_objective
 from ppolab.policy import ActorCritic, action_distribution
 from ppolab.rollout import Rollout
-from ppolab.separate import ActorOnBatch, ValueFunction, actor_of
-from ppolab.update import KL_TOLERANCE, Experience, UpdateStats
+from ppolab.separate import ActorOnBatch
+from ppolab.update import KL_TOLERANCE, Experience, UpdateStats, actor_of
+from ppolab.value_function import ValueFunction
 from test_trust_region import explicit_fisher
 
 BOX, DISCRETE = spaces.Box(-1, 1, (2,)), spaces.Discrete(3)
@@ -223,7 +224,7 @@ def test_with_lambda_1_advantages_are_rewards_to_go_minus_the_baseline() -> None
     config = config_with("vpg", gae_lambda=1.0)
     policy = new_policy(config)
     rollout = random_rollout(policy, INPUTS, steps=16, ends=0.2, values=False)
-    samples = Experience(rollout, rollout.rewards, config).samples(rollout.values)
+    samples = Experience(rollout, rollout.rewards, rollout.values, config).samples(rollout.values)
     expected = reward_to_go(rollout, config.gamma)[rollout.valid]
     torch.testing.assert_close(samples.returns.double(), expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(samples.advantages.double(), expected - samples.values, rtol=1e-5, atol=1e-5)
@@ -246,7 +247,7 @@ def test_the_natural_step_solves_the_explicit_equations(name: str, space: spaces
     parts = make_parts(policy, config)
     actor = actor_of(parts)
     before = actor.read()
-    samples = Experience(rollout, rollout.rewards, config).samples(rollout.values)
+    samples = Experience(rollout, rollout.rewards, rollout.values, config).samples(rollout.values)
     fisher = explicit_fisher(parts, ActorOnBatch(parts, actor, samples), before)
 
     def surrogate(vector: Tensor) -> Tensor:
@@ -318,8 +319,8 @@ def test_epochs_of_the_value_function_leave_the_policy_alone(name: str, native: 
     parts = make_parts(policy, config, native=native)
     actor = actor_of(parts)
     before, whole = actor.read(), parts.flat.vector.detach().clone()
-    samples = Experience(rollout, rollout.rewards, config).samples(rollout.values)
-    function = ValueFunction(parts, actor)
+    samples = Experience(rollout, rollout.rewards, rollout.values, config).samples(rollout.values)
+    function = ValueFunction(parts, config.algorithm["value_epochs"])
     losses = [function.fit(samples, torch.zeros(len(samples.weights), dtype=torch.int64)) for _ in range(30)]
     assert actor.read().equal(before)
     assert not parts.flat.vector.detach().equal(whole)
@@ -371,7 +372,7 @@ def test_a_traced_graph_follows_beta() -> None:
     config = config_with("ppo_penalty")
     policy, rollout = moved_apart(config, BOX)
     parts = make_parts(policy, config)
-    samples = Experience(rollout, rollout.rewards, config).samples(rollout.values)
+    samples = Experience(rollout, rollout.rewards, rollout.values, config).samples(rollout.values)
 
     def surrogate(parameters: Tensor, log_ratio: Tensor, batch: Samples, beta: Tensor) -> Tensor:
         return penalized_surrogate(

@@ -40,6 +40,13 @@ MISTAKES = {
     "not in EnvPool": ("env.id=user_module:Simple-v0 env.backend=envpool", "env.backend=envpool", "gymnasium"),
     "resume in a sweep": ("-m resume=auto seed=0,1", "resume=auto", "typed again"),
     "two schedules": ("adapt_lr=true", "adapt_lr=true", "set anneal_lr=false"),
+    "squashed and not rescaled": (
+        "env.squash_actions=true env.rescale_actions=false", "env.squash_actions=true", "set env.rescale_actions=true",
+    ),
+    "value epochs on a shared trunk": (
+        "model.trunk=shared algorithm.value_epochs=5", "algorithm.value_epochs=5", "set model.trunk=separate",
+    ),
+    "half a value epoch": ("algorithm.value_epochs=2.5", "algorithm.value_epochs=2.5", "a whole number"),
     "nothing to follow": ("adapt_lr=true anneal_lr=false target_kl=null", "adapt_lr=true", "target_kl=0.01"),
     "unknown backend": ("env.backend=envpol", "env.backend=envpol", "'envpool'"),
     "output folder below a file": ("hydra.run.dir=user_module.py/x", "user_module.py/x", "hydra.run.dir="),

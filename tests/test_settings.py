@@ -255,7 +255,7 @@ def test_no_setting_is_without_a_test() -> None:
         "env.timeout",  # test_watchdog.py
         "optimizer.fused",  # the same mathematics
         "algorithm.name", "algorithm.ignores",  # test_algorithms.py, test_cli.py
-        "algorithm.value_clip",  # above, with all other settings of algorithms
+        *(f"algorithm.{key}" for key in ALGORITHMS["ppo_clip"]),  # above
     }  # fmt: skip
     tested_here = {
         *FLIPS, "env.vectorization", "env.num_threads", "eval_interval", "eval_episodes", "checkpoint_interval",

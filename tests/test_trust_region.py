@@ -15,8 +15,8 @@ from torch.func import functional_call, jacrev
 from helpers import make_parts, random_rollout, tiny_config
 from ppolab.core.trust_region import backtracked, conjugate_gradient, damped, fisher_vector_product, step_of_length
 from ppolab.policy import ActorCritic, action_distribution
-from ppolab.separate import ActorOnBatch, actor_of
-from ppolab.update import Experience, Parts
+from ppolab.separate import ActorOnBatch
+from ppolab.update import Experience, Parts, actor_of
 
 INPUTS = 3
 SPACES: dict[str, spaces.Space] = {
@@ -99,7 +99,7 @@ def batch_of(space: str, **settings: object) -> tuple[Parts, ActorOnBatch, Tenso
     finally:
         torch.set_default_dtype(torch.float32)
     parts = make_parts(policy, config)
-    samples = Experience(rollout, rollout.rewards, config).samples(rollout.values)
+    samples = Experience(rollout, rollout.rewards, rollout.values, config).samples(rollout.values)
     actor = actor_of(parts)
     return parts, ActorOnBatch(parts, actor, samples), actor.read()
 
