@@ -55,7 +55,11 @@ VARIANTS: dict[str, tuple[str, bool, dict[str, Any]]] = {
     "no gradient clipping": ("Box", True, {"max_grad_norm": 0.0}),
     "sgd": ("Box", True, {"optimizer": "sgd"}),
     "annealed clip": ("Box", False, {"algorithm.anneal_clip": True}),
-    "scaled values, value epochs": ("Box", True, {"normalize_values": True, "target_kl": 1e-9, "algorithm.value_epochs": 3}),
+    "scaled values, value epochs": (
+        "Box",
+        True,
+        {"normalize_values": True, "target_kl": 1e-9, "algorithm.value_epochs": 3},
+    ),
     "deviations of the state": ("Box", False, {"model.state_dependent_std": True}),
     "penalty": ("Box", True, {"algorithm": "ppo_penalty", "algorithm.d_targ": 1e-3}),
     "penalty, discrete": ("Discrete", False, {"algorithm": "ppo_penalty", "algorithm.d_targ": None}),
