@@ -196,19 +196,7 @@ class Learner:
         for _ in range(epoch, self._value_epochs):
             assert self._value_pass is not None
             self._value_pass(self._recomputed(experience, rollout) if config.recompute_advantages else samples, owners)
-        terms, norms = (torch.cat(parts) for parts in zip(*results, strict=True))
-        means = LossTerms(*terms.mean(0).tolist())
-        return UpdateStats(
-            policy_loss=float(means.policy),
-            value_loss=float(means.value),
-            entropy=float(means.entropy),
-            clip_fraction=float(means.clip_fraction),
-            kl=kl,
-            epochs=epoch,
-            steps=len(terms),
-            gradient_norm=float(norms.mean()),
-            explained_variance=float(variance),
-        )
+        return _statistics(results, kl, float(variance))
 
     def one_epoch(self, samples: Samples, owners: Tensor) -> tuple[Tensor, Tensor]:
         """One pass: (LossTerms as columns [M, terms], norms [M] of the gradients), over all processes.
@@ -260,6 +248,23 @@ class Learner:
         values = self._policy.values(observations)
         self._policy.train()
         return values
+
+
+def _statistics(epochs: list[tuple[Tensor, Tensor]], kl: float, variance: float) -> UpdateStats:
+    """Of an update of these epochs; `kl` is the last one's."""
+    terms, norms = (torch.cat(parts) for parts in zip(*epochs, strict=True))
+    means = LossTerms(*terms.mean(0).tolist())
+    return UpdateStats(
+        policy_loss=float(means.policy),
+        value_loss=float(means.value),
+        entropy=float(means.entropy),
+        clip_fraction=float(means.clip_fraction),
+        kl=kl,
+        epochs=len(epochs),
+        steps=len(terms),
+        gradient_norm=float(norms.mean()),
+        explained_variance=variance,
+    )
 
 
 def _pytorch_gradient(parts: Parts, surrogate: Surrogate, inputs: Sequence[Tensor]) -> Gradient:

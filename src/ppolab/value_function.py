@@ -30,15 +30,11 @@ class ValueFunction:
             clipped(config.clip),
             in_native=True,
         )
-        self._policy, self._optimizer, self._actor, self._epochs = (
-            parts.policy,
-            parts.optimizer,
-            actor_of(parts),
-            epochs,
-        )
+        self._policy, self._actor = parts.policy, actor_of(parts)
+        self._optimizer, self._epochs = parts.optimizer, epochs
 
     def fit(self, samples: Samples, owners: Tensor) -> float:
-        """Returns the mean squared error, halved, over all steps. The policy must be the one that collected them."""
+        """Returns the mean squared error, halved, over all steps."""
         self._policy.train()
         before = self._of_the_actor()
         blank = samples._replace(advantages=torch.zeros_like(samples.advantages))
