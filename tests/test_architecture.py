@@ -40,6 +40,7 @@ LAYERS = (
     ("gradient", "evaluate"),
     ("epoch",),
     ("update",),
+    ("value_function",),
     ("separate",),
     ("algorithms",),
     ("module",),

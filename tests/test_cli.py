@@ -51,7 +51,7 @@ MISTAKES = {
     "unknown backend": ("env.backend=envpol", "env.backend=envpol", "'envpool'"),
     "output folder below a file": ("hydra.run.dir=user_module.py/x", "user_module.py/x", "hydra.run.dir="),
     "no run to resume": ("resume=nowhere", "resume=nowhere", "no such run"),
-    "batch too small": ("minibatch_size=4096", "minibatch_size=4096", "64 * 32 = 2048"),
+    "batch too small": ("minibatch_size=4096", "minibatch_size=4096", "32 * 64 = 2048"),
     "minibatch does not divide": ("minibatch_size=100", "minibatch_size=100", "2048", "minibatch_size=128"),
     "less than one batch": ("total_steps=100", "total_steps=100", "2048"),
     "clip out of range": ("clip=1.5", "clip=1.5", "strictly between 0 and 1"),

@@ -225,7 +225,7 @@ def test_keep_checkpoints_sets_how_many_there_are(tmp_path: Path) -> None:
 
 
 def test_objective_names_the_value_that_a_run_returns(plain_run: services.RunResult, tmp_path: Path) -> None:
-    other = run_small(tmp_path, objective="'loss/value, eval/return'")
+    other = run_small(tmp_path, objective="loss/value, eval/return")
     assert plain_run.objectives == (plain_run.metrics["eval/return"],)
     assert other.objectives == (other.metrics["loss/value"], other.metrics["eval/return"])
 

@@ -231,14 +231,14 @@ def check(config: Config) -> None:
     _check_model(config.model)
     _check_optimizer(config.optimizer)
     _check_schedule(config)
+    if config.env.squash_actions and not config.env.rescale_actions:
+        raise ConfigError("env.squash_actions=true: leaves [-1, 1] to be rescaled; set env.rescale_actions=true")
+    check_algorithm(config.algorithm, values.get, config_folder("conf") / "algorithm")
     value_epochs = config.algorithm.get("value_epochs")
     if value_epochs is not None and config.model.trunk == "shared":
         raise ConfigError(
             f"algorithm.value_epochs={value_epochs}: the value function cannot learn alone; set model.trunk=separate"
         )
-    if config.env.squash_actions and not config.env.rescale_actions:
-        raise ConfigError("env.squash_actions=true: leaves [-1, 1] to be rescaled; set env.rescale_actions=true")
-    check_algorithm(config.algorithm, values.get, config_folder("conf") / "algorithm")
     _check_batch(config)
 
 
