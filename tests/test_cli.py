@@ -46,6 +46,12 @@ MISTAKES = {
     "value epochs on a shared trunk": (
         "model.trunk=shared algorithm.value_epochs=5", "algorithm.value_epochs=5", "set model.trunk=separate",
     ),
+    "whole value epochs, written with a point": (
+        "algorithm.value_epochs=5.0", "algorithm.value_epochs=5.0", "a whole number, such as 5",
+    ),
+    "neither true nor false": ("normalize_values=maybe", "normalize_values=maybe", "must be true or false"),
+    "nothing for a switch": ("env.squash_actions=null", "env.squash_actions=null", "must have a value"),
+    "adapted where nothing adapts": ("algorithm=a2c adapt_lr=true", "adapt_lr=True", "a2c does not read adapt_lr"),
     "half a value epoch": ("algorithm.value_epochs=2.5", "algorithm.value_epochs=2.5", "a whole number"),
     "nothing to follow": ("adapt_lr=true anneal_lr=false target_kl=null", "adapt_lr=true", "target_kl=0.01"),
     "unknown backend": ("env.backend=envpol", "env.backend=envpol", "'envpool'"),

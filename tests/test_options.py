@@ -135,18 +135,42 @@ def value_error(config: Config, policy: ActorCritic, rollout: Rollout, vector: T
         return float((policy.values(rollout.observations[:-1][rollout.valid]) - returns).square().mean())
 
 
-def test_they_leave_the_optimizer_s_memory_of_the_policy_alone() -> None:
+@eager_and_native
+def test_they_have_an_optimizer_of_their_own(native: bool) -> None:
+    """With one for both, Adam's count of steps would go on without the policy, whose later steps would be too large."""
     _, policy, rollout = setting(target_kl=1e-9)
     kept = []
     for epochs in (None, 9):
-        parts = make_parts(copy.deepcopy(policy), config_of(target_kl=1e-9, **{"algorithm.value_epochs": epochs}))
+        config = config_of(target_kl=1e-9, **{"algorithm.value_epochs": epochs})
+        parts = make_parts(copy.deepcopy(policy), config, native=native)
         make_algorithm(parts).update(rollout, rollout.rewards)
         state = parts.optimizer.state[parts.flat.vector]
-        kept.append([state["exp_avg"].clone(), state["exp_avg_sq"].clone()])
-    actor = places(policy, critic=False)
-    for before, after in zip(*kept, strict=True):
-        assert torch.equal(before[actor], after[actor])
-        assert not torch.equal(before[~actor], after[~actor])
+        kept.append([state[name].clone() for name in ("step", "exp_avg", "exp_avg_sq")])
+    assert all(torch.equal(*pair) for pair in zip(*kept, strict=True))
+
+
+def test_it_follows_the_learning_rate() -> None:
+    _, policy, rollout = setting(target_kl=1e-9)
+    ends = []
+    for rate in (1e-2, 0.0):
+        config = config_of(target_kl=1e-9, **{"algorithm.value_epochs": 9})
+        parts = make_parts(copy.deepcopy(policy), config)
+        before = parts.flat.vector.detach().clone()
+        parts.optimizer.param_groups[0]["lr"] = rate
+        make_algorithm(parts).update(rollout, rollout.rewards)
+        ends.append(torch.equal(parts.flat.vector.detach(), before))
+    assert ends == [False, True]
+
+
+def test_they_heed_the_value_loss_s_settings() -> None:
+    _, policy, rollout = setting(target_kl=1e-9)
+    results = []
+    for changes in ({}, {"algorithm.value_clip": 0.001}, {"value_coef": 0.0}):
+        config = config_of(target_kl=1e-9, **{"algorithm.value_epochs": 9, **changes})
+        results.append(updated(config, policy, rollout)[0][places(policy, critic=True)])
+    before = torch.cat([parameter.detach().reshape(-1) for parameter in policy.parameters()])
+    assert (results[0] - results[1]).abs().max() > 1e-3
+    assert torch.equal(results[2], before[places(policy, critic=True)])
 
 
 def test_as_many_value_epochs_as_epochs_change_nothing() -> None:
@@ -194,9 +218,19 @@ def test_the_update_is_that_of_a_value_function_with_standardized_targets(native
     torch.testing.assert_close(result, flat.vector.detach(), rtol=0, atol=2e-5)
 
 
-@pytest.mark.parametrize("algorithm", ["ppo_clip", "ppo_penalty"])
-def test_a_checkpoint_holds_the_scale(algorithm: str) -> None:
-    config = config_with(algorithm, normalize_values=True, **{"optimizer.lr": 1e-2})
+KEPT: dict[str, dict[str, Any]] = {
+    "clip, scale": {"algorithm": "ppo_clip", "normalize_values": True},
+    "penalty, scale": {"algorithm": "ppo_penalty", "normalize_values": True},
+    "value epochs": {"algorithm": "ppo_clip", "target_kl": 1e-9, "algorithm.value_epochs": 5},
+    "annealed, value epochs": {
+        "algorithm": "ppo_clip", "target_kl": 1e-9, "algorithm.value_epochs": 5, "algorithm.anneal_clip": True,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_checkpoint_holds_what_the_next_update_needs(name: str) -> None:
+    config = config_with(**(KEPT[name] | {"optimizer.lr": 1e-2}))
     policy = new_policy(config)
     rollout = random_rollout(policy, INPUTS)
     learner, flat = make_learner(copy.deepcopy(policy), config)
@@ -207,7 +241,7 @@ def test_a_checkpoint_holds_the_scale(algorithm: str) -> None:
         other, other_flat = make_learner(copy.deepcopy(policy), config)
         other_flat.vector.data.copy_(vector)
         if loaded:
-            other.load_state(state)
+            other.load_state(copy.deepcopy(state))
         other.update(rollout, rollout.rewards)
         results.append(other_flat.vector.detach().clone())
     fresh, fresh_flat = make_learner(copy.deepcopy(policy), config)

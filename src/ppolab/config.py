@@ -107,7 +107,7 @@ class Config:
     entropy_coef: float = MISSING
     max_grad_norm: float = MISSING
     anneal_lr: bool = MISSING
-    adapt_lr: bool = MISSING
+    adapt_lr: bool = False
     normalize_observations: bool = MISSING
     normalize_rewards: bool = MISSING
     normalize_values: bool = False
@@ -195,14 +195,16 @@ def type_problem(error: OmegaConfBaseException) -> str:
     """One line about a value of the wrong type or a missing one."""
     key = getattr(error, "full_key", None) or "configuration"
     reason = str(error).splitlines()[0]
-    match = re.search(r"Value '(.*)' of type '.*' could not be converted to (\w+)", reason)
+    if reason.endswith("is not Optional"):
+        return f"{key}=null: must have a value"
+    match = re.search(r"Value '(.*)' (?:of type '.*' could not be converted to|is not a valid) (\w+)", reason)
     if match is None:
         return f"{key}: {reason}"
     value, kind = match.groups()
     return f"{key}={value}: must be {TYPE_WORDS.get(kind, kind)}{_whole_number_hint(key, value, kind)}"
 
 
-TYPE_WORDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
+TYPE_WORDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
 
 
 def _whole_number_hint(key: str, value: str, kind: str) -> str:
@@ -235,6 +237,8 @@ def check(config: Config) -> None:
         raise ConfigError("env.squash_actions=true: leaves [-1, 1] to be rescaled; set env.rescale_actions=true")
     check_algorithm(config.algorithm, values.get, config_folder("conf") / "algorithm")
     value_epochs = config.algorithm.get("value_epochs")
+    if isinstance(value_epochs, float):
+        raise ConfigError(f"algorithm.value_epochs={value_epochs}: must be a whole number, such as {int(value_epochs)}")
     if value_epochs is not None and config.model.trunk == "shared":
         raise ConfigError(
             f"algorithm.value_epochs={value_epochs}: the value function cannot learn alone; set model.trunk=separate"
@@ -270,6 +274,8 @@ def _check_optimizer(optimizer: Mapping[str, Any]) -> None:
 
 
 def _check_schedule(config: Config) -> None:
+    if not reads(config.algorithm, "adapt_lr"):
+        return
     if config.adapt_lr and config.anneal_lr:
         raise ConfigError("adapt_lr=true: the learning rate cannot also fall linearly; set anneal_lr=false")
     if config.adapt_lr and config.target_kl is None:

@@ -125,7 +125,10 @@ class PPOModule(pl.LightningModule):
             return {}
         if self.policy.log_std is not None:
             return {"policy/std": float(self.policy.log_std.detach().exp().mean())}
-        return {"policy/std": float(rollout.parameters[rollout.valid].chunk(2, dim=-1)[1].exp().mean())}
+        deviations = rollout.parameters[rollout.valid].chunk(2, dim=-1)[1].double().exp()
+        sums = torch.stack((deviations.sum(), deviations.new_tensor(float(deviations.numel()))))
+        total, count = self.processes.add_up(sums).tolist()
+        return {"policy/std": total / count}
 
     def _check_finite(self, stats: UpdateStats) -> None:
         finite = math.isfinite(stats.policy_loss + stats.value_loss + stats.gradient_norm)

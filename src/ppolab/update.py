@@ -133,13 +133,26 @@ def shared_facts(rollout: Rollout, samples: Samples, processes: Processes) -> tu
     return owners[torch.cat(valid, dim=1)], explained_variance(torch.cat(values), torch.cat(returns))
 
 
+class ValuePass(Protocol):
+    """Trains the value function alone."""
+
+    def fit(self, samples: Samples, owners: Tensor) -> float:
+        """One pass; see `Learner.one_epoch`."""
+
+    def state(self) -> dict[str, Any]:
+        """What the next pass depends on besides the parameters."""
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+
+
 class Learner:
     """Epochs of minibatch steps on policy and value function together, along the gradient of one objective.
 
     Algorithms of this kind differ in their `surrogate` only. `inputs` are tensors that it takes besides, and that may
     change between updates, in place. `in_native`: the C++ code (native/objective.hpp) knows the surrogate; others, and
-    networks that it does not know, take PyTorch's gradient, compiled where that is worth it. `value_pass` trains the
-    value function alone; it makes up for the passes that are missing to `value_epochs`.
+    networks that it does not know, take PyTorch's gradient, compiled where that is worth it. `value_function` makes up
+    for the passes that are missing to `value_epochs`.
     """
 
     def __init__(
@@ -149,14 +162,14 @@ class Learner:
         inputs: Sequence[Tensor] = (),
         *,
         in_native: bool = False,
-        value_pass: Callable[[Samples, Tensor], object] | None = None,
+        value_function: ValuePass | None = None,
     ) -> None:
         self._policy = parts.policy
         self._config = config = parts.config
         self._processes = parts.processes
         self._generator = parts.generator
-        self._value_pass = value_pass
-        self._value_epochs: int = config.algorithm["value_epochs"] if value_pass else 0
+        self._value_function = value_function
+        self._value_epochs: int = config.algorithm["value_epochs"] if value_function else 0
         self._value_scale = RunningScale((), enabled=config.normalize_values)
         native = parts.native
         self._values: Callable[[Tensor], Tensor] = self._without_dropout if native is None else native.values
@@ -194,8 +207,10 @@ class Learner:
             if config.target_kl is not None and kl > KL_TOLERANCE * config.target_kl:
                 break
         for _ in range(epoch, self._value_epochs):
-            assert self._value_pass is not None
-            self._value_pass(self._recomputed(experience, rollout) if config.recompute_advantages else samples, owners)
+            assert self._value_function is not None
+            if config.recompute_advantages:
+                samples = self._recomputed(experience, rollout)
+            self._value_function.fit(samples, owners)
         return _statistics(results, kl, float(variance))
 
     def one_epoch(self, samples: Samples, owners: Tensor) -> tuple[Tensor, Tensor]:
@@ -210,13 +225,16 @@ class Learner:
         return self._epoch(samples, order)
 
     def state(self) -> dict[str, Any]:
-        """The scale of the values; parameters, optimizer and generators are kept by whoever made them."""
-        return {"value_scale": self._value_scale.state_dict()} if self._value_scale.enabled else {}
+        """The scale of the values, and `value_function`'s; the rest is kept by whoever made it."""
+        scale = {"value_scale": self._value_scale.state_dict()} if self._value_scale.enabled else {}
+        return scale | (self._value_function.state() if self._value_function else {})
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
         if self._value_scale.enabled:
             self._value_scale.load_state_dict(state["value_scale"])
+        if self._value_function:
+            self._value_function.load_state(state)
 
     def _recomputed(self, experience: Experience, rollout: Rollout) -> Samples:
         """With advantages and returns under the value function as it is now."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ppolab.config import optimizer_arguments, optimizer_class
 from ppolab.core.schedules import linear_decay
-from ppolab.objective import Samples, annealed_clipped, clipped
+from ppolab.objective import annealed_clipped, clipped
 from ppolab.rollout import Rollout
 from ppolab.update import Algorithm, Learner, Parts, UpdateStats
 from ppolab.value_function import ValueFunction
@@ -18,20 +18,27 @@ from ppolab.value_function import ValueFunction
 def make(parts: Parts) -> Algorithm:
     """Schulman et al. 2017 (arXiv:1707.06347), equation 7, in epochs of minibatches; in C++ where that can be had."""
     settings = parts.config.algorithm
-    value_pass = ValueFunction(parts, epochs=1).fit if settings["value_epochs"] is not None else None
+    alone = value_function(parts) if settings["value_epochs"] is not None else None
     if settings["anneal_clip"]:
-        return AnnealedClipLearner(parts, value_pass)
-    return Learner(parts, clipped(parts.config.clip), in_native=True, value_pass=value_pass)
+        return AnnealedClipLearner(parts, alone)
+    return Learner(parts, clipped(parts.config.clip), in_native=True, value_function=alone)
+
+
+def value_function(parts: Parts) -> ValueFunction:
+    """One pass at a time, with an optimizer of the configured kind."""
+    config = parts.config
+    optimizer: torch.optim.Optimizer = optimizer_class(config)([parts.flat.vector], **optimizer_arguments(config))
+    return ValueFunction(parts, 1, optimizer)
 
 
 class AnnealedClipLearner:
     """The same with a clip range that falls linearly to 0."""
 
-    def __init__(self, parts: Parts, value_pass: Callable[[Samples, Tensor], object] | None) -> None:
+    def __init__(self, parts: Parts, alone: ValueFunction | None) -> None:
         self._initial = parts.config.clip
         self._native = parts.native
         self._clip = torch.tensor(self._initial, device=parts.flat.vector.device)
-        self._learner = Learner(parts, annealed_clipped, (self._clip,), in_native=True, value_pass=value_pass)
+        self._learner = Learner(parts, annealed_clipped, (self._clip,), in_native=True, value_function=alone)
 
     def update(self, rollout: Rollout, rewards: Tensor, progress: float = 0.0, /) -> UpdateStats:
         """As `Learner` does it.
