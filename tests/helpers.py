@@ -13,14 +13,14 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from ppolab.algorithms import make_algorithm
-from ppolab.config import Config, config_folder, from_hydra, optimizer_arguments, optimizer_class, register_schemas
+from ppolab.config import Config, config_folder, from_hydra, register_schemas
 from ppolab.core.distributions import ActionDistribution
 from ppolab.core.moments import no_samples
 from ppolab.envs import VectorEnv, choose_backend, environment_seeds, make_vector_env
 from ppolab.native import native_policy
 from ppolab.normalization import RunningScale
 from ppolab.objective import Objective, actor_critic_objective, clipped
-from ppolab.parameters import FlatParameters, flatten_parameters
+from ppolab.parameters import FlatParameters, flatten_parameters, make_optimizer
 from ppolab.policy import ActorCritic, action_distribution
 from ppolab.rollout import Collector, Rollout
 from ppolab.update import Algorithm, Parts, UpdateStats
@@ -87,7 +87,7 @@ def make_learner(
 def make_parts(policy: ActorCritic, config: Config, *, seed: int = 0, native: bool = False) -> Parts:
     """What an algorithm for `policy` works with; it is flattened here."""
     flat = flatten_parameters(policy)
-    optimizer = optimizer_class(config)([flat.vector], **optimizer_arguments(config))
+    optimizer = make_optimizer(config, flat.vector)
     generator = torch.Generator().manual_seed(seed)
     code = native_policy(policy, flat, config) if native else None
     assert (code is not None) == native

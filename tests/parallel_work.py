@@ -15,13 +15,13 @@ from gymnasium import spaces
 
 from helpers import random_rollout
 from ppolab.algorithms import make_algorithm
-from ppolab.config import Config, optimizer_arguments, optimizer_class
+from ppolab.config import Config
 from ppolab.core.moments import sample_moments
 from ppolab.experiment import _module, _trainer
 from ppolab.launch import joined
 from ppolab.native import native_policy
 from ppolab.parallel import ALONE, Processes
-from ppolab.parameters import flatten_parameters
+from ppolab.parameters import flatten_parameters, make_optimizer
 from ppolab.places import Place
 from ppolab.policy import ActorCritic, action_distribution
 from ppolab.processes import ProcessPool
@@ -99,7 +99,7 @@ def side_by_side(rollouts: list[Rollout]) -> Rollout:
 
 def updated(config: Config, policy: ActorCritic, rollout: Rollout, processes: Processes, native: bool) -> Updated:
     flat = flatten_parameters(policy)
-    optimizer = optimizer_class(config)([flat.vector], **optimizer_arguments(config))
+    optimizer = make_optimizer(config, flat.vector)
     generator = torch.Generator().manual_seed(3)
     code = native_policy(policy, flat, config) if native else None
     assert (code is not None) == native

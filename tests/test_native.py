@@ -13,7 +13,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from helpers import drawn, make_learner, ppo_objective, random_rollout, tiny_config
-from ppolab.config import Config, optimizer_arguments, optimizer_class
+from ppolab.config import Config
 from ppolab.core.losses import penalized_surrogate, unclipped_surrogate
 from ppolab.epoch import native_epoch, shuffled, stepwise_epoch
 from ppolab.gradient import whole_gradient
@@ -22,7 +22,7 @@ from ppolab.native.library import NativeCodeError, compiler, native_library
 from ppolab.normalization import FrozenScaling
 from ppolab.objective import Samples, actor_critic_objective
 from ppolab.parallel import ALONE
-from ppolab.parameters import FlatParameters, flatten_parameters, is_adam
+from ppolab.parameters import FlatParameters, flatten_parameters, is_adam, make_optimizer
 from ppolab.policy import ActorCritic, action_distribution
 from ppolab.rollout import act
 
@@ -239,7 +239,7 @@ def test_padding_has_no_influence(padding: int) -> None:
 
 def epochs(samples: Samples, policy: ActorCritic, flat: FlatParameters, config: Config, *, native: tuple[bool, ...]):
     """(parameters, Adam's state, terms, norms) after one epoch in C++ or in PyTorch for each entry of `native`."""
-    optimizer = optimizer_class(config)([flat.vector], **optimizer_arguments(config))
+    optimizer = make_optimizer(config, flat.vector)
     assert is_adam(optimizer)
     generator = torch.Generator().manual_seed(5)
     gradient = whole_gradient(policy, flat, ppo_objective(policy, config))

@@ -368,11 +368,6 @@ def optimizer_class(config: Config) -> Callable[..., Any]:
     raise ConfigError(f"optimizer._target_={target}: there is no such class{nearest(name, vars(optimizers))}")
 
 
-def optimizer_arguments(config: Config) -> dict[str, Any]:
-    """The keyword arguments for `optimizer_class`."""
-    return {key: value for key, value in config.optimizer.items() if key != "_target_"}
-
-
 def usable_cores() -> int:
     """Processor cores that this process may use; what a setting of 0 threads stands for.
 

@@ -19,8 +19,9 @@ from ppolab.config import Config, to_yaml
 from ppolab.envs import EVALUATION, TRAINING, VectorEnv, choose_backend, environment_seeds, make_vector_env
 from ppolab.errors import ConfigError, PpolabError, ProcessError
 from ppolab.launch import joined, together
-from ppolab.module import PPOModule, make_optimizer
+from ppolab.module import PPOModule
 from ppolab.parallel import Processes
+from ppolab.parameters import make_optimizer
 from ppolab.places import Place
 from ppolab.runs import FoundRun, RunFolder, write_whole
 from ppolab.services import Pace, RunResult, RunServices, TrialOfStudy

@@ -16,16 +16,16 @@ import torch
 from torch.utils.data import DataLoader
 
 from ppolab.algorithms import make_algorithm
-from ppolab.config import Config, optimizer_arguments, optimizer_class
+from ppolab.config import Config
 from ppolab.core.distributions import DiagonalGaussian
 from ppolab.core.schedules import followed_kl, linear_decay
 from ppolab.envs import TRAINING, VectorEnv, environment_seeds
-from ppolab.errors import CheckpointError, ConfigError, StateNotReached, TrainingError
+from ppolab.errors import CheckpointError, StateNotReached, TrainingError
 from ppolab.family import reads
 from ppolab.native import NativePolicy, native_policy
 from ppolab.normalization import RunningScale
 from ppolab.parallel import ALONE, Processes
-from ppolab.parameters import FlatParameters, flatten_parameters
+from ppolab.parameters import FlatParameters, flatten_parameters, make_optimizer
 from ppolab.policy import ActorCritic, action_distribution
 from ppolab.rollout import Collector, Episode, Rollout, Totals, totals
 from ppolab.update import Algorithm, Parts, UpdateStats
@@ -279,16 +279,6 @@ def _set_global_random_states(states: dict[str, Any]) -> None:
     version, numbers, gauss = states["python"]
     random.setstate((version, tuple(numbers.tolist()), gauss))
     np.random.set_state(tuple(states["numpy"]))
-
-
-def make_optimizer(config: Config, parameter: torch.Tensor) -> torch.optim.Optimizer:
-    """The configured optimizer of one tensor; raises ConfigError when there is none, or it takes other settings."""
-    try:
-        optimizer: torch.optim.Optimizer = optimizer_class(config)([parameter], **optimizer_arguments(config))
-    except (TypeError, ValueError, RuntimeError) as error:
-        target = config.optimizer["_target_"]
-        raise ConfigError(f"optimizer: {target} does not take these settings: {error}") from error
-    return optimizer
 
 
 def _stream_seed(seed: int, stream: int) -> int:

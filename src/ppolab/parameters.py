@@ -13,6 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
+from ppolab.config import Config, optimizer_class
+from ppolab.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class FlatParameters:
@@ -102,6 +105,17 @@ def clip_norm(gradient: Tensor, max_norm: float) -> tuple[Tensor, Tensor]:
         value = float(norm)
         return (gradient * (max_norm / (value + 1e-6)) if value > max_norm else gradient), norm
     return gradient * (max_norm / (norm + 1e-6)).clamp(max=1.0), norm
+
+
+def make_optimizer(config: Config, parameter: torch.Tensor) -> torch.optim.Optimizer:
+    """The configured optimizer of one tensor; raises ConfigError when there is none, or it takes other settings."""
+    arguments = {key: value for key, value in config.optimizer.items() if key != "_target_"}
+    try:
+        optimizer: torch.optim.Optimizer = optimizer_class(config)([parameter], **arguments)
+    except (TypeError, ValueError, RuntimeError) as error:
+        target = config.optimizer["_target_"]
+        raise ConfigError(f"optimizer: {target} does not take these settings: {error}") from error
+    return optimizer
 
 
 def optimizer_step(optimizer: torch.optim.Optimizer, vector: nn.Parameter) -> Callable[[Tensor], None]:

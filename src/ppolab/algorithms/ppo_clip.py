@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppolab.config import optimizer_arguments, optimizer_class
 from ppolab.core.schedules import linear_decay
 from ppolab.objective import annealed_clipped, clipped
+from ppolab.parameters import make_optimizer
 from ppolab.rollout import Rollout
 from ppolab.update import Algorithm, Learner, Parts, UpdateStats
 from ppolab.value_function import ValueFunction
@@ -26,9 +26,7 @@ def make(parts: Parts) -> Algorithm:
 
 def value_function(parts: Parts) -> ValueFunction:
     """One pass at a time, with an optimizer of the configured kind."""
-    config = parts.config
-    optimizer: torch.optim.Optimizer = optimizer_class(config)([parts.flat.vector], **optimizer_arguments(config))
-    return ValueFunction(parts, 1, optimizer)
+    return ValueFunction(parts, 1, make_optimizer(parts.config, parts.flat.vector))
 
 
 class AnnealedClipLearner:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ppolab.config import optimizer_arguments, optimizer_class
 from ppolab.core.losses import policy_gradient_surrogate
 from ppolab.objective import Samples
-from ppolab.parameters import clip_norm
+from ppolab.parameters import clip_norm, make_optimizer
 from ppolab.separate import ActorOnBatch, SeparateLearner, Step
 from ppolab.update import Parts, actor_of
 
@@ -21,7 +20,7 @@ def make(parts: Parts) -> SeparateLearner:
     """
     config, distribution = parts.config, parts.policy.distribution
     vector = torch.nn.Parameter(actor_of(parts).read())
-    optimizer: torch.optim.Optimizer = optimizer_class(config)([vector], **optimizer_arguments(config))
+    optimizer = make_optimizer(config, vector)
 
     def objective(parameters: Tensor, log_ratio: Tensor, batch: Samples) -> Tensor:
         gain = policy_gradient_surrogate(batch.log_probs + log_ratio, batch.advantages)
