@@ -36,7 +36,7 @@ from throughput_report import Row, progress_line, report
 
 ENVIRONMENTS = ("Hopper-v5", "HalfCheetah-v5", "CartPole-v1", "Ant-v5")
 OURS = (
-    "logger=none", "eval_interval=0", "target_kl=null", "compile=true", "num_envs=64", "rollout_steps=32",
+    "logger=none", "eval_interval=0", "target_kl=null", "compile=true", "num_envs=32", "rollout_steps=64",
     "minibatch_size=64", "epochs=10", "optimizer.lr=3e-4", "model.hidden_sizes=[64,64]", "model.activation=tanh",
     "model.trunk=separate", "normalize_advantages=true", "trainer=cpu", "trainer.threads=0",
 )  # fmt: skip

@@ -24,6 +24,7 @@ from ppolab.objective import actor_critic_objective, annealed_clipped
 from ppolab.policy import ActorCritic
 from ppolab.rollout import Rollout
 from ppolab.update import Experience, UpdateStats
+from ppolab.value_function import ValueFunction
 from test_algorithms import INPUTS, config_with, new_policy
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
@@ -124,6 +125,21 @@ def test_after_the_policy_has_stopped_the_value_function_goes_on_alone(native: b
         value_error(config, policy, rollout, vector) for config, vector in ((stopping, stopped), (going_on, gone_on))
     ]
     assert errors[1] < 0.9 * errors[0]
+
+
+@eager_and_native
+def test_an_epoch_that_ended_early_is_no_whole_pass(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, policy, rollout = setting(target_kl=1e-9, minibatch_size=8, **{"algorithm.value_epochs": 2})
+    fitted: list[float] = []
+    fit = ValueFunction.fit
+    monkeypatch.setattr(ValueFunction, "fit", lambda *given: fitted.append(fit(*given)))
+    passes = []
+    for looked_at in (1, 10_000):  # samples
+        monkeypatch.setattr("ppolab.update.KL_SAMPLES", looked_at)
+        fitted.clear()
+        passes.append((updated(config, policy, rollout, native=native)[1].epochs, len(fitted)))
+    assert passes[0][0] < 1 and passes[0][1] == 2
+    assert passes[1] == (1, 1)
 
 
 def value_error(config: Config, policy: ActorCritic, rollout: Rollout, vector: Tensor) -> float:

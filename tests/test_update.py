@@ -294,6 +294,37 @@ def test_the_threshold_is_one_and_a_half_times_the_target() -> None:
         assert stats.epochs == epochs
 
 
+def test_an_epoch_is_looked_at_several_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends at the first look that finds a KL above the threshold, with the steps made until then."""
+    monkeypatch.setattr("ppolab.update.KL_SAMPLES", 16)
+    settings = {"epochs": 3, "optimizer.lr": 3e-3}
+    policy = new_policy(config_with(**settings))
+    rollout = random_rollout(policy, INPUTS, steps=16)
+    steps_made = []
+    for threshold in (1e-9, 0.02, 1e9):
+        config = config_with(target_kl=threshold / KL_TOLERANCE, **settings)
+        parameters, stats = updated(config, rollout, policy)
+        steps_made.append(stats.steps)
+        assert stats.epochs == pytest.approx(stats.steps / (-(-int(rollout.valid.sum()) // 8)))
+        assert (stats.kl > threshold) == (threshold < 1e9)
+    per_epoch = steps_made[-1] // 3
+    assert 2 <= steps_made[0] <= 3 < per_epoch
+    assert per_epoch < steps_made[1] < 3 * per_epoch
+    unstopped = config_with(target_kl=None, **settings)
+    torch.testing.assert_close(updated(unstopped, rollout, policy)[0], parameters, rtol=0, atol=0)
+
+
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 50), st.integers(0, 1))
+def test_the_looks_at_an_epoch_share_its_minibatches(count: int, size: int, samples: int, rank: int) -> None:
+    order = shuffled(torch.arange(count) % 2, rank, size, torch.Generator().manual_seed(0))
+    parts = list(order.parts(samples))
+    for name in ("places", "sizes", "totals"):
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(order, name))
+    assert all(part.sizes.sum() == len(part.places) for part in parts)
+    assert max(len(part.totals) for part in parts) - min(len(part.totals) for part in parts) <= 1
+    assert len(parts) == max(1, min(len(order.totals), count // samples))
+
+
 def test_without_a_target_no_update_ends_early() -> None:
     config = config_with(epochs=6, target_kl=None, **{"optimizer.lr": 0.1})
     policy = new_policy(config)

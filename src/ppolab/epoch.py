@@ -30,6 +30,14 @@ class Order:
     sizes: Tensor
     totals: Tensor
 
+    def parts(self, size: int) -> Iterator[Order]:
+        """Runs of minibatches, each of about `size` samples of all processes."""
+        count = max(1, min(len(self.totals), int(self.totals.sum()) // size))
+        lengths = even_parts(len(self.totals), count)
+        sizes, totals = torch.split(self.sizes, lengths), torch.split(self.totals, lengths)
+        places = torch.split(self.places, [int(part.sum()) for part in sizes])
+        return map(Order, places, sizes, totals)
+
 
 Epoch = Callable[[Samples, Order], tuple[Tensor, Tensor]]
 """-> (LossTerms as columns [M, terms], norms [M] of the gradients before clipping), over all processes."""
@@ -41,7 +49,7 @@ def shuffled(owners: Tensor, rank: int, size: int, generator: torch.Generator) -
     Args:
         owners: [B] the process that has each sample, in the order that one process would have collected them in.
     """
-    totals = torch.tensor(minibatch_sizes(len(owners), size))
+    totals = torch.tensor(even_parts(len(owners), -(-len(owners) // size)))
     order = torch.randperm(len(owners), generator=generator)
     mine = owners == rank
     chosen = mine[order]
@@ -50,10 +58,9 @@ def shuffled(owners: Tensor, rank: int, size: int, generator: torch.Generator) -
     return Order((mine.cumsum(0) - 1)[order[chosen]], before[ends] - before[ends - totals], totals)
 
 
-def minibatch_sizes(count: int, size: int) -> list[int]:
-    """ceil(count / size) nearly equal parts."""
-    batches = -(-count // size)
-    return [count // batches + (index < count % batches) for index in range(batches)]
+def even_parts(count: int, parts: int) -> list[int]:
+    """`count` in nearly equal parts, the larger ones first."""
+    return [count // parts + (index < count % parts) for index in range(parts)]
 
 
 def with_standardized_advantages(samples: Samples, order: Order, processes: Processes) -> Samples:

@@ -25,14 +25,18 @@ from ppolab.policy import ActorCritic, is_of_the_value
 from ppolab.rollout import Rollout
 
 KL_TOLERANCE = 1.5
-"""An update ends once the mean KL of an epoch exceeds this many times target_kl."""
+"""An update ends once the mean KL of the samples that it used last exceeds this many times target_kl."""
+
+KL_SAMPLES = 512
+"""That mean is of about so many samples: the KL of one minibatch of 64 is noise."""
 
 
 @dataclass(frozen=True)
 class UpdateStats:
-    """Means over the update's minibatch steps; `kl` over the last epoch's samples, `epochs` how many were made.
+    """Means over the update's minibatch steps; `epochs` how many were made, the last perhaps in part.
 
-    All of it over all processes. `extras`: metrics that only this algorithm has, by their names.
+    `kl` is of the samples that early stopping looked at last, or of the last epoch's without it. All of it is over all
+    processes. `extras`: metrics that only this algorithm has, by their names.
     """
 
     policy_loss: float
@@ -40,7 +44,7 @@ class UpdateStats:
     entropy: float
     clip_fraction: float
     kl: float
-    epochs: int
+    epochs: float
     steps: int
     gradient_norm: float
     explained_variance: float
@@ -133,6 +137,24 @@ def shared_facts(rollout: Rollout, samples: Samples, processes: Processes) -> tu
     return owners[torch.cat(valid, dim=1)], explained_variance(torch.cat(values), torch.cat(returns))
 
 
+@dataclass(frozen=True)
+class Pass:
+    """An epoch, or the part of one after which KL early stopping ended the update.
+
+    Attributes:
+        terms: [M, terms] LossTerms as columns. norms: [M] of the gradients before clipping.
+        kl: mean over the samples that were looked at last.
+        share: of the epoch's minibatches that were used.
+        stopped: the KL was too large.
+    """
+
+    terms: Tensor
+    norms: Tensor
+    kl: float
+    share: float
+    stopped: bool
+
+
 class ValuePass(Protocol):
     """Trains the value function alone."""
 
@@ -196,33 +218,40 @@ class Learner:
         self._follow(samples.returns)
         samples = self._scaled(samples)
         owners, variance = shared_facts(rollout, samples, self._processes)
-        results: list[tuple[Tensor, Tensor]] = []
+        made: list[Pass] = []
         self._policy.train()
-        for epoch in range(1, config.epochs + 1):
-            if epoch > 1 and config.recompute_advantages:
+        for epoch in range(config.epochs):
+            if epoch > 0 and config.recompute_advantages:
                 samples = self._recomputed(experience, rollout)
-            results.append(self.one_epoch(samples, owners))
-            sums = LossTerms(*results[-1][0].sum(0).tolist())
-            kl = float(sums.kl_sum / sums.samples)
-            if config.target_kl is not None and kl > KL_TOLERANCE * config.target_kl:
+            made.append(self.one_epoch(samples, owners))
+            if made[-1].stopped:
                 break
-        for _ in range(epoch, self._value_epochs):
+        for _ in range(int(sum(each.share for each in made)), self._value_epochs):
             assert self._value_function is not None
             if config.recompute_advantages:
                 samples = self._recomputed(experience, rollout)
             self._value_function.fit(samples, owners)
-        return _statistics(results, kl, float(variance))
+        return _statistics(made, float(variance))
 
-    def one_epoch(self, samples: Samples, owners: Tensor) -> tuple[Tensor, Tensor]:
-        """One pass: (LossTerms as columns [M, terms], norms [M] of the gradients), over all processes.
+    def one_epoch(self, samples: Samples, owners: Tensor) -> Pass:
+        """One pass over the samples of all processes; it ends early when the policy has moved far enough.
 
         Args:
             owners: [B of all] the process that has each sample.
         """
+        target = self._config.target_kl
         order = shuffled(owners, self._processes.rank, self._config.minibatch_size, self._generator)
         if self._config.normalize_advantages:
             samples = with_standardized_advantages(samples, order, self._processes)
-        return self._epoch(samples, order)
+        results: list[tuple[Tensor, Tensor]] = []
+        for part in [order] if target is None else order.parts(KL_SAMPLES):
+            results.append(self._epoch(samples, part))
+            sums = LossTerms(*results[-1][0].sum(0).tolist())
+            kl = float(sums.kl_sum / sums.samples)
+            if stopped := target is not None and kl > KL_TOLERANCE * target:
+                break
+        terms, norms = (torch.cat(parts) for parts in zip(*results, strict=True))
+        return Pass(terms, norms, kl, len(terms) / len(order.totals), stopped)
 
     def state(self) -> dict[str, Any]:
         """The scale of the values, and `value_function`'s; the rest is kept by whoever made it."""
@@ -268,19 +297,19 @@ class Learner:
         return values
 
 
-def _statistics(epochs: list[tuple[Tensor, Tensor]], kl: float, variance: float) -> UpdateStats:
-    """Of an update of these epochs; `kl` is the last one's."""
-    terms, norms = (torch.cat(parts) for parts in zip(*epochs, strict=True))
+def _statistics(made: list[Pass], variance: float) -> UpdateStats:
+    """Of an update of these passes."""
+    terms = torch.cat([each.terms for each in made])
     means = LossTerms(*terms.mean(0).tolist())
     return UpdateStats(
         policy_loss=float(means.policy),
         value_loss=float(means.value),
         entropy=float(means.entropy),
         clip_fraction=float(means.clip_fraction),
-        kl=kl,
-        epochs=len(epochs),
+        kl=made[-1].kl,
+        epochs=sum(each.share for each in made),
         steps=len(terms),
-        gradient_norm=float(norms.mean()),
+        gradient_norm=float(torch.cat([each.norms for each in made]).mean()),
         explained_variance=variance,
     )
 

@@ -27,7 +27,7 @@ class ValueFunction:
         value_coef = config.value_coef if reads(config.algorithm, "value_coef") else 1.0
         config = replace(
             config, algorithm={**config.algorithm, "anneal_clip": False}, epochs=epochs, value_coef=value_coef,
-            entropy_coef=0.0, normalize_advantages=False, normalize_values=False,
+            entropy_coef=0.0, normalize_advantages=False, normalize_values=False, target_kl=None,
         )  # fmt: skip
         native = None if parts.native is None else native_policy(parts.policy, parts.flat, config)
         own = replace(parts, config=config, native=native, optimizer=optimizer or parts.optimizer)
@@ -42,7 +42,7 @@ class ValueFunction:
         self._policy.train()
         before = self._actor.read()
         blank = samples._replace(advantages=torch.zeros_like(samples.advantages))
-        terms = torch.cat([self._learner.one_epoch(blank, owners)[0] for _ in range(self._epochs)])
+        terms = torch.cat([self._learner.one_epoch(blank, owners).terms for _ in range(self._epochs)])
         self._actor.write(before)  # weight decay moves parameters without any gradient
         return float(LossTerms(*terms.mean(0).tolist()).value)
 
