@@ -21,6 +21,7 @@ for folder in (BENCHMARKS, BENCHMARKS / "peers"):  # last: a file there has the 
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
 
+import options  # noqa: E402
 import paper_table1  # noqa: E402
 import profile_report  # noqa: E402
 import scaling  # noqa: E402
@@ -409,8 +410,38 @@ def test_every_setting_of_table_1_is_told_from_its_parameters(name: str) -> None
     config = make_config(f"experiment=table1/{name}")
     parameters = {key: str(value) for key, value in flattened(config).items()}
     assert paper_table1.setting_of(parameters) == name.replace("_", " ")
+    assert (config.optimizer["lr"], config.optimizer["betas"], config.gamma) == (3e-4, [0.9, 0.999], 0.99)
 
 
 def test_a_run_that_is_none_of_table_1_is_refused() -> None:
     with pytest.raises(SystemExit, match=r"holds a run with clip 0\.25, which Table 1 does not have"):
         paper_table1.setting_of({"algorithm.name": "ppo_clip", "clip": "0.25"})
+
+
+# --- what settings are worth -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name in options.OPTIONS if name != "default"])
+def test_every_option_is_another_value_of_what_it_is_named_after(name: str) -> None:
+    default, other = (flattened(make_config(*overrides)) for overrides in ((), options.OPTIONS[name]))
+    changed = {key for key in default.keys() | other.keys() if default.get(key) != other.get(key)}
+    assert any(key.split(".")[-1] == name for key in changed)
+    assert len(changed - {"anneal_lr", "optimizer._target_"}) <= 1 or name == "anneal_lr"
+
+
+def test_options_are_compared_seed_by_seed() -> None:
+    def row(option: str, seed: int, score: float) -> options.Row:
+        return options.Row(option, "hopper", "Hopper-v5", seed, 1000, score, 2 * score, 1.0, "python ...", "torch 2")
+
+    rows = [row("default", 0, 100.0), row("default", 1, 200.0), row("lr", 0, 130.0), row("lr", 1, 250.0)]
+    text = options.report([*rows, row("lr", 2, 0.0)])
+    assert "| default |  | 2 | 150 ± 71 |  | 300 |" in text
+    assert "| lr | `optimizer.lr=6e-4` | 3 | 127 ± 125 | 40 ± 10 | 253 |" in text
+    assert "betas" not in text
+
+
+def test_what_is_in_the_table_of_options_is_not_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = options.Row("lr", "hopper", "Hopper-v5", 0, 1000, 1.0, 2.0, 1.0, "python ...", "torch 2")
+    append(tmp_path / "runs.csv", [field.name for field in fields(row)], [asdict(row)])
+    options.run_all(argparse.Namespace(out=tmp_path, seeds=[0], env=["hopper"], option=["lr"], jobs=1))
+    assert "1 of 1 runs are in" in capsys.readouterr().out
