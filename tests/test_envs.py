@@ -159,6 +159,26 @@ def test_envpool_keeps_environments_in_their_places_whatever_the_threads() -> No
             assert (env.reset()[0] == threaded[0, index, :-4]).all()
 
 
+@needs_envpool
+@pytest.mark.parametrize("env_id", ["Hopper-v5", "HalfCheetah-v5", "CartPole-v1", "MountainCarContinuous-v0"])
+def test_the_direct_line_to_envpool_says_what_its_own_methods_say(env_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = []
+    for line in (envpool_backend.DirectLine, envpool_backend.PublicLine):
+        monkeypatch.setattr(envpool_backend.DirectLine, "fits", lambda _pool, line=line: line.__name__ == "DirectLine")
+        with made(env_id, [5, 6, 7], "envpool") as env:
+            assert all(isinstance(group._line, line) for _, group in env.parts)
+            runs.append(trajectory(env, 250))
+    assert (runs[0] == runs[1]).all()
+    assert (runs[0][1:, :, -1] == 0).any() or env_id in ("HalfCheetah-v5", "MountainCarContinuous-v0")
+
+
+@needs_envpool
+def test_observations_in_parts_take_envpools_own_methods() -> None:
+    with made("HopperHop-v1", [1, 2], "envpool") as env:
+        assert all(isinstance(group._line, envpool_backend.PublicLine) for _, group in env.parts)
+        assert env.step(actions_for(env, np.random.default_rng(0))).observations.shape == (2, 15)
+
+
 # --- observations ----------------------------------------------------------------------------------------------------
 
 OBSERVATIONS = [

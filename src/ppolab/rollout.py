@@ -312,13 +312,16 @@ class Collector:
             (duration, num_envs, *distribution.action_shape), dtype=distribution.action_dtype, device=noise.device
         )
         steps.observations[0] = steps.observations[-1]
+        turns = [  # cut up beforehand: one slice of a tensor takes a third as long as the policy's answer
+            (rows, part, noise[:, rows].unbind(), observations[:-1, rows].unbind(), actions[:, rows].unbind())
+            for rows, part in self._env.parts
+        ]
         for t in range(duration + 1):
-            for rows, part in self._env.parts:
+            for rows, part, drawn, seen, chosen in turns:
                 if t > 0:
                     steps.put(t - 1, rows, part.receive())
                 if t < duration:
-                    chosen = actions[t, rows]
-                    act(steps.observations[t, rows], scaling, noise[t, rows], observations[t, rows], chosen)
-                    part.send(chosen.cpu().numpy())
+                    act(steps.observations[t, rows], scaling, drawn[t], seen[t], chosen[t])
+                    part.send(chosen[t].cpu().numpy())
         observations[-1] = torch.from_numpy(scaling(steps.observations[-1]))
         return observations, actions
