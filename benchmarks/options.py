@@ -29,7 +29,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "target_kl": ("target_kl=null",),
     "anneal_lr": ("anneal_lr=false",),
     "adapt_lr": ("adapt_lr=true", "anneal_lr=false"),
-    "lr": ("optimizer.lr=6e-4",),
+    "lr": ("optimizer.lr=3e-4",),
     "betas": ("optimizer.betas=[0.9,0.999]",),
     "weight_decay": ("optimizer=adamw",),
     "recompute_advantages": ("recompute_advantages=false",),
