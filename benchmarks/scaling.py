@@ -85,7 +85,7 @@ def pair_points() -> list[Point]:
 def memory_points() -> list[Point]:
     """Batches of 2048 to 262,144 steps from 64 environments: the statistics' rollout, and two iterations."""
     return [
-        Point(str(batch), (f"rollout_steps={batch // NUM_ENVS}", "epochs=2"), 3 * batch, batch)
+        Point(str(batch), (f"num_envs={NUM_ENVS}", f"rollout_steps={batch // NUM_ENVS}", "epochs=2"), 3 * batch, batch)
         for batch in (2048, 8192, 32_768, 131_072, 262_144)
     ]
 

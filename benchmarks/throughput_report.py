@@ -24,7 +24,8 @@ Same environment, batch 2048, minibatches of 64, 10 epochs, 64-64 tanh separate 
 steps are counted, not assumed. Every measurement is a fresh process; a peer's stands next to one of ppolab, order
 alternating, and ratios are taken pair by pair. Speed: from the end of the first iteration after the warm-up to the end
 of the last one. ppolab runs through its own command line with 32 environments, its C++ update in two threads where
-there are two cores, and its shipped settings otherwise, except that there is no tracking and no evaluation: it also
+there are two cores, and its shipped settings otherwise, except for the peers' learning rate, 3e-4, and that
+there is no tracking and no evaluation: it also
 scales observations and rewards, recomputes advantages before every epoch, normalizes them, and writes metrics.csv.
 stable-baselines3 scales observations and rewards (VecNormalize); sheeprl has no such scaling and its logging and
 checkpoints are off, so it does less. dummy, subproc: stable-baselines3's vector environments; sheeprl, sheeprlasync:

@@ -31,6 +31,15 @@ KL_SAMPLES = 512
 """That mean is of about so many samples: the KL of one minibatch of 64 is noise."""
 
 
+def broken_kl(target_kl: float) -> float:
+    """Steps on samples whose mean KL exceeds this are taken back: ten times `target_kl`, or 0.2 if that is more.
+
+    Where a policy hardly ever fails, gradients are small for a hundred rollouts. Adam divides by what they were, and so
+    makes the first steps after a failure up to twenty times as long as others: eight can end what was learned.
+    """
+    return max(10 * target_kl, 0.2)
+
+
 @dataclass(frozen=True)
 class UpdateStats:
     """Means over the update's minibatch steps; `epochs` how many were made, the last perhaps in part.
@@ -144,7 +153,7 @@ class Pass:
     Attributes:
         terms: [M, terms] LossTerms as columns. norms: [M] of the gradients before clipping.
         kl: mean over the samples that were looked at last.
-        share: of the epoch's minibatches that were used.
+        share: of the epoch's minibatches that were used, and not taken back.
         stopped: the KL was too large.
     """
 
@@ -193,6 +202,7 @@ class Learner:
         self._value_function = value_function
         self._value_epochs: int = config.algorithm["value_epochs"] if value_function else 0
         self._value_scale = RunningScale((), enabled=config.normalize_values)
+        self._vector = parts.flat.vector.detach()
         native = parts.native
         self._values: Callable[[Tensor], Tensor] = self._without_dropout if native is None else native.values
         self._epoch: Epoch
@@ -236,6 +246,8 @@ class Learner:
     def one_epoch(self, samples: Samples, owners: Tensor) -> Pass:
         """One pass over the samples of all processes; it ends early when the policy has moved far enough.
 
+        Steps that moved it much too far are taken back (`broken_kl`). What the optimizer learned of gradients stays.
+
         Args:
             owners: [B of all] the process that has each sample.
         """
@@ -244,14 +256,19 @@ class Learner:
         if self._config.normalize_advantages:
             samples = with_standardized_advantages(samples, order, self._processes)
         results: list[tuple[Tensor, Tensor]] = []
+        undone = 0
         for part in [order] if target is None else order.parts(KL_SAMPLES):
+            before = self._vector.clone()
             results.append(self._epoch(samples, part))
             sums = LossTerms(*results[-1][0].sum(0).tolist())
             kl = float(sums.kl_sum / sums.samples)
             if stopped := target is not None and kl > KL_TOLERANCE * target:
+                if kl > broken_kl(target):
+                    self._vector.copy_(before)
+                    undone = len(part.totals)
                 break
         terms, norms = (torch.cat(parts) for parts in zip(*results, strict=True))
-        return Pass(terms, norms, kl, len(terms) / len(order.totals), stopped)
+        return Pass(terms, norms, kl, (len(terms) - undone) / len(order.totals), stopped)
 
     def state(self) -> dict[str, Any]:
         """The scale of the values, and `value_function`'s; the rest is kept by whoever made it."""
