@@ -436,7 +436,7 @@ def test_options_are_compared_seed_by_seed() -> None:
     rows = [row("default", 0, 100.0), row("default", 1, 200.0), row("lr", 0, 130.0), row("lr", 1, 250.0)]
     text = options.report([*rows, row("lr", 2, 0.0)])
     assert "| default |  | 2 | 150 ± 71 |  | 300 |" in text
-    assert "| lr | `optimizer.lr=6e-4` | 3 | 127 ± 125 | 40 ± 10 | 253 |" in text
+    assert "| lr | `optimizer.lr=3e-4` | 3 | 127 ± 125 | 40 ± 10 | 253 |" in text
     assert "betas" not in text
 
 
