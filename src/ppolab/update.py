@@ -42,7 +42,9 @@ def broken_kl(target_kl: float) -> float:
 
 @dataclass(frozen=True)
 class UpdateStats:
-    """Means over the update's minibatch steps; `epochs` how many were made, the last perhaps in part.
+    """Means over the update's minibatch steps.
+
+    `epochs`: how many were made, the last perhaps in part, without the `steps` that were taken back.
 
     `kl` is of the samples that early stopping looked at last, or of the last epoch's without it. All of it is over all
     processes. `extras`: metrics that only this algorithm has, by their names.
