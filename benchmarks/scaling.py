@@ -27,7 +27,7 @@ from result_tables import append, read_rows
 from scaling_report import Row
 
 BATCH = 2048
-NUM_ENVS = 64
+NUM_ENVS = 32
 COMMON = (
     "logger=none", "eval_interval=0", "eval_episodes=1", "target_kl=null", "compile=true", "trainer=cpu",
 )  # fmt: skip
@@ -83,7 +83,7 @@ def pair_points() -> list[Point]:
 
 
 def memory_points() -> list[Point]:
-    """Batches of 2048 to 262,144 steps from 64 environments: the statistics' rollout, and two iterations."""
+    """Batches of 2048 to 262,144 steps from 32 environments: the statistics' rollout, and two iterations."""
     return [
         Point(str(batch), (f"num_envs={NUM_ENVS}", f"rollout_steps={batch // NUM_ENVS}", "epochs=2"), 3 * batch, batch)
         for batch in (2048, 8192, 32_768, 131_072, 262_144)

@@ -13,7 +13,7 @@ TITLES = {
     "width": ("Width of the network", "hidden units, twice", "Actor and critic apart, minibatches of 64."),
     "minibatch": ("Minibatch", "minibatch", "Of a batch of 16,384 steps, 10 epochs."),
     "pair": ("Two runs side by side", "", "Steps per second of both together, and of each."),
-    "memory": ("Memory", "batch, steps", "64 environments, two epochs; peak of the process (`ru_maxrss`)."),
+    "memory": ("Memory", "batch, steps", "32 environments, two epochs; peak of the process (`ru_maxrss`)."),
 }
 
 

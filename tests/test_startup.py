@@ -59,6 +59,72 @@ def test_collector_is_as_before_even_after_an_error(collecting: bool) -> None:
     assert sys.meta_path == finders
 
 
+WITHOUT_COMPILER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from ppolab.startup import COMPILER, import_lightning, lean_imports
+
+with lean_imports():
+    import_lightning()
+import torch
+import lightning_fabric.wrappers
+import pytorch_lightning.utilities.compile as lightning
+
+torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))]).load_state_dict({"state": {}, "param_groups": [{"params": [0]}]})
+network = torch.nn.Linear(2, 2)
+print(COMPILER in sys.modules, isinstance(network, lightning.OptimizedModule))
+compiled = torch.compile(network, backend="eager")
+print(COMPILER in sys.modules, torch.equal(compiled(torch.ones(1, 2)), network(torch.ones(1, 2))))
+print(isinstance(compiled, lightning.OptimizedModule), isinstance(compiled, lightning_fabric.wrappers.OptimizedModule))
+print(isinstance(network, lightning.OptimizedModule), type(compiled) is torch._dynamo.OptimizedModule)
+"""
+
+
+def test_compiler_is_imported_by_who_compiles(tmp_path: Path) -> None:
+    answer = run_command(tmp_path, (sys.executable, "-c", WITHOUT_COMPILER, TRAIN.parent))
+    assert answer.out.split() == ["False", "False", "True", "True", "True", "True", "False", "True"], answer.err
+
+
+WANTS_MORE = """
+import sys
+sys.path[:0] = [sys.argv[1], sys.argv[2]]
+from ppolab.startup import COMPILER, import_lightning
+
+import_lightning()
+print("pytorch_lightning" in sys.modules, COMPILER in sys.modules)
+import pytorch_lightning
+print(pytorch_lightning.wanted)
+"""
+
+
+def test_version_of_lightning_that_wants_more_of_the_compiler_has_it(tmp_path: Path) -> None:
+    (tmp_path / "pytorch_lightning.py").write_text("from torch._dynamo import allow_in_graph as wanted")
+    answer = run_command(tmp_path, (sys.executable, "-c", WANTS_MORE, TRAIN.parent, tmp_path))
+    assert answer.out.startswith("False False\n<function allow_in_graph"), answer.err
+
+
+A_RUN = """
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+from ppolab.cli import train
+from ppolab.startup import COMPILER
+
+try:
+    train()
+finally:
+    print(COMPILER in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(("activation", "imported"), [("tanh", False), ("gelu", True)])
+def test_only_networks_unknown_to_the_native_code_need_the_compiler(
+    tmp_path: Path, activation: str, imported: bool
+) -> None:
+    settings = f"env=cartpole total_steps=4096 eval_episodes=1 logger=none compile=true model.activation={activation}"
+    answer = run_command(tmp_path, (sys.executable, "-c", A_RUN, TRAIN.parent, *settings.split()))
+    assert answer.out.splitlines()[-1] == str(imported), answer.err
+
+
 KNOWN_TO_ENVPOOL = """
 import sys
 sys.path.insert(0, sys.argv[1])

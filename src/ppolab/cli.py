@@ -43,7 +43,7 @@ from ppolab.redaction import redact
 from ppolab.rendering import prepare_headless_rendering
 from ppolab.resuming import folder_to_resume, resumed, without_auto
 from ppolab.runs import OUTPUTS, RunFolder, find_run
-from ppolab.startup import heeded_interrupt, lean_imports
+from ppolab.startup import heeded_interrupt, import_lightning, lean_imports
 
 if TYPE_CHECKING:
     from ppolab.services import RunResult, TrialOfStudy
@@ -227,6 +227,7 @@ def _train(node: DictConfig, trial: Callable[[], TrialOfStudy | None] = lambda: 
         if config.logger.kind == "mlflow":
             resolve_tracking_uri(config.logger.tracking_uri, OUTPUTS)
         with lean_imports():
+            import_lightning()
             from ppolab.envs.envpool_families import register_family
             from ppolab.experiment import run
         register_family(config.env)
@@ -265,6 +266,7 @@ def _evaluate_task(node: DictConfig) -> None:
             from ppolab.envs import check_environment
         check_environment(config.env)
         with lean_imports():
+            import_lightning()
             from ppolab.evaluation_run import evaluate_run
     print(evaluate_run(config, found, settings))
 

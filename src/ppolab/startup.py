@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import signal
 import sys
 import threading
@@ -10,12 +11,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from importlib.metadata import Distribution, DistributionFinder, PackageNotFoundError
+from types import ModuleType
+from typing import Any
 
 OPTIONAL = ("matplotlib", "scipy", "torchvision", "transformers")
 """What torchmetrics, which Lightning requires, imports where it is installed, for plots and metrics that no run makes.
 
 They are extras of torchmetrics, which works without; importing Lightning with the first two takes twice as long.
 """
+
+COMPILER = "torch._dynamo"
+LIGHTNING = ("pytorch_lightning", "lightning_fabric")
 
 
 @contextmanager
@@ -34,6 +40,38 @@ def lean_imports() -> Iterator[None]:
         sys.meta_path.remove(absent)
         if len(sys.modules) > loaded:  # not in the later runs of a sweep, whose garbage would stay with the modules
             gc.freeze()
+
+
+def import_lightning() -> None:
+    """Import Lightning without PyTorch's compiler, a third of all that a run imports, and needed by few.
+
+    Lightning wants two names of it. A stand-in has them meanwhile; `torch.compile` imports the compiler itself.
+    """
+    if COMPILER in sys.modules:
+        return
+    stand_in = sys.modules[COMPILER] = _StandIn(COMPILER)
+    try:
+        importlib.import_module(LIGHTNING[0])
+    except (ImportError, AttributeError):  # a version that wants more of it is imported by whoever needs it
+        for name in [name for name in sys.modules if name.partition(".")[0] in LIGHTNING]:
+            del sys.modules[name]
+    finally:
+        if sys.modules[COMPILER] is stand_in:
+            del sys.modules[COMPILER]
+    _leave_optimizers_alone()
+
+
+def _leave_optimizers_alone() -> None:
+    """Let the first optimizer be made without the compiler, which is asked not to compile the making of optimizers.
+
+    It answers once for each function and leaves its answer there; where it is not looked for, this does nothing.
+    """
+    from torch.optim import Optimizer
+
+    for method in vars(Optimizer).values():
+        function = getattr(method, "__wrapped__", None)
+        if function is not None and not hasattr(function, "__dynamo_disable"):
+            setattr(function, "__dynamo_disable", function)
 
 
 @contextmanager
@@ -90,3 +128,24 @@ class _Absent(MetaPathFinder):
         if context.name in self._packages:
             raise PackageNotFoundError(context.name)
         return ()
+
+
+class _CompiledModules(type):
+    """Of the class that Lightning asks whether a module was compiled."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        """As the compiler's own class answers; as long as nobody imported it nothing is compiled."""
+        compiler = sys.modules.get(COMPILER)
+        return compiler is not None and isinstance(instance, compiler.OptimizedModule)
+
+
+class _StandIn(ModuleType):
+    """Has what Lightning, as it is imported, wants of `COMPILER`."""
+
+    class OptimizedModule(metaclass=_CompiledModules):
+        """What `torch.compile` makes of a module, for `isinstance`."""
+
+    @staticmethod
+    def disable(function: Any, *_: object, **__: object) -> Any:
+        """`function`, not to be compiled: bookkeeping of Lightning's, which is never part of what ppolab compiles."""
+        return function
