@@ -6,6 +6,7 @@ import contextlib
 import logging
 import math
 import os
+import re
 import shutil
 import signal
 import sys
@@ -70,6 +71,7 @@ def report() -> NoReturn:
 
 def _run_train() -> None:
     _check_multirun(sys.argv[1:])
+    _check_env_id(sys.argv[1:])
     sys.argv[1:] = [_in_full(argument) for argument in sys.argv[1:]]
     sys.argv[1:] = without_auto(sys.argv[1:], _composed)
     folder = folder_to_resume(sys.argv[1:])
@@ -89,6 +91,8 @@ def _follows(arguments: list[str]) -> bool:
     return not alone and _composed(arguments).processes > 1
 
 
+PLAIN_ID = re.compile(r"[A-Z]\w*-v\d+")
+"""An id that stands for itself in Hydra's grammar and that Gymnasium, if anybody, knows without another import."""
 WITHOUT_A_RUN = {"-m", "--multirun", "-c", "--cfg", "-i", "--info", *HELP_FLAGS}
 
 
@@ -104,6 +108,15 @@ def _check_multirun(arguments: list[str]) -> None:
         key, equals, _ = argument.partition("=")
         if equals and key.split(".")[0] in (*SWEEP_SETTINGS, *SWEEP_GROUPS):
             raise ConfigError(f"{argument}: belongs to a sweep, and this is a single run; add -m, or leave it out")
+
+
+def _check_env_id(arguments: list[str]) -> None:
+    """A mistyped environment is answered before Hydra composes: that takes longer than to import Gymnasium."""
+    ids = [argument.removeprefix("env.id=") for argument in arguments if argument.startswith("env.id=")]
+    if ids and PLAIN_ID.fullmatch(ids[-1]) and not WITHOUT_A_RUN.intersection(arguments):
+        with heeded_interrupt(), lean_imports():
+            from ppolab.envs import registered
+        registered(ids[-1])
 
 
 def _in_full(argument: str) -> str:

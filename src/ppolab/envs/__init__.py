@@ -34,7 +34,7 @@ SHIPPED = ("gymnasium.envs.mujoco", "gymnasium.envs.classic_control")
 
 def check_environment(env: EnvConfig) -> None:
     """Raise ConfigError unless the environment exists, can be made, and has supported spaces."""
-    spec = _spec(env.id)
+    spec = registered(env.id)
     entry_point = str(spec.entry_point)
     if entry_point.startswith(SHIPPED) and not env.kwargs:
         if "mujoco" in entry_point and importlib.util.find_spec("mujoco") is None:
@@ -47,7 +47,8 @@ def check_environment(env: EnvConfig) -> None:
         _check_envpool(env)
 
 
-def _spec(env_id: str) -> gymnasium.envs.registration.EnvSpec:
+def registered(env_id: str) -> gymnasium.envs.registration.EnvSpec:
+    """What Gymnasium knows of an environment; raises ConfigError, with the nearest name, if it does not know it."""
     module, _, name = env_id.rpartition(":")
     try:
         if module:
