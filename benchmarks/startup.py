@@ -60,6 +60,7 @@ def main() -> None:
         measured = [measure(name, repeat) for name in COMMANDS]
         rows += measured if repeat else []  # the first round only warms the caches
     if arguments.csv:
+        arguments.csv.parent.mkdir(parents=True, exist_ok=True)
         with arguments.csv.open("w", newline="") as file:
             writer = csv.DictWriter(file, [field.name for field in fields(Row)])
             writer.writeheader()

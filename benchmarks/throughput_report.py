@@ -20,19 +20,20 @@ SAME_WORK = 0.03
 """Gradient steps per environment step may differ by this share before the report says so."""
 
 METHOD = """\
-Same environment, batch 2048, minibatches of 64, 10 epochs, 64-64 tanh separate networks, no KL early stopping; gradient
-steps are counted, not assumed. Every measurement is a fresh process; a peer's stands next to one of ppolab, order
-alternating, and ratios are taken pair by pair. Speed: from the end of the first iteration after the warm-up to the end
-of the last one. ppolab runs through its own command line with 32 environments, its C++ update in two threads where
-there are two cores, and its shipped settings otherwise, except for the peers' learning rate, 3e-4, and that
-there is no tracking and no evaluation: it also
-scales observations and rewards, recomputes advantages before every epoch, normalizes them, and writes metrics.csv.
-stable-baselines3 scales observations and rewards (VecNormalize); sheeprl has no such scaling and its logging and
-checkpoints are off, so it does less. dummy, subproc: stable-baselines3's vector environments; sheeprl, sheeprlasync:
-sheeprl's, in its own process or in others; the number is how many environments; the fastest is that of those measured.
-ppolab's medians are over all of its runs, next to whichever peer; ratios are medians over pairs. Ceiling: EnvPool
-stepping 64 environments with random actions and nothing else, as one pool or as two that take turns, whichever is
-faster, measured between the others."""
+Same environment, batch 2048, minibatches of 64, 10 epochs, 64-64 tanh separate networks, no KL early stopping;
+gradient steps are counted, not assumed. Every measurement is a fresh process; a peer's stands next to one of ppolab,
+order alternating, and ratios are taken pair by pair. Speed: from the end of the first iteration after the warm-up to
+the end of the last one. Gradient steps, all: of the whole process, in which ppolab's first rollout fills its scales
+and is not learned from; per 1,000 steps: of the measured span. ppolab runs through its own command line with 32
+environments, its C++ update in two threads where there are two cores, and its shipped settings otherwise, except for
+the peers' learning rate, 3e-4, and that there is no tracking and no evaluation: it also scales observations and
+rewards, recomputes advantages before every epoch, normalizes them, and writes metrics.csv. stable-baselines3 scales
+observations and rewards (VecNormalize); sheeprl has no such scaling and its logging and checkpoints are off, so it
+does less. dummy, subproc: stable-baselines3's vector environments; sheeprl, sheeprlasync: sheeprl's, in its own
+process or in others; the number is how many environments; the fastest is that of those measured. ppolab's medians are
+over all of its runs, next to whichever peer; ratios are medians over pairs. Ceiling: EnvPool stepping 64 environments
+with random actions and nothing else, as one pool or as two that take turns, whichever is faster, measured between the
+others."""
 
 
 @dataclass(frozen=True)

@@ -202,7 +202,7 @@ train()
 """
 LATER = (
     "mlflow", "matplotlib", "scipy", "optuna", "mujoco", "imageio", "pygame", "pandas", "sklearn", "tensorboard",
-    "torchvision", "envpool.jumanji",
+    "torchvision", "envpool.jumanji", "torch._dynamo",
 )  # fmt: skip
 """What a run needs after its first step, or never."""
 
@@ -222,6 +222,16 @@ def test_help_is_what_hydra_would_print(arguments: tuple[str, ...], tmp_path: Pa
 
 def test_help_for_a_mistyped_key(tmp_path: Path) -> None:
     assert_one_line(train(tmp_path, "--help", "clipp=0.1"), "clipp", "'clip'")
+
+
+@pytest.mark.parametrize("arguments", [("--cfg=job", "env.id=Later-v0"), ("--info=config", "env.id=Later-v0")])
+def test_only_what_is_trained_must_exist(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    assert train(tmp_path, *arguments).code == 0
+
+
+def test_later_environment_counts(tmp_path: Path) -> None:
+    answer = train(tmp_path, "env.id=Hoper-v5", "++env.id=CartPoole-v1")
+    assert_one_line(answer, "env.id=CartPoole-v1", "'CartPole-v1'")
 
 
 def test_help_lists_groups_and_settings(tmp_path: Path) -> None:

@@ -43,20 +43,20 @@ def lean_imports() -> Iterator[None]:
 
 
 def import_lightning() -> None:
-    """Import Lightning without PyTorch's compiler, a third of all that a run imports, and needed by few.
+    """Import Lightning without PyTorch's compiler, a third of all imports, which the shipped default never needs.
 
-    Lightning wants two names of it. A stand-in has them meanwhile; `torch.compile` imports the compiler itself.
+    Lightning wants two names of it. A stand-in has them meanwhile; whoever needs the compiler imports it later.
     """
     if COMPILER in sys.modules:
         return
     stand_in = sys.modules[COMPILER] = _StandIn(COMPILER)
     try:
         importlib.import_module(LIGHTNING[0])
-    except (ImportError, AttributeError):  # a version that wants more of it is imported by whoever needs it
+    except Exception:  # a version that wants more of it is imported, or fails with its own error, where it is needed
         for name in [name for name in sys.modules if name.partition(".")[0] in LIGHTNING]:
             del sys.modules[name]
     finally:
-        if sys.modules[COMPILER] is stand_in:
+        if sys.modules.get(COMPILER) is stand_in:
             del sys.modules[COMPILER]
     _leave_optimizers_alone()
 
@@ -146,6 +146,6 @@ class _StandIn(ModuleType):
         """What `torch.compile` makes of a module, for `isinstance`."""
 
     @staticmethod
-    def disable(function: Any, *_: object, **__: object) -> Any:
+    def disable(function: Any = None, *_: object, **__: object) -> Any:
         """`function`, not to be compiled: bookkeeping of Lightning's, which is never part of what ppolab compiles."""
-        return function
+        return function if function is not None else lambda decorated: decorated
