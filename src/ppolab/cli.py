@@ -112,13 +112,13 @@ def _check_multirun(arguments: list[str]) -> None:
 
 def _check_env_id(arguments: list[str]) -> None:
     """A mistyped environment is answered before Hydra composes: that takes longer than to import Gymnasium."""
-    ids = [argument for argument in arguments if argument.lstrip("+").startswith("env.id=")]
+    given = [argument for argument in arguments if argument.lstrip("+").startswith("env.id=")]
     flags = {argument for argument in arguments if argument.startswith("-")}
-    plain = len(ids) == 1 and PLAIN_ID.fullmatch(ids[0].removeprefix("env.id="))
-    if plain and flags <= {"-m", "--multirun"}:
+    name = given[0].removeprefix("env.id=") if len(given) == 1 else ""
+    if PLAIN_ID.fullmatch(name) and flags <= {"-m", "--multirun"}:
         with heeded_interrupt(), lean_imports():
             from ppolab.envs import registered
-        registered(ids[0].removeprefix("env.id="))
+        registered(name)
 
 
 def _in_full(argument: str) -> str:
