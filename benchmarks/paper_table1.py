@@ -6,13 +6,15 @@
 Reads the finished runs of the MLflow experiment paper_table1 and adds them to OUT/runs.csv, where they are kept when
 the store is gone. A run's score is its mean return over the last 100 training episodes. On each task scores are scaled
 so that uniformly random actions (100 episodes in Gymnasium's own environment, OUT/random.csv) get 0 and the setting
-with the best mean gets 1; then they are averaged over runs and tasks. Only tasks on which every setting has run count.
+with the best mean gets 1; then they are averaged over runs and tasks. Only tasks on which every setting has run, and
+one of them did better than random, count. Of several runs of a task, setting and seed the newest counts.
 Intervals: 95 %, 2,000 resamples of runs within each task; the scaling stays as it is.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -46,6 +48,7 @@ class Run:
     task: str
     setting: str
     seed: int
+    steps: int
     score: float
     run_id: str
 
@@ -75,9 +78,10 @@ def main() -> None:
     parser.add_argument("--tracking-uri", help="MLFLOW_TRACKING_URI or outputs/mlflow.db unless given")
     arguments = parser.parse_args()
     runs = collect(arguments.out / "runs.csv", arguments.tracking_uri)
+    lengths = Counter(run.steps for run in newest(runs))
     scores = grouped(runs)
     floors = random_scores(arguments.out / "random.csv", sorted(scores))
-    text = report(scores, floors)
+    text = report(scores, floors, lengths)
     (arguments.out / "table1.md").write_text(text)
     print(text)
 
@@ -90,7 +94,7 @@ def collect(table: Path, uri: str | None) -> list[Run]:
     known = {run.run_id: run for run in read_rows(table, Run)}
     reader = StoreReader(resolve_tracking_uri(uri, ROOT / OUTPUTS))
     stored = reader.runs(EXPERIMENT, {}) if EXPERIMENT in reader.experiments() else []
-    new = [as_run(run) for run in stored if run.run_id not in known and counts(run)]
+    new = [as_run(run) for run in reversed(stored) if run.run_id not in known and counts(run)]  # the newest last
     append(table, [field.name for field in fields(Run)], map(asdict, new))
     runs = [*known.values(), *new]
     if not runs:
@@ -106,7 +110,10 @@ def counts(run: StoredRun) -> bool:
 def as_run(run: StoredRun) -> Run:
     """What is kept of it."""
     parameters = run.parameters
-    return Run(parameters["env.id"], setting_of(parameters), int(parameters["seed"]), run.metrics[METRIC], run.run_id)
+    return Run(
+        parameters["env.id"], setting_of(parameters), int(parameters["seed"]), int(parameters["total_steps"]),
+        run.metrics[METRIC], run.run_id,
+    )  # fmt: skip
 
 
 def setting_of(parameters: Mapping[str, str]) -> str:
@@ -129,10 +136,15 @@ def setting_of(parameters: Mapping[str, str]) -> str:
     return name
 
 
+def newest(runs: Sequence[Run]) -> list[Run]:
+    """One for each task, setting and seed: the last of `runs`."""
+    return list({(run.task, run.setting, run.seed): run for run in runs}.values())
+
+
 def grouped(runs: Sequence[Run]) -> dict[str, dict[str, dict[int, float]]]:
-    """Scores by task, setting and seed; of two runs of the same the later one in the table."""
+    """Scores of the newest by task, setting and seed."""
     scores: dict[str, dict[str, dict[int, float]]] = {}
-    for run in runs:
+    for run in newest(runs):
         scores.setdefault(run.task, {}).setdefault(run.setting, {})[run.seed] = run.score
     return scores
 
@@ -164,10 +176,20 @@ def random_return(task: str) -> float:
 # --- the table -------------------------------------------------------------------------------------------------------
 
 
-def report(scores: Mapping[str, Mapping[str, Mapping[int, float]]], floors: Mapping[str, float]) -> str:
-    """Markdown: averages over the complete tasks next to the paper's, then every task's scores."""
-    whole = [task for task in sorted(scores) if scores[task].keys() == PAPER.keys()]
+def report(
+    scores: Mapping[str, Mapping[str, Mapping[int, float]]], floors: Mapping[str, float], lengths: Mapping[int, int]
+) -> str:
+    """Markdown: averages over the complete tasks next to the paper's, then every task's scores.
+
+    Args:
+        lengths: how many runs there are of so many environment steps.
+    """
+    complete = [task for task in sorted(scores) if scores[task].keys() == PAPER.keys()]
+    whole = [task for task in complete if best_mean(scores[task]) > floors[task]]
     lines = ["# Table 1 of the PPO paper", "", "Made by `python benchmarks/paper_table1.py`.", ""]
+    lines += [told_lengths(lengths), ""]
+    lines += [f"On {task} no setting is better than random actions: it does not count.\n"
+              for task in complete if task not in whole]  # fmt: skip
     if whole:
         counted = f"{len(whole)} of the paper's 7 tasks ({', '.join(whole)})"
         lines += [f"Averages over {counted}, {told_seeds(scores, whole)}.", ""]
@@ -193,7 +215,7 @@ def averages(
     scores: Mapping[str, Mapping[str, Mapping[int, float]]], floors: Mapping[str, float], tasks: Sequence[str]
 ) -> list[Place]:
     """Every setting's average of scaled scores over `tasks`, with its interval."""
-    best = {task: max(fmean(seeds.values()) for seeds in scores[task].values()) for task in tasks}
+    best = {task: best_mean(scores[task]) for task in tasks}
     places = []
     for name in PAPER:
         scaled = [
@@ -202,6 +224,19 @@ def averages(
         low, high = Bootstrap().interval(mean, scaled)
         places.append(Place(name, float(mean(scaled)), float(low), float(high)))
     return places
+
+
+def best_mean(scores: Mapping[str, Mapping[int, float]]) -> float:
+    """Of the settings on a task."""
+    return max(fmean(seeds.values()) for seeds in scores.values())
+
+
+def told_lengths(lengths: Mapping[int, int]) -> str:
+    """How long the runs are, and that they cannot be compared if some are longer."""
+    if len(lengths) == 1:
+        return f"Every run has {min(lengths):,} environment steps."
+    told = ", ".join(f"{number} of {steps:,}" for steps, number in sorted(lengths.items()))
+    return f"**Runs of different lengths are compared here**: {told} environment steps."
 
 
 def told_seeds(scores: Mapping[str, Mapping[str, Mapping[int, float]]], tasks: Sequence[str]) -> str:

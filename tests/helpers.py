@@ -13,10 +13,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from ppolab.algorithms import make_algorithm
-from ppolab.config import Config, config_folder, from_hydra, register_schemas
+from ppolab.config import Config, from_hydra, register_schemas
 from ppolab.core.distributions import ActionDistribution
 from ppolab.core.moments import no_samples
 from ppolab.envs import VectorEnv, choose_backend, environment_seeds, make_vector_env
+from ppolab.folders import config_folder
 from ppolab.native import native_policy
 from ppolab.normalization import RunningScale
 from ppolab.objective import Objective, actor_critic_objective, clipped

@@ -108,6 +108,19 @@ def add_odd(store: Store) -> None:
     store.add("odd", 50.0, tags=study | {"mlflow.parentRunId": seeds}, clip=0.2, **(both | {"seed": 4}))
 
 
+def add_family(store: Store) -> None:
+    """Algorithms, each with settings that others lack or do not read, and other defaults."""
+    common: dict[str, Any] = {"env__id": "Ant-v5", "seed": 0, "target_kl": 0.02}
+    for clip in (0.1, 0.2):
+        store.add("family", clip, algorithm__name="ppo_clip", algorithm__ignores=[], clip=clip, epochs=10, num_envs=32,
+                  algorithm__anneal_clip=False, **common)  # fmt: skip
+    for d_targ in (0.01, None):
+        store.add("family", 1.0, algorithm__name="ppo_penalty", algorithm__ignores=["clip"], clip=0.2, epochs=10,
+                  num_envs=32, algorithm__beta=1.0, algorithm__d_targ=d_targ, **common)  # fmt: skip
+    store.add("family", 2.0, algorithm__name="trpo", algorithm__ignores=["clip", "epochs"], clip=0.3, epochs=10,
+              num_envs=16, algorithm__max_kl=0.01, **common)  # fmt: skip
+
+
 def add_others(store: Store) -> None:
     for value in (math.nan, 1.0):
         store.add("nan", value, env__id="Ant-v5", seed=0, clip=value)
@@ -124,5 +137,6 @@ def add_others(store: Store) -> None:
         store.add("apart", clip, env__id=task, seed=0, clip=clip)
     for difficulty in (1, 2):
         store.add("arguments", 1.0, env__id="My-v0", seed=0, env__kwargs__difficulty=difficulty, env__kwargs__size=3)
+    add_family(store)
     for trial in range(14):
         store.add("many", float(trial), env__id="Ant-v5", seed=0, clip=trial / 100, model__hidden_sizes=[64, 64])

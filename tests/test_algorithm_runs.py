@@ -74,7 +74,7 @@ def test_a_checkpoint_from_before_there_was_a_choice_can_be_resumed() -> None:
 
 
 def test_the_algorithm_s_defaults_give_way_to_experiments_and_to_the_command_line() -> None:
-    assert make_config("algorithm=a2c").rollout_steps == 8
+    assert make_config("algorithm=a2c").rollout_steps == 80
     assert make_config("algorithm=a2c", "experiment=cartpole_fast").rollout_steps == 128
     assert make_config("algorithm=a2c", "experiment=cartpole_fast", "rollout_steps=4").rollout_steps == 4
 
@@ -105,6 +105,14 @@ def test_a_run_and_what_may_not_change_when_it_is_resumed(tmp_path: Path) -> Non
     assert more.code == 0, more.err
 
 
+def test_settings_of_an_experiment_that_the_algorithm_does_not_read_are_told(tmp_path: Path) -> None:
+    answer = train(tmp_path, *RUN, "experiment=table1/no_clipping", "algorithm=trpo")
+    assert answer.code == 0, answer.err
+    told = "algorithm=trpo does not read target_kl=null, recompute_advantages=false, which the chosen files set"
+    assert told in answer.out + answer.err
+    assert "does not read" not in train(tmp_path, *RUN, "algorithm=trpo").err
+
+
 @pytest.mark.parametrize("name", ["a2c", "trpo"])
 def test_other_algorithms_run_from_the_command_line(name: str, tmp_path: Path) -> None:
     answer = train(tmp_path, *RUN, f"algorithm={name}")
@@ -120,6 +128,19 @@ def code_in_readme(language: str, name: str) -> str:
     return block
 
 
+OWN_METRIC = """
+
+class Measured(Learner):
+    def update(self, *arguments):
+        from dataclasses import replace
+        return replace(super().update(*arguments), extras={"policy/width": 0.2})
+
+
+def make(parts: Parts) -> Learner:
+    return Measured(parts, lambda parameters, log_ratio, batch: log_ratio * batch.advantages)
+"""
+
+
 def test_the_new_algorithm_of_the_readme_works_as_written(tmp_path: Path) -> None:
     """Two files more in a copy of the program."""
     for folder in ("src", "conf", "sweeps"):
@@ -131,5 +152,14 @@ def test_the_new_algorithm_of_the_readme_works_as_written(tmp_path: Path) -> Non
     assert answer.code == 0, answer.err
     assert_one_line(run_command(tmp_path, (*command, "clip=0.1")), "clip=0.1", "algorithm=spo", "does not read")
     assert_one_line(run_command(tmp_path, (*command, "algorithm.width=wide")), "algorithm.width=wide", "a number")
-    (run,) = run_folders(tmp_path)
+    own = tmp_path / "src/ppolab/algorithms/spo.py"
+    own.write_text(own.read_text() + OWN_METRIC)
+    answer = run_command(tmp_path, command)
+    assert (answer.code, answer.err.count("ppolab: policy/width: no metric of this run")) == (2, 1), answer.err
+    described = tmp_path / "conf/algorithm/spo.yaml"
+    described.write_text(described.read_text().replace("  ignores:", "  metrics: [policy/width]\n  ignores:"))
+    answer = run_command(tmp_path, (*command, "objective=policy/width"))
+    assert answer.code == 0, answer.err
+    assert metric_rows(run_folders(tmp_path)[-1])[-2]["policy/width"] == "0.2"
+    run = run_folders(tmp_path)[0]
     assert "name: spo" in (run / "config.yaml").read_text()

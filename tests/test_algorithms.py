@@ -17,6 +17,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from helpers import (
     make_collector,
+    make_config,
     make_env,
     make_learner,
     make_parts,
@@ -40,7 +41,7 @@ from ppolab.objective import Samples, actor_critic_objective
 from ppolab.policy import ActorCritic, action_distribution
 from ppolab.rollout import Rollout
 from ppolab.separate import ActorOnBatch
-from ppolab.update import KL_TOLERANCE, Experience, UpdateStats, actor_of
+from ppolab.update import KL_TOLERANCE, Experience, UpdateStats, actor_of, broken_kl
 from ppolab.value_function import ValueFunction
 from test_trust_region import explicit_fisher
 
@@ -350,14 +351,29 @@ def betas(learner: PenaltyLearner, rollout: Rollout, count: int) -> list[float]:
 
 @pytest.mark.parametrize(("d_targ", "expected"), [(1e3, [1, 0.5, 0.25]), (1e-9, [1, 2, 4]), (None, [1, 1, 1])])
 def test_beta_follows_the_divergence_of_each_update(d_targ: float | None, expected: list[float]) -> None:
-    config = config_with("ppo_penalty", **{"algorithm.d_targ": d_targ})
+    config = config_with("ppo_penalty", target_kl=None, **{"algorithm.d_targ": d_targ})
     policy = new_policy(config)
     learner, _ = make_learner(policy, config)
     assert betas(learner, random_rollout(policy, INPUTS), 3) == expected
 
 
+def test_beta_doubles_after_steps_so_long_that_they_were_taken_back() -> None:
+    config = config_with("ppo_penalty", target_kl=0.02, **{"optimizer.lr": 1.0})
+    policy = new_policy(config)
+    learner, flat = make_learner(policy, config)
+    rollout = random_rollout(policy, INPUTS)
+    before = flat.vector.detach().clone()
+    stats = learner.update(rollout, rollout.rewards)
+    assert stats.kl > broken_kl(config.target_kl) and flat.vector.equal(before)
+    assert betas(learner, rollout, 1) == [2]
+
+
+def test_a_weight_of_the_penalty_may_be_written_without_a_point() -> None:
+    assert type(make_config("algorithm=ppo_penalty", "algorithm.beta=3").algorithm["beta"]) is float
+
+
 def test_beta_goes_on_from_a_checkpoint() -> None:
-    config = config_with("ppo_penalty", **{"algorithm.d_targ": 1e3})
+    config = config_with("ppo_penalty", target_kl=None, **{"algorithm.d_targ": 1e3})
     policy = new_policy(config)
     rollout = random_rollout(policy, INPUTS)
     first, _ = make_learner(copy.deepcopy(policy), config)

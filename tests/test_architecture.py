@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from helpers import make_config
-from ppolab.config import Config, EvaluateConfig, algorithm_keys, config_folder, known_keys
+from ppolab.config import Config, EvaluateConfig, algorithm_keys, known_keys
 from ppolab.family import algorithm_names
+from ppolab.folders import config_folder
 from ppolab.report.settings import ReportConfig
 from ppolab.rules import CHOICES, METRICS, RULES
 
@@ -19,7 +20,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 CONF = config_folder("conf")
 
 LAYERS = (
-    ("errors", "redaction", "startup"),
+    ("errors", "folders", "redaction", "startup"),
     ("family",),
     ("rules",),
     ("config",),

@@ -413,6 +413,38 @@ def test_every_setting_of_table_1_is_told_from_its_parameters(name: str) -> None
     assert (config.optimizer["lr"], config.optimizer["betas"], config.gamma) == (3e-4, [0.9, 0.999], 0.99)
 
 
+def table_run(setting: str, seed: int, score: float, steps: int = 1000) -> paper_table1.Run:
+    return paper_table1.Run("Reacher-v5", setting, seed, steps, score, f"{setting}-{seed}-{score}")
+
+
+def test_of_a_run_that_was_made_again_the_newest_counts() -> None:
+    runs = [table_run("clip 0.2", 0, -9.0), table_run("clip 0.2", 1, -8.0), table_run("clip 0.2", 0, -7.0)]
+    assert paper_table1.grouped(runs) == {"Reacher-v5": {"clip 0.2": {0: -7.0, 1: -8.0}}}
+
+
+def test_the_store_s_newest_run_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parameters = {"env.id": "Reacher-v5", "algorithm.name": "ppo_clip", "clip": "0.2", "seed": "0", "total_steps": "9"}
+    stored = [argparse.Namespace(run_id=name, status="FINISHED", parameters=parameters, metrics={"train/return": score})
+              for name, score in (("newer", -4.0), ("older", -5.0))]  # fmt: skip
+    reader = argparse.Namespace(experiments=lambda: ["paper_table1"], runs=lambda *_: stored)
+    monkeypatch.setattr(paper_table1, "StoreReader", lambda _: reader)
+    runs = paper_table1.collect(tmp_path / "runs.csv", "sqlite:///x.db")
+    assert paper_table1.grouped(runs) == {"Reacher-v5": {"clip 0.2": {0: -4.0}}}
+    again = paper_table1.collect(tmp_path / "runs.csv", "sqlite:///x.db")
+    assert again == runs
+
+
+def test_what_cannot_be_compared_is_said() -> None:
+    scores = {"Reacher-v5": {name: {0: -50.0} for name in paper_table1.PAPER}}
+    text = paper_table1.report(scores, {"Reacher-v5": -43.0}, {4096: 33, 14000: 1})
+    assert "**Runs of different lengths are compared here**: 33 of 4,096, 1 of 14,000 environment steps." in text
+    assert "On Reacher-v5 no setting is better than random actions" in text
+    assert "| setting | average |" not in text
+    text = paper_table1.report(scores, {"Reacher-v5": -60.0}, {4096: 33})
+    assert "Every run has 4,096 environment steps." in text
+    assert "| clip 0.2 | 1.00 |" in text
+
+
 def test_a_run_that_is_none_of_table_1_is_refused() -> None:
     with pytest.raises(SystemExit, match=r"holds a run with clip 0\.25, which Table 1 does not have"):
         paper_table1.setting_of({"algorithm.name": "ppo_clip", "clip": "0.25"})

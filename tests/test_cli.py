@@ -51,7 +51,10 @@ MISTAKES = {
     ),
     "neither true nor false": ("normalize_values=maybe", "normalize_values=maybe", "must be true or false"),
     "nothing for a switch": ("env.squash_actions=null", "env.squash_actions=null", "must have a value"),
-    "adapted where nothing adapts": ("algorithm=a2c adapt_lr=true", "adapt_lr=True", "a2c does not read adapt_lr"),
+    "adapted where nothing adapts": ("algorithm=a2c adapt_lr=true", "adapt_lr=true", "a2c does not read adapt_lr"),
+    "penalty that could only fall": (
+        "algorithm=ppo_penalty algorithm.d_targ=0.1", "algorithm.d_targ=0.1", "target_kl=0.02", "set target_kl=null",
+    ),
     "half a value epoch": ("algorithm.value_epochs=2.5", "algorithm.value_epochs=2.5", "a whole number"),
     "nothing to follow": ("adapt_lr=true anneal_lr=false target_kl=null", "adapt_lr=true", "target_kl=0.01"),
     "unknown backend": ("env.backend=envpol", "env.backend=envpol", "'envpool'"),

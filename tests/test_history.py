@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ppolab.history import MetricsFile, read_metrics
+from ppolab.rules import METRICS
 from ppolab.runs import RunFolder
 
 
@@ -19,21 +20,21 @@ def steps_in(path: Path) -> list[float]:
 
 def test_a_resumed_run_drops_rows_beyond_its_checkpoint_and_half_a_row(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
-    first = MetricsFile(path, 0)
+    first = MetricsFile(path, METRICS, 0)
     for step in (10, 20, 30):
         first.write(step, {"loss/value": step / 4})
     first.close()
     with path.open("a") as file:
         file.write("1")  # of 100, when the machine went down
     assert steps_in(path) == [10, 20, 30]
-    MetricsFile(path, 20).close()
+    MetricsFile(path, METRICS, 20).close()
     assert read_metrics(path) == [{"step": 10, "loss/value": 2.5}, {"step": 20, "loss/value": 5}]
 
 
 def test_a_file_that_is_removed_comes_back_with_its_rows(tmp_path: Path) -> None:
     path = tmp_path / "run" / "metrics.csv"
     path.parent.mkdir()
-    file = MetricsFile(path, 0)
+    file = MetricsFile(path, METRICS, 0)
     file.write(1, {"loss/value": 1.0})
     shutil.rmtree(path.parent)
     file.write(2, {"loss/value": 2.0})
@@ -58,7 +59,7 @@ class FullDisk:
 
 def test_rows_wait_for_a_full_disk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "metrics.csv"
-    file = MetricsFile(path, 0)
+    file = MetricsFile(path, METRICS, 0)
     file.write(1, {"loss/value": 1.0})
     whole, before = file._file, path.read_bytes()
     file._file = FullDisk(whole)

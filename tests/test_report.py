@@ -18,6 +18,7 @@ from commands import REPORT, Answer, assert_one_line, report, run_command
 from ppolab.errors import ConfigError
 from ppolab.report.collection import collect
 from ppolab.report.command import make_report
+from ppolab.report.plots import labels
 from ppolab.report.results import results_of
 from ppolab.report.settings import ReportConfig, RunsConfig, in_full
 from ppolab.report.tables import write_csv
@@ -267,6 +268,28 @@ def test_methods_are_what_compare_names(store: Store, monkeypatch: pytest.Monkey
         made(store, monkeypatch, "grid", compare=["clipp"])
 
 
+def test_algorithms_are_told_by_what_each_has_and_reads(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = made(store, monkeypatch, "family")
+    names = {row["method"] for row in rows(folder_of(store, "family") / "runs.csv")}
+    assert names == {
+        "algorithm=ppo_clip, clip=0.1", "algorithm=ppo_clip, clip=0.2",
+        "algorithm=ppo_penalty, algorithm.d_targ=0.01", "algorithm=ppo_penalty, algorithm.d_targ=null",
+        "algorithm=trpo",
+    }  # fmt: skip
+    assert "Methods of different algorithms or optimizers also differ in num_envs." in text
+    text = made(store, monkeypatch, "family", compare=["algorithm.name", "target_kl"], output="by_target")
+    assert "| algorithm=trpo, target_kl=0.02 | 1 |" in text
+    assert "also differ in" not in text
+
+
+def test_labels_are_short_and_no_two_are_the_same() -> None:
+    assert labels(["algorithm=a, algorithm.beta=1", "clip=0.1"]) == ["algorithm=a, beta=1", "clip=0.1"]
+    assert labels(["model.lr=1", "optimizer.lr=1"]) == ["model.lr=1", "optimizer.lr=1"]
+    long = labels([f"{'x' * 80}={number}" for number in range(3)])
+    assert long[0] == "x" * 59 + "…"
+    assert len(set(long)) == 3
+
+
 def test_others_against_the_baseline(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     made(store, monkeypatch, "grid", baseline="clip=0.2", output="baseline")
     pairs = [(row["method"], row["against"]) for row in rows(store.folder / "baseline/improvement.csv")]
@@ -314,11 +337,11 @@ def test_arguments_of_an_environment_tell_tasks_apart(store: Store, monkeypatch:
 
 def test_many_methods_are_all_listed_and_the_best_drawn(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     text = made(store, monkeypatch, "many")
-    assert "Only 10 methods are drawn and compared: those of the highest mean." in text
-    assert "The 15 further pairs are in improvement.csv." in text
+    assert "Only 12 methods are drawn and compared: those of the highest mean." in text
+    assert "The 36 further pairs are in improvement.csv." in text
     assert text.count("| Ant-v5 | clip=") == 14
     assert {row["method"] for row in rows(folder_of(store, "many") / "curves.csv")} == {
-        f"clip={trial / 100}" for trial in range(4, 14)
+        f"clip={trial / 100}" for trial in range(2, 14)
     }
 
 

@@ -12,9 +12,10 @@ import torch
 
 from helpers import make_config
 from ppolab import experiment, services
-from ppolab.config import Config, config_folder, flattened
+from ppolab.config import Config, flattened
 from ppolab.envs import choose_backend, environment_seeds, make_vector_env
 from ppolab.family import ABOUT, algorithm_names, reads
+from ppolab.folders import config_folder
 from ppolab.history import read_metrics
 from ppolab.module import PPOModule
 from ppolab.runs import RunFolder

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from ppolab.config import SWEEP_GROUPS, Config, EvaluateConfig, algorithm_keys, config_folder, known_keys, type_problem
+from ppolab.config import SWEEP_GROUPS, Config, EvaluateConfig, algorithm_keys, known_keys, type_problem
 from ppolab.errors import ConfigError, PpolabError, nearest
 from ppolab.family import algorithms_with
 
@@ -83,9 +83,9 @@ def _available(text: str) -> list[str]:
 def _nearest_key(key: str) -> str:
     groups = ("env", "model", "optimizer", "algorithm", "trainer", "logger", "experiment", *SWEEP_GROUPS)
     group, _, setting = key.partition(".")
-    owners = algorithms_with(config_folder("conf") / "algorithm", setting) if group == "algorithm" else []
+    owners = algorithms_with(setting) if group == "algorithm" else []
     if owners:
-        return f" of the chosen algorithm; it is one of algorithm={','.join(owners)}"
+        return f" of the chosen algorithm; it is one of algorithm={','.join(owners)}, which must be named as well"
     known = {*_command_keys(), *groups, *SWEEP_SETTINGS}
     return nearest(key, known) or "; --help lists them"
 

@@ -31,12 +31,12 @@ from ppolab.config import (
     TRIAL,
     Config,
     EvaluateConfig,
-    config_folder,
     from_hydra,
     from_yaml,
     register_schemas,
 )
 from ppolab.errors import ConfigError, InterruptedRun
+from ppolab.folders import config_folder
 from ppolab.help_page import help_page
 from ppolab.hydra_guard import guard_hydra, refuse_code
 from ppolab.places import given_place, own_places, started_as_follower

@@ -11,8 +11,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from pathlib import Path
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
@@ -20,7 +19,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ppolab.errors import ConfigError, nearest
-from ppolab.family import algorithm_names, check_algorithm, defaults_of, reads
+from ppolab.family import algorithm_names, check_algorithm, defaults_of, metrics_of, numbers_as_their_defaults, reads
 from ppolab.redaction import redacted
 from ppolab.rules import CHOICES, METRICS, RULES
 
@@ -155,12 +154,6 @@ def register_schemas() -> None:
     store.store(name="evaluate_schema", node=EvaluateConfig)
 
 
-def config_folder(name: str) -> Path:
-    """The folder `conf` or `sweeps`: inside the installed package, or at the top of a clone."""
-    packaged = Path(__file__).parent / name
-    return packaged if packaged.is_dir() else Path(__file__).parents[2] / name
-
-
 def from_hydra(node: DictConfig) -> Config:
     """A checked Config.
 
@@ -180,7 +173,7 @@ def typed(node: DictConfig) -> Config:
     except OmegaConfBaseException as error:
         raise ConfigError(type_problem(error)) from error
     assert isinstance(config, Config)
-    return config
+    return replace(config, algorithm=numbers_as_their_defaults(config.algorithm))
 
 
 def _refuse_unknown(node: DictConfig) -> None:
@@ -235,23 +228,17 @@ def check(config: Config) -> None:
     _check_schedule(config)
     if config.env.squash_actions and not config.env.rescale_actions:
         raise ConfigError("env.squash_actions=true: leaves [-1, 1] to be rescaled; set env.rescale_actions=true")
-    check_algorithm(config.algorithm, values.get, config_folder("conf") / "algorithm")
-    value_epochs = config.algorithm.get("value_epochs")
-    if isinstance(value_epochs, float):
-        raise ConfigError(f"algorithm.value_epochs={value_epochs}: must be a whole number, such as {int(value_epochs)}")
-    if value_epochs is not None and config.model.trunk == "shared":
-        raise ConfigError(
-            f"algorithm.value_epochs={value_epochs}: the value function cannot learn alone; set model.trunk=separate"
-        )
+    check_algorithm(config.algorithm, values.get)
     _check_batch(config)
 
 
 def _check_objective(config: Config) -> None:
+    known = run_metrics(config)
     for name in objective_names(config):
-        if name not in METRICS:
+        if name not in known:
             raise ConfigError(
-                f"objective={config.objective}: {name or 'nothing'} is no metric{nearest(name, METRICS)}; name one, or "
-                f"several with commas between, of {', '.join(METRICS)}"
+                f"objective={config.objective}: {name or 'nothing'} is no metric{nearest(name, known)}; name one, or "
+                f"several with commas between, of {', '.join(known)}"
             )
 
 
@@ -336,9 +323,18 @@ def known_keys(schema: type[object], prefix: str = "") -> Iterator[str]:
 
 def algorithm_keys() -> Iterator[str]:
     """The dotted names of the settings that algorithms have; reads all of their files."""
-    folder = config_folder("conf") / "algorithm"
-    settings = {key for name in algorithm_names() for key in defaults_of(folder, name)}
+    settings = {key for name in algorithm_names() for key in defaults_of(name)}
     yield from (f"algorithm.{key}" for key in sorted(settings))
+
+
+def run_metrics(config: Config) -> tuple[str, ...]:
+    """Every metric that a run of `config` may log."""
+    return (*METRICS, *metrics_of(config.algorithm["name"]))
+
+
+def metric_names() -> tuple[str, ...]:
+    """Every metric that a run of any algorithm may log; reads all of their files."""
+    return (*METRICS, *(metric for name in algorithm_names() for metric in metrics_of(name)))
 
 
 def to_yaml(config: Config) -> str:

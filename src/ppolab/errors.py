@@ -64,6 +64,11 @@ class InterruptedRun(PpolabError):
     exit_code = 130
 
 
+def spelled(value: object) -> str:
+    """A value as it is typed on the command line."""
+    return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` for the closest known name, or an empty string when none is close."""
     by_lower = {name.lower(): name for name in known}

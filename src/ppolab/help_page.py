@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from omegaconf import OmegaConf, open_dict
 
-from ppolab.config import config_folder
+from ppolab.folders import config_folder
 
 
 def _groups(repository: IConfigRepository, parent: str = "") -> Iterator[str]:

@@ -7,16 +7,14 @@ import csv
 import io
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ppolab.rules import METRICS
+from ppolab.errors import ConfigError
 from ppolab.runs import write_whole
 
 log = logging.getLogger(__name__)
-
-COLUMNS = ("step", *METRICS)
 
 
 class MetricsFile:
@@ -26,18 +24,26 @@ class MetricsFile:
     all that it held.
     """
 
-    def __init__(self, path: Path, first_step: int) -> None:
-        """`first_step`: a resumed run drops rows beyond its checkpoint, since it will write them again."""
+    def __init__(self, path: Path, metrics: Sequence[str], first_step: int) -> None:
+        """`metrics`: which ones there are. `first_step`: a resumed run drops rows beyond its checkpoint, since it will
+        write them again."""
+        self._columns = ("step", *metrics)
         kept = [row for row in _rows(path) if float(row["step"]) <= first_step] if path.is_file() else []
-        write_whole(path, ",".join(COLUMNS) + "\n" + _lines(kept))
+        write_whole(path, ",".join(self._columns) + "\n" + self._lines(kept))
         self._path = path
         self._waiting = b""
         self._told = False
         self._open()
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """One row; metrics that were not measured at this step stay empty."""
-        self._waiting += _lines([{"step": step, **metrics}]).encode()
+        """One row; metrics that were not measured at this step stay empty.
+
+        Raises:
+            ConfigError: there is one that the run was not said to have.
+        """
+        for name in metrics.keys() - set(self._columns):
+            raise ConfigError(f"{name}: no metric of this run; name it under metrics in the algorithm's file")
+        self._waiting += self._lines([{"step": step, **metrics}]).encode()
         try:
             if not self._path.exists():
                 self._make_again()
@@ -68,6 +74,11 @@ class MetricsFile:
         self._size += written
         self._waiting, self._told = b"", False
 
+    def _lines(self, rows: Iterable[Mapping[str, Any]]) -> str:
+        text = io.StringIO(newline="")
+        csv.DictWriter(text, self._columns, lineterminator="\n").writerows(rows)
+        return text.getvalue()
+
     def _make_again(self) -> None:
         """What was removed can still be read while it is open."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,12 +97,6 @@ def _rows(path: Path) -> list[dict[str, str]]:
     """Without a last line that was being written when the machine went down."""
     whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
     return list(csv.DictReader(io.StringIO(whole)))
-
-
-def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
-    text = io.StringIO(newline="")
-    csv.DictWriter(text, COLUMNS, lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 def plot_learning_curve(metrics: Path, title: str, target: Path) -> None:

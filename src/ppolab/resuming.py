@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,8 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from ppolab.config import Config, flattened, from_hydra, from_yaml, typed
 from ppolab.errors import ConfigError, TrackingError
-from ppolab.family import refuse_unread
+from ppolab.family import refuse_unread, unread
 from ppolab.runs import OUTPUTS, RUN_ID, FoundRun, RunFolder, find_run, unfinished_run
+
+log = logging.getLogger(__name__)
 
 CHANGES_RECORDS = ("total_steps", "eval_episodes", "eval_interval", "compile", "trainer.accelerator", "trainer.threads")
 """Settings that may be changed on a resume, and that change what is recorded after it."""
@@ -98,6 +101,10 @@ def resumed(node: DictConfig, overridden: Sequence[str]) -> tuple[Config, FoundR
     if node.resume is None:
         config = from_hydra(node)
         refuse_unread(config.algorithm, _given(config, overridden))
+        ignored = unread(config.algorithm, flattened(config))
+        if ignored:
+            name = config.algorithm["name"]
+            log.warning("algorithm=%s does not read %s, which the chosen files set", name, ", ".join(ignored))
         return config, None
     asked = typed(node)
     assert asked.resume is not None

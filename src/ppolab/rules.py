@@ -13,14 +13,10 @@ METRICS = (
     "eval/return", "eval/return_std", "eval/length",
     "loss/policy", "loss/value",
     "policy/kl", "policy/clip_fraction", "policy/entropy", "policy/std", "policy/epochs",
-    "policy/beta", "policy/step_fraction",
     "value/explained_variance", "optim/lr", "optim/grad_norm",
     "time/steps_per_second", "time/rollout", "time/update", "time/total",
 )  # fmt: skip
-"""Every metric a run may log, and hence name as its objective.
-
-Some have it only with some algorithms: the penalty's weight is ppo_penalty's, the share of the step is trpo's.
-"""
+"""Every metric a run may log, and hence name as its objective, besides those that the file of its algorithm names."""
 
 
 @dataclass(frozen=True)

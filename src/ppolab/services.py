@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import pytorch_lightning as pl
 
 from ppolab.checkpoint import Checkpoint, save_checkpoint
-from ppolab.config import Config, flattened, objective_names, to_yaml
+from ppolab.config import Config, flattened, objective_names, run_metrics, to_yaml
 from ppolab.envs import EVALUATION, VectorEnv, environment_seeds
 from ppolab.errors import CheckpointError, InterruptedRun
 from ppolab.evaluate import RenderError, evaluate_policy, record_video
@@ -189,7 +189,7 @@ class RunServices(Pace):
         self._lost = False
         self._tracking_uri = self._resolved_uri()
         self._tracker = self._open_tracker(checkpoint)
-        self._history = MetricsFile(files.metrics, module.first_step)
+        self._history = MetricsFile(files.metrics, run_metrics(config), module.first_step)
         self._progress = ProgressDisplay(config.total_steps, module.first_step)
         for row in read_metrics(files.metrics):  # of a resumed run: what the store may never have got
             self._tracker.log_metrics({key: value for key, value in row.items() if key != "step"}, int(row["step"]))

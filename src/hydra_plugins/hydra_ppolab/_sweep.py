@@ -20,7 +20,6 @@ from hydra_plugins.hydra_ppolab.launcher import ProcessLauncher
 from ppolab.config import (
     SWEEP_GROUPS,
     Config,
-    config_folder,
     flattened,
     from_hydra,
     objective_names,
@@ -166,7 +165,7 @@ def _check_values(multirun: Multirun, fixed: dict[str, str], space: SearchSpace)
         values = {key: column[row % len(column)] for key, column in columns.items()}
         job = composed(multirun.context, multirun.config, [*base, *overrides(values)], row)
         refuse_unread(job.algorithm, {**fixed, **values})
-        check_algorithm(job.algorithm, partial(OmegaConf.select, job), config_folder("conf") / "algorithm")
+        check_algorithm(job.algorithm, partial(OmegaConf.select, job))
         for key in values:
             value = OmegaConf.select(job, key) if key in RULES else None
             if isinstance(value, int | float) and not RULES[key].holds(value):

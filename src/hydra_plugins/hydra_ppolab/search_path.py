@@ -3,7 +3,7 @@
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-from ppolab.config import config_folder
+from ppolab.folders import config_folder
 
 
 class PpolabSearchPath(SearchPathPlugin):

@@ -11,7 +11,7 @@ from torch import Tensor
 from ppolab.core.losses import adapted_penalty, penalized_surrogate
 from ppolab.objective import Samples
 from ppolab.rollout import Rollout
-from ppolab.update import Learner, Parts, UpdateStats, mean_divergence
+from ppolab.update import Learner, Parts, UpdateStats, broken_kl, mean_divergence
 
 
 def make(parts: Parts) -> PenaltyLearner:
@@ -49,8 +49,15 @@ class PenaltyLearner:
         self._weight.fill_(self._beta)
         stats = replace(self._learner.update(rollout, rewards, progress), extras={"policy/beta": self._beta})
         if self._target is not None:
-            self._beta = adapted_penalty(self._beta, mean_divergence(self._parts, rollout), self._target)
+            self._beta = adapted_penalty(self._beta, self._kl_made(stats, rollout), self._target)
         return stats
+
+    def _kl_made(self, stats: UpdateStats, rollout: Rollout) -> float:
+        """The update's KL; if steps were taken back, theirs: a larger penalty would have met them."""
+        target = self._parts.config.target_kl
+        if target is not None and stats.kl > broken_kl(target):
+            return stats.kl
+        return mean_divergence(self._parts, rollout)
 
     def state(self) -> dict[str, Any]:
         """The weight of the next update, and what the epochs depend on."""

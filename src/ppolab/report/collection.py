@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from ppolab.errors import ConfigError, nearest
+from ppolab.report.methods import TASK, beside_the_kind, method_names, task_names
 from ppolab.report.settings import ReportConfig
 from ppolab.tracking import StoredRun, StoreReader, redact
 
-TASK, SEED = "env.id", "seed"
-TASK_ARGUMENTS = "env.kwargs"
-"""Itself a parameter where there are no arguments, else the beginning of theirs."""
-NOT_OF_A_METHOD = (
-    "seed", "env.", "logger.", "resume", "objective", "eval_interval", "eval_episodes", "checkpoint_interval",
-    "keep_checkpoints", "compile", "trainer.accelerator", "trainer.threads",
-)  # fmt: skip
-"""Settings (or groups, with a point) that do not tell methods apart, unless `compare` names them."""
-ONLY_METHOD = "all runs"
+SEED = "seed"
 MOST_NAMED = 8
 LARGEST = 1e300
 """A database takes no infinities; MLflow puts the largest number in their place."""
@@ -96,6 +89,10 @@ def collect(settings: ReportConfig, reader: StoreReader) -> Collection:
                 f"metric={settings.metric}: is {run.score:g} in run {_name(run.run)}; a score must be finite: choose "
                 "another metric, or delete that run"
             )
+    kept = [run.run for run in counted]
+    beside = beside_the_kind(kept, [run.task for run in counted]) if settings.compare is None else []
+    if beside:
+        remarks.append(f"Methods of different algorithms or optimizers also differ in {', '.join(beside)}.")
     tasks, methods = {run.task for run in counted}, list(dict.fromkeys(run.method for run in counted))
     return Collection(counted, sorted(tasks), methods, remarks)
 
@@ -147,62 +144,11 @@ def _without(runs: Sequence[StoredRun], kept: Sequence[StoredRun]) -> list[Store
 
 def _scored(runs: Sequence[StoredRun], settings: ReportConfig) -> list[Scored]:
     tasks = task_names(runs)
-    keys = differing(runs, tasks) if settings.compare is None else _compared(settings.compare, runs, tasks)
-    methods = [", ".join(f"{key}={shown(run.parameters.get(key))}" for key in keys) or ONLY_METHOD for run in runs]
+    methods = method_names(runs, tasks, settings.compare)
     return [
         Scored(run, task, method, float(run.metrics[settings.metric]))
         for run, task, method in zip(runs, tasks, methods, strict=True)
     ]
-
-
-def task_names(runs: Sequence[StoredRun]) -> list[str]:
-    """The environment of each run, with those of its arguments in which runs of the same environment differ."""
-    values: dict[str, dict[str, set[str | None]]] = {}
-    keys = sorted({key for run in runs for key in run.parameters if key.startswith(TASK_ARGUMENTS)})
-    for run in runs:
-        of_env = values.setdefault(run.parameters[TASK], {})
-        for key in keys:
-            of_env.setdefault(key, set()).add(run.parameters.get(key))
-    names = []
-    for run in runs:
-        env = run.parameters[TASK]
-        apart = {key.removeprefix(TASK_ARGUMENTS): key for key in keys if len(values[env][key]) > 1}
-        told = ", ".join(f"{name[1:]}={shown(run.parameters.get(key))}" for name, key in apart.items() if name)
-        names.append(f"{env} ({told})" if told else env)
-    return names
-
-
-def differing(runs: Sequence[StoredRun], tasks: Sequence[str]) -> list[str]:
-    """The parameters in which runs on one task differ; what differs between tasks only belongs to the task."""
-    keys = sorted({key for run in runs for key in run.parameters})
-    values: dict[tuple[str, str], set[str | None]] = {}
-    for run, task in zip(runs, tasks, strict=True):
-        for key in keys:
-            values.setdefault((key, task), set()).add(run.parameters.get(key))
-    apart = {key for (key, _), found in values.items() if len(found) > 1}
-    return [key for key in keys if key in apart and not _is_one_of(key, NOT_OF_A_METHOD)]
-
-
-def _compared(compare: Sequence[str], runs: Sequence[StoredRun], tasks: Sequence[str]) -> list[str]:
-    """The parameters that `compare` names; of a group those in which runs differ."""
-    known = {key for run in runs for key in run.parameters}
-    apart = differing(runs, tasks)
-    keys: list[str] = []
-    for name in compare:
-        group = [key for key in sorted(known) if key.startswith(f"{name}.")]
-        if name not in known and not group:
-            raise ConfigError(f"compare={name}: no run has such a parameter{nearest(name, known)}")
-        keys += [name] if name in known else [key for key in group if key in apart]
-    return list(dict.fromkeys(keys))
-
-
-def _is_one_of(key: str, names: Iterable[str]) -> bool:
-    return any(key.startswith(name) if name.endswith(".") else key == name for name in names)
-
-
-def shown(value: str | None) -> str:
-    """A parameter's value as it is typed on the command line."""
-    return {"None": "null", "True": "true", "False": "false", None: "unset"}.get(value, str(value))
 
 
 def _sortable(text: str) -> tuple[tuple[int, float, str], ...]:

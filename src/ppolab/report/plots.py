@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,21 +21,38 @@ if TYPE_CHECKING:
 COLUMNS = 3
 PICTURES = ("aggregates.png", "improvement.png", "profiles.png", "curves.png")
 MOST_PAIRS = 15
-LONGEST_NAME = 60
+LONGEST_LABEL = 60
+INCHES_PER_LETTER = 0.075
+"""In labels, about."""
+FIRST_COLOURS, MORE_COLOURS = range(0, 20, 2), range(1, 20, 2)
+"""Of tab20: ten strong ones, and the same ten pale."""
 
-Colours = Mapping[str, Any]
+
+@dataclass(frozen=True)
+class Look:
+    """Of a method in every picture."""
+
+    label: str
+    colour: Any
+
+
+Looks = Mapping[str, Look]
 
 
 def draw(settings: ReportConfig, found: Collection, results: Results, folder: Path) -> list[Path]:
     """Write those pictures that there is something to show in; returns the files."""
     from matplotlib import colormaps
 
-    colours = {method: colormaps["tab10"](index) for index, method in enumerate(results.shown)}
+    palette = [colormaps["tab20"](index) for index in (*FIRST_COLOURS, *MORE_COLOURS)]
+    looks = {
+        method: Look(label, colour)
+        for method, label, colour in zip(results.shown, labels(results.shown), palette, strict=False)
+    }
     drawings: dict[str, Callable[[], Figure | None]] = {
-        "aggregates.png": lambda: _aggregates(results, colours),
-        "improvement.png": lambda: _improvement(results),
-        "profiles.png": lambda: _profiles(settings, results, colours),
-        "curves.png": lambda: _curves(settings, found, results, colours),
+        "aggregates.png": lambda: _aggregates(results, looks),
+        "improvement.png": lambda: _improvement(results, looks),
+        "profiles.png": lambda: _profiles(settings, results, looks),
+        "curves.png": lambda: _curves(settings, found, results, looks),
     }
     files = []
     for name, drawing in drawings.items():
@@ -44,18 +63,19 @@ def draw(settings: ReportConfig, found: Collection, results: Results, folder: Pa
     return files
 
 
-def _aggregates(results: Results, colours: Colours) -> Figure | None:
+def _aggregates(results: Results, looks: Looks) -> Figure | None:
     """A panel per aggregate, a row per method."""
-    rows = [row for row in results.over_tasks if row.method in colours]
+    rows = [row for row in results.over_tasks if row.method in looks]
     if not rows:
         return None
-    figure = _figure(2.6 * len(NAMES) + 1.5, 1.0 + 0.35 * len(rows))
+    names = [looks[row.method].label for row in rows]
+    figure = _figure(2.6 * len(NAMES) + _width(names), 1.0 + 0.35 * len(rows))
     panels = figure.subplots(1, len(NAMES), sharey=True, squeeze=False)[0]
     for panel, (name, title) in zip(panels, NAMES.items(), strict=True):
         for place, row in enumerate(rows):
-            _whisker(panel, place, row.estimates[name], colours[row.method])
+            _whisker(panel, place, row.estimates[name], looks[row.method].colour)
         panel.set_title(f"{title} (lower is better)" if name == "gap" else title, fontsize=9)
-        panel.set_yticks(range(len(rows)), [_short(row.method) for row in rows])
+        panel.set_yticks(range(len(rows)), names)
         panel.set_ylim(len(rows) - 0.5, -0.5)
         panel.use_sticky_edges = False  # bars would end at the frame
         panel.margins(x=0.06)
@@ -63,16 +83,17 @@ def _aggregates(results: Results, colours: Colours) -> Figure | None:
     return figure
 
 
-def _improvement(results: Results) -> Figure | None:
+def _improvement(results: Results, looks: Looks) -> Figure | None:
     rows = [row for row in results.improvements if row.task == OVER_TASKS][:MOST_PAIRS]
     if not rows:
         return None
-    figure = _figure(7.5, 1.0 + 0.35 * len(rows))
+    names = [f"{looks[row.method].label}\nover {looks[row.other].label}" for row in rows]
+    figure = _figure(5.5 + _width([look.label for look in looks.values()]), 1.0 + 0.45 * len(rows))
     panel = figure.subplots()
     for place, row in enumerate(rows):
         _whisker(panel, place, row.chance, "tab:blue")
     panel.axvline(0.5, color="0.4", linestyle="--", linewidth=1)
-    panel.set_yticks(range(len(rows)), [f"{_short(row.method)}  over  {_short(row.other)}" for row in rows])
+    panel.set_yticks(range(len(rows)), names)
     panel.set_ylim(len(rows) - 0.5, -0.5)
     panel.set_xlim(-0.02, 1.02)
     panel.set_xlabel("probability of improvement", fontsize=9)
@@ -80,14 +101,14 @@ def _improvement(results: Results) -> Figure | None:
     return figure
 
 
-def _profiles(settings: ReportConfig, results: Results, colours: Colours) -> Figure | None:
+def _profiles(settings: ReportConfig, results: Results, looks: Looks) -> Figure | None:
     curves = [curve for curve in results.profiles if curve.task == OVER_TASKS]
     if not curves:
         return None
-    figure = _figure(6.5, 4.0 + 0.2 * _legend_rows(colours))
+    figure = _figure(6.5, 4.0 + 0.2 * _legend_rows(looks))
     panel = figure.subplots()
     for curve in curves:
-        _line(panel, curve, colours[curve.method])
+        _line(panel, curve, looks[curve.method])
     scale = "" if settings.normalize == "none" else ", scaled"
     panel.set_xlabel(f"threshold of {settings.metric}{scale}", fontsize=9)
     panel.set_ylabel("fraction of runs above it", fontsize=9)
@@ -97,19 +118,19 @@ def _profiles(settings: ReportConfig, results: Results, colours: Colours) -> Fig
     return figure
 
 
-def _curves(settings: ReportConfig, found: Collection, results: Results, colours: Colours) -> Figure | None:
+def _curves(settings: ReportConfig, found: Collection, results: Results, looks: Looks) -> Figure | None:
     """A panel per task."""
     tasks = [task for task in found.tasks if any(curve.task == task for curve in results.curves)]
     if not tasks:
         return None
     columns = min(COLUMNS, len(tasks))
     rows = math.ceil(len(tasks) / columns)
-    figure = _figure(max(5.0, 0.4 + 3.8 * columns), 0.4 + 2.9 * rows + 0.2 * _legend_rows(colours))
+    figure = _figure(max(5.0, 0.4 + 3.8 * columns), 0.4 + 2.9 * rows + 0.2 * _legend_rows(looks))
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for panel, task in zip(panels, tasks, strict=False):
         for curve in results.curves:
             if curve.task == task:
-                _line(panel, curve, colours[curve.method])
+                _line(panel, curve, looks[curve.method])
         panel.set_title(task, fontsize=10)
         panel.set_xlabel("environment steps", fontsize=8)
         panel.set_ylabel(settings.curve, fontsize=8)
@@ -130,9 +151,10 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=100, layout="constrained")
 
 
-def _line(panel: Axes, curve: Curve, colour: Any) -> None:
+def _line(panel: Axes, curve: Curve, look: Look) -> None:
+    colour = look.colour
     marker = "o" if len(curve.x) == 1 else ""  # a single point makes no line
-    panel.plot(curve.x, curve.y, color=colour, linewidth=1.5, marker=marker, label=_short(curve.method))
+    panel.plot(curve.x, curve.y, color=colour, linewidth=1.5, marker=marker, label=look.label)
     if len(curve.x) == 1:
         panel.vlines(curve.x, curve.low, curve.high, color=colour, alpha=0.5)
     panel.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
@@ -156,8 +178,8 @@ def _legend(figure: Figure, *panels: Axes) -> None:
     figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns, fontsize=8)
 
 
-def _legend_rows(colours: Colours) -> int:
-    return math.ceil(len(colours) / _legend_columns([_short(method) for method in colours]))
+def _legend_rows(looks: Looks) -> int:
+    return math.ceil(len(looks) / _legend_columns([look.label for look in looks.values()]))
 
 
 def _legend_columns(names: Sequence[str]) -> int:
@@ -165,5 +187,17 @@ def _legend_columns(names: Sequence[str]) -> int:
     return max(1, min(len(names), 70 // (longest + 6)))
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+def _width(names: Sequence[str]) -> float:
+    """Inches that the longest of these labels takes."""
+    return 0.5 + INCHES_PER_LETTER * max(map(len, names))
+
+
+def labels(methods: Sequence[str]) -> list[str]:
+    """Their names without the groups of settings, the long ones cut; no two are the same."""
+    plain = [re.sub(r"(?:\w+\.)+(\w+=)", r"\1", name) for name in methods]
+    short: list[str] = []
+    for name in plain if len(set(plain)) == len(methods) else methods:
+        label = name if len(name) <= LONGEST_LABEL else name[: LONGEST_LABEL - 1] + "…"
+        again = sum(other.startswith(label) for other in short)
+        short.append(f"{label} ({again + 1})" if again and label != name else label)
+    return short

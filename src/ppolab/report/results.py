@@ -25,7 +25,7 @@ from ppolab.report.collection import Collection, Scored
 from ppolab.report.settings import ReportConfig
 
 OVER_TASKS = "over tasks"
-MOST_SHOWN = 10
+MOST_SHOWN = 12
 """Methods, at most, that are drawn and held against each other: the best ones."""
 THRESHOLDS = 101
 POINTS = 200

@@ -10,9 +10,8 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from ppolab.config import flattened
+from ppolab.config import flattened, metric_names
 from ppolab.errors import ConfigError, nearest
-from ppolab.rules import METRICS
 from ppolab.runs import OUTPUTS
 
 NORMALIZATIONS = ("range", "none")
@@ -94,8 +93,9 @@ def check(settings: ReportConfig) -> None:
     """Raise ConfigError for the first setting that breaks a rule."""
     for key in ("metric", "curve"):
         name = getattr(settings, key)
-        if name not in METRICS:
-            raise ConfigError(f"{key}={name}: is no metric{nearest(name, METRICS)}; name one of {', '.join(METRICS)}")
+        if name not in metric_names():
+            known = metric_names()
+            raise ConfigError(f"{key}={name}: is no metric{nearest(name, known)}; name one of {', '.join(known)}")
     if settings.normalize not in NORMALIZATIONS:
         raise ConfigError(
             f"normalize={settings.normalize}: must be one of {', '.join(NORMALIZATIONS)}"
