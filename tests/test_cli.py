@@ -59,6 +59,7 @@ MISTAKES = {
     "nothing to follow": ("adapt_lr=true anneal_lr=false target_kl=null", "adapt_lr=true", "target_kl=0.01"),
     "unknown backend": ("env.backend=envpol", "env.backend=envpol", "'envpool'"),
     "output folder below a file": ("hydra.run.dir=user_module.py/x", "user_module.py/x", "hydra.run.dir="),
+    "two of Hydra's commands": ("-m --info", "Only one of --run, --multirun"),
     "no run to resume": ("resume=nowhere", "resume=nowhere", "no such run"),
     "batch too small": ("minibatch_size=4096", "minibatch_size=4096", "32 * 64 = 2048"),
     "minibatch does not divide": ("minibatch_size=100", "minibatch_size=100", "2048", "minibatch_size=128"),

@@ -23,6 +23,8 @@ def answer_to(error: Exception) -> tuple[str, int] | None:
     """One line and an exit code; None for an error that nobody foresaw."""
     if isinstance(error, PpolabError):
         return str(error), error.exit_code
+    if isinstance(error, ValueError) and str(error).startswith("Only one of --run"):  # -m --info, say
+        return str(error), ConfigError.exit_code
     if isinstance(error, HydraException | OmegaConfBaseException):
         return hydra_problem(error), ConfigError.exit_code
     if isinstance(error, MemoryError) or (
