@@ -74,7 +74,7 @@ def test_a_checkpoint_from_before_there_was_a_choice_can_be_resumed() -> None:
 
 
 def test_the_algorithm_s_defaults_give_way_to_experiments_and_to_the_command_line() -> None:
-    assert make_config("algorithm=a2c").rollout_steps == 80
+    assert make_config("algorithm=a2c").rollout_steps == 8
     assert make_config("algorithm=a2c", "experiment=cartpole_fast").rollout_steps == 128
     assert make_config("algorithm=a2c", "experiment=cartpole_fast", "rollout_steps=4").rollout_steps == 4
 
