@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ppolab.errors import ConfigError
 from ppolab.history import MetricsFile, read_metrics
 from ppolab.rules import METRICS
 from ppolab.runs import RunFolder
@@ -29,6 +30,22 @@ def test_a_resumed_run_drops_rows_beyond_its_checkpoint_and_half_a_row(tmp_path:
     assert steps_in(path) == [10, 20, 30]
     MetricsFile(path, METRICS, 20).close()
     assert read_metrics(path) == [{"step": 10, "loss/value": 2.5}, {"step": 20, "loss/value": 5}]
+
+
+def test_a_resumed_run_may_have_other_metrics_than_it_had(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,loss/value,policy/beta\n10,2.5,1.0\n")
+    file = MetricsFile(path, METRICS, 10)
+    file.write(20, {"loss/value": 5.0})
+    file.close()
+    assert read_metrics(path) == [{"step": 10, "loss/value": 2.5}, {"step": 20, "loss/value": 5}]
+
+
+def test_a_metric_that_was_not_announced_is_refused(tmp_path: Path) -> None:
+    file = MetricsFile(tmp_path / "metrics.csv", METRICS, 0)
+    with pytest.raises(ConfigError, match="policy/mine: no metric of this run"):
+        file.write(1, {"policy/mine": 1.0})
+    file.close()
 
 
 def test_a_file_that_is_removed_comes_back_with_its_rows(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ class MetricsFile:
         write them again."""
         self._columns = ("step", *metrics)
         kept = [row for row in _rows(path) if float(row["step"]) <= first_step] if path.is_file() else []
+        kept = [{name: row.get(name, "") for name in self._columns} for row in kept]  # of another version, perhaps
         write_whole(path, ",".join(self._columns) + "\n" + self._lines(kept))
         self._path = path
         self._waiting = b""
