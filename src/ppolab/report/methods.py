@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 
 from ppolab.errors import ConfigError, nearest, spelled
+from ppolab.family import ABOUT
 from ppolab.tracking import StoredRun
 
 TASK = "env.id"
@@ -18,8 +19,8 @@ KIND = (ALGORITHM, "optimizer._target_")
 UNREAD = "algorithm.ignores"
 NOT_OF_A_METHOD = (
     "seed", "env.", "logger.", "resume", "objective", "eval_interval", "eval_episodes", "checkpoint_interval",
-    "keep_checkpoints", "compile", "trainer.accelerator", "trainer.threads", UNREAD, "algorithm.needs",
-    "algorithm.optional", "algorithm.metrics",
+    "keep_checkpoints", "compile", "trainer.accelerator", "trainer.threads",
+    *(f"algorithm.{key}" for key in ABOUT if key != "name"),
 )  # fmt: skip
 """Settings (or groups, with a point) that do not tell methods apart, unless `compare` names them."""
 ONLY_METHOD = "all runs"

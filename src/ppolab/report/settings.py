@@ -93,8 +93,8 @@ def check(settings: ReportConfig) -> None:
     """Raise ConfigError for the first setting that breaks a rule."""
     for key in ("metric", "curve"):
         name = getattr(settings, key)
-        if name not in metric_names():
-            known = metric_names()
+        known = metric_names()
+        if name not in known:
             raise ConfigError(f"{key}={name}: is no metric{nearest(name, known)}; name one of {', '.join(known)}")
     if settings.normalize not in NORMALIZATIONS:
         raise ConfigError(
