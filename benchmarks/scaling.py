@@ -2,6 +2,7 @@
 
     python benchmarks/scaling.py envs
     python benchmarks/scaling.py width minibatch pair memory
+    python benchmarks/scaling.py device
     python benchmarks/scaling.py report
 
 Every measurement is a fresh process of the real command line, measured like those of throughput.py: from the end of the
@@ -90,9 +91,22 @@ def memory_points() -> list[Point]:
     ]
 
 
+def device_points() -> list[Point]:
+    """Networks and minibatches, each on the processor and on a GPU, which must be there."""
+    return [
+        Point(
+            f"{width} {size} {device}",
+            (f"model.hidden_sizes=[{width},{width}]", f"minibatch_size={size}", f"trainer.accelerator={device}"),
+            5 * BATCH, 2 * BATCH,
+        )
+        for width, size in ((64, 64), (256, 64), (1024, 64), (1024, 512))
+        for device in ("cpu", "gpu")
+    ]  # fmt: skip
+
+
 POINTS = {
     "envs": envs_points, "width": width_points, "minibatch": minibatch_points, "pair": pair_points,
-    "memory": memory_points,
+    "memory": memory_points, "device": device_points,
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ TITLES = {
     "width": ("Width of the network", "hidden units, twice", "Actor and critic apart, minibatches of 64."),
     "minibatch": ("Minibatch", "minibatch", "Of a batch of 16,384 steps, 10 epochs."),
     "pair": ("Two runs side by side", "", "Steps per second of both together, and of each."),
+    "device": ("Processor and GPU", "hidden units, twice", "Actor and critic apart."),
     "memory": ("Memory", "batch, steps", "32 environments, two epochs; peak of the process (`ru_maxrss`)."),
 }
 
@@ -54,7 +55,7 @@ def markdown(tables: Mapping[str, Sequence[Row]]) -> str:
         if rows:
             title, column, note = TITLES[name]
             lines += [f"## {title}", "", f"{rows[0].env}, {rows[0].cores} cores. {note}", ""]
-            lines += [*(pair_table(rows) if name == "pair" else value_table(rows, column)), ""]
+            lines += [*TABLES.get(name, value_table)(rows, column), ""]
             lines += [f"Command: `{rows[0].command}`; medians of {rounds(rows)}, rows in "
                       f"[{name}.csv](results/performance/{name}.csv)  "]  # fmt: skip
             lines += [f"Versions: {text.replace('=', ' ')}  " for text in sorted({row.versions for row in rows})]
@@ -93,7 +94,20 @@ def value_table(rows: Sequence[Row], column: str) -> list[str]:
     return table(head, lines)
 
 
-def pair_table(rows: Sequence[Row]) -> list[str]:
+def device_table(rows: Sequence[Row], column: str) -> list[str]:
+    """A line per network and minibatch, whose `value` is `WIDTH MINIBATCH DEVICE`."""
+    speeds: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for row in rows:
+        width, size, device = row.value.split()
+        speeds.setdefault((width, size), {}).setdefault(device, []).append(row.steps_per_second)
+    lines = []
+    for (width, size), found in speeds.items():
+        cpu, gpu = (statistics.median(found[device]) for device in ("cpu", "gpu"))
+        lines.append([f"{int(width):,}", size, number(cpu), number(gpu), f"{gpu / cpu:.2f}"])
+    return table([column, "minibatch", "steps/s: processor", "GPU", "GPU / processor"], lines, texts=0)
+
+
+def pair_table(rows: Sequence[Row], _column: str) -> list[str]:
     """A line per way to run; speeds of runs side by side are added within a round."""
     head = [
         "",
@@ -116,6 +130,10 @@ def pair_table(rows: Sequence[Row]) -> list[str]:
             number(statistics.median(row.peak_mb for row in group)),
         ])  # fmt: skip
     return table(head, lines)
+
+
+TABLES = {"pair": pair_table, "device": device_table}
+"""Those that are not a line per value."""
 
 
 def round_totals(rows: Sequence[Row]) -> list[float]:

@@ -385,6 +385,15 @@ def test_runs_side_by_side_are_added_within_their_round() -> None:
     assert math.isclose(scaling_report.round_totals(both)[0], 160.0)
 
 
+def test_processor_and_gpu_stand_side_by_side() -> None:
+    speeds = {"64 64 cpu": (90.0, 110.0), "64 64 gpu": (50.0, 50.0), "1024 512 cpu": (10.0,), "1024 512 gpu": (400.0,)}
+    rows = [
+        scaling_row("device", value, repeat, speed) for value, two in speeds.items() for repeat, speed in enumerate(two)
+    ]
+    text = scaling_report.markdown({"device": rows})
+    assert "| 64 | 64 | 100 | 50 | 0.50 |" in text and "| 1,024 | 512 | 10 | 400 | 40.00 |" in text
+
+
 # --- the paper's Table 1 ---------------------------------------------------------------------------------------------
 
 

@@ -59,6 +59,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "hopper, gymnasium": (EPOCHS, "env=hopper", "env.backend=gymnasium", "num_envs=4"),
     "hopper, envpool": (EPOCHS, "env=hopper", "env.backend=envpool", "num_envs=4", "env.stagger=true"),
     "cartpole, gymnasium": (EPOCHS, "env=cartpole", "env.backend=gymnasium", "num_envs=4", "compile=false"),
+    "compiled": (EPOCHS, "env=hopper", "num_envs=4", "compile=true", "model.dropout=0.1"),
     "cartpole, envpool": (EPOCHS, "env=cartpole", "num_envs=4", "model.dropout=0.1"),
     "no state": (EPOCHS, "env.id=hidden:Hidden-v0", "num_envs=4", "normalize_advantages=true"),
     "penalty": (EPOCHS, "env=cartpole", "env.backend=gymnasium", "num_envs=4", "algorithm=ppo_penalty"),
@@ -132,7 +133,7 @@ def killed_run(folder: Path, seed: int, *settings: str) -> Path:
     return run
 
 
-@pytest.mark.parametrize("case", ["hopper, envpool", "no state", "two processes"])
+@pytest.mark.parametrize("case", ["hopper, envpool", "compiled", "no state", "two processes"])
 def test_a_killed_run_resumes_as_itself(case: str, tmp_path: Path) -> None:
     whole = whole_run(tmp_path / "whole", *CASES[case])
     killed = killed_run(tmp_path / "killed", 0, *CASES[case])

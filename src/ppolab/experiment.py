@@ -105,7 +105,7 @@ def _evaluation(config: Config) -> Iterator[VectorEnv]:
 
 
 def _trainer(config: Config, place: Place, callback: pl.Callback) -> pl.Trainer:
-    several = DDPStrategy(cluster_environment=_Joined(place), forward_sync_buffers=False) if place.size > 1 else "auto"
+    several = DDPStrategy(cluster_environment=_Joined(place)) if place.size > 1 else "auto"
     return pl.Trainer(
         accelerator=_accelerator(config), devices=config.trainer.devices, num_nodes=config.trainer.num_nodes,
         strategy=several, max_epochs=1, callbacks=[callback], logger=False, enable_checkpointing=False,
@@ -179,5 +179,6 @@ def _quiet_lightning() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
     warnings.filterwarnings("ignore", message=".*module\\(s\\) in eval mode.*")
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")

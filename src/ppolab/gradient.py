@@ -18,8 +18,8 @@ from ppolab.policy import ActorCritic
 
 log = logging.getLogger(__name__)
 
-COMPILING_EARNS = 15_000
-"""Gradient steps after which PyTorch's compiler has won back the seconds it costs."""
+COMPILING_EARNS = {"cpu": 15_000, "cuda": 2_500}
+"""Gradient steps after which PyTorch's compiler has won back the seconds it costs, by the type of the device."""
 
 Gradient = Callable[..., tuple[Tensor, Tensor]]
 """(vector [P], *minibatch, *inputs) -> (gradient [P], LossTerms as one tensor).
@@ -28,15 +28,15 @@ The next call may overwrite the gradient.
 """
 
 
-def worth_compiling(config: Config) -> bool:
-    """Whether to use PyTorch's compiler, as `compile` says; why not is logged."""
+def worth_compiling(config: Config, device: torch.device) -> bool:
+    """Whether to use PyTorch's compiler on `device`, as `compile` says; why not is logged."""
     choice = config.compile.lower()
     if choice != "auto":
         return choice == "true"
     if compiler() is None:
         log.info("compile=auto: not compiling, since there is no C++ compiler here (g++ or clang++)")
         return False
-    if config.total_steps * config.epochs // config.minibatch_size < COMPILING_EARNS:
+    if config.total_steps * config.epochs // config.minibatch_size < COMPILING_EARNS[device.type]:
         log.info("compile=auto: not compiling, since the run is too short to earn the time back")
         return False
     return True
@@ -76,9 +76,10 @@ def compiled_on_first_call(function: Gradient) -> Gradient:
 
 
 def _compiled(function: Gradient, arguments: tuple[Tensor, ...]) -> Gradient:
-    on_gpu = arguments[0].is_cuda
-    try:
-        with warnings.catch_warnings():
+    device = arguments[0].device
+    on_gpu = device.type == "cuda"
+    try:  # dropout draws in the trials below; a resumed run, which makes them later, would find other numbers
+        with torch.random.fork_rng([device] if on_gpu else []), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the compiler's own deprecations, which must not stop it
             import torch._inductor as inductor  # a second or two that a run without compiling need not wait
             from torch.fx.experimental.proxy_tensor import make_fx

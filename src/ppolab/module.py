@@ -211,7 +211,7 @@ class PPOModule(pl.LightningModule):
             "rate_factor": self.rate_factor,
             "recent_episodes": [tuple(asdict(episode).values()) for episode in self.recent_episodes],
             "random": {
-                "global": self.processes.all_of(_global_random_states()),
+                "global": self.processes.all_of(_global_random_states(self.device)),
                 "device": self.device.type,
                 "actions": self.action_generator.get_state(),
                 "shuffle": self.shuffle_generator.get_state(),
@@ -242,7 +242,7 @@ class PPOModule(pl.LightningModule):
         self.iteration = state["iteration"]
         self.rate_factor = state["rate_factor"]
         self.recent_episodes.extend(Episode(total, length) for total, length in state["recent_episodes"])
-        _set_global_random_states(state["random"]["global"][self.processes.rank])
+        _set_global_random_states(state["random"]["global"][self.processes.rank], self.device)
         if state["random"]["device"] == self.device.type:
             self.action_generator.set_state(state["random"]["actions"])
         else:  # of another kind, whose states mean nothing here
@@ -263,19 +263,22 @@ class PPOModule(pl.LightningModule):
         self.collector.restart(environment_seeds(self.config.seed, first, count, TRAINING, 1 + self.iteration))
 
 
-def _global_random_states() -> dict[str, Any]:
-    """Of the generators that everybody may draw from: dropout does, and environments might."""
+def _global_random_states(device: torch.device) -> dict[str, Any]:
+    """Of the generators that everybody may draw from: dropout does, on `device`, and environments might."""
     version, numbers, gauss = random.getstate()
     name, keys, *rest = np.random.get_state(legacy=True)
     return {
+        **({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}),
         "torch": torch.get_rng_state(),
         "python": [version, np.array(numbers, dtype=np.int64), gauss],
         "numpy": [name, keys, *rest],
     }
 
 
-def _set_global_random_states(states: dict[str, Any]) -> None:
+def _set_global_random_states(states: dict[str, Any], device: torch.device) -> None:
     torch.set_rng_state(states["torch"])
+    if device.type == "cuda" and "cuda" in states:  # a run may go on where there is another kind of device
+        torch.cuda.set_rng_state(states["cuda"], device)
     version, numbers, gauss = states["python"]
     random.setstate((version, tuple(numbers.tolist()), gauss))
     np.random.set_state(tuple(states["numpy"]))

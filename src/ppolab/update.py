@@ -336,7 +336,7 @@ def _statistics(made: list[Pass], variance: float) -> UpdateStats:
 def _pytorch_gradient(parts: Parts, surrogate: Surrogate, inputs: Sequence[Tensor]) -> Gradient:
     objective = actor_critic_objective(parts.policy.distribution, parts.config, surrogate)
     gradient = whole_gradient(parts.policy, parts.flat, objective)
-    if worth_compiling(parts.config):
+    if worth_compiling(parts.config, parts.flat.vector.device):
         gradient = compiled_on_first_call(gradient)
     return gradient if not inputs else lambda vector, *batch: gradient(vector, *batch, *inputs)
 
