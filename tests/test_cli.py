@@ -71,6 +71,10 @@ MISTAKES = {
     "foreign optimizer": ("optimizer._target_=os.system", "optimizer._target_=os.system", "torch.optim"),
     "objective not a metric": ("objective=eval/retrun", "objective=eval/retrun", "'eval/return'"),
     "unknown algorithm": ("algorithm=ppo_clp", "algorithm=ppo_clp", "'ppo_clip'", "trpo"),
+    "what an algorithm is": (
+        "algorithm=trpo algorithm.ignores=[] clip=0.1", "algorithm.ignores=[]", "no setting", "leave it out",
+    ),
+    "no deviation": ("model.initial_log_std=-30", "model.initial_log_std=-30", "between -10 and 10"),
     "setting that the algorithm does not read": (
         "algorithm=trpo clip=0.1", "clip=0.1", "algorithm=trpo", "does not read", "leave it out",
     ),

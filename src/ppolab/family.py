@@ -101,18 +101,30 @@ def _check_penalty(d_targ: float | None, target_kl: float | None) -> None:
 
 
 def refuse_unread(algorithm: Mapping[str, Any], given: Mapping[str, object]) -> None:
-    """Raise ConfigError for the first setting that somebody gave although the algorithm does not read it.
+    """Raise ConfigError for the first setting that somebody gave although the algorithm does not read it, or that
+    would make it out to be another than it is.
 
     Args:
         given: what the command line or a search space sets, by dotted name; Hydra's + before it means nothing here.
     """
     for name, value in given.items():
         key = name.lstrip("+")
+        _refuse_other_facts(str(algorithm.get("name")), key, value)
         if reads(algorithm, key):
             continue
         raise ConfigError(
             f"{key}={spelled(value)}: algorithm={algorithm.get('name')} does not read {key}; leave it out, or choose "
             "an algorithm that reads it, such as algorithm=ppo_clip"
+        )
+
+
+def _refuse_other_facts(name: str, key: str, value: object) -> None:
+    group, _, fact = key.partition(".")
+    about = group == "algorithm" and fact in ABOUT
+    if about and fact != "name" and value != (shipped := defaults_of(name).get(fact)) and value != spelled(shipped):
+        raise ConfigError(
+            f"{key}={spelled(value)}: tells what algorithm={name} is, and is no setting; leave it out, or write an "
+            "algorithm of your own (README, Algorithms)"
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,7 +32,6 @@ OPEN_UNIT = Rule(lambda x: 0 < x < 1, "must lie strictly between 0 and 1")
 CLOSED_UNIT = Rule(lambda x: 0 <= x <= 1, "must lie between 0 and 1")
 BELOW_ONE = Rule(lambda x: 0 <= x < 1, "must be at least 0 and less than 1")
 WHOLE = Rule(lambda x: x >= 1 and float(x).is_integer(), "must be a whole number of 1 or more")
-FINITE = Rule(math.isfinite, "must be a finite number")
 
 RULES: dict[str, Rule] = {
     "seed": Rule(lambda x: 0 <= x < 2**32, "must be 0 or more, and at most 4294967295"),
@@ -56,7 +54,7 @@ RULES: dict[str, Rule] = {
     "env.num_threads": NOT_NEGATIVE,
     "env.timeout": NOT_NEGATIVE,
     "model.dropout": BELOW_ONE,
-    "model.initial_log_std": FINITE,
+    "model.initial_log_std": Rule(lambda x: -10 <= x <= 10, "must lie between -10 and 10"),
     "algorithm.value_clip": POSITIVE,
     "algorithm.d_targ": POSITIVE,
     "algorithm.beta": POSITIVE,
