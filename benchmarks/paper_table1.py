@@ -14,6 +14,7 @@ Intervals: 95 %, 2,000 resamples of runs within each task; the scaling stays as 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -26,6 +27,7 @@ from processes import ROOT
 from result_tables import append, markdown, read_rows
 
 from ppolab.core.statistics import Bootstrap, mean
+from ppolab.errors import TrackingError
 from ppolab.runs import OUTPUTS
 from ppolab.tracking import StoredRun, StoreReader, resolve_tracking_uri
 
@@ -90,10 +92,14 @@ def main() -> None:
 
 
 def collect(table: Path, uri: str | None) -> list[Run]:
-    """All runs that `table` has or the store adds to it; exit if there are none."""
+    """All runs that `table` has or the store, where there is one, adds to it; exit if there are none."""
     known = {run.run_id: run for run in read_rows(table, Run)}
-    reader = StoreReader(resolve_tracking_uri(uri, ROOT / OUTPUTS))
-    stored = reader.runs(EXPERIMENT, {}) if EXPERIMENT in reader.experiments() else []
+    stored: list[StoredRun] = []
+    try:
+        reader = StoreReader(resolve_tracking_uri(uri, ROOT / OUTPUTS))
+        stored = reader.runs(EXPERIMENT, {}) if EXPERIMENT in reader.experiments() else []
+    except TrackingError as error:
+        print(f"{error}; only what {table} holds is compared", file=sys.stderr)
     new = [as_run(run) for run in reversed(stored) if run.run_id not in known and counts(run)]  # the newest last
     append(table, [field.name for field in fields(Run)], map(asdict, new))
     runs = [*known.values(), *new]

@@ -27,7 +27,7 @@ from helpers import (
     tiny_config,
 )
 from ppolab.algorithms import make_algorithm
-from ppolab.algorithms.ppo_penalty import PenaltyLearner
+from ppolab.algorithms.ppo_penalty import HEAVIEST, PenaltyLearner
 from ppolab.config import Config
 from ppolab.core.losses import (
     adapted_penalty,
@@ -357,6 +357,13 @@ def test_beta_follows_the_divergence_of_each_update(d_targ: float | None, expect
     assert betas(learner, random_rollout(policy, INPUTS), 3) == expected
 
 
+def test_beta_stays_where_numbers_do_not_overflow() -> None:
+    config = config_with("ppo_penalty", **{"algorithm.beta": 9e9, "algorithm.d_targ": 1e-12})
+    policy = new_policy(config)
+    learner, _ = make_learner(policy, config)
+    assert betas(learner, random_rollout(policy, INPUTS), 4) == [9e9, HEAVIEST, HEAVIEST, HEAVIEST]
+
+
 def test_beta_doubles_after_steps_so_long_that_they_were_taken_back() -> None:
     config = config_with("ppo_penalty", target_kl=0.02, **{"optimizer.lr": 1.0})
     policy = new_policy(config)
@@ -460,5 +467,9 @@ def test_others_make_one_step_of_the_policy(name: str) -> None:
     config = config_with(name)
     policy = new_policy(config)
     rollout = random_rollout(policy, INPUTS)
+    before = copy.deepcopy(policy)
     stats = make_learner(policy, config)[0].update(rollout, rollout.rewards)
     assert (stats.epochs, stats.steps, stats.clip_fraction) == (1, 1, 0.0)
+    old, new = (each.action_parameters(rollout.observations[:-1]).detach() for each in (before, policy))
+    made = policy.distribution.kl(old, new)[rollout.valid].mean()
+    assert stats.kl == pytest.approx(float(made), rel=1e-3, abs=1e-7) and stats.kl > 1e-6

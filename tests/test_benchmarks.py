@@ -443,6 +443,14 @@ def test_the_store_s_newest_run_comes_last(tmp_path: Path, monkeypatch: pytest.M
     assert again == runs
 
 
+def test_without_a_store_the_table_is_made_of_the_runs_that_were_kept(tmp_path: Path) -> None:
+    kept = table_run("clip 0.2", 0, -4.0)
+    append(tmp_path / "runs.csv", [field.name for field in fields(kept)], [asdict(kept)])
+    assert paper_table1.collect(tmp_path / "runs.csv", f"sqlite:///{tmp_path / 'none.db'}") == [kept]
+    with pytest.raises(SystemExit, match="has no finished run"):
+        paper_table1.collect(tmp_path / "none.csv", f"sqlite:///{tmp_path / 'none.db'}")
+
+
 def test_what_cannot_be_compared_is_said() -> None:
     scores = {"Reacher-v5": {name: {0: -50.0} for name in paper_table1.PAPER}}
     text = paper_table1.report(scores, {"Reacher-v5": -43.0}, {4096: 33, 14000: 1})

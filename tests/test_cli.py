@@ -74,6 +74,12 @@ MISTAKES = {
     "what an algorithm is": (
         "algorithm=trpo algorithm.ignores=[] clip=0.1", "algorithm.ignores=[]", "no setting", "leave it out",
     ),
+    "an algorithm by its name alone": ("algorithm.name=trpo", "algorithm.name=trpo", "choose it with algorithm=trpo"),
+    "no algorithm": ("algorithm=null", "algorithm=null", "leave it out"),
+    "no experiment": ("experiment=null env=cartpole", "experiment=null", "leave it out"),
+    "several values without -m": ("env=hopper,walker2d", "env=hopper,walker2d", "add -m"),
+    "without its group": ("algorithm=trpo max_kl=0.02", "max_kl", "'algorithm.max_kl'"),
+    "below a group it is not of": ("algorithm.target_kl=0.01", "algorithm.target_kl", "'target_kl'"),
     "no deviation": ("model.initial_log_std=-30", "model.initial_log_std=-30", "between -10 and 10"),
     "setting that the algorithm does not read": (
         "algorithm=trpo clip=0.1", "clip=0.1", "algorithm=trpo", "does not read", "leave it out",
@@ -86,7 +92,7 @@ MISTAKES = {
         "algorithm=npg model.trunk=shared", "model.trunk=shared", "algorithm=npg", "set model.trunk=separate",
     ),
     "text for an algorithm's number": ("algorithm=trpo algorithm.damping=little", "damping=little", "must be a number"),
-    "nothing for an algorithm's number": ("algorithm=trpo algorithm.damping=null", "damping=None", "must be a number"),
+    "nothing for an algorithm's number": ("algorithm=trpo algorithm.damping=null", "damping=null", "must be a number"),
     "number of steps not whole": ("algorithm=trpo algorithm.cg_steps=2.5", "algorithm.cg_steps=2.5", "whole number"),
     "grid over what is not read": ("-m algorithm=trpo clip=0.1,0.2", "clip=0.1,0.2", "does not read"),
     "grid in which one algorithm does not read it": ("-m algorithm=ppo_clip,a2c epochs=3", "epochs=3", "algorithm=a2c"),

@@ -96,10 +96,10 @@ def first(workspace: Path) -> Finished:
 
 @pytest.fixture(scope="module")
 def grid(workspace: Path, first: Finished) -> list[Finished]:
-    """Two seeds with clip 0.3 in the same store."""
+    """Two seeds with clip 0.3 in the same store; -m may stand anywhere."""
     before = run_folders(workspace)
     answer = train(
-        workspace, "-m", "env=cartpole", "clip=0.3", "seed=0,1", *TINY, "total_steps=256", "logger.video=false"
+        workspace, "env=cartpole", "-m", "clip=0.3", "seed=0,1", *TINY, "total_steps=256", "logger.video=false"
     )
     return [finished(answer, folder) for folder in run_folders(workspace) if folder not in before]
 

@@ -71,12 +71,15 @@ def updated(config: Config, policy: ActorCritic, rollout: Rollout, device: str, 
 @needs_gpu
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
 @pytest.mark.parametrize("space", [spaces.Box(-1, 1, (2,)), spaces.Discrete(3)], ids=["Box", "Discrete"])
-def test_an_update_on_the_gpu_equals_one_on_the_processor(space: spaces.Space, compiled: bool) -> None:
+def test_an_update_on_the_gpu_equals_one_on_the_processor(
+    space: spaces.Space, compiled: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     config = tiny_config("probe/Diary-v0", minibatch_size=8, epochs=3)
     policy = ActorCritic(INPUTS, action_distribution(space), config.model, normalize=False)
     rollout = random_rollout(policy, INPUTS)
     expected = updated(config, policy, rollout, "cpu", compiled=False)
     result = updated(config, policy, rollout, "cuda", compiled=compiled)
+    assert "not compiling" not in caplog.text
     torch.testing.assert_close(result, expected, rtol=0, atol=1e-4)
 
 
@@ -106,11 +109,12 @@ def test_a_run_on_the_gpu_that_is_killed_resumes_as_itself(compiled: str, tmp_pa
     """Also with dropout, whose random numbers are the GPU's own."""
     whole = whole_run(tmp_path / "whole", *DROPOUT, compiled)
     killed = killed_run(tmp_path / "killed", 0, *DROPOUT, compiled)
+    assert "not compiling" not in (whole / "train.log").read_text() + (killed / "train.log").read_text()
     assert_the_same_run(whole, killed)
 
 
 @needs_gpu
-def test_a_replayed_gradient_drops_other_units_every_time() -> None:
+def test_a_replayed_gradient_drops_other_units_every_time(caplog: pytest.LogCaptureFixture) -> None:
     config = tiny_config("probe/Diary-v0", **{"model.dropout": 0.5})
     policy = ActorCritic(INPUTS, action_distribution(spaces.Discrete(3)), config.model, normalize=False)
     rollout = random_rollout(policy, INPUTS)
@@ -120,6 +124,7 @@ def test_a_replayed_gradient_drops_other_units_every_time() -> None:
     samples = Experience(there, there.rewards, there.values, config).samples(there.values)
     replayed = compiled_on_first_call(whole_gradient(policy, parts.flat, ppo_objective(policy, config)))
     gradients = [replayed(parts.flat.vector.detach(), *samples)[0].clone() for _ in range(6)]
+    assert "not compiling" not in caplog.text
     assert len({tuple(gradient.tolist()) for gradient in gradients}) == 6
 
 

@@ -66,6 +66,8 @@ def hydra_problem(error: Exception) -> str:
         return f"{group}={option}: no such option{nearest(option, options)}{choices}"
     if match := re.search(r"Could not override '([^']+)'", text):
         return f"{match[1]}: no such setting{_nearest_key(match[1])}"
+    if match := re.search(r"Ambiguous value for argument '(.*)'", text):
+        return f"{match[1]}: several values make a sweep; add -m, or put a list into brackets"
     if match := re.search(r"Error parsing override '(.*)'", text):
         return f"{match[1]}: cannot be read; write key=value, in quotes where the shell would take it apart"
     cause: BaseException | None = error
@@ -88,8 +90,10 @@ def _nearest_key(key: str) -> str:
     owners = algorithms_with(setting) if group == "algorithm" else []
     if owners:
         return f" of the chosen algorithm; it is one of algorithm={','.join(owners)}, which must be named as well"
-    known = {*_command_keys(), *groups, *SWEEP_SETTINGS}
-    return nearest(key, known) or "; --help lists them"
+    known = [*_command_keys(), *groups, *SWEEP_SETTINGS]
+    last = key.rpartition(".")[2]
+    namesakes = [name for name in known if name.rpartition(".")[2] == last and name != key]
+    return f"; did you mean '{namesakes[0]}'?" if namesakes else nearest(key, known) or "; --help lists them"
 
 
 def _command_keys() -> Iterator[str]:

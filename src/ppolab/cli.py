@@ -70,7 +70,9 @@ def report() -> NoReturn:
 
 
 def _run_train() -> None:
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in MULTIRUN)  # Hydra wants flags together
     _check_multirun(sys.argv[1:])
+    _check_choices(sys.argv[1:])
     _check_env_id(sys.argv[1:])
     sys.argv[1:] = [_in_full(argument) for argument in sys.argv[1:]]
     sys.argv[1:] = without_auto(sys.argv[1:], _composed)
@@ -93,12 +95,13 @@ def _follows(arguments: list[str]) -> bool:
 
 PLAIN_ID = re.compile(r"[A-Z]\w*-v\d+")
 """An id that stands for itself in Hydra's grammar and that Gymnasium, if anybody, knows without another import."""
-WITHOUT_A_RUN = {"-m", "--multirun", "-c", "--cfg", "-i", "--info", *HELP_FLAGS}
+MULTIRUN = {"-m", "--multirun"}
+WITHOUT_A_RUN = {*MULTIRUN, "-c", "--cfg", "-i", "--info", *HELP_FLAGS}
 
 
 def _check_multirun(arguments: list[str]) -> None:
     """What only a sweep heeds must not silently train a single run, and a sweep goes on by its own command."""
-    if {"-m", "--multirun"}.intersection(arguments):
+    if MULTIRUN.intersection(arguments):
         for argument in arguments:
             if argument.startswith("resume=") and argument not in ("resume=", "resume=null"):
                 raise ConfigError(f"{argument}: is of a single run; a sweep goes on by its own command, typed again")
@@ -110,12 +113,23 @@ def _check_multirun(arguments: list[str]) -> None:
             raise ConfigError(f"{argument}: belongs to a sweep, and this is a single run; add -m, or leave it out")
 
 
+def _check_choices(arguments: list[str]) -> None:
+    """What Hydra would take for something else, or answer with a traceback."""
+    groups = {path.name for path in config_folder("conf").iterdir() if path.is_dir()} | set(SWEEP_GROUPS)
+    for argument in arguments:
+        key, equals, value = argument.lstrip("+").partition("=")
+        if equals and key in groups and value == "null":
+            raise ConfigError(f"{argument}: names none of the files of {key}; leave it out, or choose one (--help)")
+        if key == "algorithm.name":
+            raise ConfigError(f"{argument}: an algorithm comes with its settings; choose it with algorithm={value}")
+
+
 def _check_env_id(arguments: list[str]) -> None:
     """A mistyped environment is answered before Hydra composes: that takes longer than to import Gymnasium."""
     given = [argument for argument in arguments if argument.lstrip("+").startswith("env.id=")]
     flags = {argument for argument in arguments if argument.startswith("-")}
     name = given[0].removeprefix("env.id=") if len(given) == 1 else ""
-    if PLAIN_ID.fullmatch(name) and flags <= {"-m", "--multirun"}:
+    if PLAIN_ID.fullmatch(name) and flags <= MULTIRUN:
         with heeded_interrupt(), lean_imports():
             from ppolab.envs import registered
         registered(name)

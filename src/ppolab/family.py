@@ -74,7 +74,7 @@ def check_algorithm(algorithm: Mapping[str, Any], value_of: Callable[[str], Any]
         types, words = KINDS.get(type(defaults.get(key)), ((object,), ""))
         missing = value is None and key in defaults.get("optional", ())
         if not (missing or isinstance(value, types)) or (isinstance(value, bool) and bool not in types and words):
-            raise ConfigError(f"algorithm.{key}={value}: must be {words}")
+            raise ConfigError(f"algorithm.{key}={spelled(value)}: must be {words}")
     for need in algorithm.get("needs") or ():
         key, _, wanted = need.partition("=")
         if str(value_of(key)) != wanted:

@@ -133,11 +133,13 @@ class PPOModule(pl.LightningModule):
     def _check_finite(self, stats: UpdateStats) -> None:
         finite = math.isfinite(stats.policy_loss + stats.value_loss + stats.gradient_norm)
         if not (finite and bool(self.parameters_vector.vector.detach().isfinite().all())):
+            limit = self.config.max_grad_norm
+            shorter = f"max_grad_norm={limit}" if limit else "set max_grad_norm"
             raise TrainingError(
                 f"the loss or the parameters are no longer finite after {self.steps} steps (loss/policy "
                 f"{stats.policy_loss:.3g}, loss/value {stats.value_loss:.3g}, norm {stats.gradient_norm:.3g}): "
-                f"lower optimizer.lr={self.config.optimizer['lr']} or set max_grad_norm, then start again or resume "
-                "from the last checkpoint"
+                f"lower optimizer.lr={self.config.optimizer['lr']} or {shorter}, then start again, "
+                "or resume from the last checkpoint where there is one"
             )
 
     # --- Lightning's hooks ---------------------------------------------------------------------------------------

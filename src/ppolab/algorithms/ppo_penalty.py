@@ -13,6 +13,9 @@ from ppolab.objective import Samples
 from ppolab.rollout import Rollout
 from ppolab.update import Learner, Parts, UpdateStats, broken_kl, mean_divergence
 
+HEAVIEST = 1e10
+"""Beta stays within this and its inverse: beyond, the penalty is all of the objective or nothing, in float32."""
+
 
 def make(parts: Parts) -> PenaltyLearner:
     """Schulman et al. 2017 (arXiv:1707.06347), section 4."""
@@ -22,7 +25,8 @@ def make(parts: Parts) -> PenaltyLearner:
 class PenaltyLearner:
     """Epochs of minibatches on equation 8. With `d_targ`, beta adapts after every update to the KL that it made.
 
-    Both KLs are exact, of the distributions: none is estimated from actions.
+    The KL of the penalty and the one that beta adapts to are exact, of the distributions. Only the KL of steps that
+    were taken back is the estimate from actions that ended the update: their policy is gone.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -49,11 +53,12 @@ class PenaltyLearner:
         self._weight.fill_(self._beta)
         stats = replace(self._learner.update(rollout, rewards, progress), extras={"policy/beta": self._beta})
         if self._target is not None:
-            self._beta = adapted_penalty(self._beta, self._kl_made(stats, rollout), self._target)
+            adapted = adapted_penalty(self._beta, self._kl_made(stats, rollout), self._target)
+            self._beta = min(max(adapted, 1 / HEAVIEST), HEAVIEST)
         return stats
 
     def _kl_made(self, stats: UpdateStats, rollout: Rollout) -> float:
-        """The update's KL; if steps were taken back, theirs: a larger penalty would have met them."""
+        """The update's KL; if steps were taken back, theirs, which a larger penalty should avoid."""
         target = self._parts.config.target_kl
         if target is not None and stats.kl > broken_kl(target):
             return stats.kl
