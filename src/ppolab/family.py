@@ -120,8 +120,8 @@ def refuse_unread(algorithm: Mapping[str, Any], given: Mapping[str, object]) -> 
 
 def _refuse_other_facts(name: str, key: str, value: object) -> None:
     group, _, fact = key.partition(".")
-    about = group == "algorithm" and fact in ABOUT
-    if about and fact != "name" and value != (shipped := defaults_of(name).get(fact)) and value != spelled(shipped):
+    shipped = defaults_of(name).get(fact)
+    if group == "algorithm" and fact in ABOUT and value not in (shipped, spelled(shipped)):
         raise ConfigError(
             f"{key}={spelled(value)}: tells what algorithm={name} is, and is no setting; leave it out, or write an "
             "algorithm of your own (README, Algorithms)"
