@@ -4,61 +4,80 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow test-browser lint format types check bench time-to-return scaling profile learning report ui clean
+.PHONY: help setup setup-dev train test test-commands test-system test-all test-slow test-browser lint format types check \
+	bench time-to-return scaling profile learning report ui clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
-$(STAMP): pyproject.toml constraints.txt
+$(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ppolab needs Python 3.11 or newer; set PYTHON=python3.x")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
 	touch $(STAMP)
 
-setup: $(STAMP) ## create .venv and install the pinned set
+$(DEV_STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP) $(DEV_STAMP)
+
+setup: $(STAMP) ## create .venv and install what training, sweeps and reports need
+setup-dev: $(DEV_STAMP) ## the same, and what tests, types, lint and benchmarks need
 
 train: $(STAMP) ## train; ARGS="env=cartpole seed=3" is passed on
 	$(BIN)/python src/train.py $(ARGS)
 	@echo "compare runs  make ui"
 
-test: $(STAMP) ## all tests but the slow and the browser's, with coverage; ARGS is passed to pytest
-	$(BIN)/python -m pytest -m 'not slow and not browser' -n 2 --dist loadfile --cov --cov-report=term:skip-covered $(ARGS)
+test: $(DEV_STAMP) ## the fast tiers (unit and smoke) with coverage, at most 5 minutes; ARGS is passed to pytest
+	$(PYTEST) tests/unit tests/smoke -m 'not slow' -n 2 --cov --cov-report=term:skip-covered $(ARGS)
 
-test-slow: $(STAMP) ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow $(ARGS)
+test-commands: $(DEV_STAMP) ## the real commands, about 10 minutes
+	$(PYTEST) tests/commands -m 'not slow' -n 2 $(ARGS)
 
-test-browser: $(STAMP) ## a study in MLflow's own pages; needs chromium and its driver (apt-get install chromium chromium-driver)
-	$(BIN)/python -m pytest -m browser $(ARGS)
+test-system: $(DEV_STAMP) ## ranks, servers, disks, learning, packaging, about 15 minutes
+	$(PYTEST) tests/system -m 'not slow and not browser' -n 2 $(ARGS)
 
-lint: $(STAMP) ## ruff: rules and formatting
+test-all: test ## all tiers, which is what CI runs
+	$(PYTEST) tests/commands tests/system -m 'not slow and not browser' -n 2 $(ARGS)
+
+test-slow: $(DEV_STAMP) ## the tests that take minutes each
+	$(PYTEST) tests -m slow $(ARGS)
+
+test-browser: $(DEV_STAMP) ## a study in MLflow's own pages; needs chromium and its driver (apt-get install chromium chromium-driver)
+	$(PYTEST) tests/system -m browser $(ARGS)
+
+lint: $(DEV_STAMP) ## ruff: rules and formatting
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
 
-format: $(STAMP) ## let ruff rewrite what it can
+format: $(DEV_STAMP) ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix src tests benchmarks
 	$(BIN)/ruff format src tests benchmarks
 
-types: $(STAMP) ## mypy --strict
+types: $(DEV_STAMP) ## mypy --strict
 	$(BIN)/mypy
 
-check: lint types test ## everything CI runs
+check: lint types ## lint and types
 
-bench: $(STAMP) ## speed against stable-baselines3, sheeprl and the simulator (about an hour; ARGS="--env Hopper-v5" a quarter)
+bench: $(DEV_STAMP) ## speed against stable-baselines3, sheeprl and the simulator (about an hour; ARGS="--env Hopper-v5" a quarter)
 	$(BIN)/python benchmarks/throughput.py --csv docs/results/throughput.csv --report docs/results/throughput.md $(ARGS)
 
-time-to-return: $(STAMP) ## wall clock to a return, against stable-baselines3; continues where it stopped (two to four hours)
+time-to-return: $(DEV_STAMP) ## wall clock to a return, against stable-baselines3; continues where it stopped (two to four hours)
 	$(BIN)/python benchmarks/time_to_return.py run --jobs 2 $(ARGS)
 	$(BIN)/python benchmarks/time_to_return.py report
 
-scaling: $(STAMP) ## speed and memory over environments, width, minibatch, runs side by side (about an hour)
+scaling: $(DEV_STAMP) ## speed and memory over environments, width, minibatch, runs side by side (about an hour)
 	$(BIN)/python benchmarks/scaling.py envs width minibatch pair memory report $(ARGS)
 
-profile: $(STAMP) ## where the time of an iteration goes (two minutes); ARGS="--env Ant-v5"
+profile: $(DEV_STAMP) ## where the time of an iteration goes (two minutes); ARGS="--env Ant-v5"
 	$(BIN)/python benchmarks/profile.py target_kl=null $(ARGS)
 
-learning: $(STAMP) ## returns over seeds; continues where it stopped (about an hour)
+learning: $(DEV_STAMP) ## returns over seeds; continues where it stopped (about an hour)
 	$(BIN)/python benchmarks/learning.py run $(ARGS)
 	$(BIN)/python benchmarks/learning.py report
 
@@ -66,8 +85,7 @@ report: $(STAMP) ## tables and plots over the runs of the store; ARGS="experimen
 	$(BIN)/python src/report.py $(ARGS)
 
 ui: $(STAMP) ## MLflow UI on 127.0.0.1:5000 over the local store
-	@echo "open  http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
-	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/outputs/mlflow.db --host 127.0.0.1 --port 5000
+	$(BIN)/python -m ppolab.records.tracking.ui
 
 clean: ## remove the virtual environment and caches; outputs/ stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

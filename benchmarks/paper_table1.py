@@ -28,8 +28,8 @@ from result_tables import append, markdown, read_rows
 
 from ppolab.core.statistics import Bootstrap, mean
 from ppolab.errors import TrackingError
-from ppolab.runs import OUTPUTS
-from ppolab.tracking import StoredRun, StoreReader, resolve_tracking_uri
+from ppolab.records.run_folder import OUTPUTS
+from ppolab.records.tracking import StoredRun, StoreReader, resolve_tracking_uri
 
 EXPERIMENT = "paper_table1"
 METRIC = "train/return"
@@ -64,7 +64,7 @@ class RandomScore:
 
 
 @dataclass(frozen=True)
-class Place:
+class Rank:
     """A setting's average over tasks, and its interval."""
 
     setting: str
@@ -219,7 +219,7 @@ def report(
 
 def averages(
     scores: Mapping[str, Mapping[str, Mapping[int, float]]], floors: Mapping[str, float], tasks: Sequence[str]
-) -> list[Place]:
+) -> list[Rank]:
     """Every setting's average of scaled scores over `tasks`, with its interval."""
     best = {task: best_mean(scores[task]) for task in tasks}
     places = []
@@ -228,7 +228,7 @@ def averages(
             (np.array(list(scores[task][name].values())) - floors[task]) / (best[task] - floors[task]) for task in tasks
         ]
         low, high = Bootstrap().interval(mean, scaled)
-        places.append(Place(name, float(mean(scaled)), float(low), float(high)))
+        places.append(Rank(name, float(mean(scaled)), float(low), float(high)))
     return places
 
 

@@ -1,10 +1,14 @@
-"""What pruning saves: steps spent and quality found, on noisy learning curves whose best settings are known.
+"""Measure what pruning saves: steps spent and quality found, on noisy learning curves with known best settings.
 
     python benchmarks/pruning.py
 
 A trial's curve rises to a level that depends on its two settings; the best level is 1, at settings that every repeat
 draws anew. What a trial reports is the curve plus noise. The study is ppolab's own (claims, sweep loop, pruners), with
 two trials under way; only the training is made up. All pruners see the same landscapes.
+
+All curves report at the same steps, 1 to `--reports`, by construction, and a pruner compares values at equal steps
+only. Runs of ppolab share their steps too, since they report the multiple of eval_interval that they passed; so the
+benchmark says nothing about evaluations at steps that differ.
 
 `found` is the true level of the trial that the study calls its best. Rows go to the CSV, medians to the terminal.
 """
@@ -23,12 +27,12 @@ import numpy as np
 import optuna
 from result_tables import append, markdown
 
-from ppolab.study.engine import Job, Outcome, Sweep, TrialReport
-from ppolab.study.run import open_study
+from ppolab.study.claims import Claim, Trials
+from ppolab.study.run_study import open_study
+from ppolab.study.search_space import Interval, SearchSpace
 from ppolab.study.settings import PRUNERS, Pruning, StudySettings
-from ppolab.study.space import Interval, SearchSpace
 from ppolab.study.storage import StudyStorage
-from ppolab.study.trials import Claim, Trials
+from ppolab.study.sweep_loop import Job, Outcome, Sweep, TrialReport
 
 SPACE = SearchSpace({"x": Interval(0.0, 1.0), "y": Interval(1e-4, 1.0, log=True)})
 COLUMNS = ("pruner", "repeat", "trials", "steps", "found", "pruned")
@@ -36,7 +40,7 @@ COLUMNS = ("pruner", "repeat", "trials", "steps", "found", "pruned")
 
 @dataclass(frozen=True)
 class Landscape:
-    """True levels over the settings, and how curves get there."""
+    """Hold true levels over the settings, and the way that curves get there."""
 
     best_x: float
     best_log_y: float
@@ -44,20 +48,20 @@ class Landscape:
     reports: int
 
     def level(self, claim: Claim) -> float:
-        """The level that a trial's curve rises to; 1 at the best settings."""
+        """Return the level that a trial's curve rises to; 1 at the best settings."""
         x, y = (float(str(claim.values[key])) for key in ("x", "y"))
         distance = (x - self.best_x) ** 2 + ((math.log10(y) - self.best_log_y) / 4) ** 2
         return math.exp(-6 * distance)
 
     def value(self, claim: Claim, step: int, random: np.random.Generator) -> float:
-        """What a trial reports after `step` of `reports` steps."""
+        """Return the report of a trial after `step` of `reports` steps."""
         rise = 1 - math.exp(-4 * step / self.reports)
         return self.level(claim) * rise + self.noise * random.standard_normal()
 
 
 @dataclass
 class SimulatedRunner:
-    """Two runs at a time, each of them one report further at every `wait`."""
+    """Run two trials at a time, each of them one report further at every `wait`."""
 
     landscape: Landscape
     trials: Trials
@@ -68,11 +72,11 @@ class SimulatedRunner:
     under_way: dict[int, tuple[Job, int]] = field(default_factory=dict)
 
     def start(self, job: Job) -> None:
-        """Begin at step 0."""
+        """Begin a trial at step 0."""
         self.under_way[job.claim.number] = (job, 0)
 
     def wait(self, _seconds: float) -> Sequence[Outcome]:
-        """Every run takes one step and reports it."""
+        """Let every trial take one step and report it; return those that ended."""
         outcomes = []
         for number, (job, step) in list(self.under_way.items()):
             self.steps += 1
@@ -88,19 +92,19 @@ class SimulatedRunner:
         return outcomes
 
     def stop(self) -> Sequence[Outcome]:
-        """Nobody stops this sweep."""
+        """Return nothing, since nobody stops this sweep."""
         return []
 
 
 class NoRecord:
-    """Trials are counted here, not shown."""
+    """Show nothing: the runner counts."""
 
     def begin(self, _claim: Claim) -> str | None:
-        """No tracking run."""
+        """Return no tracking run."""
         return None
 
     def end(self, _report: TrialReport) -> None:
-        """Nothing to tell."""
+        """Do nothing."""
 
 
 def main() -> None:
@@ -117,7 +121,7 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The command line."""
+    """Return the arguments of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=20, help="landscapes (20)")
     parser.add_argument("--trials", type=int, default=60, help="per study (60)")
@@ -131,7 +135,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def one_study(pruner: str, repeat: int, arguments: argparse.Namespace) -> dict[str, float | str]:
-    """One study on the repeat's landscape."""
+    """Run one study on the repeat's landscape; return a row of the CSV."""
     drawn = np.random.default_rng([repeat, 1])
     landscape = Landscape(drawn.uniform(0.1, 0.9), drawn.uniform(-3.5, -0.5), arguments.noise, arguments.reports)
     settings = StudySettings(
@@ -153,7 +157,7 @@ def one_study(pruner: str, repeat: int, arguments: argparse.Namespace) -> dict[s
 
 
 def report(rows: Sequence[dict[str, float | str]], pruners: Sequence[str]) -> list[str]:
-    """A line per pruner."""
+    """Return a table with a line per pruner."""
     full = statistics.median(_column(rows, pruners[0], "steps"))
     lines = []
     for pruner in pruners:

@@ -91,7 +91,7 @@ def train_until_first_step(arguments: list[str]) -> NoReturn:
     """What `python src/train.py ARGUMENTS` does, but the first call of an environment's step ends the process."""
     sys.path.insert(0, str(TRAIN.parent))
     sys.argv = [str(TRAIN), *arguments]
-    from ppolab.cli import train
+    from ppolab.cli.commands import train
 
     sys.meta_path.insert(0, _EndAtFirstStep())
     train()

@@ -1,3 +1,4 @@
-from ppolab.cli import evaluate
+from ppolab.cli.commands import evaluate
 
-evaluate()
+if __name__ == "__main__":
+    evaluate()

@@ -1,3 +1,4 @@
-from ppolab.cli import report
+from ppolab.cli.commands import report
 
-report()
+if __name__ == "__main__":
+    report()

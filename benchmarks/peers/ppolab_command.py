@@ -11,43 +11,43 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 if TYPE_CHECKING:
-    from ppolab.module import PPOModule
+    from ppolab.training.module import OnPolicyModule
 
 DISTRIBUTIONS = ("torch", "pytorch-lightning", "numpy", "gymnasium", "mujoco", "envpool")
 
 
-def after_iterations(call: Callable[[PPOModule], None]) -> None:
+def after_iterations(call: Callable[[OnPolicyModule], None]) -> None:
     """`call` the module at the end of every training step: before the evaluation that may follow."""
-    from ppolab.module import PPOModule
+    from ppolab.training.module import OnPolicyModule
 
-    original = PPOModule.training_step
+    original = OnPolicyModule.training_step
 
     @functools.wraps(original)
-    def watched(self: PPOModule, *args: Any, **kwargs: Any) -> Any:
+    def watched(self: OnPolicyModule, *args: Any, **kwargs: Any) -> Any:
         result = original(self, *args, **kwargs)
         call(self)
         return result
 
-    PPOModule.training_step = watched  # type: ignore[method-assign]
+    OnPolicyModule.training_step = watched  # type: ignore[method-assign]
 
 
 def before_first_step(call: Callable[[], None]) -> None:
-    """`call` when everything is imported and built, and the environments are about to be reset and stepped."""
-    from ppolab.module import PPOModule
+    """`call` when everything is imported and built, and the environments are about to be stepped."""
+    from ppolab.training.module import OnPolicyModule
 
-    original = PPOModule.on_fit_start
+    original = OnPolicyModule.start
 
     @functools.wraps(original)
-    def watched(self: PPOModule) -> None:
+    def watched(self: OnPolicyModule, state: dict[str, Any] | None = None) -> None:
         call()
-        original(self)
+        original(self, state)
 
-    PPOModule.on_fit_start = watched  # type: ignore[method-assign]
+    OnPolicyModule.start = watched  # type: ignore[method-assign]
 
 
 def train(overrides: list[str]) -> int:
     """What `python src/train.py OVERRIDES` does; its exit code."""
-    from ppolab.cli import train as command
+    from ppolab.cli.commands import train as command
 
     sys.argv = ["train.py", *overrides]
     try:

@@ -5,6 +5,7 @@ PpolabError            exit code 1
 ├── EnvError           an environment raised, or returned something it must not
 │   └── StateNotReached    it cannot be brought to where a checkpoint had it
 ├── TrainingError      the optimization left the finite numbers
+├── CallbackError      a callback of the user raised
 ├── ProcessError       another process of the run is gone
 ├── CheckpointError    a checkpoint cannot be written, or is not one of ours
 ├── TrackingError      the tracking store cannot answer what was asked of it
@@ -40,6 +41,10 @@ class StateNotReached(EnvError):
 
 class TrainingError(PpolabError):
     """A loss, a gradient or a parameter is no longer finite."""
+
+
+class CallbackError(PpolabError):
+    """A callback of the user raised; the exception is the cause."""
 
 
 class ProcessError(PpolabError):

@@ -1,4 +1,4 @@
-"""Whole runs of every algorithm: checkpoints, resume, commands, and the README's example of a new one."""
+"""Whole runs of every algorithm: checkpoints, resume, commands, and the example of a new one in docs/algorithms.md."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import make_config
 
 from commands import ROOT, TRAIN, assert_one_line, metric_rows, run_command, run_folders, train
-from helpers import make_config
-from ppolab.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from ppolab.config import Config, from_yaml, to_yaml
-from ppolab.envs import choose_backend, environment_seeds, make_vector_env
+from ppolab.agents.policy import build_policy
+from ppolab.config.algorithms import algorithm_names, refuse_unread
+from ppolab.config.loading import from_yaml, to_yaml
+from ppolab.config.schema import Config
+from ppolab.envs.factory import choose_backend, environment_seeds, make_vector_env
 from ppolab.errors import ConfigError
-from ppolab.family import algorithm_names, refuse_unread
-from ppolab.module import PPOModule
+from ppolab.records.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ppolab.training.build import build_module
+from ppolab.training.module import OnPolicyModule
 
 SMALL: dict[str, Any] = {
     "env": "pendulum", "env.backend": "gymnasium", "num_envs": 4, "rollout_steps": 16, "minibatch_size": 16,
@@ -30,15 +33,12 @@ RUN = (
 )  # fmt: skip
 
 
-def iterations(config: Config, state: dict[str, Any] | None, count: int) -> PPOModule:
+def iterations(config: Config, state: dict[str, Any] | None, count: int) -> OnPolicyModule:
     """The real module after `count` of them, from the start or from `state`."""
     torch.manual_seed(config.seed)
     env = make_vector_env(config.env, environment_seeds(config.seed, 0, config.num_envs), choose_backend(config.env))
-    module = PPOModule(config, env)
-    module.configure_optimizers()
-    if state is not None:
-        module.restore_on_start(state)
-    module.on_fit_start()
+    module = build_module(config, env, build_policy(config, env))
+    module.start(state)
     for iteration in range(count):
         module.training_step(None, iteration)
     return module
@@ -57,7 +57,21 @@ def test_a_run_goes_on_from_its_checkpoint_as_itself(name: str, compile: str, tm
     assert resumed.parameters_vector.vector.equal(whole.parameters_vector.vector)
     assert resumed.steps == whole.steps
     for module in (whole, half, resumed):
-        module.env.close()
+        module.collector._env.close()
+
+
+@pytest.mark.parametrize("name", ["ppo_clip", "vpg"])
+@pytest.mark.parametrize("optimizer", ["muon", "adafactor"])
+def test_a_run_with_an_optimizer_of_matrices_goes_on_as_itself(optimizer: str, name: str, tmp_path: Path) -> None:
+    own = {"algorithm.value_epochs": 5, "target_kl": 1e-6} if name == "ppo_clip" else {}
+    config = make_config(**(SMALL | {"algorithm": name, "optimizer": optimizer} | own))
+    whole, half = iterations(config, None, 4), iterations(config, None, 2)
+    save_checkpoint(Checkpoint(to_yaml(config), half.state(barrier=True), None, None), tmp_path / "last.ckpt")
+    read = load_checkpoint(tmp_path / "last.ckpt")
+    resumed = iterations(from_yaml(read.config), read.module, 2)
+    assert resumed.parameters_vector.vector.equal(whole.parameters_vector.vector)
+    for module in (whole, half, resumed):
+        module.collector._env.close()
 
 
 def test_a_checkpoint_from_before_there_was_a_choice_can_be_resumed() -> None:
@@ -66,11 +80,11 @@ def test_a_checkpoint_from_before_there_was_a_choice_can_be_resumed() -> None:
     state = half.state(barrier=True)
     del state["algorithm"]
     old = from_yaml(to_yaml(config).replace("  ignores: []\n", ""))
-    assert "ignores" not in old.algorithm
+    assert old.algorithm["ignores"] == []  # as its file says
     resumed = iterations(old, state, 2)
     assert resumed.parameters_vector.vector.equal(whole.parameters_vector.vector)
     for module in (whole, half, resumed):
-        module.env.close()
+        module.collector._env.close()
 
 
 def test_the_algorithm_s_defaults_give_way_to_experiments_and_to_the_command_line() -> None:
@@ -122,8 +136,8 @@ def test_other_algorithms_run_from_the_command_line(name: str, tmp_path: Path) -
     assert bool(fractions) == (name == "trpo")
 
 
-def code_in_readme(language: str, name: str) -> str:
-    text = (ROOT / "README.md").read_text()
+def code_in_the_page(language: str, name: str) -> str:
+    text = (ROOT / "docs" / "algorithms.md").read_text()
     (block,) = [code for code in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL) if name in code]
     return block
 
@@ -136,23 +150,23 @@ class Measured(Learner):
         return replace(super().update(*arguments), extras={"policy/width": 0.2})
 
 
-def make(parts: Parts) -> Learner:
-    return Measured(parts, lambda parameters, log_ratio, batch: log_ratio * batch.advantages)
+def make(context: LearnerContext) -> Learner:
+    return Measured(context, lambda parameters, log_ratio, batch: log_ratio * batch.advantages)
 """
 
 
-def test_the_new_algorithm_of_the_readme_works_as_written(tmp_path: Path) -> None:
+def test_the_new_algorithm_of_the_documentation_works_as_written(tmp_path: Path) -> None:
     """Two files more in a copy of the program."""
     for folder in ("src", "conf", "sweeps"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "src/ppolab/algorithms/spo.py").write_text(code_in_readme("python", "algorithms/spo.py"))
-    (tmp_path / "conf/algorithm/spo.yaml").write_text(code_in_readme("yaml", "algorithm/spo.yaml"))
+    (tmp_path / "src/ppolab/learning/algorithms/spo.py").write_text(code_in_the_page("python", "algorithms/spo.py"))
+    (tmp_path / "conf/algorithm/spo.yaml").write_text(code_in_the_page("yaml", "algorithm/spo.yaml"))
     command = (sys.executable, tmp_path / "src" / TRAIN.name, *RUN, "algorithm=spo")
     answer = run_command(tmp_path, (*command, "algorithm.width=0.1"))
     assert answer.code == 0, answer.err
     assert_one_line(run_command(tmp_path, (*command, "clip=0.1")), "clip=0.1", "algorithm=spo", "does not read")
     assert_one_line(run_command(tmp_path, (*command, "algorithm.width=wide")), "algorithm.width=wide", "a number")
-    own = tmp_path / "src/ppolab/algorithms/spo.py"
+    own = tmp_path / "src/ppolab/learning/algorithms/spo.py"
     own.write_text(own.read_text() + OWN_METRIC)
     answer = run_command(tmp_path, command)
     assert (answer.code, answer.err.count("ppolab: policy/width: no metric of this run")) == (2, 1), answer.err

@@ -27,8 +27,8 @@ from commands import (
     train,
     write_user_module,
 )
-from ppolab.checkpoint import load_checkpoint
-from ppolab.rules import METRICS
+from ppolab.config.metrics import METRICS
+from ppolab.records.checkpoint import load_checkpoint
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

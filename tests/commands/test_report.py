@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from report_store import CLIPS, GRID, TASKS, Store, add_grid, add_odd, add_others
+from rliable_parts import library, metrics
 
 from commands import REPORT, Answer, assert_one_line, report, run_command
 from ppolab.errors import ConfigError
-from ppolab.report.collection import collect
-from ppolab.report.command import make_report
-from ppolab.report.plots import labels
+from ppolab.records.tracking import StoreReader
+from ppolab.report.figures import labels
+from ppolab.report.make_report import make_report
 from ppolab.report.results import results_of
+from ppolab.report.scores import collect
 from ppolab.report.settings import ReportConfig, RunsConfig, in_full
 from ppolab.report.tables import write_csv
-from ppolab.tracking import StoreReader
-from report_store import CLIPS, GRID, TASKS, Store, add_grid, add_odd, add_others
-from rliable_parts import library, metrics
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +195,7 @@ import json, sys
 script, *arguments = sys.argv[1:]
 sys.path.insert(0, script)
 sys.argv = ["report.py", *arguments]
-from ppolab.cli import report
+from ppolab.cli.commands import report
 try:
     report()
 finally:

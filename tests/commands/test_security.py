@@ -10,11 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from helpers import make_config
 
 from commands import TINY, TRAIN, Answer, assert_one_line, clean_environment, train_together, write_user_module
-from helpers import make_config
-from ppolab.config import optimizer_class, to_yaml
+from ppolab.config.loading import to_yaml
 from ppolab.errors import ConfigError
+from ppolab.learning.optimizer import optimizer_class
 from ppolab.redaction import redacted
 
 PAYLOAD = "_target_: subprocess.check_call, args: [touch, executed]"

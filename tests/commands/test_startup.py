@@ -1,68 +1,18 @@
-"""What imports leave out: absent while they last, there afterwards."""
+"""What a fresh process imports, and what it leaves out (tests/unit/runtime has what needs no fresh process)."""
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import importlib
-import importlib.metadata
-import importlib.util
-import signal
 import sys
 from pathlib import Path
 
 import pytest
 
-from commands import TRAIN, run_command
-from ppolab import startup
-from ppolab.startup import heeded_interrupt, lean_imports
-
-ABSENT = "hatchling"
-"""Any package that is installed and that these tests do not need."""
-
-
-@pytest.fixture(autouse=True)
-def optional(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(startup, "OPTIONAL", (ABSENT, "json"))
-    for name in [name for name in sys.modules if name.partition(".")[0] == ABSENT]:
-        monkeypatch.delitem(sys.modules, name)  # another test may have imported it
-
-
-def test_optional_package_is_absent_only_meanwhile() -> None:
-    with lean_imports():
-        with pytest.raises(ModuleNotFoundError, match=f"No module named '{ABSENT}'"):
-            importlib.import_module(ABSENT)
-        with pytest.raises(importlib.metadata.PackageNotFoundError):
-            importlib.metadata.version(ABSENT)
-        assert importlib.metadata.version("torch")
-    assert importlib.util.find_spec(ABSENT)
-    assert importlib.metadata.version(ABSENT)
-
-
-def test_what_was_imported_before_stays_whole() -> None:
-    assert "json" in sys.modules
-    with lean_imports():
-        importlib.import_module("json.tool")
-
-
-@pytest.mark.parametrize("collecting", [True, False])
-def test_collector_is_as_before_even_after_an_error(collecting: bool) -> None:
-    finders = list(sys.meta_path)
-    (gc.enable if collecting else gc.disable)()
-    try:
-        with pytest.raises(ImportError), lean_imports():
-            assert not gc.isenabled()
-            raise ImportError
-        assert gc.isenabled() == collecting
-    finally:
-        gc.enable()
-    assert sys.meta_path == finders
-
+from commands import TRAIN, metric_rows, run_command
 
 WITHOUT_COMPILER = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from ppolab.startup import COMPILER, import_lightning, lean_imports
+from ppolab.runtime.fast_imports import COMPILER, import_lightning, lean_imports
 
 with lean_imports():
     import_lightning()
@@ -88,7 +38,7 @@ def test_compiler_is_imported_by_who_compiles(tmp_path: Path) -> None:
 WANTS_MORE = """
 import sys
 sys.path[:0] = [sys.argv[1], sys.argv[2]]
-from ppolab.startup import COMPILER, import_lightning
+from ppolab.runtime.fast_imports import COMPILER, import_lightning
 
 import_lightning()
 print("pytorch_lightning" in sys.modules, COMPILER in sys.modules)
@@ -117,8 +67,8 @@ def test_lightning_that_asks_the_compiler_otherwise_is_answered(tmp_path: Path, 
 A_RUN = """
 import sys
 sys.path.insert(0, sys.argv.pop(1))
-from ppolab.cli import train
-from ppolab.startup import COMPILER
+from ppolab.cli.commands import train
+from ppolab.runtime.fast_imports import COMPILER
 
 try:
     train()
@@ -139,9 +89,9 @@ def test_only_networks_unknown_to_the_native_code_need_the_compiler(
 KNOWN_TO_ENVPOOL = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from ppolab.config import EnvConfig
-from ppolab.envs import choose_backend
-from ppolab.envs.envpool_families import register_family
+from ppolab.config.schema import EnvConfig
+from ppolab.envs.factory import choose_backend
+from ppolab.envs.envpool_import import register_family
 
 for name in sys.argv[2:]:
     register_family(EnvConfig(id=name))
@@ -157,18 +107,19 @@ def test_envpool_is_asked_for_other_families_when_they_are_needed(tmp_path: Path
     assert answer.out.splitlines() == found, answer.err
 
 
-def test_an_interrupt_that_a_package_swallows_is_raised_afterwards() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), heeded_interrupt():
-        with contextlib.suppress(BaseException):  # as some packages do
-            signal.raise_signal(signal.SIGINT)
-        swallowed = True
-    assert swallowed
-    assert signal.getsignal(signal.SIGINT) is before
-
-
-def test_without_an_interrupt_nothing_is_raised() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with heeded_interrupt():
-        assert signal.getsignal(signal.SIGINT) is not before
-    assert signal.getsignal(signal.SIGINT) is before
+@pytest.mark.parametrize("backend", ["envpool", "gymnasium"])
+def test_without_quick_imports_a_run_computes_the_same(backend: str, tmp_path: Path) -> None:
+    pytest.importorskip("envpool")
+    settings = f"env=cartpole env.backend={backend} total_steps=4096 eval_episodes=2 logger=none trainer.threads=1"
+    rows = []
+    for switch, compiler in (("1", False), ("0", True)):
+        command = ("env", f"PPOLAB_FAST_IMPORTS={switch}", sys.executable, "-c", A_RUN, TRAIN.parent)
+        answer = run_command(tmp_path, (*command, *settings.split(), f"hydra.run.dir={switch}"))
+        assert answer.out.splitlines()[-1] == str(compiler), answer.err
+        rows.append(
+            [
+                {key: value for key, value in row.items() if not key.startswith("time/")}
+                for row in metric_rows(tmp_path / switch)
+            ]
+        )
+    assert rows[0] == rows[1] != []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -12,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from optuna.trial import TrialState
+from studies import STUDY, children_of, runs, states, trials, workers_of
 
 from commands import TINY, assert_one_line, metric_rows, run_folders, start_training, train, write_user_module
-from studies import STUDY, children_of, runs, states, trials, workers_of
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -85,8 +86,8 @@ def test_a_killed_sweep_loses_nothing_and_leaves_nobody_behind(tmp_path: Path) -
 
 
 def test_two_sweeps_share_a_study(tmp_path: Path) -> None:
-    processes = [start_training(tmp_path, *STUDY[:4], "workers=1", *STUDY[5:], "n_trials=5") for _ in range(2)]
-    for process in processes:
+    group = [start_training(tmp_path, *STUDY[:4], "workers=1", *STUDY[5:], "n_trials=5") for _ in range(2)]
+    for process in group:
         _, err = process.communicate(timeout=180)
         assert process.returncode == 0, err
     assert states(tmp_path) == {TrialState.COMPLETE: 5}
@@ -154,38 +155,69 @@ def test_a_job_that_fails_does_not_end_the_grid(tmp_path: Path) -> None:
     assert sum("complete" in line for line in answer.out.splitlines()) == 1
 
 
+def test_runs_of_a_grid_are_told_apart_in_the_store(tmp_path: Path) -> None:
+    answer = train(tmp_path, "-m", "env=cartpole", "clip=range(0.1,0.3,0.1)", "seed=range(2)", *TINY, "total_steps=64")
+    assert answer.code == 0, answer.err
+    assert answer.out.startswith("clip=range(0.1,0.3,0.1) takes "), "fractions may not be what one expects"
+    clips = answer.out.splitlines()[0].partition(": ")[2].split(", ")
+    found = runs(tmp_path)
+    assert [run.info.run_name for run in found] == [
+        f"CartPole-v1-seed{seed} clip={clip}" for seed in (0, 1) for clip in clips
+    ]
+    (grid,) = {run.data.tags["grid"] for run in found}
+    assert {folder.parent for folder in run_folders(tmp_path)} == {tmp_path / grid}
+    for run in found:
+        assert "-m env=cartpole 'clip=range(0.1,0.3,0.1)'" in run.data.tags["command"]
+
+
+def test_a_name_of_the_users_own_is_kept_in_a_grid(tmp_path: Path) -> None:
+    answer = train(
+        tmp_path, "-m", "env=cartpole", "seed=0,1", "logger.run_name='it is ${seed}'", *TINY, "total_steps=64"
+    )
+    assert answer.code == 0, answer.err
+    assert [run.info.run_name for run in runs(tmp_path)] == ["it is 0 seed=0", "it is 1 seed=1"]
+
+
+def test_an_interrupted_grid_lists_its_jobs_as_interrupted(tmp_path: Path) -> None:
+    process = start_training(
+        tmp_path, "-m", "env=cartpole", "clip=0.1,0.2", "workers=1", *TINY, "total_steps=4000000", "logger=none"
+    )
+    wait_until(lambda: any(metric_rows(folder) for folder in run_folders(tmp_path)), process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    lines = [line for line in out.splitlines() if line.startswith("job ")]
+    assert len(lines) == 1
+    assert lines[0].startswith("job 0    interrupted  stopped after ")
+    assert "train.py resume=" in lines[0]
+    assert "KeyboardInterrupt" not in out
+    assert "1 of 2 jobs had begun" in err
+
+
+def test_an_objective_that_no_run_can_log_is_told(tmp_path: Path) -> None:
+    same = ("env=cartpole", "objective=train/return", *TINY, "rollout_steps=2", "minibatch_size=8", "total_steps=8")
+    reason = r"no episode ended within (8|16) steps, so there is no train/return"
+    study = train(tmp_path, "-m", "clip=interval(0.1,0.3)", "study_name=s", "n_trials=1", *same, "logger=none")
+    assert study.code == 1
+    assert re.search(rf"^trial 0    failed      {reason}  clip=", study.out, re.MULTILINE)
+    assert re.fullmatch(reason, trials(tmp_path)[0].user_attrs["error"])
+    grid = train(tmp_path, "-m", "clip=0.1,0.2", *same, "logger=none")
+    assert grid.code == 0, grid.err
+    assert len(re.findall(rf"^job . +complete +{reason}", grid.out, re.MULTILINE)) == 2
+
+
 # --- mistakes --------------------------------------------------------------------------------------------------------
 
 MISTAKES: dict[str, tuple[str, ...]] = {
-    "empty space": ("n_trials=5", "search space is empty", "search=NAME"),
-    "bounds the wrong way round": ("clip=interval(0.3,0.1)", "clip=interval(0.3,0.1)", "below the second"),
-    "bound that no run takes": ("clip=interval(0.1,1.3)", "clip=interval(0.1,1.3)", "strictly between 0 and 1"),
-    "interval for a group": ("env=interval(0,1)", "env=interval(0,1)", "list them"),
-    "interval for a text": ("model.activation=interval(0,1)", "model.activation=interval(0,1)", "list them"),
-    "fractions for a whole number": ("epochs=interval(1.5,3)", "epochs=interval(1.5,3)", "whole number"),
     "sampler for numbers": ("clip=interval(0.1,0.3) env=hopper,ant sampler=cmaes", "sampler=cmaes", "sampler=tpe"),
-    "grid without points": ("clip=interval(0.1,0.3) sampler=grid", "sampler=grid", "qmc"),
-    "no such sampler": ("clip=interval(0.1,0.3) sampler=tep", "sampler=tep", "'tpe'"),
-    "no such option of a sampler": ("clip=interval(0.1,0.3) sampler=tpe sampler.seeed=1", "sampler=tpe", "seeed"),
-    "no such pruner": ("clip=interval(0.1,0.3) pruner=medain", "pruner=medain", "'median'"),
-    "one seed for Wilcoxon": ("clip=interval(0.1,0.3) pruner=wilcoxon", "pruner=wilcoxon", "seeds_per_trial=2"),
     "storage out of reach": (
         "clip=interval(0.1,0.3) storage=sqlite:////nowhere/study.db", "storage=sqlite:////nowhere/study.db", "opened",
     ),
     "unknown storage": ("clip=interval(0.1,0.3) storage=redis://host", "storage=redis://host", "postgresql"),
-    "no trials": ("clip=interval(0.1,0.3) n_trials=0", "n_trials=0", "1 or more"),
-    "mistyped setting": ("clip=interval(0.1,0.3) n_trial=5", "n_trial", "'n_trials'"),
-    "no such function": ("hydra.sweeper.condition=nowhere.f clip=0.1,0.2", "condition=nowhere.f", "module.function"),
-    "enqueued outside": ("clip=interval(0.1,0.3) enqueue=[{clip:0.9}]", "enqueue: clip=0.9", "0.3"),
     "searched setting that is none": ("clp=interval(0.1,0.3)", "clp", "'clip'"),
     "choice that is no value": ("clip=choice(0.2,foo) n_trials=2", "clip=foo", "number"),
     "choice that no run takes": ("clip=choice(0.2,1.5) n_trials=2", "clip=1.5", "strictly between 0 and 1"),
-    "seed and seeds": ("seed=0,1 seeds_per_trial=2", "seeds_per_trial=2", "seed is searched"),
-    "two samplers": ("clip=interval(0.1,0.3) sampler=tpe,random", "sampler", "a sweep for each"),
-    "workers of a grid": ("clip=0.1,0.2 workers=-1", "workers=-1", "1 or more"),
     "in memory": ("clip=interval(0.1,0.3) storage=sqlite://", "storage=sqlite://", "in memory"),
-    "this process": ("clip=interval(0.1,0.3) hydra/launcher=basic", "hydra/launcher=basic", "leave it out"),
-    "job of a grid": ("clip=0.1,1.5", "clip=1.5", "strictly between 0 and 1"),
 }  # fmt: skip
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
+from studies import STUDY, client, runs, trials
 
 from commands import TINY, Answer, metric_rows, run_folders, train
-from studies import STUDY, client, runs, trials
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +143,43 @@ def test_a_pruned_run_is_marked_and_keeps_its_checkpoint(tmp_path: Path) -> None
     assert (tmp_path / pruned.user_attrs["folders"][0] / "checkpoints/last.ckpt").is_file()
 
 
+def test_runs_are_pruned_by_evaluations_that_others_have_too(tmp_path: Path) -> None:
+    """Episodes, and so evaluations, end at other steps in every run; a learning rate of 1e-8 learns nothing."""
+    learning = "{optimizer.lr:1e-3}"
+    answer = train(
+        tmp_path, "-m", "env=cartpole", "optimizer.lr=choice(1e-3,1e-8)", "study_name=s", "workers=1", "n_trials=4",
+        f"enqueue=[{learning},{learning},{{optimizer.lr:1e-8}},{learning}]", "pruner=median",
+        "pruner.n_startup_trials=2", "total_steps=20000", "eval_interval=4000", "eval_episodes=4", "logger=none",
+        "trainer.threads=1", "clip=0.2,0.21", "sampler=random",
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    ended = trials(tmp_path)
+    assert [trial.state.name for trial in ended][:3] == ["COMPLETE", "COMPLETE", "PRUNED"], answer.out
+    points = Counter(step for trial in ended for step in trial.intermediate_values)
+    assert set(points) == {4000, 8000, 12_000, 16_000}
+    assert min(points.values()) > 1, "every evaluation can be compared with another"
+    rows = [row for folder in run_folders(tmp_path) for row in metric_rows(folder) if row["eval/return"]]
+    assert len({row["step"] for row in rows}) > len(points) + 4, "the evaluations came at steps of their own"
+    line = next(line for line in answer.out.splitlines() if line.startswith("trial 2"))
+    assert f"eval/return {ended[2].value:,.4g}" in line
+    assert ended[2].value == max(ended[2].intermediate_values.items())[1]
+
+
+def test_a_study_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    """Made by ppolab 0.1.0 with the same command and n_trials=3."""
+    shutil.copytree(FIXTURES / "study_0_1_0", tmp_path / "outputs/studies")
+    before = trials(tmp_path)
+    command = (*STUDY[:4], "workers=1", *TINY, "total_steps=256", "eval_interval=64", "pruner=median")
+    answer = train(tmp_path, *command, "sampler=random", "seed=5", "trainer.threads=1", "n_trials=4", "logger=none")
+    assert answer.code == 0, answer.err
+    after = trials(tmp_path)
+    assert [(trial.number, trial.params, trial.value) for trial in after[:3]] == [
+        (trial.number, trial.params, trial.value) for trial in before
+    ]
+    assert [trial.state for trial in after] == [TrialState.COMPLETE] * 4
+    assert set(after[3].intermediate_values) == {64, 128, 192}
+
+
 def test_two_objectives(tmp_path: Path) -> None:
     answer = train(
         tmp_path, "-m", "search=return_vs_time", "env=cartpole", "study_name=s", "n_trials=3", *TINY,
@@ -170,11 +211,11 @@ def test_condition_of_the_users_own(tmp_path: Path) -> None:
 def test_every_search_space_runs(tmp_path: Path) -> None:
     """With the environment and sizes of a test, whose batch every choice of a minibatch divides."""
     sizes = ("env=cartpole", "num_envs=16", "total_steps=2048", "eval_episodes=1", "logger=none", "n_trials=1")
-    folder = Path(__file__).parents[1] / "sweeps/search"
+    folder = Path(__file__).parents[2] / "sweeps/search"
     for path in sorted(folder.glob("*.yaml")):
         if path.stem == "clip_grid":
             continue
-        answer = train(tmp_path, "-m", f"search={path.stem}", *sizes)
+        answer = train(tmp_path, "-m", f"search={path.stem}", *sizes, "pruner=none")
         assert answer.code == 0, (path.stem, answer.err)
         assert "train it" in answer.out
         assert "search=" not in answer.out

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TRAIN, EVALUATE, REPORT = ROOT / "src/train.py", ROOT / "src/evaluate.py", ROOT / "src/report.py"
 TINY = ("num_envs=4", "rollout_steps=16", "minibatch_size=32", "compile=false", "eval_episodes=2")
 """A run of seconds; a batch is 64 steps."""

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ppolab.processes import Ended, ProcessPool
+from ppolab.runtime.fork_server import EndedProcess, ProcessPool
 
 PRELOADED = ("hydra_plugins.hydra_ppolab._preload", "hydra_plugins.hydra_ppolab._preload_database", "forked_commands")
 
 
 def train_forked(folder: str, arguments: tuple[str, ...]) -> int:
     """`python src/train.py ARGUMENTS` typed in `folder`; its exit code."""
-    from ppolab.cli import train
+    from ppolab.cli.commands import train
 
     os.chdir(folder)
     sys.argv = ["train.py", *arguments]
@@ -34,7 +34,7 @@ class ForkedCommand:
         self._output = output
         pool.start(0, train_forked, (str(folder), arguments), output, {})
         self._pid = pool._running[0].process.pid
-        self._ended: Ended | None = None
+        self._ended: EndedProcess | None = None
 
     @property
     def has_ended(self) -> bool:

@@ -12,19 +12,23 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from ppolab.algorithms import make_algorithm
-from ppolab.config import Config, from_hydra, register_schemas
+from ppolab.config.files import config_folder
+from ppolab.config.loading import from_hydra
+from ppolab.config.schema import Config, register_schemas
 from ppolab.core.distributions import ActionDistribution
 from ppolab.core.moments import no_samples
-from ppolab.envs import VectorEnv, choose_backend, environment_seeds, make_vector_env
-from ppolab.folders import config_folder
-from ppolab.native import native_policy
-from ppolab.normalization import RunningScale
-from ppolab.objective import Objective, actor_critic_objective, clipped
-from ppolab.parameters import FlatParameters, flatten_parameters, make_optimizer
-from ppolab.policy import ActorCritic, action_distribution
-from ppolab.rollout import Collector, Rollout
-from ppolab.update import Algorithm, Parts, UpdateStats
+from ppolab.envs.factory import VectorEnv, choose_backend, environment_seeds, make_vector_env
+from ppolab.learning.actor_critic import ActorCritic, action_distribution, evaluating
+from ppolab.learning.algorithms import make_algorithm
+from ppolab.learning.algorithms.ppo_clip import clipping
+from ppolab.learning.flat_parameters import FlatParameters, flatten_parameters
+from ppolab.learning.interface import Algorithm, LearnerContext, UpdateStats
+from ppolab.learning.native import native_policy
+from ppolab.learning.normalization import RunningScale
+from ppolab.learning.objective import Objective, actor_critic_objective
+from ppolab.learning.optimizer import make_optimizer
+from ppolab.learning.rollout import Rollout
+from ppolab.training.collector import Collector
 
 GROUPS = {path.name for path in config_folder("conf").iterdir() if path.is_dir()}
 
@@ -81,23 +85,23 @@ def make_learner(
     policy: ActorCritic, config: Config, *, seed: int = 0, native: bool = False
 ) -> tuple[Algorithm, FlatParameters]:
     """The configured algorithm for `policy`, which is flattened here, and its parameters; eager, or in C++."""
-    parts = make_parts(policy, config, seed=seed, native=native)
-    return make_algorithm(parts), parts.flat
+    context = make_context(policy, config, seed=seed, native=native)
+    return make_algorithm(context), context.flat
 
 
-def make_parts(policy: ActorCritic, config: Config, *, seed: int = 0, native: bool = False) -> Parts:
+def make_context(policy: ActorCritic, config: Config, *, seed: int = 0, native: bool = False) -> LearnerContext:
     """What an algorithm for `policy` works with; it is flattened here."""
     flat = flatten_parameters(policy)
-    optimizer = make_optimizer(config, flat.vector)
+    optimizer = make_optimizer(config, flat)
     generator = torch.Generator().manual_seed(seed)
-    code = native_policy(policy, flat, config) if native else None
+    code = native_policy(policy, flat) if native else None
     assert (code is not None) == native
-    return Parts(policy, flat, optimizer, config, generator, native=code)
+    return LearnerContext(policy, flat, optimizer, config, generator, native=code)
 
 
 def ppo_objective(policy: ActorCritic, config: Config) -> Objective:
     """What `algorithm=ppo_clip` minimizes."""
-    return actor_critic_objective(policy.distribution, config, clipped(config.clip))
+    return actor_critic_objective(policy.distribution, config, clipping(config.clip))
 
 
 def drawn(family: ActionDistribution, parameters: torch.Tensor, seed: int = 0) -> torch.Tensor:
@@ -126,8 +130,7 @@ def random_rollout(
     """
     rng = torch.Generator().manual_seed(seed)
     observations = torch.randn((steps + 1, envs, observation_size), generator=rng)
-    policy.eval()
-    with torch.no_grad():
+    with torch.no_grad(), evaluating(policy):
         parameters, predicted = policy(observations)
     actions = policy.distribution.sample(parameters[:-1], policy.distribution.noise((steps, envs), rng))
     valid = torch.ones((steps, envs), dtype=torch.bool)
@@ -175,16 +178,15 @@ class Trained:
 
     def value(self, *observation: float) -> float:
         """The critic's value of one raw observation."""
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(self.policy):
             return float(self.policy.values(self._input(observation)))
 
     def parameters(self, *observation: float) -> torch.Tensor:
         """The action distribution's parameters at one raw observation."""
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(self.policy):
             return self.policy.action_parameters(self._input(observation))
 
     def _input(self, observation: tuple[float, ...]) -> torch.Tensor:
-        self.policy.eval()
         return torch.from_numpy(self.policy.observation_scale.frozen()(np.array(observation, dtype=np.float64)))
 
 

@@ -12,21 +12,24 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from gymnasium import spaces
-
 from helpers import random_rollout
-from ppolab.algorithms import make_algorithm
-from ppolab.config import Config
+
+from ppolab.config.schema import Config
 from ppolab.core.moments import sample_moments
-from ppolab.experiment import _module, _trainer
-from ppolab.launch import joined
-from ppolab.native import native_policy
-from ppolab.parallel import ALONE, Processes
-from ppolab.parameters import flatten_parameters, make_optimizer
-from ppolab.places import Place
-from ppolab.policy import ActorCritic, action_distribution
-from ppolab.processes import ProcessPool
-from ppolab.rollout import Episode, Rollout, totals
-from ppolab.update import Parts, UpdateStats
+from ppolab.learning.actor_critic import ActorCritic, action_distribution
+from ppolab.learning.algorithms import make_algorithm
+from ppolab.learning.flat_parameters import flatten_parameters
+from ppolab.learning.interface import LearnerContext, UpdateStats
+from ppolab.learning.native import native_policy
+from ppolab.learning.optimizer import make_optimizer
+from ppolab.learning.rollout import Episode, Rollout, totals
+from ppolab.runtime.fork_server import ProcessPool
+from ppolab.runtime.process_group import ALONE, ProcessGroup
+from ppolab.runtime.rank_launcher import join_process_group
+from ppolab.runtime.ranks import Rank
+from ppolab.training.build import build_module
+from ppolab.training.callbacks.start import Start
+from ppolab.training.run import env_and_policy, make_trainer
 
 INPUTS = 3
 SPACES: dict[str, spaces.Space[Any]] = {"Box": spaces.Box(-1, 1, (2,)), "Discrete": spaces.Discrete(3)}
@@ -34,12 +37,12 @@ SPACES: dict[str, spaces.Space[Any]] = {"Box": spaces.Box(-1, 1, (2,)), "Discret
 
 def in_processes(count: int, function: Callable[..., Any], *arguments: Any, seconds: float = 120) -> list[Any]:
     """`function(place, *arguments)` in `count` processes at once; what each returned, or the error that it raised."""
-    pool = ProcessPool(count, ("ppolab.experiment",))
+    pool = ProcessPool(count, ("ppolab.training.run",))
     with tempfile.TemporaryDirectory() as folder:
-        meeting = f"file://{folder}/store"
-        for rank in range(count):
-            place = Place(rank, rank, 0, count, meeting)
-            pool.start(rank, function, (place, *arguments), Path(folder) / f"{rank}.log", {"GLOO_SOCKET_IFNAME": "lo"})
+        rendezvous = f"file://{folder}/store"
+        for number in range(count):
+            rank, output = Rank(number, number, 0, count, rendezvous), Path(folder) / f"{number}.log"
+            pool.start(number, function, (rank, *arguments), output, {"GLOO_SOCKET_IFNAME": "lo"})
         results: dict[int, Any] = {}
         try:
             while len(results) < count:
@@ -62,11 +65,11 @@ class Updated:
     stats: UpdateStats
 
 
-def update_in_process(place: Place, config: Config, space: str, native: bool, scales: tuple[float, ...]) -> Updated:
+def update_in_process(rank: Rank, config: Config, space: str, native: bool, scales: tuple[float, ...]) -> Updated:
     """One update of a policy with this process's own rollout; its rewards are multiplied by its entry of `scales`."""
-    with joined(place, config) as processes:
+    with join_process_group(rank, config) as group:
         policy = new_policy(config, space)
-        return updated(config, policy, rollout_of(policy, place.rank, scales), processes, native)
+        return updated(config, policy, rollout_of(policy, rank.global_rank, scales), group, native)
 
 
 def update_alone(config: Config, space: str, native: bool, scales: tuple[float, ...]) -> Updated:
@@ -97,13 +100,13 @@ def side_by_side(rollouts: list[Rollout]) -> Rollout:
     return dataclasses.replace(rollouts[0], **fields)
 
 
-def updated(config: Config, policy: ActorCritic, rollout: Rollout, processes: Processes, native: bool) -> Updated:
+def updated(config: Config, policy: ActorCritic, rollout: Rollout, group: ProcessGroup, native: bool) -> Updated:
     flat = flatten_parameters(policy)
-    optimizer = make_optimizer(config, flat.vector)
+    optimizer = make_optimizer(config, flat)
     generator = torch.Generator().manual_seed(3)
-    code = native_policy(policy, flat, config) if native else None
+    code = native_policy(policy, flat) if native else None
     assert (code is not None) == native
-    learner = make_algorithm(Parts(policy, flat, optimizer, config, generator, processes, code))
+    learner = make_algorithm(LearnerContext(policy, flat, optimizer, config, generator, group, code))
     stats = learner.update(rollout, rollout.rewards)
     return Updated(flat.vector.detach().tolist(), stats)
 
@@ -140,32 +143,32 @@ class Diary(pl.Callback):
         trainer.should_stop = len(self.iterations) >= self.count
 
 
-def train_in_process(place: Place, config: Config, count: int) -> list[Iteration]:
+def train_in_process(rank: Rank, config: Config, count: int) -> list[Iteration]:
     """Iterations of a run in one of its processes."""
-    with joined(place, config) as processes, _module(config, processes, None) as module:
+    with join_process_group(rank, config) as group, env_and_policy(config, rank, group) as (env, policy):
         diary = Diary(count)
-        _trainer(config, place, diary).fit(module)
+        make_trainer(config, rank, [Start(None), diary]).fit(build_module(config, env, policy, group))
         return diary.iterations
 
 
 # --- small messages --------------------------------------------------------------------------------------------------
 
 
-def exchange(place: Place, config: Config) -> dict[str, Any]:
+def exchange(rank: Rank, config: Config) -> dict[str, Any]:
     """Every kind of message once."""
-    with joined(place, config) as processes:
+    with join_process_group(rank, config) as group:
         return {
-            "sum": processes.add_up(torch.tensor([1.0, 10.0 * place.rank])).tolist(),
-            "all": processes.all_of(f"from {place.rank}"),
-            "first": processes.first_of(place.rank + 7),
-            "is_first": processes.is_first,
+            "sum": group.all_reduce(torch.tensor([1.0, 10.0 * rank.global_rank])).tolist(),
+            "all": group.all_gather(f"from {rank.global_rank}"),
+            "first": group.broadcast(rank.global_rank + 7),
+            "is_first": group.is_first,
         }
 
 
-def total_in_process(place: Place, config: Config) -> dict[str, Any]:
+def total_in_process(rank: Rank, config: Config) -> dict[str, Any]:
     """What the processes' rollouts add up to."""
-    with joined(place, config) as processes:
-        found = totals(episodes_of(place.rank), processes)
+    with join_process_group(rank, config) as group:
+        found = totals(episodes_of(rank.global_rank), group)
         mean, count = found.observation_moments.mean.tolist(), float(found.observation_moments.count)
         return {"steps": found.num_steps, "mean": mean, "count": count, "episodes": found.episodes}
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
+import time
 from typing import Any
 
 import gymnasium
@@ -166,6 +168,8 @@ class Faulty(gymnasium.Env[Any, Any]):
             sys.exit(0)
         if self.fault == "vanish":
             os._exit(3)
+        if self.fault == "hang":
+            time.sleep(60)
         observation, reward = vector(0, 0), 0.0
         if self.fault == "nan observation":
             observation = vector(0, np.nan)
@@ -175,6 +179,8 @@ class Faulty(gymnasium.Env[Any, Any]):
             observation = vector(0, 0, 0)
         if self.fault == "nan reward":
             reward = np.nan
+        if self.fault == "deep raise":
+            np.linalg.inv(vector(0))  # NumPy raises, so that the last frame is not of this file
         return observation, reward, False, False, {}
 
 
@@ -197,7 +203,79 @@ class AnySpace(gymnasium.Env[Any, Any]):
         return self.observation_space.sample(), 0.0, False, False, {}
 
 
+class Returns(gymnasium.Env[Any, Any]):
+    """Returns the given values from every step, and 0 and an empty info from a reset."""
+
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, observation_space: spaces.Space[Any], **returned: Any) -> None:
+        self.observation_space = observation_space
+        self.returned = {"observation": None, "reward": 1.0, "terminated": False, "truncated": False, **returned}
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> Any:
+        observation = self.returned["observation"]
+        first = self.observation_space.sample() if observation is None else observation
+        return first, self.returned["reward"], self.returned["terminated"], self.returned["truncated"], {}
+
+
+class ChangingInfo(gymnasium.Env[Any, Any]):
+    """Returns infos that differ in kind or shape between environments, and one that no process can send."""
+
+    observation_space = box(1)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, kind: str = "shape") -> None:
+        self.kind = kind
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        super().reset(seed=seed)
+        self.step_number = 0
+        return vector(0), self._info()
+
+    def step(self, action: Any) -> Stepped:
+        self.step_number += 1
+        return vector(self.step_number), 1.0, False, self.step_number >= 4, self._info()
+
+    def _info(self) -> dict[str, Any]:
+        size = int(self.np_random.integers(3, 5))
+        values = {
+            "shape": np.zeros(size),
+            "kind": {"deep": 1} if size == 3 else "text",
+            "unsendable": (number for number in range(size)),
+        }
+        return {"key": values[self.kind]}
+
+
+class GlobalNumbers(gymnasium.Env[Any, Any]):
+    """Observes numbers from the global generators of NumPy, `random` and PyTorch: drawn when made, and at each step."""
+
+    observation_space = box(4)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self) -> None:
+        self.made_with = random.random()
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        super().reset(seed=seed)
+        self.step_number = 0
+        return self._numbers(), {}
+
+    def step(self, action: Any) -> Stepped:
+        self.step_number += 1
+        return self._numbers(), 1.0, False, self.step_number >= 5, {}
+
+    def _numbers(self) -> NDArray[np.float32]:
+        import torch
+
+        return vector(np.random.rand(), random.random(), float(torch.rand(1)), self.made_with)
+
+
 for _class in (
-    ConstantReward, RewardIsObservation, DelayedReward, BestAction, Endless, Diary, Faulty, AnySpace,
+    ConstantReward, RewardIsObservation, DelayedReward, BestAction, Endless, Diary, Faulty, AnySpace, Returns,
+    ChangingInfo, GlobalNumbers,
 ):  # fmt: skip
     gymnasium.register(f"probe/{_class.__name__}-v0", entry_point=_class)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from commands import metric_rows, run_folders, series
-from ppolab.checkpoint import load_checkpoint
 from servers import client_of
+
+from commands import metric_rows, run_folders, series
+from ppolab.records.checkpoint import load_checkpoint
 
 TROUBLED = '''
 """An environment that makes trouble at one of its steps."""

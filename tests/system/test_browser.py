@@ -13,16 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from studies import STUDY, client, runs
 
 from commands import clean_environment, train
-from studies import STUDY, client, runs
 
 pytest.importorskip("selenium", reason="selenium is not installed: pip install selenium")
 
+from mlflow_pages import PATIENCE_SECONDS, MlflowPages, browser, browser_program
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
-
-from mlflow_pages import PATIENCE_SECONDS, MlflowPages, browser, browser_program
 
 pytestmark = [
     pytest.mark.browser,

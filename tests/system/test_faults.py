@@ -13,18 +13,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from commands import (
-    Answer,
-    assert_one_line,
-    ended,
-    evaluate,
-    metric_rows,
-    start_training,
-    train,
-    train_together,
-)
-from ppolab.checkpoint import load_checkpoint
 from servers import client_of, steps_of
 from troubles import (
     SMALL,
@@ -36,6 +24,19 @@ from troubles import (
     troubled,
     workspace_in,
 )
+
+from commands import (
+    Answer,
+    assert_one_line,
+    ended,
+    evaluate,
+    metric_rows,
+    start_training,
+    train,
+    train_together,
+)
+from ppolab.records.checkpoint import load_checkpoint
+from ppolab.records.run_folder import RunFolder
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 
@@ -285,10 +286,18 @@ LARGE = ("env=cartpole", *SMALL, "checkpoint_interval=1", "model.hidden_sizes=[7
 """Much of its time goes into checkpoints of 12 megabytes."""
 
 
+def is_tracked(workspace: Path) -> bool:
+    """Whether the store has answered with the id of the run."""
+    return any(RunFolder(record.parent).run_id() for record in workspace.glob("outputs/*/*/run.json"))
+
+
 def interrupted_in_a_checkpoint(number: signal.Signals, workspace: Path, *arguments: object) -> Answer:
     process = start_training(workspace, *arguments)
     end = time.monotonic() + 90
     under_way = f"outputs/*/*/checkpoints/.last.ckpt.{process.pid}"
+    while not is_tracked(workspace):  # a store that is half made when its maker is killed is another matter
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.1)
     while True:
         while not (list(workspace.glob(under_way)) and list(workspace.glob("outputs/*/*/checkpoints/last.ckpt"))):
             assert process.poll() is None and time.monotonic() < end

@@ -10,28 +10,29 @@ from typing import Any
 import pytest
 import torch
 from gymnasium import spaces
-
-from commands import evaluate, run_folders, train
 from helpers import (
     make_config,
+    make_context,
     make_env,
     make_learner,
-    make_parts,
     ppo_objective,
     random_rollout,
     tiny_config,
 )
-from ppolab.checkpoint import load_checkpoint
-from ppolab.config import Config
+from resumed_runs import assert_the_same_run, killed_run, whole_run
+
+from commands import evaluate, run_folders, train
+from ppolab.config.schema import Config
 from ppolab.errors import ConfigError
-from ppolab.experiment import run
-from ppolab.gradient import compiled_on_first_call, whole_gradient
-from ppolab.native import native_policy
-from ppolab.parameters import flatten_parameters
-from ppolab.policy import ActorCritic, action_distribution
-from ppolab.rollout import Collector, Rollout
-from ppolab.update import Experience
-from test_exact_resume import assert_the_same_run, killed_run, whole_run
+from ppolab.learning.actor_critic import ActorCritic, action_distribution
+from ppolab.learning.experience import Experience
+from ppolab.learning.flat_parameters import flatten_parameters
+from ppolab.learning.gradient import compiled_on_first_call, whole_gradient
+from ppolab.learning.native import native_policy
+from ppolab.learning.rollout import Rollout
+from ppolab.records.checkpoint import load_checkpoint
+from ppolab.training.collector import Collector
+from ppolab.training.run import run
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no GPU here")
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
@@ -119,7 +120,7 @@ def test_a_replayed_gradient_drops_other_units_every_time(caplog: pytest.LogCapt
     policy = ActorCritic(INPUTS, action_distribution(spaces.Discrete(3)), config.model, normalize=False)
     rollout = random_rollout(policy, INPUTS)
     policy = policy.to("cuda").train()
-    parts = make_parts(policy, config)
+    parts = make_context(policy, config)
     there = moved(rollout, "cuda")
     samples = Experience(there, there.rewards, there.values, config).samples(there.values)
     replayed = compiled_on_first_call(whole_gradient(policy, parts.flat, ppo_objective(policy, config)))
@@ -152,7 +153,7 @@ def test_a_rollout_is_stored_on_the_gpu() -> None:
     rollout = Collector(env, 8, 0.99, torch.Generator("cuda")).collect(policy.to("cuda"))
     tensors = [value for value in vars(rollout).values() if isinstance(value, torch.Tensor)]
     assert len(tensors) == 9 and all(tensor.is_cuda for tensor in tensors)
-    assert native_policy(policy, flatten_parameters(policy), config) is None
+    assert native_policy(policy, flatten_parameters(policy)) is None
 
 
 @needs_gpu

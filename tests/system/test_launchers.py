@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
+from studies import STUDY, runs, states, trials
 
 from commands import TINY, assert_one_line, run_folders, start_training, train
-from studies import STUDY, runs, states, trials
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'ppolab[ray]'")
 pytest.importorskip("submitit", reason="submitit is not installed: pip install 'ppolab[submitit]'")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from helpers import make_config
-from ppolab.experiment import run
-from ppolab.services import RunResult
+
+from ppolab.training.result import RunResult
+from ppolab.training.run import run
 
 RANDOM_PENDULUM = -1200.0
 """Mean return of random actions; episodes range from about -1800 to -900."""

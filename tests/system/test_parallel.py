@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-
 from helpers import make_config, tiny_config
 from parallel_work import (
     exchange,
@@ -16,9 +15,10 @@ from parallel_work import (
     update_alone,
     update_in_process,
 )
-from ppolab.config import Config
-from ppolab.native.library import compiler
-from ppolab.places import Place
+
+from ppolab.config.schema import Config
+from ppolab.learning.native.library import compiler
+from ppolab.runtime.ranks import Rank
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
 
@@ -116,7 +116,7 @@ def test_two_processes_with_eight_environments_are_one_with_sixteen(name: str) -
     settings = {"rollout_steps": 32, "target_kl": 0.02, **RUNS[name]}
     one = make_config(num_envs=16, **settings)
     two = make_config("trainer=ddp", num_envs=8, **{"trainer.accelerator": "cpu"}, **settings)
-    assert two.processes == 2 and two.batch_size == one.batch_size
+    assert two.world_size == 2 and two.batch_size == one.batch_size
     together = in_processes(2, train_in_process, two, 5)
     alone = in_processes(1, train_alone, one, 5)[0]
     assert all(len(iterations) == 5 for iterations in (*together, alone))
@@ -132,5 +132,5 @@ def test_two_processes_with_eight_environments_are_one_with_sixteen(name: str) -
                 assert first.metrics[key] == pytest.approx(value, rel=1e-2, abs=1e-4), key
 
 
-def train_alone(_place: Place, config: Config, count: int) -> Any:
-    return train_in_process(Place(), config, count)
+def train_alone(_place: Rank, config: Config, count: int) -> Any:
+    return train_in_process(Rank(), config, count)

@@ -16,12 +16,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 from sqlalchemy import create_engine, text
+from study_parts import SPACE, settings
 
 from commands import TINY, run_folders, start_training, train
-from ppolab.study import trials as trials_module
+from ppolab.study import claims as trials_module
+from ppolab.study.claims import Owner, Trials
 from ppolab.study.storage import GRACE_SECONDS, open_storage
-from ppolab.study.trials import Owner, Trials
-from test_study import SPACE, settings
 
 pytest.importorskip("psycopg2", reason="psycopg2 is not installed: pip install 'ppolab[postgres]'")
 
@@ -88,8 +88,8 @@ def test_two_sweeps_share_a_study_and_its_tracking(server: str, tmp_path: Path) 
         "workers=1", "sampler=random", "pruner=median", *TINY, "total_steps=256", "eval_interval=64",
         f"logger.tracking_uri={tracking_of(server)}",
     )  # fmt: skip
-    processes = [start_training(folder, *arguments) for folder in folders]
-    for process in processes:
+    group = [start_training(folder, *arguments) for folder in folders]
+    for process in group:
         _, err = process.communicate(timeout=240)
         assert process.returncode == 0, err
     assert counted(server, "shared") == {TrialState.COMPLETE: 6}
@@ -106,7 +106,7 @@ def test_two_sweeps_share_a_study_and_its_tracking(server: str, tmp_path: Path) 
 
 
 def test_a_trial_of_a_silent_machine_is_run_again(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ppolab.study.run import open_study
+    from ppolab.study.run_study import open_study
 
     storage = open_storage(server, "silent", tmp_path)
     study = open_study(replace(settings(), name="silent"), SPACE, storage)

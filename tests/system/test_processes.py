@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ppolab.config import CORES
-from ppolab.processes import Ended, ProcessPool
+from ppolab.runtime.cores import CORES
+from ppolab.runtime.fork_server import EndedProcess, ProcessPool
 
 MODULE = """
 import os, sys, time
@@ -48,11 +48,11 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> ProcessPool:
     return ProcessPool(2, ["preloaded_module"])
 
 
-def run(pool: ProcessPool, name: str, *arguments: object, folder: Path) -> Ended:
+def run(pool: ProcessPool, name: str, *arguments: object, folder: Path) -> EndedProcess:
     import preloaded_module
 
     pool.start(0, getattr(preloaded_module, name), arguments, folder / "output.txt", {CORES: "1"})
-    ended: list[Ended] = []
+    ended: list[EndedProcess] = []
     while not ended:
         ended = pool.wait(10)
     return ended[0]
@@ -86,7 +86,7 @@ def test_a_process_that_just_ends(pool: ProcessPool, tmp_path: Path) -> None:
 
 
 def test_a_process_may_return_nothing(pool: ProcessPool, tmp_path: Path) -> None:
-    assert run(pool, "nothing", folder=tmp_path) == Ended(0, None, None)
+    assert run(pool, "nothing", folder=tmp_path) == EndedProcess(0, None, None)
 
 
 def test_an_interrupt_reaches_all(pool: ProcessPool, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_an_interrupt_reaches_all(pool: ProcessPool, tmp_path: Path) -> None:
     assert not pool.has_room
     started = time.monotonic()
     pool.interrupt()
-    ended: list[Ended] = []
+    ended: list[EndedProcess] = []
     while not pool.is_idle:
         ended += pool.wait(10)
     assert time.monotonic() - started < 10

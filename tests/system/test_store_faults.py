@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-from commands import Answer, assert_one_line, ended, metric_rows, run_folders, series, start_training, train_together
 from servers import PATIENCE, Server, client_of, proxy_to, steps_of, wait_for
 from troubles import SMALL, assert_tracked, only_run, run_id_of, store_of
+
+from commands import Answer, assert_one_line, ended, metric_rows, run_folders, series, start_training, train_together
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
+from studies import states, trials, workers_of
 
 from commands import TINY, start_training, train
-from studies import states, trials, workers_of
 
 N_TRIALS = 6
 STUDY = (

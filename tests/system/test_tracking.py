@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from servers import PATIENCE, Server, client_of, free_port, proxy_to, steps_of, wait_for
 
 from ppolab.errors import ConfigError, TrackingError
-from ppolab.tracking import (
+from ppolab.records.tracking import (
     MlflowTracker,
     NoTracker,
     RunDescription,
@@ -27,8 +28,7 @@ from ppolab.tracking import (
     resolve_tracking_uri,
     ui_command,
 )
-from ppolab.tracking import store as store_module
-from servers import PATIENCE, Server, client_of, free_port, proxy_to, steps_of, wait_for
+from ppolab.records.tracking import mlflow_store as store_module
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -243,7 +243,7 @@ import os, sys
 from pathlib import Path
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 import mlflow.store.tracking.sqlalchemy_store  # once, so that the four start at the same moment
-from ppolab.tracking import MlflowTracker, RunDescription
+from ppolab.records.tracking import MlflowTracker, RunDescription
 
 def race(name):
     run = RunDescription("race", name, {"n": name}, {})
@@ -346,7 +346,7 @@ def test_without_tracking_nothing_is_kept(tmp_path: Path) -> None:
 FORKER = """
 import os, sys, time
 from pathlib import Path
-from ppolab.tracking import MlflowTracker, RunDescription
+from ppolab.records.tracking import MlflowTracker, RunDescription
 tracker = MlflowTracker(RunDescription("e", "n", {}, {}), "http://127.0.0.1:1", Path(sys.argv[1]))
 child = os.fork()
 if child == 0:
@@ -368,7 +368,7 @@ def test_forked_child_does_nothing(tmp_path: Path) -> None:
 
 
 def test_import_does_not_import_mlflow() -> None:
-    code = "import sys, ppolab.tracking; print('mlflow' in sys.modules)"
+    code = "import sys, ppolab.records.tracking; print('mlflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 

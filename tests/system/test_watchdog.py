@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from commands import TINY, TRAIN, ended, metric_rows, run_folders, session, start_training, wait_until
-from ppolab.checkpoint import load_checkpoint
-from ppolab.watchdog import watched
+from ppolab.records.checkpoint import load_checkpoint
+from ppolab.training.watchdog import watched
 
 HANGS = """
 import multiprocessing

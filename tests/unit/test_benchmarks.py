@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 for folder in (BENCHMARKS, BENCHMARKS / "peers"):  # last: a file there has the name of a module of the library
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
@@ -31,13 +31,13 @@ import throughput_report  # noqa: E402
 import time_to_return  # noqa: E402
 import time_to_return_report  # noqa: E402
 from curve import Curve  # noqa: E402
+from helpers import make_config  # noqa: E402
 from processes import ChildFailed, run_child  # noqa: E402
 from result_tables import append, line, markdown, read_rows  # noqa: E402
 from selftime import MissingName, SelfTime, between, owner_of  # noqa: E402
 from stopwatch import Stopwatch, optimizer_steps  # noqa: E402
 
-from helpers import make_config  # noqa: E402
-from ppolab.config import flattened  # noqa: E402
+from ppolab.config.schema import flattened  # noqa: E402
 
 # --- processes and tables --------------------------------------------------------------------------------------------
 
@@ -47,7 +47,7 @@ def test_a_child_leaves_a_record_and_is_measured(tmp_path: Path) -> None:
     child = run_child([sys.executable, "-c", program], tmp_path, {"GIVEN": "7"})
     assert child.record == {"value": "7"}
     assert child.seconds > 0
-    assert 1 < child.peak_mb < 1000
+    assert 1 < child.peak_mb < 4000  # a fork begins with the size of this process
 
 
 @pytest.mark.parametrize(
@@ -297,12 +297,12 @@ def test_a_part_admits_only_what_may_begin_inside_it_and_survives_errors() -> No
 
 
 def test_names_are_found_where_they_are_looked_up_and_a_missing_one_is_named() -> None:
-    assert owner_of("ppolab.module.PPOModule.training_step")[1] == "training_step"
+    assert owner_of("ppolab.training.module.OnPolicyModule.training_step")[1] == "training_step"
     assert owner_of("json.dumps")[0] is json
     for missing in (
         "json.dump_all",
-        "ppolab.module.Nothing.here",
-        "ppolab.module.PPOModule.no_such",
+        "ppolab.training.module.Nothing.here",
+        "ppolab.training.module.OnPolicyModule.no_such",
         "no_such_module.function",
     ):
         with pytest.raises(MissingName, match=missing):

@@ -1,4 +1,4 @@
-"""A study's runs through any other launcher of Hydra's, such as Ray's or submitit's."""
+"""Run a study through any other launcher of Hydra's, such as Ray's or submitit's."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ from typing import TYPE_CHECKING, Any
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from omegaconf import OmegaConf
 
-from hydra_plugins.hydra_ppolab._jobs import StudyJobs, outcome_of
-from hydra_plugins.hydra_ppolab._space import quoted
-from ppolab.config import CORES, TRIAL, usable_cores
+from hydra_plugins.hydra_ppolab._study_jobs import StudyJobs, outcome_of
+from ppolab.config.quoting import quoted
 from ppolab.errors import ConfigError, InterruptedRun
-from ppolab.study.engine import Job, Outcome
+from ppolab.runtime.cores import CORES, usable_cores
 from ppolab.study.settings import StudySettings
+from ppolab.study.sweep_loop import Job, Outcome
+from ppolab.training.trial import TRIAL
 
 if TYPE_CHECKING:
     from hydra.plugins.launcher import Launcher
 
-    from hydra_plugins.hydra_ppolab.sweeper import Multirun
+    from hydra_plugins.hydra_ppolab._context import Multirun
 
 LAST_SECONDS = 10.0
-"""How long runs that were asked to end may take; some launchers leave no way to ask."""
+"""Runs that were asked to end may take so long; some launchers leave no way to ask."""
 
 
 class LauncherRunner:
-    """Each run in a launch of its own, which a thread waits for: a launch returns only when all its jobs have ended."""
+    """Run each job in a launch of its own, for which a thread waits: a launch returns when all its jobs have ended."""
 
     def __init__(self, multirun: Multirun, settings: StudySettings, storage: str | None, studies: Path) -> None:
         if isinstance(multirun.launcher, BasicLauncher):
@@ -78,7 +79,7 @@ class LauncherRunner:
             return outcomes
 
     def stop(self) -> Sequence[Outcome]:
-        """Ctrl-C reaches the runs that share this terminal; what another machine runs is given up, and runs again."""
+        """Wait for the runs that Ctrl-C reaches here; those of other machines are given up, and run again."""
         deadline = time.monotonic() + LAST_SECONDS
         outcomes: list[Outcome] = []
         while self._under_way and time.monotonic() < deadline:
@@ -98,7 +99,7 @@ def _leave() -> None:
 
 
 def prepare(launcher: Launcher) -> None:
-    """Once, before the first launch: what the launcher's processes need to find this package."""
+    """Let the launcher's processes find this package. To be called once, before the first launch."""
     places = [place for place in [*sys.path, *os.environ.get("PYTHONPATH", "").split(os.pathsep)] if place]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(str(Path(place).absolute()) for place in places))
     settings = getattr(launcher, "ray_cfg", None)
@@ -107,7 +108,7 @@ def prepare(launcher: Launcher) -> None:
 
 
 def _start_ray(settings: Any) -> None:
-    """Before threads could race for it. Each run gets a process of its own, so that nothing passes to the next."""
+    """Start Ray before threads could race for it. Each run gets its own process, so no state passes to the next."""
     import ray
 
     settings.remote.setdefault("max_calls", 1)
@@ -124,7 +125,7 @@ def _start_ray(settings: Any) -> None:
 
 
 def _cores_of_a_job(launcher: Any, workers: int) -> int:
-    """What the launcher reserves for a job; where it does not say, this machine's cores divided among the workers."""
+    """Return the cores that the launcher reserves for a job, else each worker's share of this machine's."""
     ray = getattr(launcher, "ray_cfg", None)
     if ray is not None:
         return max(1, int(ray.remote.get("num_cpus", 1)))  # Ray reserves one unless told otherwise

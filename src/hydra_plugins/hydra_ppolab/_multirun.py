@@ -1,56 +1,58 @@
-"""What `-m` does: a grid through the launcher, or a study."""
+"""Run what `-m` asks for: a grid through the launcher, or a study."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobStatus
 from omegaconf import DictConfig, OmegaConf
 
-from hydra_plugins.hydra_ppolab._launch import composed
-from hydra_plugins.hydra_ppolab._launchers import prepare
-from hydra_plugins.hydra_ppolab._space import split, written
-from hydra_plugins.hydra_ppolab.launcher import ProcessLauncher
-from ppolab.config import (
-    SWEEP_GROUPS,
-    Config,
-    flattened,
-    from_hydra,
-    objective_names,
-    usable_cores,
+from hydra_plugins.hydra_ppolab._launcher_runner import prepare
+from hydra_plugins.hydra_ppolab._override_grammar import (
+    dimension,
+    is_listed,
+    listed,
+    range_in_words,
+    split,
+    written,
 )
+from hydra_plugins.hydra_ppolab._process_jobs import composed
+from hydra_plugins.hydra_ppolab.launcher import ProcessLauncher
+from ppolab.config.algorithms import check_algorithm, refuse_unread
+from ppolab.config.checks import range_of
+from ppolab.config.loading import from_hydra
+from ppolab.config.metrics import objective_names
+from ppolab.config.quoting import quoted
+from ppolab.config.schema import DEFAULT_TRIALS, ONLY_STUDIES, SWEEP_GROUPS, Config, effect_of, flattened
 from ppolab.errors import ConfigError, InterruptedRun, SweepError
-from ppolab.family import check_algorithm, refuse_unread
-from ppolab.processes import stop_requests
-from ppolab.rules import RULES
-from ppolab.runs import OUTPUTS
-from ppolab.tracking import redact, resolve_tracking_uri
+from ppolab.records.run_folder import OUTPUTS
+from ppolab.records.tracking import redact, resolve_tracking_uri
+from ppolab.records.tracking.tags import COMMAND, typed_command
+from ppolab.runtime.cores import usable_cores
+from ppolab.runtime.signals import stop_requests
+from ppolab.training.trial import GRID_RUN
 
 if TYPE_CHECKING:
-    from hydra_plugins.hydra_ppolab.sweeper import Multirun
-    from ppolab.study.record import Store
+    from hydra_plugins.hydra_ppolab._context import Multirun
+    from ppolab.study.search_space import Dimension, SearchSpace
     from ppolab.study.settings import StudySettings
-    from ppolab.study.space import Dimension, SearchSpace
+    from ppolab.study.study_record import Store
 
 STUDIES = OUTPUTS / "studies"
-DEFAULT_TRIALS = 20
-ONLY_STUDIES = ("condition", "sampler", "pruner", "n_trials", "timeout", "enqueue", "study_name", "storage")
-"""Settings of the sweeper that make a sweep over listed values a study instead of a grid."""
-NOT_OF_THE_STUDY = (
-    "logger.", "trainer.accelerator", "trainer.threads", "env.num_threads", "compile", "resume", "checkpoint_interval",
-    "keep_checkpoints", "objective", "seed",
-)  # fmt: skip
-"""Settings that may differ between two sweeps of one study."""
 
 
 def sweep(multirun: Multirun, arguments: Sequence[str]) -> Any:
-    """Run what the command line and `hydra.sweeper.*` ask for; the best values of a study, the values of a grid."""
+    """Run what the command line and `hydra.sweeper.*` ask for; return a study's best values, or a grid's values."""
     settings = multirun.settings
     params = [f"{key}={value}" for key, value in (settings["params"] or {}).items()]
     parser = OverridesParser.create(config_loader=multirun.context.config_loader)
@@ -59,50 +61,58 @@ def sweep(multirun: Multirun, arguments: Sequence[str]) -> Any:
         if group in searched:
             raise ConfigError(f"{group}: a sweep has one; start a sweep for each, with a study_name of its own")
     if "algorithm" not in searched:
-        ranges = {key: _in_words(dimension) for key, dimension in searched.items()}
-        refuse_unread(multirun.config.algorithm, {**fixed, **ranges})
-    if not _is_study(settings, searched):
-        return _grid(multirun, fixed, searched)
-    return _study(multirun, fixed, searched)
+        typed = {key: str(override.input_line).partition("=")[2] for key, override in searched.items()}
+        refuse_unread(multirun.config.algorithm, {**fixed, **typed})
+    for line in filter(None, map(range_in_words, searched.values())):
+        print(line, flush=True)
+    with _command_for_jobs():
+        if _is_study(settings, searched):
+            return _study(multirun, fixed, {key: dimension(override) for key, override in searched.items()})
+        return _grid(multirun, fixed, {key: listed(override) for key, override in searched.items()})
 
 
-def _is_study(settings: dict[str, Any], searched: dict[str, Dimension]) -> bool:
-    """A grid unless something only a study can do is asked for."""
-    from ppolab.study.space import Choice
-
+def _is_study(settings: dict[str, Any], searched: dict[str, Override]) -> bool:
+    """Return whether something is asked for that only a study can do; a range alone is a list of values."""
     asked = any(settings[name] for name in ONLY_STUDIES) or settings["seeds_per_trial"] != 1
-    return asked or any(not isinstance(dimension, Choice) for dimension in searched.values())
+    return asked or not all(map(is_listed, searched.values()))
 
 
-def _in_words(dimension: Dimension) -> str:
-    from ppolab.study.space import Choice
-
-    if isinstance(dimension, Choice):
-        return ",".join(dimension.values)
-    return f"interval({dimension.low:g},{dimension.high:g})"
+@contextmanager
+def _command_for_jobs() -> Iterator[None]:
+    """Let the jobs record the sweep's command line, and not that of the process in which a launcher runs them."""
+    before = os.environ.get(COMMAND)
+    os.environ[COMMAND] = typed_command()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[COMMAND]
+        else:
+            os.environ[COMMAND] = before
 
 
 # --- grids -----------------------------------------------------------------------------------------------------------
 
 
-def _grid(multirun: Multirun, fixed: dict[str, str], searched: dict[str, Dimension]) -> list[Any]:
-    """Every combination, in the order of a written-out loop.
+def _grid(multirun: Multirun, fixed: dict[str, str], searched: dict[str, tuple[str, ...]]) -> list[Any]:
+    """Run every combination, in the order of a written-out loop; return the values.
 
     Raises:
         SweepError: jobs failed; the others have run to their end.
     """
-    from ppolab.study.space import Choice
-
-    jobs = [[f"{key}={value}" for key, value in fixed.items()]]
-    for key, dimension in searched.items():
-        assert isinstance(dimension, Choice)
-        jobs = [[*job, f"{key}={value}"] for job in jobs for value in dimension.values]
-    for number, job in enumerate(jobs):  # a mistake in one shows before the first has run
-        config = from_hydra(_without_hydra(composed(multirun.context, multirun.config, job, number)))
-        refuse_unread(config.algorithm, dict(setting.split("=", 1) for setting in job))
+    jobs: list[list[str]] = []
+    labels: list[str] = []
+    for number, values in enumerate(itertools.product(*searched.values())):
+        own = dict(zip(searched, values, strict=True))
+        jobs.append([f"{key}={value}" for key, value in {**fixed, **own}.items()])
+        # a mistake in one job shows before the first has run
+        config = from_hydra(_without_hydra(composed(multirun.context, multirun.config, jobs[-1], number)))
+        refuse_unread(config.algorithm, {**fixed, **own})
+        labels.append(_label(multirun, config, own))
     if not isinstance(multirun.launcher, ProcessLauncher):
         prepare(multirun.launcher)
-    returns = multirun.launcher.launch(jobs, initial_job_idx=0)
+    labelled = [[*job, label] for job, label in zip(jobs, labels, strict=True)]
+    returns = multirun.launcher.launch(labelled, initial_job_idx=0)
     failed = [number for number, result in enumerate(returns) if result.status == JobStatus.FAILED]
     if failed:
         raise SweepError(
@@ -110,6 +120,17 @@ def _grid(multirun: Multirun, fixed: dict[str, str], searched: dict[str, Dimensi
             f"in {returns[failed[0]].working_dir}"
         )
     return [result.return_value for result in returns]
+
+
+def _label(multirun: Multirun, config: Config, own: Mapping[str, str]) -> str:
+    """Return the override that gives a job's tracking run its name, with what the grid varies, and its tags."""
+    named = config.logger.run_name
+    name = named or f"{config.env.id}-seed{config.seed}"
+    told = () if named else ("env", "env.id", "seed")  # the name holds these already
+    name = " ".join([name, *(f"{key}={value}" for key, value in own.items() if key not in told)])
+    content = json.dumps({"name": name, "tags": {"grid": str(multirun.config.hydra.sweep.dir)}})
+    content = content.replace("${", r"$\u007b")  # the same to JSON, and no interpolation to OmegaConf
+    return f"+hydra.job.env_set.{GRID_RUN}={quoted(content)}"
 
 
 def _without_hydra(job: DictConfig) -> DictConfig:
@@ -123,14 +144,14 @@ def _without_hydra(job: DictConfig) -> DictConfig:
 
 
 def _study(multirun: Multirun, fixed: dict[str, str], searched: dict[str, Dimension]) -> Any:
-    from ppolab.study.space import SearchSpace
+    from ppolab.study.search_space import SearchSpace
 
     base = from_hydra(_without_hydra(multirun.config))
     fixed = _for_single_runs(multirun, base, fixed)
     space = SearchSpace(_fitting(multirun, base, searched), multirun.settings["condition"])
     settings, storage = study_settings(multirun, base, fixed, space), multirun.settings["storage"]
-    from hydra_plugins.hydra_ppolab._runners import make_runner
-    from ppolab.study.run import StudyPlace, check_study, run_study  # Optuna, a second
+    from hydra_plugins.hydra_ppolab._process_runner import make_runner
+    from ppolab.study.run_study import StudyPlace, check_study, run_study  # Optuna, a second
 
     check_study(settings, space)
     runner = make_runner(multirun, settings, storage, STUDIES)  # whose fork server starts up meanwhile
@@ -146,19 +167,19 @@ def _study(multirun: Multirun, fixed: dict[str, str], searched: dict[str, Dimens
 
 
 def _check_values(multirun: Multirun, fixed: dict[str, str], space: SearchSpace) -> None:
-    """Every choice and every bound once, in as few configurations as there are values of the key with the most.
+    """Compose every choice and every bound once, in as few configurations as the longest list has values.
 
     Raises:
         ConfigError, or Hydra's own: a key that is no setting, or a value that it cannot have.
     """
-    from ppolab.study.space import Choice, distribution, overrides
+    from ppolab.study.search_space import Choice, distribution, overrides
 
     columns: dict[str, list[Any]] = {}
-    for key, dimension in space.dimensions.items():
-        if isinstance(dimension, Choice):
-            columns[key] = list(dimension.values)
+    for key, searched in space.dimensions.items():
+        if isinstance(searched, Choice):
+            columns[key] = list(searched.values)
         else:
-            ends: Any = distribution(dimension)  # as many bits as a trial gets, and whole numbers as such
+            ends: Any = distribution(searched)  # as many bits as a trial gets, and whole numbers as such
             columns[key] = [ends.low, ends.high]
     base = [f"{key}={value}" for key, value in fixed.items()]
     for row in range(max(map(len, columns.values()), default=0)):
@@ -167,13 +188,13 @@ def _check_values(multirun: Multirun, fixed: dict[str, str], space: SearchSpace)
         refuse_unread(job.algorithm, {**fixed, **values})
         check_algorithm(job.algorithm, partial(OmegaConf.select, job))
         for key in values:
-            value = OmegaConf.select(job, key) if key in RULES else None
-            if isinstance(value, int | float) and not RULES[key].holds(value):
-                raise ConfigError(f"{key}={value}: {RULES[key].words}")
+            value, rule = OmegaConf.select(job, key), range_of(key, job.algorithm.name)
+            if rule and isinstance(value, int | float) and not rule.holds(value):
+                raise ConfigError(f"{key}={value}: {rule.words}")
 
 
 def _for_single_runs(multirun: Multirun, base: Config, fixed: dict[str, str]) -> dict[str, str]:
-    """`fixed`, but in place of groups that only a sweep has what they set, so that a trial can be trained alone."""
+    """Return `fixed` with the settings of groups that only a sweep has, so that a trial can be trained alone."""
     kept = {key: value for key, value in fixed.items() if key not in SWEEP_GROUPS}
     alone = composed(multirun.context, multirun.config, [f"{key}={value}" for key, value in kept.items()], 0)
     without = flattened(from_hydra(_without_hydra(alone)))
@@ -182,29 +203,30 @@ def _for_single_runs(multirun: Multirun, base: Config, fixed: dict[str, str]) ->
 
 
 def _fitting(multirun: Multirun, base: Config, searched: dict[str, Dimension]) -> dict[str, Dimension]:
-    """The dimensions, those of whole numbers as such; raises ConfigError for bounds that no run could take."""
-    from ppolab.study.space import Interval
+    """Return the dimensions, those of whole numbers as such; raise ConfigError for bounds that no run could take."""
+    from ppolab.study.search_space import Interval
 
     values, groups = flattened(base), multirun.config.hydra.runtime.choices
     fitting: dict[str, Dimension] = {}
-    for key, dimension in searched.items():
-        if isinstance(dimension, Interval):
-            value, given = values.get(key), f"{key}=interval({dimension.low:g},{dimension.high:g})"
+    for key, item in searched.items():
+        if isinstance(item, Interval):
+            value, given = values.get(key), f"{key}=interval({item.low:g},{item.high:g})"
             if key in groups or isinstance(value, bool | str | list):
                 raise ConfigError(f"{given}: {key} has options, not an interval; list them, such as {key}=A,B")
-            for bound in (dimension.low, dimension.high):
-                if key in RULES and not RULES[key].holds(bound):
-                    raise ConfigError(f"{given}: {bound:g} {RULES[key].words}")
-            if isinstance(value, int) and not dimension.integer:
-                if not (dimension.low.is_integer() and dimension.high.is_integer()):
+            rule = range_of(key, base.algorithm["name"])
+            for bound in (item.low, item.high):
+                if rule and not rule.holds(bound):
+                    raise ConfigError(f"{given}: {bound:g} {rule.words}")
+            if isinstance(value, int) and not item.integer:
+                if not (item.low.is_integer() and item.high.is_integer()):
                     raise ConfigError(f"{given}: {key} is a whole number, so the bounds must be, too")
-                dimension = replace(dimension, integer=True)
-        fitting[key] = dimension
+                item = replace(item, integer=True)
+        fitting[key] = item
     return fitting
 
 
 def study_settings(multirun: Multirun, base: Config, fixed: dict[str, str], space: SearchSpace) -> StudySettings:
-    """From the sweeper's settings and the configuration that all trials share."""
+    """Return the study's settings, from the sweeper's and from the configuration that all trials share."""
     from ppolab.study.settings import Pruning, StudySettings
 
     settings = multirun.settings
@@ -230,14 +252,15 @@ def study_settings(multirun: Multirun, base: Config, fixed: dict[str, str], spac
         identity={
             key: value
             for key, value in flattened(base).items()
-            if not key.startswith(NOT_OF_THE_STUDY) and key not in space.dimensions
+            if effect_of(key).of_study and key not in space.dimensions
         },
+        defaults=flattened(from_hydra(_without_hydra(composed(multirun.context, multirun.config, [], 0)))),
     )
 
 
 def _n_trials(settings: dict[str, Any], space: SearchSpace) -> int:
-    """As given, else the default; of a grid never more than it has points."""
-    from ppolab.study.space import grid_size
+    """Return the number of trials as given, else the default; for a grid never more than it has points."""
+    from ppolab.study.search_space import grid_size
 
     given: int | None = settings["n_trials"]
     if (settings["sampler"] or {}).get("name") == "grid" and space.condition is None:
@@ -246,7 +269,7 @@ def _n_trials(settings: dict[str, Any], space: SearchSpace) -> int:
 
 
 def _store(base: Config, storage: str | None) -> Store | None:
-    from ppolab.study.record import Store
+    from ppolab.study.study_record import Store
 
     logger = base.logger
     if logger.kind == "none":
@@ -261,9 +284,9 @@ def _store(base: Config, storage: str | None) -> Store | None:
 
 
 def _study_name(multirun: Multirun, space: SearchSpace, fixed: dict[str, str]) -> str:
-    """The search space's name and the environment's; for a space from the command line, what tells it from others.
+    """Return the names of the search space and the environment; a space typed on the command line is named by a digest.
 
-    Where environments are searched, `tasks` is in their place.
+    Where environments are searched, `tasks` stands in their place.
     """
     choices = multirun.config.hydra.runtime.choices
     environment = "tasks" if "env" in space.dimensions else choices.get("env") or "env"

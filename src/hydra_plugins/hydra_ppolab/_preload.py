@@ -1,16 +1,16 @@
-"""What every run imports; a fork server imports this once, and each of its runs starts without importing anything.
+"""Import what every run needs; a fork server imports this once, and its runs start without importing anything.
 
 None of these modules may start a thread while it is imported: threads do not survive a fork, but their locks do.
 """
 
 import importlib
 
-from ppolab.config import EnvConfig
-from ppolab.envs.envpool_families import register_family
-from ppolab.startup import lean_imports
+from ppolab.config.schema import EnvConfig
+from ppolab.envs.envpool_import import register_family
+from ppolab.runtime.fast_imports import lean_imports
 
 PICTURES = ("matplotlib.backends.backend_agg", "matplotlib.figure")
-RUNS = ("hydra_plugins.hydra_ppolab._launch", "ppolab.experiment", "ppolab.study.child")
+RUNS = ("hydra_plugins.hydra_ppolab._process_jobs", "ppolab.training.run", "ppolab.study.trial_process")
 
 with lean_imports():  # PyTorch's compiler comes with Lightning: here it is imported once for all runs that need it
     for name in RUNS:

@@ -1,5 +1,5 @@
-"""What runs import besides `_preload` when they are tracked."""
+"""Import what runs need besides `_preload` when they are tracked."""
 
-from ppolab.tracking.store import import_mlflow
+from ppolab.records.tracking.mlflow_store import import_mlflow
 
 import_mlflow()

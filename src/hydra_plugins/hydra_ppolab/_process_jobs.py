@@ -1,30 +1,32 @@
-"""Jobs as processes: composed here, run there."""
+"""Compose the jobs of a sweep here, and run each in a process of its own."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 from hydra._internal.callbacks import Callbacks
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
-from ppolab.config import CORES, register_schemas, usable_cores
+from ppolab.config.metrics import objective_names, unmeasured
+from ppolab.config.schema import Config, register_schemas
 from ppolab.errors import ConfigError, InterruptedRun
-from ppolab.processes import Ended, ProcessPool, stop_requests
-from ppolab.runs import OUTPUTS
-from ppolab.tracking import is_database, resolve_tracking_uri
-
-if TYPE_CHECKING:
-    from hydra_plugins.hydra_ppolab.launcher import ProcessLauncher
+from ppolab.records.run_folder import OUTPUTS
+from ppolab.records.tracking import is_database, resolve_tracking_uri
+from ppolab.records.tracking.tags import COMMAND, typed_command
+from ppolab.runtime.cores import CORES, usable_cores
+from ppolab.runtime.fork_server import EndedProcess, ProcessPool
+from ppolab.runtime.signals import stop_requests
 
 PRELOAD = "hydra_plugins.hydra_ppolab._preload"
 
 
 def make_pool(config: DictConfig) -> ProcessPool:
-    """For the jobs of a sweep with the configuration `config`; as many workers as it says, or one per core."""
+    """Return a pool for the jobs of the sweep `config`, with as many workers as it says, or one per core."""
     workers = int(config.hydra.sweeper.get("workers", 0))
     if workers < 0:
         raise ConfigError(f"workers={workers}: must be 1 or more, or 0 for one per processor core")
@@ -32,22 +34,22 @@ def make_pool(config: DictConfig) -> ProcessPool:
 
 
 def preloaded(config: DictConfig) -> list[str]:
-    """The modules that the fork server imports: all that the runs would import one by one."""
+    """Return the modules that the fork server imports: all that the runs would import one by one."""
     if config.logger.kind == "none":
         return [PRELOAD]
     uri = resolve_tracking_uri(config.logger.tracking_uri, OUTPUTS)
     return [PRELOAD, f"{PRELOAD}_database" if is_database(uri) else f"{PRELOAD}_tracking"]
 
 
-def cores_each(pool: ProcessPool) -> dict[str, str]:
-    """The environment of a job: its share of the cores."""
-    return {CORES: str(max(1, usable_cores() // pool.capacity))}
+def job_environment(pool: ProcessPool) -> dict[str, str]:
+    """Return the environment variables of a job: its share of the cores, and the command that the user typed."""
+    return {CORES: str(max(1, usable_cores() // pool.capacity)), COMMAND: typed_command()}
 
 
 def composed(
     context: HydraContext, config: DictConfig, overrides: Sequence[str], number: int, folder: Path | None = None
 ) -> DictConfig:
-    """A job's whole configuration; its folder is `folder`, or `hydra.sweep.dir` / `hydra.sweep.subdir`."""
+    """Return a job's whole configuration; its folder is `folder`, or `hydra.sweep.dir` / `hydra.sweep.subdir`."""
     job: DictConfig = context.config_loader.load_sweep_config(config, list(overrides))
     with open_dict(job):
         job.hydra.job.id = job.hydra.job.num = number
@@ -58,9 +60,11 @@ def composed(
 
 
 def run_composed(job: DictConfig) -> Any:
-    """What a job's process does; returns the task's value, raises what it raises."""
-    from ppolab.cli import train_job
+    """Run a job in its own process; return the task's value, raise what it raises."""
+    from ppolab.cli.hydra_guard import guard_hydra
+    from ppolab.cli.jobs import train_job
 
+    guard_hydra()
     setup_globals()
     register_schemas()
     context = HydraContext(config_loader=None, callbacks=Callbacks(job))  # type: ignore[arg-type]
@@ -69,18 +73,25 @@ def run_composed(job: DictConfig) -> Any:
 
 
 def folder_of(job: DictConfig) -> Path:
-    """Where a job's files go."""
+    """Return the folder of a job's files."""
     return Path(str(job.hydra.sweep.dir)) / str(job.hydra.sweep.subdir)
 
 
-def launch(launcher: ProcessLauncher, job_overrides: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
-    """All jobs, as many at a time as there are workers; in their order.
+def launch(
+    context: HydraContext, config: DictConfig, job_overrides: Sequence[Sequence[str]], first: int
+) -> Sequence[JobReturn]:
+    """Run all jobs, as many at a time as there are workers; return their results in their order.
+
+    Args:
+        context, config: those of the sweep.
+        job_overrides: the settings of each job. first: the number of the first job.
 
     Raises:
         InterruptedRun: Ctrl-C or SIGTERM came; the runs under way have saved what they had.
     """
-    pool = make_pool(launcher.config)
-    jobs = [composed(launcher.hydra_context, launcher.config, job, first + n) for n, job in enumerate(job_overrides)]
+    pool = make_pool(config)
+    jobs = [composed(context, config, job, first + n) for n, job in enumerate(job_overrides)]
+    shown = varied(job_overrides)
     returns: dict[int, JobReturn] = {}
     waiting = list(range(len(jobs)))
     with stop_requests() as stopping:
@@ -88,12 +99,14 @@ def launch(launcher: ProcessLauncher, job_overrides: Sequence[Sequence[str]], fi
             while waiting and pool.has_room and not stopping():
                 number = waiting.pop(0)
                 output = folder_of(jobs[number]) / "output.txt"
-                pool.start(number, run_composed, (jobs[number],), output, cores_each(pool))
+                pool.start(number, run_composed, (jobs[number],), output, job_environment(pool))
             if stopping():
                 pool.interrupt()
             for ended in pool.wait(1.0):
-                returns[ended.key] = _returned(ended, jobs[ended.key], job_overrides[ended.key])
-                print(_told(first + ended.key, ended, job_overrides[ended.key], folder_of(jobs[ended.key])), flush=True)
+                job = jobs[ended.key]
+                returns[ended.key] = _returned(ended, job, job_overrides[ended.key])
+                line = [f"job {first + ended.key:<4}", _told(ended, job, stopped=stopping()), *shown[ended.key]]
+                print(*line, f" {folder_of(job)}", flush=True)
         if stopping():
             raise InterruptedRun(
                 f"stopped; {len(returns)} of {len(jobs)} jobs had begun, what they saved is in their folders"
@@ -101,16 +114,27 @@ def launch(launcher: ProcessLauncher, job_overrides: Sequence[Sequence[str]], fi
     return [returns[number] for number in sorted(returns)]
 
 
-def _returned(ended: Ended, job: DictConfig, overrides: Sequence[str]) -> JobReturn:
+def varied(job_overrides: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return for each job those of its overrides that not all jobs share; they tell it from the others."""
+    shared = set(job_overrides[0]).intersection(*job_overrides) if job_overrides else set()
+    return [[text for text in job if text not in shared and not text.startswith("+hydra.")] for job in job_overrides]
+
+
+def _returned(ended: EndedProcess, job: DictConfig, overrides: Sequence[str]) -> JobReturn:
     result = JobReturn(overrides=overrides, cfg=job, working_dir=str(folder_of(job)))
     result.status = JobStatus.COMPLETED if ended.error is None else JobStatus.FAILED
     result.return_value = ended.result if ended.error is None else RuntimeError(ended.error)
     return result
 
 
-def _told(number: int, ended: Ended, overrides: Sequence[str], folder: Path) -> str:
-    """One line about a job that has ended."""
-    end, outcome = (
-        ("complete", ended.result) if ended.error is None else ("failed", ended.error.strip().splitlines()[-1])
-    )
-    return f"job {number:<4} {end:<9} {outcome}  {' '.join(overrides)}  {folder}"
+def _told(ended: EndedProcess, job: DictConfig, *, stopped: bool) -> str:
+    """Return in words how a job has ended. `stopped`: the sweep has asked all jobs to save and end."""
+    if ended.error is None:
+        values = ended.result if isinstance(ended.result, list) else [ended.result]
+        problem = unmeasured(objective_names(cast(Config, job)), values, job.total_steps)
+        return f"{'complete':<12} {problem or ended.result} "
+    problem = ended.error.strip().splitlines()[-1]
+    if not stopped:
+        return f"{'failed':<12} {problem} "
+    saved = re.sub(r"^[\w.]+: ", "", problem) if "InterruptedRun" in problem else ""
+    return f"{'interrupted':<12} {saved} "

@@ -1,4 +1,4 @@
-"""How a study's runs are started: in processes of our own, or through any other launcher of Hydra's."""
+"""Start a study's runs in processes of our own, or choose the runner for another launcher of Hydra's."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra_plugins.hydra_ppolab._jobs import StudyJobs, outcome_of
-from hydra_plugins.hydra_ppolab._launch import composed, cores_each, make_pool, run_composed
+from hydra_plugins.hydra_ppolab._process_jobs import composed, job_environment, make_pool, run_composed
+from hydra_plugins.hydra_ppolab._study_jobs import StudyJobs, outcome_of
 from hydra_plugins.hydra_ppolab.launcher import ProcessLauncher
-from ppolab.config import TRIAL
-from ppolab.study.engine import Job, Outcome, Runner
 from ppolab.study.settings import StudySettings
+from ppolab.study.sweep_loop import Job, Outcome, Runner
+from ppolab.training.trial import TRIAL
 
 if TYPE_CHECKING:
-    from hydra_plugins.hydra_ppolab.sweeper import Multirun
+    from hydra_plugins.hydra_ppolab._context import Multirun
 
 
 class ProcessRunner:
-    """Each run in a fresh process of this machine."""
+    """Run each job in a fresh process of this machine."""
 
     def __init__(self, multirun: Multirun, settings: StudySettings, storage: str | None, studies: Path) -> None:
         self._multirun = multirun
@@ -39,7 +39,7 @@ class ProcessRunner:
             return
         key = next(self._keys)
         self._jobs[key] = (job, folder)
-        environment = {**cores_each(self._pool), TRIAL: reference}
+        environment = {**job_environment(self._pool), TRIAL: reference}
         self._pool.start(key, run_composed, (config,), folder / "output.txt", environment)
 
     def wait(self, seconds: float) -> Sequence[Outcome]:
@@ -58,9 +58,9 @@ class ProcessRunner:
 
 
 def make_runner(multirun: Multirun, settings: StudySettings, storage: str | None, studies: Path) -> Runner:
-    """By the launcher that was chosen."""
+    """Return the runner for the launcher that was chosen."""
     if isinstance(multirun.launcher, ProcessLauncher):
         return ProcessRunner(multirun, settings, storage, studies)
-    from hydra_plugins.hydra_ppolab._launchers import LauncherRunner
+    from hydra_plugins.hydra_ppolab._launcher_runner import LauncherRunner
 
     return LauncherRunner(multirun, settings, storage, studies)

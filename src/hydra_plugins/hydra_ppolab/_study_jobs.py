@@ -1,4 +1,4 @@
-"""What a study's run needs, whatever starts it: its settings, its folder, and what it is told of its trial."""
+"""Prepare a study's run for any launcher: its settings, its folder, and the reference to its trial."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from ppolab.study.child import TrialReference
-from ppolab.study.engine import Job, Outcome
+from ppolab.study.claims import trial_name
 from ppolab.study.settings import StudySettings
-from ppolab.study.trials import trial_name
+from ppolab.study.sweep_loop import Job, Outcome
+from ppolab.study.trial_process import TrialReference
 
 
 class JobFiles:
-    """Where the runs of a study lie: a folder per trial, and per seed in it; never one that is there already."""
+    """Make the folders of a study's runs: one per trial, or per seed; never one that is there already."""
 
     def __init__(self, study: Path) -> None:
         self._study = study
 
     def new(self, job: Job, seeds: int) -> Path:
-        """The folder, which is made here, so that nobody else takes it."""
+        """Return a new folder, which is made here, so that nobody else takes it."""
         name = trial_name(job.claim.number, job.seed_index if seeds > 1 else None)
         for attempt in itertools.count(1):
             folder = self._study / (name if attempt == 1 else f"{name}-again-{attempt}")
@@ -32,7 +32,7 @@ class JobFiles:
 
 
 class StudyJobs:
-    """Turns the jobs of a study into configurations."""
+    """Turn the jobs of a study into overrides, folders and references to their trials."""
 
     def __init__(self, settings: StudySettings, storage: str | None, studies: Path) -> None:
         self._settings = settings
@@ -41,7 +41,7 @@ class StudyJobs:
         self._files = JobFiles(self._studies / settings.name)
 
     def prepared(self, job: Job) -> tuple[list[str], Path, str]:
-        """(overrides, folder, the reference for the environment)."""
+        """Return (overrides, folder, the reference for the environment variable)."""
         folder = self._files.new(job, self._settings.seeds_per_trial)
         # no trial is filmed, unless asked for: drawing takes longer than a short run
         return ["logger.video=false", *job.overrides], folder, self._reference(job).as_text()
@@ -62,7 +62,7 @@ class StudyJobs:
 
 
 def outcome_of(job: Job, folder: Path, result: Any, error: str | None) -> Outcome:
-    """From what `ppolab.cli.train_job` returns inside a study."""
+    """Return the outcome that `ppolab.cli.jobs.train_job` describes inside a study."""
     if error is not None:
         return Outcome(job, "failed", error=error, folder=str(folder))
     return Outcome(job, result["end"], tuple(result["values"]), result["error"], str(folder))

@@ -1,38 +1,29 @@
-"""Deterministic episodes of a policy: their returns, and a video."""
+"""Play deterministic episodes of a policy."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ppolab.checkpoint import Checkpoint
-from ppolab.config import Config, EnvConfig
-from ppolab.envs import VectorEnv, action_mapping
-from ppolab.envs.spaces import action_decoder, observation_encoder
-from ppolab.errors import CheckpointError, PpolabError
-from ppolab.policy import ActorCritic, action_distribution
-from ppolab.rendering import prepare_scene
-from ppolab.rollout import Actor, EpisodeStatistics
+from ppolab.envs.factory import VectorEnv
+from ppolab.learning.actor import Actor
+from ppolab.learning.actor_critic import ActorCritic, evaluating
+from ppolab.learning.episode_statistics import EpisodeStatistics
 
-VIDEO_FPS = 30
-MAX_VIDEO_SECONDS = 60
+log = logging.getLogger(__name__)
+
 MAX_EPISODE_STEPS = 20_000
-"""An episode in an environment without a time limit may never end; after so many steps, what it has counts."""
-
-
-class RenderError(PpolabError):
-    """This machine or this environment cannot make pictures."""
+"""Where an episode is cut off that never ends, in an environment without a time limit; what it has by then counts."""
 
 
 @dataclass(frozen=True)
 class EvalResult:
-    """Undiscounted, unscaled returns and lengths of whole episodes."""
+    """Hold undiscounted, unscaled returns and lengths of whole episodes."""
 
     returns: list[float]
     lengths: list[int]
@@ -49,7 +40,7 @@ class EvalResult:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """As logged."""
+        """The metrics that a run logs."""
         return {
             "eval/return": self.mean,
             "eval/return_std": self.std,
@@ -58,10 +49,9 @@ class EvalResult:
 
 
 class DeterministicPolicy:
-    """A policy's most probable actions, with its normaliser as it stands; evaluation never changes either."""
+    """Take a policy's most probable actions, with its normaliser as it stands; call it inside `evaluating(policy)`."""
 
     def __init__(self, policy: ActorCritic, native: Actor | None = None) -> None:
-        policy.eval()
         self._distribution = policy.distribution
         self._actor = native or policy
         self._scaling = policy.observation_scale.frozen()
@@ -69,16 +59,22 @@ class DeterministicPolicy:
 
     @torch.no_grad()
     def __call__(self, observations: NDArray[np.float64]) -> NDArray[Any]:
-        """[N, D] raw observations -> [N, ...] policy actions."""
+        """Return policy actions [N, ...] for raw observations [N, D]."""
         inputs = torch.from_numpy(self._scaling(observations)).to(self._device)
         return self._distribution.mode(self._actor.action_parameters(inputs)).cpu().numpy()
 
 
 def evaluate_policy(policy: ActorCritic, env: VectorEnv, native: Actor | None = None) -> EvalResult:
-    """One episode in each environment of `env`, so that short episodes are not counted more often than long ones.
+    """Play one episode in each environment of `env`, so that short episodes are not counted more often than long ones.
 
-    `native` computes `policy` faster.
+    Args:
+        native: computes `policy` faster.
     """
+    with evaluating(policy):
+        return _play(policy, env, native)
+
+
+def _play(policy: ActorCritic, env: VectorEnv, native: Actor | None) -> EvalResult:
     act = DeterministicPolicy(policy, native)
     statistics = EpisodeStatistics(env.num_envs, gamma=1.0)
     returns, lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, dtype=np.int64)
@@ -95,77 +91,12 @@ def evaluate_policy(policy: ActorCritic, env: VectorEnv, native: Actor | None = 
         waiting &= ~ended
         if not waiting.any():
             break
+    if waiting.any():
+        log.warning(
+            "evaluation: %d of %d episodes did not end within %s steps; what they had by then counts",
+            waiting.sum(), len(waiting), f"{MAX_EPISODE_STEPS:,}",
+        )  # fmt: skip
     unfinished = statistics.unfinished()
     for index in np.flatnonzero(waiting):
         returns[index], lengths[index] = unfinished[index].total_reward, unfinished[index].length
     return EvalResult(returns.tolist(), lengths.tolist())
-
-
-def record_video(policy: ActorCritic, env: EnvConfig, seed: int, path: Path) -> float:
-    """Film one deterministic episode in Gymnasium's environment to `path` (.mp4); returns the episode's return.
-
-    Raises:
-        RenderError: there is no way to render here; the message names the cause.
-    """
-    import imageio.v2 as imageio
-
-    act = DeterministicPolicy(policy)
-    try:
-        simulator = gymnasium.make(env.id, render_mode="rgb_array", disable_env_checker=True, **env.kwargs)
-        prepare_scene(simulator)
-        native_fps = int(simulator.metadata.get("render_fps") or VIDEO_FPS)
-        stride = max(1, round(native_fps / VIDEO_FPS))
-        with simulator, imageio.get_writer(path, fps=native_fps / stride, macro_block_size=2) as writer:
-            total = _film(simulator, act, env, seed, stride, writer)
-    except Exception as error:  # OpenGL, pygame, ffmpeg and user environments each fail in ways of their own
-        path.unlink(missing_ok=True)
-        told = str(error).splitlines()[0] if str(error) else ""
-        raise RenderError(f"no video: {type(error).__name__}: {told}") from error
-    return total
-
-
-def _film(
-    simulator: gymnasium.Env[Any, Any], act: DeterministicPolicy, env: EnvConfig, seed: int, stride: int, writer: Any
-) -> float:
-    _, encode = observation_encoder(simulator.observation_space)
-    decode = action_decoder(simulator.action_space, action_mapping(env))
-    observation, _ = simulator.reset(seed=seed)
-    total, ended, step = 0.0, False, 0
-    while not ended and step < MAX_EPISODE_STEPS:
-        if step % stride == 0 and step < MAX_VIDEO_SECONDS * VIDEO_FPS * stride:
-            writer.append_data(np.asarray(simulator.render()))
-        batch = gymnasium.vector.utils.batch_space(simulator.observation_space, 1)
-        action = decode(act(encode(_batched(observation, batch))))[0]
-        observation, reward, terminated, truncated, _ = simulator.step(action)
-        total += float(reward)
-        ended = terminated or truncated
-        step += 1
-    return total
-
-
-def _batched(observation: Any, batch_space: gymnasium.Space[Any]) -> Any:
-    """A batch of one, for spaces of any nesting."""
-    if isinstance(batch_space, gymnasium.spaces.Dict):
-        return {key: _batched(observation[key], space) for key, space in batch_space.spaces.items()}
-    if isinstance(batch_space, gymnasium.spaces.Tuple):
-        return tuple(_batched(part, space) for part, space in zip(observation, batch_space.spaces, strict=True))
-    return np.asarray(observation)[None]
-
-
-def policy_from(checkpoint: Checkpoint, config: Config, env: VectorEnv) -> ActorCritic:
-    """The trained policy with its normaliser.
-
-    Raises:
-        CheckpointError: the checkpoint is of another network or another task.
-    """
-    policy = ActorCritic(
-        env.observation_size,
-        action_distribution(env.action_space),
-        config.model,
-        normalize=config.normalize_observations,
-    )
-    try:
-        policy.load_state_dict(checkpoint.module["policy"])
-    except (RuntimeError, KeyError) as error:
-        raise CheckpointError(f"the checkpoint does not fit {config.env.id} and its model settings: {error}") from error
-    return policy

@@ -1,30 +1,26 @@
-"""What a command answers to an error: one line, and an exit code."""
+"""Answer an error with one line and an exit code."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from ppolab.config import SWEEP_GROUPS, Config, EvaluateConfig, algorithm_keys, known_keys, type_problem
+from ppolab.cli.foreign_names import OUR_NAMES
+from ppolab.config.algorithms import algorithms_with
+from ppolab.config.files import option_groups
+from ppolab.config.loading import type_problem
+from ppolab.config.quoting import quoted
+from ppolab.config.schema import SWEEP_SETTINGS, Config, EvaluateConfig, known_keys, option_keys
 from ppolab.errors import ConfigError, PpolabError, nearest
-from ppolab.family import algorithms_with
-
-SWEEP_SETTINGS = (
-    "n_trials", "timeout", "workers", "seeds_per_trial", "direction", "enqueue", "study_name", "storage",
-    "max_failures",
-)  # fmt: skip
-"""Settings of hydra.sweeper that the command line takes by these names alone."""
 
 
 def answer_to(error: Exception) -> tuple[str, int] | None:
-    """One line and an exit code; None for an error that nobody foresaw."""
+    """Return one line and an exit code; None for an error that nobody foresaw."""
     if isinstance(error, PpolabError):
         return str(error), error.exit_code
-    if isinstance(error, ValueError) and str(error).startswith("Only one of --run"):  # -m --info, say
-        return str(error), ConfigError.exit_code
     if isinstance(error, HydraException | OmegaConfBaseException):
         return hydra_problem(error), ConfigError.exit_code
     if isinstance(error, MemoryError) or (
@@ -39,13 +35,13 @@ def answer_to(error: Exception) -> tuple[str, int] | None:
 _OUT_OF_MEMORY = re.compile(
     "can't allocate memory|cannot allocate memory|not enough memory|out of memory|failed to map segment", re.IGNORECASE
 )
-"""What PyTorch's allocators, the system and the loader of libraries say."""
+"""Words of PyTorch's allocators, of the system and of the loader of libraries."""
 
 
 def _memory_problem(error: Exception) -> str:
-    told = re.sub(r"^\[enforce fail [^]]*\] *\. *", "", (str(error) or "no memory is left").splitlines()[0])
+    reason = re.sub(r"^\[enforce fail [^]]*\] *\. *", "", (str(error) or "no memory is left").splitlines()[0])
     return (
-        f"out of memory: {told}; lower num_envs, rollout_steps or model.hidden_sizes, or raise the limit; "
+        f"out of memory: {reason}; lower num_envs, rollout_steps or model.hidden_sizes, or raise the limit; "
         "the last checkpoint is kept"
     )
 
@@ -57,35 +53,61 @@ def _file_problem(error: OSError) -> str:
 
 
 def hydra_problem(error: Exception) -> str:
-    """One line for what Hydra or OmegaConf say in several: the key, the rule, and the nearest valid name."""
+    """Return one line for what Hydra or OmegaConf say in several: the key, the rule, and the nearest valid name.
+
+    The types of the errors, and what they carry, decide first. Only what they do not carry is read off their text.
+    """
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _missing_file(error)
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error.override, str(error))
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OmegaConfBaseException):
+        cause = cause.__cause__ or cause.__context__  # Hydra names no cause for what it finds in a file
     text = str(error)
-    if match := re.search(r"Could not find '([\w/]+)/([^'/]+)'", text):
-        group, option = match.groups()
-        options = _available(text)
-        choices = f"; there are {', '.join(options)}" if options else ""
-        return f"{group}={option}: no such option{nearest(option, options)}{choices}"
+    if isinstance(cause, OmegaConfBaseException) and cause.full_key and (file := re.match(r"In '([^']+)'", text)):
+        return f"{file[1]}.yaml: {type_problem(cause)}"
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
+        match = re.search(r"Could not override '([^']+)'", text)  # the key as typed, where an upper part is unknown
+        key = match[1] if match else cause.full_key
+        return f"{key}: no such setting{_foreign(key) or _nearest_key(key)}"
+    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+        return type_problem(cause)
     if match := re.search(r"Could not override '([^']+)'", text):
         return f"{match[1]}: no such setting{_nearest_key(match[1])}"
     if match := re.search(r"Ambiguous value for argument '(.*)'", text):
         return f"{match[1]}: several values make a sweep; add -m, or put a list into brackets"
-    if match := re.search(r"Error parsing override '(.*)'", text):
-        return f"{match[1]}: cannot be read; write key=value, in quotes where the shell would take it apart"
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, OmegaConfBaseException):
-        cause = cause.__cause__
-    if isinstance(cause, OmegaConfBaseException) and getattr(cause, "full_key", None):
-        return type_problem(cause)
     return "; ".join(line.strip() for line in text.splitlines()[:2] if line.strip())
 
 
-def _available(text: str) -> list[str]:
-    _, _, listed = text.partition("Available options")
-    listed, _, _ = listed.partition("Config search path")
-    return [line.strip() for line in listed.splitlines()[1:] if line.startswith("\t")]
+def _missing_file(error: MissingConfigException) -> str:
+    group, _, option = str(error.missing_cfg_file).rpartition("/")
+    options = list(error.options or ())
+    choices = f"; there are {', '.join(options)}" if options else ""
+    return f"{group or 'config'}={option}: no such option{nearest(option, options)}{choices}"
+
+
+def _unreadable(override: str, text: str) -> str:
+    key, equals, value = override.partition("=")
+    if "choice(" in value and "NoneType is incompatible" in text:
+        listed = re.sub(r"\bchoice\((.*)\)", r"\1", override)
+        return f"{override}: choice() takes no null; list the values without it, such as {listed}"
+    if not equals:
+        return f"{override}: cannot be read; write key=value, in quotes where the shell would take it apart"
+    return (
+        f"{override}: cannot be read; put the value into quotes, and these into quotes for the shell: "
+        f'"{key}={quoted(value)}"'
+    )
+
+
+def _foreign(key: str) -> str:
+    """Return a hint for the name that another framework gives to one of our settings."""
+    ours = OUR_NAMES.get(key)
+    return f"; did you mean '{ours}'?" if ours else ""
 
 
 def _nearest_key(key: str) -> str:
-    groups = ("env", "model", "optimizer", "algorithm", "trainer", "logger", "experiment", *SWEEP_GROUPS)
+    groups = (*option_groups("conf"), *option_groups("sweeps"))
     group, _, setting = key.partition(".")
     owners = algorithms_with(setting) if group == "algorithm" else []
     if owners:
@@ -100,6 +122,6 @@ def _command_keys() -> Iterator[str]:
     from ppolab.report.settings import ReportConfig
 
     yield from known_keys(Config)
-    yield from algorithm_keys()
+    yield from option_keys()
     yield from known_keys(EvaluateConfig)
     yield from known_keys(ReportConfig)

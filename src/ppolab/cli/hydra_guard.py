@@ -1,8 +1,13 @@
-"""What Hydra must not do with a configuration: run code that it names, or write a password down."""
+"""Keep Hydra from running code that a configuration names, and from writing passwords down.
+
+All that ppolab replaces inside Hydra is in this file: how it stores a configuration, and how it loads one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -15,38 +20,59 @@ from omegaconf._utils import get_omega_conf_dumper
 
 from ppolab.errors import ConfigError
 from ppolab.redaction import redacted
-from ppolab.startup import without_collector
+from ppolab.runtime.fast_imports import without_collector
 
 PLUGINS = ("hydra_plugins.*", "hydra._internal.core_plugins.*")
-LOGGING = ("logging", "logging.handlers", "colorlog", "ppolab.runlog")
+LOGGING = ("logging", "logging.handlers", "colorlog", "ppolab.records.run_log")
 ALLOWED = {
-    "launcher": PLUGINS, "sweeper": PLUGINS, "callbacks": ("hydra.experimental.callbacks",),
-    "job_logging": LOGGING, "hydra_logging": LOGGING,
-}  # fmt: skip
-"""Whose classes each part of Hydra's own configuration may name; a module, or with a star all modules below."""
+    "launcher": PLUGINS,
+    "sweeper": PLUGINS,
+    "callbacks": ("hydra.experimental.callbacks",),
+    "job_logging": LOGGING,
+    "hydra_logging": LOGGING,
+}
+"""{part of Hydra's configuration: modules whose classes it may name}; with a star, all modules below."""
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
-"""What Python's logging may look up by name."""
+"""Objects that Python's logging may look up by name."""
 NAMING = ("_target_", "class", "()")
 """Keys whose values Hydra, and Python's logging, import and call."""
 
 
 def guard_hydra() -> None:
-    """Check every configuration before Hydra acts on it, and redact what Hydra stores. In this process, once."""
+    """Let Hydra check every configuration before it acts on it, and redact what it stores; from now on."""
     if utils._save_config is not _save_redacted:
         utils._save_config = _save_redacted
         ConfigLoaderImpl.load_configuration = _checked(ConfigLoaderImpl.load_configuration)  # type: ignore[method-assign]
 
 
-def refuse_code(arguments: Sequence[str]) -> None:
-    """What Hydra acts on before its configuration is there to be checked.
+@contextmanager
+def hydra_guarded() -> Iterator[None]:
+    """Guard Hydra inside the block, and leave it to other applications of this process afterwards."""
+    save, load = utils._save_config, ConfigLoaderImpl.load_configuration
+    guard_hydra()
+    try:
+        yield
+    finally:
+        utils._save_config = save
+        ConfigLoaderImpl.load_configuration = load  # type: ignore[method-assign]
 
-    Its --experimental-rerun, which it takes abbreviated, too, unpickles a file; a search path may import a package.
-    """
-    for argument in arguments:
-        if argument.startswith("--e"):
-            raise ConfigError(f"{argument}: reads a pickle, which may run any code; go on with a run by resume=RUN")
-        if "searchpath" in argument and "pkg:" in argument:
-            raise ConfigError(f"{argument}: imports a package, which may run any code; use file://FOLDER")
+
+@dataclass(frozen=True)
+class GuardedTask:
+    """Guard Hydra wherever a launcher such as Ray's or submitit's takes the task: there Hydra stores files first."""
+
+    task: Callable[[DictConfig], object]
+
+    def __call__(self, node: DictConfig) -> object:
+        return self.task(node)
+
+    def __reduce__(self) -> tuple[Callable[..., GuardedTask], tuple[object, ...]]:
+        return _unpickled, (self.task,)
+
+
+def _unpickled(task: Callable[[DictConfig], object]) -> GuardedTask:
+    guard_hydra()
+    return GuardedTask(task)
 
 
 def _save_redacted(cfg: DictConfig, filename: str, output_dir: Path) -> None:
@@ -67,6 +93,11 @@ def _checked(load: Any) -> Any:
         assert isinstance(sections, dict)
         for section, allowed in ALLOWED.items():
             _check(f"hydra.{section}", sections.get(section), allowed)
+        if config.hydra.job.chdir:
+            raise ConfigError(
+                "hydra.job.chdir=true: outputs/ and the tracking store would be made anew in the folder of each run; "
+                "leave it out, and find that folder in ${hydra:runtime.output_dir}"
+            )
         return config
 
     return loaded
@@ -85,7 +116,7 @@ def _is_class_of(target: str, allowed: tuple[str, ...]) -> bool:
 
 
 def _named(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    """Every key of `node` that names something to call or to look up, under its dotted name."""
+    """Yield every key of `node` that names something to call or to look up, as a dotted name, with its value."""
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, value in items:
         if key in NAMING or (isinstance(value, str) and value.startswith("ext:")):

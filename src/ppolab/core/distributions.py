@@ -18,37 +18,37 @@ LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
 class ActionDistribution(Protocol):
-    """What the policy needs of a family of distributions."""
+    """A family of distributions, as the policy needs it."""
 
     @property
     def parameter_size(self) -> int:
-        """Length of the last dimension of the parameters."""
+        """Return the length of the last dimension of the parameters."""
 
     @property
     def action_shape(self) -> tuple[int, ...]:
-        """Shape of one action."""
+        """Return the shape of one action."""
 
     @property
     def action_dtype(self) -> torch.dtype:
-        """float32 for continuous actions, int64 for discrete ones."""
+        """Return float32 for continuous actions, int64 for discrete ones."""
 
     def noise(self, rows: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """What `sample` turns into actions: independent draws for `rows`, on the generator's device."""
+        """Return independent draws for `rows`, on the generator's device, which `sample` turns into actions."""
 
     def sample(self, parameters: Tensor, noise: Tensor) -> Tensor:
-        """One action per row of parameters, drawn by `noise`."""
+        """Return one action per row of parameters, drawn by `noise`."""
 
     def mode(self, parameters: Tensor) -> Tensor:
-        """The most probable action per row."""
+        """Return the most probable action per row."""
 
     def log_prob(self, parameters: Tensor, actions: Tensor) -> Tensor:
-        """[...] log-probability (density for continuous actions) of each action."""
+        """Return the [...] log-probability (density for continuous actions) of each action."""
 
     def entropy(self, parameters: Tensor) -> Tensor:
-        """[...] entropy in nats."""
+        """Return the [...] entropy in nats."""
 
     def kl(self, old: Tensor, new: Tensor) -> Tensor:
-        """[...] exact KL(old || new) in nats."""
+        """Return the [...] exact KL(old || new) in nats."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class MultiCategorical:
         return torch.int64
 
     def noise(self, rows: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """Standard Gumbel: argmax(logits + noise) is a draw."""
+        """Return standard Gumbel noise: argmax(logits + noise) is a draw."""
         uniform = torch.rand((*rows, len(self.sizes), max(self.sizes)), generator=generator, device=generator.device)
         return -torch.log(-torch.log(uniform.clamp(1e-20, 1.0 - 1e-7)))
 
@@ -141,7 +141,7 @@ class MultiCategorical:
         return (old_log.exp() * (old_log - new_log)).sum((-2, -1))
 
     def _logits(self, parameters: Tensor) -> Tensor:
-        """[..., components, largest size]; the padding is so small that its probability is exactly 0 in float32."""
+        """Return [..., components, largest size], padded so low that its probability is exactly 0 in float32."""
         widest = max(self.sizes)
         parts = torch.split(parameters, list(self.sizes), dim=-1)
         rows = [functional.pad(part, (0, widest - part.shape[-1]), value=-1e9) for part in parts]

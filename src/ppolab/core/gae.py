@@ -1,4 +1,4 @@
-"""Generalized advantage estimation."""
+"""Estimate advantages (GAE)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from torch import Tensor
 def generalized_advantages(
     rewards: Tensor, values: Tensor, terminated: Tensor, truncated: Tensor, *, gamma: float, gae_lambda: float
 ) -> Tensor:
-    """Advantages A_t of Schulman et al. 2016 (arXiv:1506.02438), equation 16, for episodes that may also be truncated.
+    """Return advantages A_t [T, N] for episodes that may be terminated or truncated.
+
+    Schulman et al. 2016 (arXiv:1506.02438), equation 16, with a factor for each way that an episode ends:
 
         delta_t = r_t + gamma * (1 - terminated_t) * V(s_{t+1}) - V(s_t)
         A_t     = delta_t + gamma * lambda * (1 - terminated_t) * (1 - truncated_t) * A_{t+1}
@@ -37,7 +39,7 @@ def generalized_advantages(
 
 
 def reverse_linear_recurrence(inputs: Tensor, decay: Tensor) -> Tensor:
-    """y_t = inputs_t + decay_t * y_{t+1}, with y_T = 0, along dimension 0.
+    """Return y_t = inputs_t + decay_t * y_{t+1}, with y_T = 0, along dimension 0.
 
     Computed by recursive doubling (Hillis & Steele 1986): log2(T) passes over whole tensors instead of T small ones.
     """

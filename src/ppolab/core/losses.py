@@ -1,4 +1,4 @@
-"""The terms of the PPO objective (Schulman et al. 2017, arXiv:1707.06347). Per sample unless a name says mean."""
+"""Compute the terms of the PPO objective (Schulman et al. 2017, arXiv:1707.06347), per sample unless named mean."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def clipped_surrogate(log_ratio: Tensor, advantages: Tensor, clip: float | Tensor) -> Tensor:
-    """L^CLIP, equation 7: min(r A, clip(r, 1-clip, 1+clip) A), to be maximized.
+    """Return L^CLIP, equation 7: min(r A, clip(r, 1-clip, 1+clip) A), to be maximized. [B].
 
     Args:
         log_ratio: [B], log pi_new(a|s) - log pi_old(a|s). advantages: [B]. clip: epsilon, in [0, 1), a number or [].
@@ -19,12 +19,12 @@ def clipped_surrogate(log_ratio: Tensor, advantages: Tensor, clip: float | Tenso
 
 
 def unclipped_surrogate(log_ratio: Tensor, advantages: Tensor) -> Tensor:
-    """L^CPI, equation 6: r A, to be maximized. [B]."""
+    """Return L^CPI, equation 6: r A, to be maximized. [B]."""
     return log_ratio.exp() * advantages
 
 
 def penalized_surrogate(log_ratio: Tensor, advantages: Tensor, kl: Tensor, beta: Tensor) -> Tensor:
-    """L^KLPEN, equation 8: r A - beta KL(old || new), to be maximized. [B].
+    """Return L^KLPEN, equation 8: r A - beta KL(old || new), to be maximized. [B].
 
     Args:
         kl: [B] divergences of the action distributions. beta: [] weight of the penalty.
@@ -33,29 +33,29 @@ def penalized_surrogate(log_ratio: Tensor, advantages: Tensor, kl: Tensor, beta:
 
 
 def adapted_penalty(beta: float, kl: float, target: float) -> float:
-    """The next update's beta, by the rule below equation 8: half or double where the KL missed its target by far."""
+    """Return the next update's beta, by the rule below equation 8: half or double where the KL is far off."""
     if kl < target / 1.5:
         return beta / 2
     return beta * 2 if kl > target * 1.5 else beta
 
 
 def policy_gradient_surrogate(log_probs: Tensor, advantages: Tensor) -> Tensor:
-    """log pi(a|s) A, whose gradient is the policy gradient (Sutton et al. 2000, theorem 1; with a baseline). [B]."""
+    """Return log pi(a|s) A, [B], whose gradient is the policy gradient (Sutton et al. 2000, theorem 1)."""
     return log_probs * advantages
 
 
 def is_clipped(log_ratio: Tensor, clip: float | Tensor) -> Tensor:
-    """[B] bool: the probability ratio lies outside [1-clip, 1+clip]."""
+    """Return [B] bool: whether the probability ratio lies outside [1-clip, 1+clip]."""
     return (log_ratio.exp() - 1.0).abs() > clip
 
 
 def squared_value_error(values: Tensor, returns: Tensor) -> Tensor:
-    """(V - R)^2 / 2, equation 9 up to its factor. [B]."""
+    """Return (V - R)^2 / 2, equation 9 up to its factor. [B]."""
     return 0.5 * (values - returns).square()
 
 
 def clipped_value_error(values: Tensor, old_values: Tensor, returns: Tensor, value_clip: float) -> Tensor:
-    """max of the squared errors of V and of V kept within value_clip of the value at collection. [B].
+    """Return the larger of the squared errors of V and of V kept within value_clip of the value at collection. [B].
 
     Not in the paper; from the code published with it (OpenAI baselines, ppo2).
     """
@@ -64,24 +64,24 @@ def clipped_value_error(values: Tensor, old_values: Tensor, returns: Tensor, val
 
 
 def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
-    """sum(w x) / sum(w) over all elements. weights are 1 for experience, 0 for padding; at least one must be 1."""
+    """Return sum(w x) / sum(w) over all elements; weights are 1 for experience, 0 for padding, at least one is 1."""
     return (values * weights).sum() / weights.sum()
 
 
 def standardized(
-    values: Tensor, groups: Tensor, counts: Tensor, add_up: Callable[[Tensor], Tensor], epsilon: float = 1e-8
+    values: Tensor, groups: Tensor, counts: Tensor, all_reduce: Callable[[Tensor], Tensor], epsilon: float = 1e-8
 ) -> Tensor:
-    """(x - mean) / (std + epsilon), both of the group that x belongs to, which other processes may have parts of.
+    """Return (x - mean) / (std + epsilon), both of the group that x belongs to; other processes may have parts of it.
 
     The deviation is the unbiased one. A single sample has none: it is centred, not scaled.
 
     Args:
         values: [B]. groups: [B] int64, the group of each. counts: [G] how many a group has in all processes together.
-        add_up: sums a tensor over all processes.
+        all_reduce: sums a tensor over all processes.
     """
 
     def sums(addends: Tensor) -> Tensor:
-        return add_up(addends.new_zeros(len(counts)).index_add_(0, groups, addends))
+        return all_reduce(addends.new_zeros(len(counts)).index_add_(0, groups, addends))
 
     wide = values.to(torch.float64)
     centred = wide - (sums(wide) / counts)[groups]
@@ -91,7 +91,7 @@ def standardized(
 
 
 def explained_variance(values: Tensor, returns: Tensor) -> Tensor:
-    """1 - Var(R - V) / Var(R): 1 is a perfect value function, 0 one that knows only the mean. NaN if R is constant."""
+    """Return 1 - Var(R - V) / Var(R): 1 for a perfect value function, 0 for the mean alone, NaN if R is constant."""
     variance = returns.var(correction=0)
     explained = 1.0 - (returns - values).var(correction=0) / variance
     return torch.where(variance > 0, explained, torch.full_like(variance, torch.nan))

@@ -1,4 +1,4 @@
-"""Running mean and variance that merge exactly (Chan, Golub & LeVeque 1979, equations 2.1)."""
+"""Merge running means and variances exactly (Chan, Golub & LeVeque 1979, equations 2.1)."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Moments:
 
 
 def no_samples(shape: tuple[int, ...]) -> Moments:
-    """Moments of zero samples: merging with it changes nothing."""
+    """Return the moments of zero samples: merging with them changes nothing."""
     zeros = torch.zeros(shape, dtype=torch.float64)
     return Moments(torch.zeros((), dtype=torch.float64), zeros, torch.ones_like(zeros))
 
 
 def sample_moments(samples: Tensor) -> Moments:
-    """Moments of samples [B, ...] over their first dimension; B may be 0."""
+    """Return the moments of samples [B, ...] over their first dimension; B may be 0."""
     if samples.shape[0] == 0:
         return no_samples(tuple(samples.shape[1:]))
     samples = samples.to(torch.float64)
@@ -37,7 +37,7 @@ def sample_moments(samples: Tensor) -> Moments:
 
 
 def merged(left: Moments, right: Moments) -> Moments:
-    """Moments of the union of two disjoint sets of samples, either of which may be empty."""
+    """Return the moments of the union of two disjoint sets of samples, either of which may be empty."""
     count = left.count + right.count
     if count == 0:
         return left

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 
 def linear_decay(initial: float, progress: float) -> float:
-    """initial * (1 - progress), never negative; progress is the share of the environment steps already taken."""
+    """Return initial * (1 - progress), never negative; progress is the share of environment steps already taken."""
     return initial * max(0.0, 1.0 - progress)
 
 
 def followed_kl(factor: float, kl: float, target: float) -> float:
-    """The next factor of the learning rate, from that of an update whose KL was `kl`; within 1/100 and 100.
+    """Return the next factor of the learning rate after an update whose KL was `kl`; within 1/100 and 100.
 
     Divided by 1.5 above 2 `target`, times 1.5 below `target` / 2: as Rudin et al. 2021 (arXiv:2109.11978) do it.
     """

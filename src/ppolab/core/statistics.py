@@ -1,4 +1,4 @@
-"""What a few runs on a few tasks say about a method, and how surely (Agarwal et al. 2021, arXiv:2108.13264).
+"""Judge a method from a few runs on a few tasks, with intervals (Agarwal et al. 2021, arXiv:2108.13264).
 
 `scores` is a sequence with one array per task, [..., n], whose last axis holds the runs of that task; tasks may have
 different numbers of runs. Leading axes are resamples, so that one call of a statistic serves them all.
@@ -20,25 +20,25 @@ Statistic = Callable[[Scores], Any]
 
 
 def mean(scores: Scores) -> Array:
-    """The mean over tasks of the mean over runs. Section 2 of the paper."""
+    """Return the mean over tasks of the mean over runs. Section 2 of the paper."""
     return np.asarray(_task_means(scores).mean(axis=0))
 
 
 def median(scores: Scores) -> Array:
-    """The median over tasks of the mean over runs. Section 2 of the paper; blind to half of the tasks."""
+    """Return the median over tasks of the mean over runs; blind to half of the tasks. Section 2 of the paper."""
     return np.median(_task_means(scores), axis=0)
 
 
 def run_median(scores: Scores) -> Array:
-    """The median over all runs; of a single task, where `median` would be its mean."""
+    """Return the median over all runs. For a single task, where `median` would be its mean."""
     return np.median(_pooled(scores), axis=-1)
 
 
 def interquartile_mean(scores: Scores) -> Array:
-    """The mean over all runs of all tasks without the lowest and the highest quarter. Section 4.3 of the paper.
+    """Return the mean over all runs of all tasks without the lowest and the highest quarter. Section 4.3 of the paper.
 
-    Of n runs floor(n / 4) are left out at either end, as in the authors' own code; `core.aggregate` weighs the runs on
-    the edge instead, which is the same where 4 divides n. A task weighs as much as it has runs.
+    Of n runs floor(n / 4) are left out at either end, as in the authors' own code, so of up to three runs none. A task
+    weighs as much as it has runs. Reports and studies judge seeds by this one definition.
     """
     ordered = np.sort(_pooled(scores), axis=-1)
     count = ordered.shape[-1]
@@ -47,12 +47,15 @@ def interquartile_mean(scores: Scores) -> Array:
 
 
 def optimality_gap(scores: Scores, gamma: float = 1.0) -> Array:
-    """How far runs fall short of the score `gamma` on average; what lies beyond counts as `gamma`. Section 4.3."""
+    """Return how far runs fall short of the score `gamma` on average. Section 4.3 of the paper.
+
+    A score above `gamma` counts as `gamma`.
+    """
     return np.asarray(gamma - _task_means([np.minimum(task, gamma) for task in scores]).mean(axis=0))
 
 
 def probability_of_improvement(scores: Scores, others: Scores) -> Array:
-    """How likely a run of one method beats a run of another, on a task drawn at random. Section 4.3 of the paper.
+    """Return how likely a run of one method beats a run of another on a task drawn at random. Section 4.3 of the paper.
 
     Per task U / (n m), with the Mann-Whitney statistic U of n runs against m, in which a tie counts half; then the mean
     over tasks.
@@ -63,7 +66,7 @@ def probability_of_improvement(scores: Scores, others: Scores) -> Array:
 
 
 def performance_profile(scores: Scores, thresholds: Array) -> Array:
-    """The fraction of runs that score above each of the `thresholds` [T]: [..., T]. Section 4.2 of the paper.
+    """Return the fraction of runs that score above each of the `thresholds` [T]: [..., T]. Section 4.2 of the paper.
 
     The mean over tasks of the fraction of a task's runs.
     """
@@ -73,11 +76,11 @@ def performance_profile(scores: Scores, thresholds: Array) -> Array:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How intervals are made.
+    """Make intervals by resampling runs.
 
     Attributes:
-        resamples: how many. confidence: the share of them that an interval holds. seed: of the drawing; every
-            interval draws anew from it, and therefore does not depend on what else is asked for.
+        resamples: number of resamples. confidence: share of them that an interval holds. seed: of the random draws.
+            Every interval starts from this seed, so it does not depend on which others are computed.
     """
 
     resamples: int = 2000
@@ -85,7 +88,7 @@ class Bootstrap:
     seed: int = 0
 
     def interval(self, statistic: Statistic, scores: Scores) -> tuple[Array, Array]:
-        """Low and high end for `statistic(scores)`, by stratified percentile bootstrap.
+        """Return the low and the high end for `statistic(scores)`, by stratified percentile bootstrap.
 
         Runs are drawn with replacement within each task, and independently between tasks. Section 3 of the paper.
         """
@@ -95,13 +98,13 @@ class Bootstrap:
     def interval_of_pair(
         self, statistic: Callable[[Scores, Scores], Array], scores: Scores, others: Scores
     ) -> tuple[Array, Array]:
-        """Low and high end for `statistic(scores, others)`; the runs of both are drawn independently."""
+        """Return the low and the high end for `statistic(scores, others)`; the runs of both are drawn independently."""
         rng = np.random.default_rng(self.seed)
         both = [[self._drawn(task, rng) for task in side] for side in (scores, others)]
         return self._ends(statistic(*both))
 
     def band(self, curves: Array) -> tuple[Array, Array]:
-        """Low and high end of the mean of `curves` [n, T] at every point: two arrays [T]."""
+        """Return the low and the high end of the mean of `curves` [n, T] at every point: two arrays [T]."""
         count = len(curves)
         rng = np.random.default_rng(self.seed)
         weights = rng.multinomial(count, np.full(count, 1 / count), size=self.resamples) / count

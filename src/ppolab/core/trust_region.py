@@ -1,4 +1,4 @@
-"""Steps that are measured by how far they move a distribution, on parameters that are one vector."""
+"""Measure steps by how far they move a distribution, on parameters that are one vector."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 Product = Callable[[Tensor], Tensor]
-"""A matrix [P, P], as what it makes of a vector [P]."""
+"""A matrix [P, P], as the function that multiplies it with a vector [P]."""
 
 
 def conjugate_gradient(product: Product, target: Tensor, steps: int, tolerance: float = 1e-10) -> Tensor:
-    """x [P] with A x = target, for a positive definite A.
+    """Return x [P] with A x = target, for a positive definite A.
 
     Hestenes & Stiefel 1952, section 3; Schulman et al. 2015 (arXiv:1502.05477), appendix C.1, use ten steps.
 
@@ -37,7 +37,7 @@ def conjugate_gradient(product: Product, target: Tensor, steps: int, tolerance: 
 
 
 def fisher_vector_product(divergence: Callable[[Tensor], Tensor], vector: Tensor) -> Product:
-    """F v for the Fisher matrix F of a distribution at the parameters `vector` [P], without F.
+    """Return v -> F v for the Fisher matrix F of a distribution at the parameters `vector` [P], without computing F.
 
     F is the Hessian of KL(old || new) by the new parameters, where new = old (Schulman et al. 2015, appendix C): the
     gradient of (gradient of the KL, times v).
@@ -56,14 +56,14 @@ def fisher_vector_product(divergence: Callable[[Tensor], Tensor], vector: Tensor
 
 
 def damped(product: Product, damping: float) -> Product:
-    """A + damping I: keeps the solution short where A is nearly singular."""
+    """Return A + damping I, which keeps the solution short where A is nearly singular."""
     return lambda direction: product(direction) + damping * direction
 
 
 def step_of_length(direction: Tensor, product: Product, max_kl: float) -> Tensor:
-    """sqrt(2 max_kl / x'Fx) x: the step along x whose KL is `max_kl` by its quadratic model, x'Fx / 2.
+    """Return sqrt(2 max_kl / x'Fx) x: the step along x whose KL is `max_kl` by its quadratic model, x'Fx / 2.
 
-    Schulman et al. 2015, appendix C. Nowhere to go, no step.
+    Schulman et al. 2015, appendix C. Where x'Fx is not positive, the step is 0.
     """
     curvature = direction @ product(direction)
     if float(curvature) <= 0:
@@ -72,7 +72,7 @@ def step_of_length(direction: Tensor, product: Product, max_kl: float) -> Tensor
 
 
 def backtracked(accepts: Callable[[float], bool], steps: int, backtrack: float) -> float:
-    """The longest of the fractions 1, backtrack, backtrack^2, ... of a step that is accepted; 0 if none of `steps` is.
+    """Return the longest accepted of the fractions 1, backtrack, backtrack^2, ...; 0 if none of `steps` is accepted.
 
     Schulman et al. 2015, appendix C.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib
 import importlib.util
 import warnings
 from collections.abc import Iterator, Sequence
@@ -14,23 +15,39 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ppolab.envs.base import BackendEnv
-from ppolab.envs.relived import Logbook, relive
+from ppolab.envs.envpool_tasks import FinalRows, end_condition
+from ppolab.envs.replay import ActionRecord, replay
+from ppolab.envs.snapshot import State
 from ppolab.envs.spaces import ActionMapping
-from ppolab.envs.state import State
-from ppolab.errors import ConfigError
+from ppolab.envs.vector_env import BackendEnv
+from ppolab.errors import ConfigError, StateNotReached
 
 RANDOM_AT_RESETS_ONLY = ("envpool.mujoco.gym", "envpool.classic_control")
-"""Families whose environments draw no random numbers while an episode goes on."""
+"""Families whose environments draw no random numbers during an episode."""
 LONGEST_EPISODE = 10_000
-"""Steps that may be written down, to be lived again."""
+"""Most steps of an episode that is recorded, to be replayed."""
+EVERYTHING = "envpool.entry"
+"""The module of EnvPool that registers all families."""
+NO_LIMIT = 2**31 - 1
+"""EnvPool's `max_episode_steps` of a task without a time limit."""
 
 
 def is_installed() -> bool:
-    """Whether EnvPool can be imported here."""
+    """Return whether a package of this name is installed."""
     return importlib.util.find_spec("envpool") is not None
+
+
+@cache
+def import_problem() -> str:
+    """Return why EnvPool, which is installed, cannot be imported; an empty string where it can."""
+    try:
+        _envpool()
+    except Exception as error:  # its libraries in C++ fail in ways of their own
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    return ""
 
 
 @cache
@@ -40,27 +57,61 @@ def _envpool() -> ModuleType:
     return envpool
 
 
+def _envpool_with(env_id: str) -> ModuleType:
+    """Return EnvPool with the family of `env_id` registered, if it has one: `envpool_import` leaves some out."""
+    envpool = _envpool()
+    elsewhere = ":" not in env_id and env_id not in envpool.list_all_envs()  # a colon names a user's own module
+    if elsewhere and importlib.util.find_spec(EVERYTHING):
+        with _quiet():
+            importlib.import_module(EVERYTHING)
+    return envpool
+
+
 def _return_free_memory() -> None:
-    """To the system: every pool allocates in threads of its own, and glibc keeps what was freed for these alone."""
-    with contextlib.suppress(AttributeError, OSError):  # not glibc
+    """Give free memory back to the system: glibc keeps what one pool's threads freed from those of the next."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Its import, its environments and their spaces warn of the precision of its own Box bounds."""
+    """Hide the warnings of EnvPool's import, environments and spaces about the precision of its own Box bounds."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def has(env_id: str) -> bool:
-    """Whether EnvPool has an environment of this id."""
-    return is_installed() and env_id in _envpool().list_all_envs()
+    """Return whether EnvPool can be used and has an environment of this id."""
+    return is_installed() and not import_problem() and env_id in _envpool_with(env_id).list_all_envs()
+
+
+def pool_spaces(env_id: str, kwargs: dict[str, Any]) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
+    """Return the observation space and the action space of a pool.
+
+    Raises:
+        ConfigError: EnvPool does not take these arguments.
+    """
+    pool = _made(env_id, kwargs, [0], num_threads=1)
+    with _quiet():
+        found = pool.observation_space, pool.action_space
+    pool.close()
+    return found
+
+
+def has_time_limit(env_id: str) -> bool:
+    """Return whether the argument max_episode_steps ends episodes; some tasks take it and ignore it."""
+    count = 4
+    pool = _made(env_id, {"max_episode_steps": 1}, range(count), num_threads=1)
+    with _quiet():
+        pool.reset()
+        _, _, terminated, truncated, _ = pool.step(np.array([pool.action_space.sample() for _ in range(count)]))
+    pool.close()
+    return bool((terminated | truncated).all())
 
 
 class PublicLine:
-    """Steps a pool by EnvPool's own methods."""
+    """Step a pool by EnvPool's own methods."""
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
@@ -70,16 +121,16 @@ class PublicLine:
         self._pool.send(actions)
 
     def receive(self) -> tuple[Any, Any, NDArray[np.bool_], NDArray[np.bool_]]:
-        """Wait for it: observations, rewards, terminated, truncated."""
+        """Wait for the step; return observations, rewards, terminated, truncated."""
         observations, rewards, terminated, truncated, _ = self._pool.recv()
         return observations, rewards, terminated, truncated
 
 
 class DirectLine:
-    """The same by the C++ calls under them, for one plain observation and one plain action.
+    """Step a pool by the C++ calls under these methods, for one plain observation and one plain action.
 
-    EnvPool's own methods rebuild its settings and all infos at every step: with 16 environments as much of the main
-    thread's time as everything else between two steps.
+    EnvPool's own methods rebuild its settings and all infos at every step. With 16 environments this takes as much of
+    the main thread's time as everything else between two steps.
     """
 
     SENT = ("env_id", "players.env_id", "action")
@@ -94,7 +145,7 @@ class DirectLine:
 
     @classmethod
     def fits(cls, pool: Any) -> bool:
-        """Whether this is all that the pool takes, and what it gives."""
+        """Return whether the pool takes nothing else, and returns what is received here."""
         return tuple(pool._spec._action_keys) == cls.SENT and set(cls.RECEIVED) <= set(pool._state_keys)
 
     def send(self, actions: NDArray[Any]) -> None:
@@ -102,7 +153,7 @@ class DirectLine:
         self._send([self._everyone, self._everyone, actions.astype(self._type, order="C", copy=False)])
 
     def receive(self) -> tuple[Any, Any, NDArray[np.bool_], NDArray[np.bool_]]:
-        """Wait for it: observations, rewards, terminated, truncated."""
+        """Wait for the step; return observations, rewards, terminated, truncated."""
         observations, rewards, done, truncated = self._places(self._recv())
         return observations, rewards, done & ~truncated, truncated
 
@@ -123,6 +174,7 @@ class EnvPoolEnv(BackendEnv):
         first_index: int = 0,
     ) -> None:
         self._id = env_id
+        self._has_ended = end_condition(env_id)
         self._make = partial(_made, env_id, kwargs, num_threads=num_threads)
         self._open(seeds)
         with _quiet():
@@ -135,29 +187,33 @@ class EnvPoolEnv(BackendEnv):
     @property
     def longest_episode(self) -> int | None:
         longest: int = self._envs.spec.config.max_episode_steps
-        return longest
+        return longest if longest < NO_LIMIT else None
 
     def _reset(self) -> Any:
         with _quiet():
             self._observations = self._envs.reset()[0]
-        if self._log is not None:
-            self._log.reset(np.ones(self.num_envs, dtype=np.bool_))
+        if self._record is not None:
+            self._record.reset(np.ones(self.num_envs, dtype=np.bool_))
         return self._observations
 
     def _reset_some(self, which: NDArray[np.bool_]) -> Any:
         first = self._envs.reset(np.flatnonzero(which).astype(np.int32))[0]
         self._observations = _with_rows(self._observations, which, first)
-        if self._log is not None:
-            self._log.reset(which)
+        if self._record is not None:
+            self._record.reset(which)
         return self._observations
 
     def _send(self, actions: NDArray[Any]) -> None:
-        if self._log is not None:
-            self._log.stepped(actions, self._ended)
+        if self._record is not None:
+            self._record.stepped(actions, self._ended)
         self._line.send(actions)
 
     def _receive(self) -> tuple[Any, Any, NDArray[np.bool_], NDArray[np.bool_]]:
         self._observations, rewards, terminated, truncated = self._line.receive()
+        if self._has_ended is not None and truncated.any():
+            last = np.flatnonzero(truncated)  # where an end on the last allowed step would be hidden
+            rows = FinalRows(self._observations[last], rewards[last], self._envs.spec.config)
+            terminated[last] |= self._has_ended(rows)
         return self._observations, rewards, terminated, truncated
 
     def close(self) -> None:
@@ -165,19 +221,22 @@ class EnvPoolEnv(BackendEnv):
 
     def _restart(self, seeds: Sequence[int]) -> None:
         self._envs.close()
-        del self._envs, self._line  # which frees them: two pools at a time would take twice the memory
+        del self._envs, self._line  # two pools at a time would take twice the memory
         _return_free_memory()
         self._open(seeds)
 
     def _captured(self) -> list[State] | None:
-        return None if self._log is None else self._log.states(self._observations)
+        return None if self._record is None else self._record.states(self._observations)
 
     def _restore(self, states: list[State]) -> None:
+        if "seed" not in states[0]:
+            raise StateNotReached("the checkpoint holds environments of another backend")
         self._restart([state["seed"] for state in states])
-        assert self._log is not None
+        if self._record is None:
+            raise StateNotReached(f"EnvPool's {self._id} cannot be replayed with these settings")
         with _quiet():
-            relive(self._envs, states)
-        self._log.load(states)
+            replay(self._envs, states)
+        self._record.load(states)
         self._observations = np.stack([state["observation"] for state in states])
 
     def _open(self, seeds: Sequence[int]) -> None:
@@ -185,19 +244,19 @@ class EnvPoolEnv(BackendEnv):
         self._line: DirectLine | PublicLine = (
             DirectLine(self._envs, len(seeds)) if DirectLine.fits(self._envs) else PublicLine(self._envs)
         )
-        self._log = self._new_log(seeds)
+        self._record = self._new_record(seeds)
 
-    def _new_log(self, seeds: Sequence[int]) -> Logbook | None:
-        """None where an environment cannot be lived again."""
+    def _new_record(self, seeds: Sequence[int]) -> ActionRecord | None:
+        """Return an empty record; None where an environment cannot be replayed."""
         longest = self.longest_episode
         family = _envpool().registration.registry.specs[self._id][0]
         if longest is None or longest > LONGEST_EPISODE or family not in RANDOM_AT_RESETS_ONLY:
             return None
-        return Logbook(seeds, longest)
+        return ActionRecord(seeds, longest)
 
 
 def _with_rows(batch: Any, which: NDArray[np.bool_], rows: Any) -> Any:
-    """`batch`, an array or a dictionary of such, with `rows` in place of those `which`."""
+    """Return `batch`, an array or a dictionary of arrays, with `rows` in place of those where `which` [N]."""
     if isinstance(batch, dict):
         return {key: _with_rows(part, which, rows[key]) for key, part in batch.items()}
     changed = batch.copy()
@@ -209,7 +268,7 @@ def _made(env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], *, num_thre
     num_envs = len(seeds)
     try:
         with _quiet():
-            return _envpool().make(
+            return _envpool_with(env_id).make(
                 env_id, env_type="gymnasium", num_envs=num_envs, seed=list(seeds),
                 num_threads=min(num_threads, num_envs), **kwargs,
             )  # fmt: skip

@@ -1,75 +1,31 @@
-"""Vector environments out of Gymnasium's own, in this process or in one process each."""
+"""Vector environments made of Gymnasium's, in this process or in one process each."""
 
 from __future__ import annotations
 
+import logging
 import multiprocessing.connection
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, SupportsFloat
+from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
-from ppolab.envs.base import BackendEnv
+from ppolab.envs.guarded import MAKING, Guarded, GuardedAlone
+from ppolab.envs.seeding import seed_global_generators
+from ppolab.envs.snapshot import State
 from ppolab.envs.spaces import ActionMapping
-from ppolab.envs.state import State, captured, restore
-from ppolab.errors import EnvError
+from ppolab.envs.vector_env import BackendEnv
+from ppolab.errors import EnvError, StateNotReached
 
+log = logging.getLogger(__name__)
 
-class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Says where an exception or a wrong shape came from, and gives and takes the environment's state."""
-
-    def __init__(self, env: gymnasium.Env[Any, Any], env_id: str, index: int) -> None:
-        super().__init__(env)
-        self._name = f"{env_id}: environment {index}"
-        self._index = index
-        self._steps = 0
-        self._ended = False
-        self._shape = env.observation_space.shape
-
-    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
-        try:
-            observation, info = self.env.reset(**kwargs)
-        except (Exception, SystemExit) as error:
-            raise EnvError(f"{self._name} raised at a reset after {self._steps} steps: {_told(error)}") from error
-        self._ended = False
-        return self._checked(observation), info
-
-    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
-        if self._ended:  # before its state was taken, so that the vector environment does not know
-            observation, info = self.reset()
-            return observation, 0.0, False, False, info
-        self._steps += 1
-        try:
-            observation, reward, terminated, truncated, info = self.env.step(action)
-            reward = float(reward)
-        except (Exception, SystemExit) as error:
-            raise EnvError(f"{self._name} raised at its step {self._steps}: {_told(error)}") from error
-        self._ended = bool(terminated or truncated)
-        return self._checked(observation), reward, terminated, truncated, info
-
-    def captured(self) -> State | None:
-        """See `ppolab.envs.state`."""
-        return captured(self)
-
-    def restored(self, states: Sequence[State]) -> None:
-        """Take the state that is at this environment's place in `states`."""
-        restore(self, states[self._index])
-
-    def _checked(self, observation: Any) -> Any:
-        if self._shape is not None and np.shape(observation) != self._shape:
-            raise EnvError(
-                f"{self._name} returned an observation of shape {np.shape(observation)} at its step {self._steps}, "
-                f"but its observation space says {self._shape}"
-            )
-        return observation
-
-
-def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+CLOSING_SECONDS = 10.0
+"""How long worker processes may take to answer and to close their environments before they are ended."""
 
 
 class GymnasiumEnv(BackendEnv):
@@ -80,18 +36,19 @@ class GymnasiumEnv(BackendEnv):
     def __init__(
         self, env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], *, asynchronous: bool, mapping: ActionMapping
     ) -> None:
-        self._make = partial(_made, env_id, kwargs, len(seeds), asynchronous=asynchronous)
-        self._envs = self._make()
+        self._make = partial(_made, env_id, kwargs, asynchronous=asynchronous)
+        self._envs = self._make(seeds)
         self._seeds: list[int | None] | None = list(seeds)
         spec = gymnasium.spec(env_id.rpartition(":")[2])  # the module before a colon was imported with the first one
-        self._longest: int | None = kwargs.get("max_episode_steps", spec.max_episode_steps)
+        longest = kwargs.get("max_episode_steps", spec.max_episode_steps)
+        self._longest: int | None = longest if longest and longest > 0 else None  # -1 switches the limit off
         super().__init__(
             env_id, self._envs.single_observation_space, self._envs.single_action_space, len(seeds),
             mapping=mapping,
         )  # fmt: skip
 
     def _reset(self) -> Any:
-        seeds, self._seeds = self._seeds, None  # later resets go on with the environments' own random states
+        seeds, self._seeds = self._seeds, None  # later resets continue the environments' own random states
         with self._alive():
             return self._envs.reset(seed=seeds)[0]
 
@@ -111,21 +68,30 @@ class GymnasiumEnv(BackendEnv):
             self._actions = actions
 
     def _receive(self) -> tuple[Any, Any, NDArray[np.bool_], NDArray[np.bool_]]:
-        if isinstance(self._envs, AsyncVectorEnv):
-            with self._alive():
+        with self._alive():
+            if isinstance(self._envs, AsyncVectorEnv):
                 observations, rewards, terminated, truncated, _ = self._envs.step_wait()
-        else:
-            observations, rewards, terminated, truncated, _ = self._envs.step(self._actions)
+            else:
+                observations, rewards, terminated, truncated, _ = self._envs.step(self._actions)
         return observations, rewards, terminated, truncated
 
     def close(self) -> None:
-        self._envs.close()
+        """Close the environments; worker processes that do not answer are ended."""
+        if isinstance(self._envs, AsyncVectorEnv):
+            self._envs.close(timeout=CLOSING_SECONDS)
+        else:
+            self._envs.close()
 
     @contextmanager
     def _alive(self) -> Iterator[None]:
-        """Tell of an environment whose process is gone, and end the others, which nobody can ask to."""
+        """Write an environment's traceback to the log, and end all worker processes once one of them is gone."""
         try:
             yield
+        except EnvError as error:
+            fault = error.args[0] if isinstance(error.args[0], EnvError) else error  # another process wraps it
+            for note in getattr(fault, "__notes__", ()):
+                log.debug("%s\n%s", fault, note)
+            raise
         except (EOFError, BrokenPipeError, ConnectionResetError):
             assert isinstance(self._envs, AsyncVectorEnv)
             processes = self._envs.processes
@@ -142,22 +108,28 @@ class GymnasiumEnv(BackendEnv):
             ) from None
 
     def _restart(self, seeds: Sequence[int]) -> None:
-        self._envs.close()
+        self.close()
         del self._envs  # before the new ones take as much memory
-        self._envs, self._seeds = self._make(), list(seeds)
+        self._envs, self._seeds = self._make(seeds), list(seeds)
 
     def _captured(self) -> list[State] | None:
-        states = self._envs.call("captured")
+        with self._alive():
+            states = self._envs.call("captured")
         return None if any(state is None for state in states) else list(states)
 
     def _restore(self, states: list[State]) -> None:
-        self._envs.reset(seed=self._seeds)  # wrappers want one before the first step
-        self._seeds = None
-        self._envs.call("restored", states)
+        if "0" not in states[0]:
+            raise StateNotReached("the checkpoint holds environments of another backend")
+        with self._alive():
+            self._envs.reset(seed=self._seeds)  # wrappers want one before the first step
+            self._seeds = None
+            self._envs.call("restored", states)
 
 
-def _made(env_id: str, kwargs: dict[str, Any], count: int, *, asynchronous: bool) -> SyncVectorEnv | AsyncVectorEnv:
-    makers = [_maker(env_id, kwargs, index) for index in range(count)]
+def _made(
+    env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], *, asynchronous: bool
+) -> SyncVectorEnv | AsyncVectorEnv:
+    makers = [_maker(env_id, kwargs, index, seed) for index, seed in enumerate(seeds)]
     if not asynchronous:
         return SyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)
     # its report of a worker's error repeats ours, and itself fails on a % in the text
@@ -165,8 +137,14 @@ def _made(env_id: str, kwargs: dict[str, Any], count: int, *, asynchronous: bool
     return AsyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)
 
 
-def _maker(env_id: str, kwargs: dict[str, Any], index: int) -> Callable[[], gymnasium.Env[Any, Any]]:
+def _maker(env_id: str, kwargs: dict[str, Any], index: int, seed: int) -> Callable[[], gymnasium.Env[Any, Any]]:
+    ours = os.getpid()
+
     def make() -> gymnasium.Env[Any, Any]:
-        return Guarded(gymnasium.make(env_id, disable_env_checker=True, **kwargs), env_id, index)
+        alone = os.getpid() != ours  # Gymnasium also makes one here, to see its spaces
+        if alone:
+            seed_global_generators(seed, MAKING)
+        env = gymnasium.make(env_id, disable_env_checker=True, **kwargs)
+        return (GuardedAlone if alone else Guarded)(env, env_id, index)
 
     return make

@@ -1,4 +1,4 @@
-"""Pictures of an environment without a screen."""
+"""Render environments without a screen."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def prepare_headless_rendering() -> None:
-    """Let MuJoCo and SDL render where there is no display. Must run before mujoco is imported, which then decides."""
+    """Let MuJoCo and SDL render where there is no display. Must run before mujoco is imported."""
     if sys.platform != "linux" or os.environ.get("DISPLAY"):
         return
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
@@ -22,7 +22,7 @@ def prepare_headless_rendering() -> None:
 
 
 def prepare_scene(env: gymnasium.Env[Any, Any]) -> None:
-    """Make a MuJoCo environment's pictures follow the robot, and cheap to draw; others stay as they are.
+    """Let a MuJoCo environment's camera follow the robot, and make drawing cheap; other environments do not change.
 
     Without shadows, reflections and multisampling a picture takes a twentieth of the time where there is no graphics
     card. Must run before the first picture.

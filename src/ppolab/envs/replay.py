@@ -1,7 +1,7 @@
-"""Environments that show nothing of their state, brought back by living their episodes again.
+"""Bring environments that do not show their state back to it, by replaying their episodes.
 
-Where random numbers are drawn at resets only, an environment is what its seed, the number of its resets and the actions
-since the last one have made of it. So these are written down, which costs next to nothing; coming back costs as many
+Where random numbers are drawn at resets only, the state of an environment follows from its seed, the number of its
+resets, and the actions since the last one. So these are recorded, at almost no cost. A restore then takes as many
 resets as there were, and at most one episode's steps.
 """
 
@@ -14,22 +14,22 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ppolab.envs.state import State
+from ppolab.envs.snapshot import State
 from ppolab.errors import StateNotReached
 
 
 class Pool(Protocol):
-    """What can reset and step some of its environments."""
+    """A pool that can reset and step some of its environments."""
 
     def reset(self, env_id: NDArray[np.int32]) -> tuple[Any, ...]:
-        """Of the named environments: first observations, ..."""
+        """Reset the named environments; return their first observations, ..."""
 
     def step(self, action: NDArray[Any], env_id: NDArray[np.int32]) -> tuple[Any, ...]:
-        """Of the named environments: observations, ..."""
+        """Step the named environments; return their observations, ..."""
 
 
-class Logbook:
-    """Resets and actions of N environments since they were made. longest: steps of an episode at most."""
+class ActionRecord:
+    """Resets and actions of N environments since they were made; an episode has at most `longest` steps."""
 
     def __init__(self, seeds: Sequence[int], longest: int) -> None:
         self._seeds = list(seeds)
@@ -38,19 +38,19 @@ class Logbook:
         self._actions: deque[NDArray[Any]] = deque(maxlen=longest)
 
     def reset(self, which: NDArray[np.bool_]) -> None:
-        """New episodes began where `which` [N]."""
+        """Record that new episodes began where `which` [N]."""
         self._resets[which] += 1
         self._lengths[which] = 0
 
     def stepped(self, actions: NDArray[Any], ended: NDArray[np.bool_]) -> None:
-        """Actions [N, ...], not to be changed any more, were sent; where an episode had `ended` [N] they only reset."""
+        """Record actions [N, ...], which nobody may change later; where an episode had `ended` [N] they only reset."""
         self._actions.append(actions)
         self._lengths += 1
         if ended.any():
             self.reset(ended)
 
     def states(self, observations: NDArray[Any]) -> list[State]:
-        """What `relive` needs, of every environment, and the observation [N, ...] that it must lead to."""
+        """Return what `replay` needs of every environment, with the observations [N, ...] that it must reach."""
         return [
             {
                 "seed": seed,
@@ -62,7 +62,7 @@ class Logbook:
         ]
 
     def load(self, states: Sequence[State]) -> None:
-        """Go on from what `states` gave."""
+        """Continue from what `states` returned."""
         self._resets[:] = [state["resets"] for state in states]
         self._lengths[:] = [len(state["actions"]) for state in states]
         self._actions.clear()
@@ -72,11 +72,11 @@ class Logbook:
         return list(self._actions)[len(self._actions) - count :]
 
 
-def relive(pool: Pool, states: Sequence[State]) -> None:
-    """Bring environments that were just made with the seeds of `states` to where these were taken.
+def replay(pool: Pool, states: Sequence[State]) -> None:
+    """Bring environments, just made with the seeds of `states`, to where these were taken.
 
     Raises:
-        StateNotReached: the last observations are others, as with another version of the simulator.
+        StateNotReached: the last observations differ, as with another version of the simulator.
     """
     observations: list[Any] = [None] * len(states)
 
@@ -96,13 +96,13 @@ def relive(pool: Pool, states: Sequence[State]) -> None:
     for observation, state in zip(observations, states, strict=True):
         if not np.array_equal(observation, state["observation"]):
             raise StateNotReached(
-                "the environments do not come to the observations of the checkpoint; their simulator may be of another "
-                "version, or this another kind of processor"
+                "the environments do not come to the observations of the checkpoint; the simulator may be of another "
+                "version, or the processor of another kind"
             )
 
 
 def _aligned(states: Sequence[State]) -> NDArray[Any]:
-    """The actions [T, N, ...] of all, those of shorter episodes behind zeros."""
+    """Return the actions [T, N, ...] of all environments, those of shorter episodes after rows of zeros."""
     longest = max((state["actions"] for state in states), key=len)
     aligned = np.zeros((len(longest), len(states), *longest.shape[1:]), longest.dtype)
     for index, state in enumerate(states):

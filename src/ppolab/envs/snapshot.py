@@ -1,9 +1,9 @@
-"""The state of a Gymnasium environment as plain values and arrays: what a resume needs that is to be the same run.
+"""Snapshots of Gymnasium environments as plain values and arrays, for an exact resume.
 
-Taken are the attributes of the environment and of every wrapper around it: numbers, texts, arrays, lists, tuples and
-dictionaries of them, NumPy generators, and MuJoCo's data. Spaces, specifications, functions, renderers and MuJoCo
-models are made anew with the environment. An attribute of any other kind may hide a state, so an environment that has
-one gives none; nor does one in which two attributes share an array, a list or a dictionary.
+A snapshot holds the attributes of the environment and of every wrapper around it: numbers, texts, arrays, lists, tuples
+and dictionaries of them, NumPy generators, and MuJoCo's data. Spaces, specifications, functions, renderers and MuJoCo
+models are not part of it: they come with a new environment. An attribute of any other kind may hide a state, so an
+environment that has one gives no snapshot; nor does one in which two attributes share an array, a list or a dictionary.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from gymnasium.envs.registration import EnvSpec
 
 State = dict[str, Any]
 
-MADE_ANEW = (gymnasium.Space, EnvSpec, types.FunctionType, types.MethodType, types.ModuleType, type)
-MADE_ANEW_BY_NAME = {
+REMADE = (gymnasium.Space, EnvSpec, types.FunctionType, types.MethodType, types.ModuleType, type)
+REMADE_BY_NAME = {
     ("mujoco", "MjModel"), ("gymnasium", "MujocoRenderer"), ("pygame", "Surface"), ("pygame", "Clock"),
 }  # fmt: skip
-"""(package, class): known, but not to be imported for this."""
+"""(package, class): known by name, since this module must not import them."""
 KINDS = "iufb"
-"""NumPy's kinds of numbers that can be stored."""
+"""NumPy's kinds of numbers that a checkpoint can hold."""
 
 
 class NoState(Exception):
-    """There is an attribute that may hide a state."""
+    """An attribute may hide a state."""
 
 
 def captured(env: gymnasium.Env[Any, Any]) -> State | None:
-    """What `restore` needs; None where the environment does not give its state."""
+    """Return a snapshot for `restore`; None where the environment does not show its state."""
     seen: set[int] = set()
     try:
         return {str(depth): _attributes(layer, seen) for depth, layer in enumerate(_layers(env))}
@@ -41,7 +41,7 @@ def captured(env: gymnasium.Env[Any, Any]) -> State | None:
 
 
 def restore(env: gymnasium.Env[Any, Any], state: State) -> None:
-    """Bring an environment that was made in the same way into the state that was captured."""
+    """Bring an environment, made in the same way, into the captured state."""
     for depth, layer in enumerate(_layers(env)):
         for name, value in state[str(depth)].items():
             current = layer.__dict__.get(name)
@@ -60,12 +60,12 @@ def _layers(env: gymnasium.Env[Any, Any]) -> Iterator[gymnasium.Env[Any, Any]]:
 def _attributes(layer: gymnasium.Env[Any, Any], seen: set[int]) -> State:
     below = layer.env if isinstance(layer, gymnasium.Wrapper) else None
     attributes = {name: value for name, value in vars(layer).items() if value is not below or below is None}
-    return {name: _encoded(value, seen) for name, value in attributes.items() if not _is_made_anew(value)}
+    return {name: _encoded(value, seen) for name, value in attributes.items() if not _is_remade(value)}
 
 
-def _is_made_anew(value: Any) -> bool:
+def _is_remade(value: Any) -> bool:
     kind = type(value)
-    return isinstance(value, MADE_ANEW) or (kind.__module__.partition(".")[0], kind.__name__) in MADE_ANEW_BY_NAME
+    return isinstance(value, REMADE) or (kind.__module__.partition(".")[0], kind.__name__) in REMADE_BY_NAME
 
 
 def _encoded(value: Any, seen: set[int]) -> Any:
@@ -93,7 +93,7 @@ def _encoded(value: Any, seen: set[int]) -> Any:
 
 
 def _owner(value: Any) -> Any:
-    """Of an array, the one whose memory it shows a part of."""
+    """Return the array whose memory an array shares; any other value itself."""
     while isinstance(value, np.ndarray) and value.base is not None:
         value = value.base
         if not isinstance(value, np.ndarray):
@@ -112,9 +112,9 @@ def _mujoco_bytes(data: Any) -> np.ndarray[Any, Any]:
 
 
 def _mujoco_arrays(data: Any) -> list[np.ndarray[Any, Any]]:
-    """All that MuJoCo keeps between steps, the derived quantities included: rewards are computed from those, too.
+    """Return the arrays that MuJoCo keeps between steps, with derived quantities: rewards are computed from those.
 
-    What a step's contacts take is not of a fixed size, and not kept.
+    Arrays for contacts have no fixed size and are not kept between steps.
     """
     fresh = type(data)(data.model)
     names = [name for name in dir(data) if not name.startswith("_") and isinstance(getattr(fresh, name), np.ndarray)]
@@ -127,7 +127,7 @@ def _mujoco_arrays(data: Any) -> list[np.ndarray[Any, Any]]:
 
 
 def _decoded(value: Any, current: Any) -> Any:
-    """`value` as it was; what is changed in place is `current` itself."""
+    """Return the value that `_encoded` encoded; generators and MuJoCo's data are set in place in `current`."""
     if not isinstance(value, dict):
         return value
     kind, content = next(iter(value.items()))

@@ -46,9 +46,12 @@ def _observation_problem(space: spaces.Space[Any]) -> str:
 
 
 def observation_encoder(space: spaces.Space[Any]) -> tuple[int, Encoder]:
-    """(D, function from a batch of observations of `space` to [N, D] float64).
+    """Return D and a function from a batch of observations of `space` to [N, D] float64.
 
     Discrete values become one-hot vectors; Tuple and Dict are concatenated, Dict in the order of its keys.
+
+    Raises:
+        EnvError: (the function) a discrete observation lies outside its space.
     """
     if isinstance(space, spaces.Box):
         return space.shape[0], lambda batch: np.asarray(batch, dtype=np.float64)
@@ -95,9 +98,10 @@ class ActionMapping:
     """How a Gaussian's actions, which have no bounds, become those of a Box.
 
     Attributes:
-        rescale: [-1, 1] is mapped onto each bounded component's range. All is clipped to the bounds.
-        squash: before that, tanh brings these components into (-1, 1), so that none is clipped. Probability ratios
-            and KL divergences are the same before and after it, so the policy may go on speaking of what it drew.
+        rescale: map [-1, 1] onto the range of each component that has two bounds. All actions are clipped to the
+            bounds.
+        squash: before that, bring these components into (-1, 1) by tanh, so that none is clipped. Probability ratios
+            and KL divergences are the same before and after it, so the policy's distribution need not know of it.
     """
 
     rescale: bool = True
@@ -105,7 +109,10 @@ class ActionMapping:
 
 
 def action_decoder(space: spaces.Space[Any], mapping: ActionMapping) -> Decoder:
-    """Function from policy actions [N, ...] to a batch of actions of `space`. Discrete ones: shifted by their start."""
+    """Return a function from policy actions [N, ...] to a batch of actions of `space`.
+
+    Discrete actions are shifted by the start of their space.
+    """
     if isinstance(space, spaces.Box):
         return _box_decoder(space, mapping)
     if isinstance(space, spaces.Discrete):
@@ -119,15 +126,42 @@ def action_decoder(space: spaces.Space[Any], mapping: ActionMapping) -> Decoder:
 
 
 def _box_decoder(space: spaces.Box, mapping: ActionMapping) -> Decoder:
+    """Map -1, 0, 1 to low, middle, high.
+
+    Centre and radius are computed in float64, since in a narrow type of the space they may overflow.
+    """
     low, high = space.low.reshape(-1), space.high.reshape(-1)
-    bounded = np.isfinite(low) & np.isfinite(high) & mapping.rescale
-    centre = np.where(bounded, (np.where(bounded, high, 0) + np.where(bounded, low, 0)) / 2, 0.0)
-    radius = np.where(bounded, (np.where(bounded, high, 2) - np.where(bounded, low, 0)) / 2, 1.0)
+    bounded = space.bounded_below.reshape(-1) & space.bounded_above.reshape(-1) & mapping.rescale
+    half_low, half_high = (np.where(bounded, bound, 0).astype(np.float64) / 2 for bound in (low, high))
+    centre, radius = half_high + half_low, np.where(bounded, half_high - half_low, 1.0)
     shape, dtype = space.shape, space.dtype
+    integers = np.issubdtype(dtype, np.integer)
+    if integers:
+        # each integer gets an interval of the same length; else the two at the ends would get half of one
+        radius = np.where(bounded, radius + 0.5, 1.0)
+    else:
+        centre, radius = centre.astype(dtype), radius.astype(dtype)
 
     def decode(actions: NDArray[Any]) -> NDArray[Any]:
+        if integers:
+            actions = actions.astype(np.float64)
         chosen = np.where(bounded, np.tanh(actions), actions) if mapping.squash else actions
-        bounded_actions: NDArray[Any] = np.clip(chosen * radius + centre, low, high)
+        placed = chosen * radius + centre
+        if integers:
+            return _nearest_integers(placed, low, high).reshape(-1, *shape)
+        bounded_actions: NDArray[Any] = np.clip(placed, low, high)
         return bounded_actions.astype(dtype).reshape(-1, *shape)
 
     return decode
+
+
+def _nearest_integers(values: NDArray[np.float64], low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]:
+    """Return the integers of [low, high] nearest to `values`, in the type of the bounds.
+
+    Values beyond a bound never pass the conversion: a float64 cannot hold every int64, and the largest one would
+    overflow.
+    """
+    rounded = np.rint(values)
+    inside = (rounded > low.astype(np.float64)) & (rounded < high.astype(np.float64))
+    whole = np.where(inside, rounded, 0.0).astype(low.dtype)
+    return np.where(inside, whole, np.where(rounded >= high.astype(np.float64), high, low))

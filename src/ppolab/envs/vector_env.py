@@ -1,4 +1,4 @@
-"""The one interface behind which every vector environment lives."""
+"""The interface of all vector environments."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from ppolab.envs.snapshot import State
 from ppolab.envs.spaces import ActionMapping, action_decoder, check_spaces, observation_encoder
-from ppolab.envs.state import State
 from ppolab.errors import EnvError
 
 Answer = TypeVar("Answer")
@@ -22,10 +22,10 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Step:
-    """What one step of N environments returned.
+    """The results of one step of N environments.
 
     Attributes:
-        observations: [N, D] float64, after the action. At an episode's end its real final observation.
+        observations: [N, D] float64, after the action. At an episode's end this is its real final observation.
         rewards: [N] float64. terminated, truncated: [N] bool.
         valid: [N] bool; False where the step only reset an environment whose episode had ended: no experience.
     """
@@ -40,8 +40,8 @@ class Step:
 class VectorEnv(ABC):
     """N copies of an environment that reset themselves on the step after an episode's end (NEXT_STEP).
 
-    `step` is `send` and `receive`; between the two, other work can be done where the backend steps in the background.
-    `parts` are the groups that do so independently of each other, with the rows that each has in the whole.
+    `step` is `send` and `receive`. Between the two the caller can do other work, where the backend steps in the
+    background.
     """
 
     backend: str
@@ -57,26 +57,26 @@ class VectorEnv(ABC):
         self.observation_size, self._encode = observation_encoder(observation_space)
 
     @property
-    def parts(self) -> Sequence[tuple[slice, VectorEnv]]:
-        """(rows, environments) of groups that step independently; together all rows."""
+    def groups(self) -> Sequence[tuple[slice, VectorEnv]]:
+        """Return (rows, environments) of the groups that step independently; together they have all rows."""
         return [(slice(0, self.num_envs), self)]
 
     @abstractmethod
     def reset(self) -> NDArray[np.float64]:
-        """Start a new episode everywhere; [N, D] first observations."""
+        """Start a new episode in all environments; return their first observations [N, D]."""
 
     @abstractmethod
     def reset_some(self, which: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Start a new episode in the K environments where `which` [N]; their first observations [K, D]."""
+        """Start a new episode in the K environments where `which` [N]; return their first observations [K, D]."""
 
     @property
     @abstractmethod
     def longest_episode(self) -> int | None:
-        """Steps after which an episode is truncated; None where it never is."""
+        """Return the number of steps after which an episode is truncated; None without such a limit."""
 
     @abstractmethod
     def send(self, actions: NDArray[Any]) -> None:
-        """Start a step with policy actions [N, ...]."""
+        """Start a step with the policy's actions [N, ...]."""
 
     @abstractmethod
     def receive(self) -> Step:
@@ -87,30 +87,30 @@ class VectorEnv(ABC):
         """
 
     def step(self, actions: NDArray[Any]) -> Step:
-        """`send` and `receive`."""
+        """Send the policy's actions [N, ...] and receive the step."""
         self.send(actions)
         return self.receive()
 
     @property
     @abstractmethod
     def waiting_since(self) -> float | None:
-        """The moment, by time.monotonic(), since which somebody waits for an answer; None when nobody does."""
+        """Return the time.monotonic() since which the caller waits for an answer; None when nobody waits."""
 
     @abstractmethod
     def state(self) -> State | None:
-        """What `restore` needs to go on from here; None where the environments do not give it."""
+        """Return a snapshot for `restore`; None where the environments do not show their state."""
 
     @abstractmethod
     def restore(self, state: State) -> None:
-        """Go on from `state`, of the same environments, which may have been in another process.
+        """Continue from the snapshot `state` of the same environments, which may be of another process.
 
         Raises:
-            StateNotReached: they do not come to it.
+            StateNotReached: the environments cannot be brought to it.
         """
 
     @abstractmethod
     def restart(self, seeds: Sequence[int]) -> None:
-        """Make all environments anew with these seeds; `reset` must follow."""
+        """Replace all environments by new ones with these seeds; `reset` must follow."""
 
     @abstractmethod
     def close(self) -> None:
@@ -118,7 +118,7 @@ class VectorEnv(ABC):
 
 
 class BackendEnv(VectorEnv):
-    """Backends implement the methods below it; encoding, checking and `valid` are shared here."""
+    """The part that backends share: encoding, checks and `valid`. They implement the abstract methods at its end."""
 
     def __init__(
         self,
@@ -168,7 +168,7 @@ class BackendEnv(VectorEnv):
         return Step(observations, rewards, terminated, truncated, valid)
 
     def state(self) -> State | None:
-        environments = self._captured()
+        environments = self._awaited(self._captured)
         if environments is None:
             return None
         return {"environments": environments, "ended": self._ended.copy(), "steps": self._steps}
@@ -201,23 +201,23 @@ class BackendEnv(VectorEnv):
 
     @abstractmethod
     def _reset(self) -> Any:
-        """A batch of first observations, as the backend gives them."""
+        """Reset all environments; return a batch of first observations, as the backend has them."""
 
     @abstractmethod
     def _reset_some(self, which: NDArray[np.bool_]) -> Any:
-        """A batch as the backend gives it; rows where `which` are first observations, the others do not matter."""
+        """Reset some environments; return a batch whose rows where `which` are first observations."""
 
     @abstractmethod
     def _send(self, actions: NDArray[Any]) -> None:
-        """Start a step with actions as the backend takes them."""
+        """Start a step with actions in the backend's own form."""
 
     @abstractmethod
     def _receive(self) -> tuple[Any, Any, NDArray[np.bool_], NDArray[np.bool_]]:
-        """Observations, rewards, terminated, truncated, as the backend gives them."""
+        """Wait for the step; return observations, rewards, terminated, truncated, as the backend has them."""
 
     @abstractmethod
     def _captured(self) -> list[State] | None:
-        """The state of every environment, or None."""
+        """Return the state of every environment, or None."""
 
     @abstractmethod
     def _restore(self, states: list[State]) -> None:
@@ -225,11 +225,11 @@ class BackendEnv(VectorEnv):
 
     @abstractmethod
     def _restart(self, seeds: Sequence[int]) -> None:
-        """Make all environments anew."""
+        """Replace all environments by new ones."""
 
 
 class JoinedEnv(VectorEnv):
-    """Several groups of the same environment as one; a collector can step one while it works on another."""
+    """Several groups of the same environment as one; a collector can step one group while it acts for another."""
 
     def __init__(self, groups: Sequence[VectorEnv]) -> None:
         first = groups[0]
@@ -246,7 +246,7 @@ class JoinedEnv(VectorEnv):
         return min((since for group in self._groups if (since := group.waiting_since) is not None), default=None)
 
     @property
-    def parts(self) -> Sequence[tuple[slice, VectorEnv]]:
+    def groups(self) -> Sequence[tuple[slice, VectorEnv]]:
         return list(zip(self._rows, self._groups, strict=True))
 
     @property
@@ -257,10 +257,10 @@ class JoinedEnv(VectorEnv):
         return np.concatenate([group.reset() for group in self._groups])
 
     def reset_some(self, which: NDArray[np.bool_]) -> NDArray[np.float64]:
-        return np.concatenate([group.reset_some(which[rows]) for rows, group in self.parts if which[rows].any()])
+        return np.concatenate([group.reset_some(which[rows]) for rows, group in self.groups if which[rows].any()])
 
     def send(self, actions: NDArray[Any]) -> None:
-        for rows, group in self.parts:
+        for rows, group in self.groups:
             group.send(actions[rows])
 
     def receive(self) -> Step:
@@ -274,7 +274,7 @@ class JoinedEnv(VectorEnv):
         )
 
     def state(self) -> State | None:
-        """Of all environments in one list: threads, and so groups, may be others in a run that goes on from it."""
+        """Return the states of all environments in one list: a resumed run may have other threads, and so groups."""
         states = [state for group in self._groups if (state := group.state()) is not None]
         if len(states) < len(self._groups):
             return None
@@ -285,11 +285,11 @@ class JoinedEnv(VectorEnv):
         }
 
     def restore(self, state: State) -> None:
-        for rows, group in self.parts:
+        for rows, group in self.groups:
             group.restore({**state, "environments": state["environments"][rows], "ended": state["ended"][rows]})
 
     def restart(self, seeds: Sequence[int]) -> None:
-        for rows, group in self.parts:
+        for rows, group in self.groups:
             group.restart(seeds[rows])
 
     def close(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +14,10 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from ppolab.core.distributions import ActionDistribution, Bernoulli, DiagonalGaussian, MultiCategorical
-from ppolab.normalization import RunningScale
+from ppolab.learning.normalization import RunningScale
 
 if TYPE_CHECKING:
-    from ppolab.config import ModelConfig
+    from ppolab.config.schema import ModelConfig
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
@@ -27,7 +29,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 def action_distribution(space: spaces.Space[Any]) -> ActionDistribution:
-    """The family of distributions over `space`, which `envs` has already checked to be a supported one."""
+    """Return the family of distributions over `space`, which `envs` has already checked to be a supported one."""
     if isinstance(space, spaces.Box):
         return DiagonalGaussian(int(np.prod(space.shape)))
     if isinstance(space, spaces.Discrete):
@@ -39,13 +41,18 @@ def action_distribution(space: spaces.Space[Any]) -> ActionDistribution:
 
 
 def distribution_parameters(outputs: Tensor, log_std: Tensor | None) -> Tensor:
-    """[..., P]: the action head's outputs [..., A], beside log_std [A] where the distribution has one."""
+    """Return [..., P]: the action head's outputs [..., A], beside log_std [A] where the distribution has one."""
     return outputs if log_std is None else torch.cat((outputs, log_std.expand_as(outputs)), dim=-1)
 
 
 def is_of_the_value(name: str) -> bool:
-    """Whether a parameter of `ActorCritic` serves the value function alone."""
+    """Return whether a parameter of `ActorCritic` serves the value function alone."""
     return name.startswith(("critic.", "value_head."))
+
+
+def is_of_a_head(name: str) -> bool:
+    """Return whether a parameter of `ActorCritic` belongs to an output layer."""
+    return name.startswith(("action_head.", "value_head."))
 
 
 class ActorCritic(nn.Module):
@@ -85,22 +92,49 @@ class ActorCritic(nn.Module):
         return parameters, self.value_head(value_features).squeeze(-1)
 
     def values(self, observations: Tensor) -> Tensor:
-        """[...] values; skips a separate actor."""
+        """Return values [...]; skips a separate actor."""
         features = (self.actor if self.critic is None else self.critic)(observations)
         result: Tensor = self.value_head(features)
         return result.squeeze(-1)
 
     def action_parameters(self, observations: Tensor) -> Tensor:
-        """[..., P] parameters of the action distribution; skips a separate critic."""
+        """Return the parameters [..., P] of the action distribution; skips a separate critic."""
         return distribution_parameters(self.action_head(self.actor(observations)), self.log_std)
 
     def _initialize_orthogonally(self) -> None:
-        """Gains of Engstrom et al. 2020 (arXiv:2005.12729): sqrt(2) inside, 0.01 for actions, 1 for the value."""
+        """Draw orthogonal weights with gains sqrt(2) inside, 0.01 for actions and 1 for the value.
+
+        Engstrom et al. 2020 (arXiv:2005.12729).
+        """
         gains = {self.action_head: 0.01, self.value_head: 1.0}
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.orthogonal_(module.weight, gains.get(module, math.sqrt(2.0)))
                 nn.init.zeros_(module.bias)
+
+
+@contextmanager
+def evaluating(policy: nn.Module) -> Iterator[None]:
+    """Put `policy` in evaluation mode (no dropout) for a block, then back in the mode it was found in."""
+    with _mode(policy, training=False):
+        yield
+
+
+@contextmanager
+def training(policy: nn.Module) -> Iterator[None]:
+    """Put `policy` in training mode (dropout acts) for a block, then back in the mode it was found in."""
+    with _mode(policy, training=True):
+        yield
+
+
+@contextmanager
+def _mode(policy: nn.Module, *, training: bool) -> Iterator[None]:
+    found = policy.training
+    policy.train(training)
+    try:
+        yield
+    finally:
+        policy.train(found)
 
 
 def _trunk(observation_size: int, config: ModelConfig) -> nn.Sequential:

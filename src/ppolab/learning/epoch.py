@@ -1,4 +1,4 @@
-"""One pass over a rollout's samples: a gradient step per minibatch, step by step or in one call of C++ code."""
+"""Make one pass over samples: a gradient step per minibatch, step by step or in one call of C++ code."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ppolab.config import Config, usable_cores
+from ppolab.config.schema import Config
 from ppolab.core.losses import standardized
-from ppolab.gradient import Gradient
-from ppolab.native import AdamState, NativePolicy
-from ppolab.objective import MEANS, LossTerms, Samples
-from ppolab.parallel import Processes
-from ppolab.parameters import clip_norm, optimizer_step
+from ppolab.learning.gradient import Gradient
+from ppolab.learning.native import AdamState, NativeUpdate
+from ppolab.learning.objective import MEANS, LossTerms, Samples
+from ppolab.learning.optimizer import clip_norm, optimizer_step
+from ppolab.runtime.cores import usable_cores
+from ppolab.runtime.process_group import ProcessGroup
 
 
 @dataclass(frozen=True)
-class Order:
+class MinibatchOrder:
     """A partition of all processes' samples into minibatches, as one process sees it.
 
     Attributes:
@@ -30,21 +31,23 @@ class Order:
     sizes: Tensor
     totals: Tensor
 
-    def parts(self, size: int) -> Iterator[Order]:
-        """Runs of minibatches, each of about `size` samples of all processes."""
+    def split(self, size: int) -> Iterator[MinibatchOrder]:
+        """Cut the order into runs of minibatches, each of about `size` samples of all processes."""
         count = max(1, min(len(self.totals), int(self.totals.sum()) // size))
         lengths = even_parts(len(self.totals), count)
         sizes, totals = torch.split(self.sizes, lengths), torch.split(self.totals, lengths)
         places = torch.split(self.places, [int(part.sum()) for part in sizes])
-        return map(Order, places, sizes, totals)
+        return map(MinibatchOrder, places, sizes, totals)
 
 
-Epoch = Callable[[Samples, Order], tuple[Tensor, Tensor]]
-"""-> (LossTerms as columns [M, terms], norms [M] of the gradients before clipping), over all processes."""
+Epoch = Callable[[Samples, MinibatchOrder], tuple[Tensor, Tensor]]
+"""Makes one gradient step per minibatch; returns (LossTerms as columns [M, terms], norms [M] of the gradients before
+clipping), both over all processes.
+"""
 
 
-def shuffled(owners: Tensor, rank: int, size: int, generator: torch.Generator) -> Order:
-    """A random order in ceil(B / size) minibatches; equal generators draw the same one in every process.
+def shuffled(owners: Tensor, rank: int, size: int, generator: torch.Generator) -> MinibatchOrder:
+    """Return a random order in ceil(B / size) minibatches; equal generators draw the same one in every process.
 
     Args:
         owners: [B] the process that has each sample, in the order that one process would have collected them in.
@@ -55,41 +58,41 @@ def shuffled(owners: Tensor, rank: int, size: int, generator: torch.Generator) -
     chosen = mine[order]
     before = torch.cat([torch.zeros(1, dtype=torch.int64), chosen.cumsum(0)])  # how many of mine lie before a place
     ends = totals.cumsum(0)
-    return Order((mine.cumsum(0) - 1)[order[chosen]], before[ends] - before[ends - totals], totals)
+    return MinibatchOrder((mine.cumsum(0) - 1)[order[chosen]], before[ends] - before[ends - totals], totals)
 
 
 def even_parts(count: int, parts: int) -> list[int]:
-    """`count` in nearly equal parts, the larger ones first."""
+    """Divide `count` into nearly equal parts, the larger ones first."""
     return [count // parts + (index < count % parts) for index in range(parts)]
 
 
-def with_standardized_advantages(samples: Samples, order: Order, processes: Processes) -> Samples:
-    """`samples` with advantages that have mean 0 and deviation 1 in every minibatch, over all processes."""
+def with_standardized_advantages(samples: Samples, order: MinibatchOrder, group: ProcessGroup) -> Samples:
+    """Return `samples` whose advantages have mean 0 and deviation 1 in every minibatch, over all processes."""
     places = order.places.to(samples.advantages.device)
     groups = torch.repeat_interleave(order.sizes).to(places.device)
     counts = order.totals.to(places.device)
     advantages = torch.empty_like(samples.advantages)
-    advantages[places] = standardized(samples.advantages[places], groups, counts, processes.add_up)
+    advantages[places] = standardized(samples.advantages[places], groups, counts, group.all_reduce)
     return samples._replace(advantages=advantages)
 
 
 def stepwise_epoch(
     gradient: Gradient, vector: torch.nn.Parameter, optimizer: torch.optim.Optimizer, config: Config,
-    processes: Processes,
+    group: ProcessGroup,
 ) -> Epoch:  # fmt: skip
-    """For any gradient, any optimizer and any number of processes."""
+    """Return an epoch for any gradient, any optimizer and any number of processes."""
     step = optimizer_step(optimizer, vector)
 
-    def epoch(samples: Samples, order: Order) -> tuple[Tensor, Tensor]:
+    def epoch(samples: Samples, order: MinibatchOrder) -> tuple[Tensor, Tensor]:
         all_terms, norms = [], []
         shares = (order.sizes / order.totals).tolist()
         for batch, share in zip(minibatches(samples, order, config.minibatch_size), shares, strict=True):
-            if processes.size == 1:
+            if group.size == 1:
                 result, terms = gradient(vector.detach(), *batch)
             else:
-                result, terms = _over_all(processes, gradient, vector.detach(), batch, share)
-            clipped, norm = clip_norm(result, config.max_grad_norm)
-            step(clipped)
+                result, terms = _over_all(group, gradient, vector.detach(), batch, share)
+            shortened, norm = clip_norm(result, config.max_grad_norm)
+            step(shortened)
             all_terms.append(terms)
             norms.append(norm)
         return torch.stack(all_terms), torch.stack(norms)
@@ -98,26 +101,25 @@ def stepwise_epoch(
 
 
 def _over_all(
-    processes: Processes, gradient: Gradient, vector: Tensor, batch: Samples, share: float
+    group: ProcessGroup, gradient: Gradient, vector: Tensor, batch: Samples, share: float
 ) -> tuple[Tensor, Tensor]:
-    """Gradient and terms of a minibatch of which this process has `share`; one message for both."""
+    """Return gradient and terms of a minibatch of which this process has `share`; one message carries both."""
     message = vector.new_zeros(len(vector) + len(LossTerms._fields))
     if share > 0:
         result, terms = gradient(vector, *batch)
         weights = terms.new_tensor([share if name in MEANS else 1.0 for name in LossTerms._fields])
         message = torch.cat([result * share, (terms * weights).to(result.dtype)])
-    processes.add_up(message)
+    group.all_reduce(message)
     return message[: len(vector)], message[len(vector) :]
 
 
 def native_epoch(
-    native: NativePolicy, vector: torch.nn.Parameter, optimizer: torch.optim.Optimizer, config: Config
+    native: NativeUpdate, vector: torch.nn.Parameter, optimizer: torch.optim.Optimizer, config: Config
 ) -> Epoch:
-    """The same steps in C++ for Adam and AdamW, whose state stays in `optimizer`, in one process."""
-
+    """Return the same epoch in C++, for Adam and AdamW, whose state stays in `optimizer`, in one process."""
     threads = config.trainer.threads or min(2, usable_cores())
 
-    def epoch(samples: Samples, order: Order) -> tuple[Tensor, Tensor]:
+    def epoch(samples: Samples, order: MinibatchOrder) -> tuple[Tensor, Tensor]:
         terms, norms = native.epoch(
             samples, order.places, order.sizes, _adam_state(optimizer, vector), config.max_grad_norm, threads
         )
@@ -128,7 +130,7 @@ def native_epoch(
 
 
 def _adam_state(optimizer: torch.optim.Optimizer, vector: torch.nn.Parameter) -> AdamState:
-    """PyTorch creates the state at the first step; so do we."""
+    """Return Adam's state and settings; the state is created at the first step, as PyTorch does it."""
     group, state = optimizer.param_groups[0], optimizer.state[vector]
     if not state:
         state |= {"step": torch.zeros(())} | {name: torch.zeros_like(vector) for name in ("exp_avg", "exp_avg_sq")}
@@ -138,8 +140,8 @@ def _adam_state(optimizer: torch.optim.Optimizer, vector: torch.nn.Parameter) ->
     )  # fmt: skip
 
 
-def minibatches(samples: Samples, order: Order, width: int) -> Iterator[Samples]:
-    """This process's samples of every minibatch.
+def minibatches(samples: Samples, order: MinibatchOrder, width: int) -> Iterator[Samples]:
+    """Return this process's samples of every minibatch.
 
     All have `width` rows, because a compiled function wants one shape; those that fill them up come last and weigh 0.
     """

@@ -1,4 +1,4 @@
-"""The gradient of the objective by the parameter vector, for any network: eager, or as one compiled graph."""
+"""Differentiate the objective by the parameter vector, for any network: eager, or as one compiled graph."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad_and_value
 
-from ppolab.config import Config
-from ppolab.native.library import compiler
-from ppolab.objective import Objective, Samples
-from ppolab.parameters import FlatParameters
-from ppolab.policy import ActorCritic
+from ppolab.config.schema import Config
+from ppolab.learning.actor_critic import ActorCritic
+from ppolab.learning.flat_parameters import FlatParameters
+from ppolab.learning.native.library import compiler
+from ppolab.learning.objective import Objective, Samples
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ The next call may overwrite the gradient.
 
 
 def worth_compiling(config: Config, device: torch.device) -> bool:
-    """Whether to use PyTorch's compiler on `device`, as `compile` says; why not is logged."""
+    """Return whether to use PyTorch's compiler on `device`, as `compile` says; log why not."""
     choice = config.compile.lower()
     if choice != "auto":
         return choice == "true"
@@ -43,11 +43,14 @@ def worth_compiling(config: Config, device: torch.device) -> bool:
 
 
 def whole_gradient(policy: ActorCritic, flat: FlatParameters, objective: Objective) -> Gradient:
-    """Through `policy` itself, whatever its layers are; pure in the vector."""
+    """Differentiate `objective` through `policy` itself, whatever its layers are; pure in the vector.
+
+    The objective's inputs are further arguments, so that compiled code sees them change.
+    """
 
     def loss(vector: Tensor, batch: Samples, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         parameters, values = functional_call(policy, flat.named(vector), (batch.observations,))
-        return objective(parameters, values, batch, *inputs)
+        return objective.function(parameters, values, batch, *inputs)
 
     differentiated = grad_and_value(loss, has_aux=True)
     columns = len(Samples._fields)
@@ -60,10 +63,10 @@ def whole_gradient(policy: ActorCritic, flat: FlatParameters, objective: Objecti
 
 
 def compiled_on_first_call(function: Gradient) -> Gradient:
-    """`function` as compiled code for the shapes of its first call, which the caller never changes.
+    """Return `function` as compiled code for the shapes of its first call, which the caller never changes.
 
     The traced graph is compiled and called directly: `torch.compile` would check its guards at every call, which costs
-    as much as the arithmetic. Where compiling fails (no working C++ compiler, say), `function` itself, and one warning.
+    as much as the arithmetic. Where compiling fails (no C++ compiler, say), `function` is used, after one warning.
     """
     code: list[Gradient] = []
 
@@ -98,7 +101,7 @@ def _compiled(function: Gradient, arguments: tuple[Tensor, ...]) -> Gradient:
 
 
 def _replayed(compiled: Gradient) -> Gradient:
-    """A CUDA graph returns the same memory at every replay: the terms, which are collected, are copied out of it."""
+    """Copy the terms, which are collected, out of the memory that a CUDA graph returns at every replay."""
 
     def call(*arguments: Tensor) -> tuple[Tensor, Tensor]:
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Observation and reward scaling: statistics that live in the policy's state and stand still during a rollout."""
+"""Scale observations and rewards by statistics that are part of the policy's state and are fixed during a rollout."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ EPSILON = 1e-8
 
 @dataclass(frozen=True)
 class FrozenScaling:
-    """(x - mean) / std as it stood when a rollout began; NumPy, because environments speak NumPy."""
+    """(x - mean) / std as it was when a rollout began; in NumPy, as environments give arrays."""
 
     mean: NDArray[np.float64]
     inverse_std: NDArray[np.float64]
     limit: float = CLIP
 
     def __call__(self, observations: NDArray[np.float64]) -> NDArray[np.float32]:
-        """[N, D] raw observations -> [N, D] float32 network inputs."""
+        """Return network inputs [N, D] float32 of raw observations [N, D]."""
         scaled = observations - self.mean
         scaled *= self.inverse_std
         return np.clip(scaled, -self.limit, self.limit).astype(np.float32)
@@ -53,7 +53,7 @@ class RunningScale(nn.Module):
 
     @property
     def moments(self) -> Moments:
-        """The statistics so far."""
+        """Return the statistics so far."""
         return Moments(self.count, self.mean, self.variance)
 
     def merge(self, new: Moments) -> None:
@@ -66,7 +66,7 @@ class RunningScale(nn.Module):
         self.variance.copy_(union.variance)
 
     def frozen(self) -> FrozenScaling:
-        """The current scaling as plain arrays; later merges do not change it."""
+        """Return the current scaling as plain arrays; later merges do not change it."""
         mean = self.mean.cpu().numpy().copy()
         if not self.enabled:
             return FrozenScaling(mean, np.ones_like(mean), limit=np.inf)
@@ -74,15 +74,18 @@ class RunningScale(nn.Module):
         return FrozenScaling(mean, (1.0 / deviation).cpu().numpy())
 
     def standardized(self, values: Tensor) -> Tensor:
-        """(x - mean) / deviation."""
+        """Return (x - mean) / deviation."""
         return (values - self.mean) / torch.sqrt(self.variance + EPSILON) if self.enabled else values
 
     def restored(self, values: Tensor) -> Tensor:
-        """The x that `standardized` made `values` of."""
+        """Return the x that `standardized` made `values` of."""
         return values * torch.sqrt(self.variance + EPSILON) + self.mean if self.enabled else values
 
     def scale_rewards(self, rewards: Tensor) -> Tensor:
-        """rewards [T, N] divided by the deviation of discounted returns; the mean stays, or the task would change."""
+        """Return rewards [T, N] divided by the deviation of discounted returns.
+
+        The mean is not subtracted: that would change the task.
+        """
         if not self.enabled or self.count == 0:
             return rewards
         deviation = torch.sqrt(self.variance + EPSILON).to(rewards)

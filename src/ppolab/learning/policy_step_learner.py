@@ -1,4 +1,4 @@
-"""Algorithms that fit the value function by itself and move the policy in one step on the whole batch."""
+"""Fit the value function by itself, and move the policy in one step on the whole batch."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from torch.func import functional_call
 
 from ppolab.core.losses import unclipped_surrogate
 from ppolab.core.trust_region import Product, fisher_vector_product
-from ppolab.epoch import Order, with_standardized_advantages
-from ppolab.objective import Samples, Surrogate
-from ppolab.parameters import Part
-from ppolab.policy import ActorCritic
-from ppolab.rollout import Rollout
-from ppolab.update import Experience, Parts, UpdateStats, actor_of, shared_facts
-from ppolab.value_function import ValueFunction
+from ppolab.learning.actor_critic import ActorCritic, evaluating
+from ppolab.learning.epoch import MinibatchOrder, with_standardized_advantages
+from ppolab.learning.experience import Experience, shared_facts
+from ppolab.learning.flat_parameters import ParameterSubset
+from ppolab.learning.interface import LearnerContext, UpdateStats, actor_parameters
+from ppolab.learning.objective import Quantity, Samples
+from ppolab.learning.rollout import Rollout
+from ppolab.learning.value_learner import ValueRegression
 
 
 @dataclass(frozen=True)
-class Step:
+class PolicyStep:
     """Where a step of the policy ends.
 
     Attributes:
@@ -39,51 +40,51 @@ class Step:
 class ActorOnBatch:
     """Means over a whole batch, of all processes, as functions of the actor's parameters [K].
 
-    A quantity is a function of (distribution parameters [B, P], log-ratio [B], samples) with values [B].
+    A quantity (`Quantity`) is a function of (distribution parameters [B, P], log-ratio [B], samples) with values [B].
     """
 
-    def __init__(self, parts: Parts, actor: Part, samples: Samples) -> None:
+    def __init__(self, context: LearnerContext, actor: ParameterSubset, samples: Samples) -> None:
         self._actor = actor
-        self._module = _ActorAlone(parts.policy)
-        self._distribution = parts.policy.distribution
+        self._module = _ActorAlone(context.policy)
+        self._distribution = context.policy.distribution
         self._samples = samples
-        self._processes = parts.processes
-        self._count = parts.processes.add_up(samples.weights.sum())
+        self._group = context.group
+        self._count = context.group.all_reduce(samples.weights.sum())
 
-    def share(self, quantity: Surrogate, vector: Tensor) -> Tensor:
-        """What this process's samples add to the mean; differentiable."""
+    def share(self, quantity: Quantity, vector: Tensor) -> Tensor:
+        """Return what this process's samples add to the mean; differentiable."""
         return self._shares((quantity,), vector)[0]
 
     @torch.no_grad()
-    def means(self, vector: Tensor, *quantities: Surrogate) -> list[float]:
-        """The mean of each."""
-        shares: list[float] = self._processes.add_up(self._shares(quantities, vector)).tolist()
+    def means(self, vector: Tensor, *quantities: Quantity) -> list[float]:
+        """Return the mean of each quantity."""
+        shares: list[float] = self._group.all_reduce(self._shares(quantities, vector)).tolist()
         return shares
 
-    def gradient(self, quantity: Surrogate, vector: Tensor) -> Tensor:
-        """[K] of the mean."""
+    def gradient(self, quantity: Quantity, vector: Tensor) -> Tensor:
+        """Return the gradient [K] of the mean."""
         point = vector.detach().requires_grad_()
         (slope,) = torch.autograd.grad(self.share(quantity, point), point)
-        return self._processes.add_up(slope.contiguous())
+        return self._group.all_reduce(slope.contiguous())
 
     def fisher(self, vector: Tensor) -> Product:
-        """The Fisher matrix [K, K] of the policy that collected the batch, whose parameters `vector` are."""
+        """Return the Fisher matrix [K, K] of the policy that collected the batch, whose parameters `vector` are."""
         product = fisher_vector_product(partial(self.share, self.divergence), vector)
-        return lambda direction: self._processes.add_up(product(direction).contiguous())
+        return lambda direction: self._group.all_reduce(product(direction).contiguous())
 
     def surrogate(self, _parameters: Tensor, log_ratio: Tensor, samples: Samples) -> Tensor:
-        """A quantity: Schulman et al. 2015 (arXiv:1502.05477), equation 14."""
+        """Return the quantity of Schulman et al. 2015 (arXiv:1502.05477), equation 14."""
         return unclipped_surrogate(log_ratio, samples.advantages)
 
     def divergence(self, parameters: Tensor, _log_ratio: Tensor, samples: Samples) -> Tensor:
-        """A quantity: exact KL(collecting policy || this one)."""
+        """Return a quantity: the exact KL(collecting policy || this one)."""
         return self._distribution.kl(samples.parameters, parameters)
 
     def entropy(self, parameters: Tensor, _log_ratio: Tensor, _samples: Samples) -> Tensor:
-        """A quantity."""
+        """Return a quantity: the entropy in nats."""
         return self._distribution.entropy(parameters)
 
-    def _shares(self, quantities: tuple[Surrogate, ...], vector: Tensor) -> Tensor:
+    def _shares(self, quantities: tuple[Quantity, ...], vector: Tensor) -> Tensor:
         named = {f"policy.{name}": part for name, part in self._actor.named(vector).items()}
         parameters = functional_call(self._module, named, (self._samples.observations,))
         log_ratio = self._distribution.log_prob(parameters, self._samples.actions) - self._samples.log_probs
@@ -91,23 +92,26 @@ class ActorOnBatch:
         return torch.stack([value.sum() for value in values]) / self._count
 
 
-PolicyStep = Callable[[ActorOnBatch, Tensor], Step]
+PolicyStepFunction = Callable[[ActorOnBatch, Tensor], PolicyStep]
 """(batch, the actor's parameters [K], which collected it) -> where they should be."""
 
 
 class SeparateLearner:
-    """Epochs of minibatches for the value function, then `step` for the policy, in evaluation mode.
+    """Make epochs of minibatches for the value function, then `step` for the policy, in evaluation mode.
 
-    Both see the advantages of the value function that the rollout was collected with. `optimizer`: one that `step`
-    has besides, and whose state must be kept.
+    Both see the advantages under the value function that the rollout was collected with. `optimizer` is one that `step`
+    has of its own; its state is part of the learner's.
     """
 
-    def __init__(self, parts: Parts, step: PolicyStep, optimizer: torch.optim.Optimizer | None = None) -> None:
-        self._parts = parts
+    def __init__(
+        self, context: LearnerContext, step: PolicyStepFunction, optimizer: torch.optim.Optimizer | None = None
+    ) -> None:
+        self._context = context
         self._step = step
         self._optimizer = optimizer
-        self._actor = actor_of(parts)
-        self._value_function = ValueFunction(parts, parts.config.algorithm["value_epochs"])
+        self._actor = actor_parameters(context)
+        self._value_regression = ValueRegression(context, context.config.algorithm["value_epochs"])
+        self._value_regression.path.log_reason(context)
 
     def update(self, rollout: Rollout, rewards: Tensor, _progress: float = 0.0, /) -> UpdateStats:
         """Change all parameters.
@@ -115,20 +119,20 @@ class SeparateLearner:
         Args:
             rewards: [T, N] the rollout's rewards, scaled.
         """
-        parts = self._parts
-        samples = Experience(rollout, rewards, rollout.values, parts.config).samples(rollout.values)
-        owners, variance = shared_facts(rollout, samples, parts.processes)
-        value_loss = self._value_function.fit(samples, owners)
+        context = self._context
+        samples = Experience(rollout, rewards, rollout.values, context.config).samples(rollout.values)
+        owners, variance = shared_facts(rollout, samples, context.group)
+        value_loss = self._value_regression.fit(samples, owners)
 
-        if parts.config.normalize_advantages:
+        if context.config.normalize_advantages:
             mine = torch.tensor([len(samples.weights)])
-            order = Order(torch.arange(len(samples.weights)), mine, torch.tensor([len(owners)]))
-            samples = with_standardized_advantages(samples, order, parts.processes)
-        parts.policy.eval()
-        batch = ActorOnBatch(parts, self._actor, samples)
-        step = self._step(batch, self._actor.read())
-        self._actor.write(step.vector)
-        surrogate, entropy, kl = batch.means(step.vector, batch.surrogate, batch.entropy, batch.divergence)
+            order = MinibatchOrder(torch.arange(len(samples.weights)), mine, torch.tensor([len(owners)]))
+            samples = with_standardized_advantages(samples, order, context.group)
+        batch = ActorOnBatch(context, self._actor, samples)
+        with evaluating(context.policy):
+            step = self._step(batch, self._actor.read())
+            self._actor.write(step.vector)
+            surrogate, entropy, kl = batch.means(step.vector, batch.surrogate, batch.entropy, batch.divergence)
         return UpdateStats(
             policy_loss=-surrogate,
             value_loss=value_loss,
@@ -143,7 +147,7 @@ class SeparateLearner:
         )
 
     def state(self) -> dict[str, Any]:
-        """That of the policy's own optimizer, if it has one."""
+        """Return the state of the policy's own optimizer, if it has one."""
         return {} if self._optimizer is None else {"optimizer": self._optimizer.state_dict()}
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -153,7 +157,7 @@ class SeparateLearner:
 
 
 class _ActorAlone(nn.Module):
-    """The policy's distribution parameters as a module's output, which `functional_call` wants."""
+    """A module whose output is the policy's distribution parameters, for `functional_call`."""
 
     def __init__(self, policy: ActorCritic) -> None:
         super().__init__()

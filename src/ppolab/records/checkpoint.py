@@ -1,4 +1,4 @@
-"""What a resume needs, in one file that is written atomically and read without running code."""
+"""Save and load what a resume needs: one file, written atomically and read without running code."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ FORMAT = 2
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run's state between two iterations; tensors and plain values only.
+    """Hold a run's state between two iterations; tensors and plain values only.
 
     Attributes:
         config: the configuration as YAML.
-        module: `PPOModule.state`: policy with normalisers, optimizer, counters, random states.
+        module: `OnPolicyModule.state`: policy with normalisers, optimizer, counters, random states.
         best_return: the highest eval/return so far. run_id: the MLflow run.
     """
 
@@ -62,14 +62,14 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, keep: int = 1) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """What the system said, which torch follows with an error of its own."""
+    """Return what the system said; torch raises an error of its own after it."""
     if isinstance(error.__context__, OSError):
         error = error.__context__
     return error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
 
 
 def earlier(path: Path, age: int) -> Path:
-    """Where the checkpoint lies that was at `path` so many times ago."""
+    """Return where the checkpoint lies that was at `path` before the last `age` ones."""
     return path.with_name(f"{path.stem}-{age}{path.suffix}") if age else path
 
 
@@ -83,7 +83,7 @@ def _step_back(path: Path, keep: int) -> None:
 
 
 def load_newest(path: Path) -> Checkpoint:
-    """The checkpoint at `path`, or the newest of its predecessors that can be read, which a warning then names.
+    """Load the checkpoint at `path`, or the newest of its predecessors that can be read, which a warning then names.
 
     Raises:
         CheckpointError: none can be read; of the one at `path`.
@@ -122,7 +122,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def _check_sums(path: Path) -> None:
-    """torch leaves the sums of its file unread, and would take a parameter with a wrong bit for another parameter."""
+    """Raise BadZipFile where a checksum is wrong: torch does not read them, and would load a wrong parameter."""
     with zipfile.ZipFile(path) as file:
         wrong = file.testzip()
     if wrong is not None:
@@ -133,7 +133,7 @@ ARRAY = "ndarray"
 
 
 def _storable(value: Any) -> Any:
-    """`value` with tensors in place of NumPy arrays, which torch reads without running code."""
+    """Return `value` with tensors in place of NumPy arrays: torch reads those without running code."""
     if isinstance(value, np.ndarray):
         return {ARRAY: torch.from_numpy(np.ascontiguousarray(value)).reshape(value.shape)}
     if isinstance(value, dict):
@@ -144,7 +144,7 @@ def _storable(value: Any) -> Any:
 
 
 def _usable(value: Any) -> Any:
-    """What `_storable` was given."""
+    """Return what `_storable` was given."""
     if isinstance(value, dict):
         if set(value) == {ARRAY}:
             return value[ARRAY].numpy()

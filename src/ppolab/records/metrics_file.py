@@ -1,4 +1,4 @@
-"""A run's own record of its metrics: a CSV file beside the tracking store, and the learning curve drawn from it."""
+"""Keep a run's own record of its metrics: a CSV file beside the tracking store."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ from pathlib import Path
 from typing import Any
 
 from ppolab.errors import ConfigError
-from ppolab.runs import write_whole
+from ppolab.records.run_folder import write_whole
 
 log = logging.getLogger(__name__)
 
 
 class MetricsFile:
-    """Appends one row per logged step; every row is on disk before the next iteration.
+    """Append one row per logged step; every row is on disk before the next iteration.
 
     Rows that cannot be written, as on a full disk, wait for the next one. A file that was removed is made again, with
     all that it held.
     """
 
     def __init__(self, path: Path, metrics: Sequence[str], first_step: int) -> None:
-        """`metrics`: which ones there are. `first_step`: a resumed run drops rows beyond its checkpoint, since it will
-        write them again."""
+        """Open the file, and drop the rows beyond `first_step`: a resumed run will write them again.
+
+        Args:
+            metrics: the columns. first_step: where the run begins.
+        """
         self._columns = ("step", *metrics)
         kept = [row for row in _rows(path) if float(row["step"]) <= first_step] if path.is_file() else []
         kept = [{name: row.get(name, "") for name in self._columns} for row in kept]  # of another version, perhaps
@@ -37,7 +40,7 @@ class MetricsFile:
         self._open()
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """One row; metrics that were not measured at this step stay empty.
+        """Write one row; metrics that were not measured at this step stay empty.
 
         Raises:
             ConfigError: there is one that the run was not said to have.
@@ -63,7 +66,7 @@ class MetricsFile:
         self._size = self._file.seek(0, os.SEEK_END)
 
     def _append(self) -> None:
-        """All that waits, or nothing: half a row would spoil the file."""
+        """Write all rows that wait, or none: half a row would spoil the file."""
         written = 0
         try:
             while written < len(self._waiting):
@@ -81,7 +84,7 @@ class MetricsFile:
         return text.getvalue()
 
     def _make_again(self) -> None:
-        """What was removed can still be read while it is open."""
+        """Write the file again from the open one, which can still be read after it was removed."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file.seek(0)
         write_whole(self._path, self._file.read().decode())
@@ -90,32 +93,11 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The rows of a metrics file, each with the columns that were measured."""
+    """Return the rows of a metrics file, each with the columns that were measured."""
     return [{key: float(value) for key, value in row.items() if value} for row in _rows(path)]
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    """Without a last line that was being written when the machine went down."""
+    """Return the rows, without a last line that was being written when the machine went down."""
     whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
     return list(csv.DictReader(io.StringIO(whole)))
-
-
-def plot_learning_curve(metrics: Path, title: str, target: Path) -> None:
-    """Draw train/return and eval/return over environment steps as a PNG."""
-    from matplotlib.figure import Figure  # not pyplot: no global state, no window system
-
-    rows = read_metrics(metrics)
-    training = [(row["step"], row["train/return"]) for row in rows if "train/return" in row]
-    evaluated = [(row["step"], row["eval/return"], row["eval/return_std"]) for row in rows if "eval/return" in row]
-    figure = Figure(figsize=(7, 4), dpi=110, layout="constrained")
-    axes = figure.subplots()
-    if training:
-        axes.plot(*zip(*training, strict=True), label="training, mean of the last 100 episodes", linewidth=1.2)
-    if evaluated:
-        steps, means, deviations = zip(*evaluated, strict=True)
-        axes.errorbar(steps, means, deviations, fmt="o", markersize=4, capsize=3, label="evaluation, deterministic")
-    axes.set(title=title, xlabel="environment steps", ylabel="return")
-    axes.grid(alpha=0.3)
-    if training or evaluated:
-        axes.legend()
-    figure.savefig(target)

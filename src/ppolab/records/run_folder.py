@@ -1,4 +1,4 @@
-"""A run's folder: what lies in it, and how to find it again. Imports nothing heavy."""
+"""Name the files in a run's folder, and find the folder again. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RunFolder:
 
     @property
     def record(self) -> Path:
-        """What identifies the run: its MLflow id and store."""
+        """The file with the run's MLflow id and store, and whether it is finished."""
         return self.path / "run.json"
 
     @property
@@ -47,8 +47,13 @@ class RunFolder:
         return self.path / "learning_curve.png"
 
     @property
+    def video(self) -> Path:
+        """The film of one episode."""
+        return self.path / "video.mp4"
+
+    @property
     def backlog(self) -> Path:
-        """What the tracking store never acknowledged."""
+        """The records that the tracking store never acknowledged."""
         return self.path / "tracking_backlog.jsonl"
 
     def checkpoint(self, name: str) -> Path:
@@ -67,7 +72,7 @@ class RunFolder:
                 file.truncate()
 
     def run_id(self) -> str | None:
-        """The MLflow run id, or None for a run without one."""
+        """Return the MLflow run id, or None for a run without one."""
         value = self._recorded().get("run_id")
         return str(value) if value else None
 
@@ -123,7 +128,7 @@ class FoundRun:
 
 
 def find_run(key: str, value: str, checkpoint: str = "last", outputs: Path = OUTPUTS) -> FoundRun:
-    """The run that `value` names: a run folder, a checkpoint file, or an MLflow run id.
+    """Return the run that `value` names: a run folder, a checkpoint file, or an MLflow run id.
 
     Args:
         key: the setting that names it, for the message. checkpoint: `last` or `best`, unless value is a file.
@@ -150,7 +155,7 @@ def find_run(key: str, value: str, checkpoint: str = "last", outputs: Path = OUT
 
 
 def unfinished_run(is_wanted: Callable[[RunFolder], bool], outputs: Path = OUTPUTS) -> RunFolder | None:
-    """The newest run that has a checkpoint, has not come to its end, is not being trained, and is wanted."""
+    """Return the newest run that has a checkpoint, is not finished, is not being trained, and is wanted."""
     for folder in _folders(outputs):
         if not folder.is_finished and folder.checkpoint("last").is_file() and is_wanted(folder):
             with contextlib.suppress(ConfigError), folder.held():
@@ -168,7 +173,7 @@ def _folder_of_id(key: str, value: str, outputs: Path) -> RunFolder:
 
 
 def _folders(outputs: Path) -> list[RunFolder]:
-    """All run folders below `outputs`, sweeps' included, newest first."""
+    """Return all run folders below `outputs`, those of sweeps too, newest first."""
     records = [Path(top) / "run.json" for top, _, files in os.walk(outputs) if "run.json" in files]
     return [RunFolder(record.parent) for record in sorted(records, key=lambda r: r.stat().st_mtime, reverse=True)]
 

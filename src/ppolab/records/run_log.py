@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import traceback
 from pathlib import Path
 
 from ppolab.redaction import redact
@@ -13,7 +14,7 @@ class Redacted(logging.Formatter):
     """Hides the credentials of URIs, also in what other packages tell."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The message, redacted."""
+        """Return the message, redacted."""
         return redact(super().format(record))
 
 
@@ -30,3 +31,15 @@ class RunLog(logging.FileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """A full disk is told once, by what needs it; not with a traceback for every message."""
+
+
+def log_to_file(error: BaseException) -> None:
+    """Write the traceback of the cause of `error` into the run's log; the terminal gets one line by other means."""
+    cause = error.__cause__
+    if cause is None:
+        return
+    text = "".join(traceback.format_exception(cause)).rstrip()
+    record = logging.LogRecord(__name__, logging.ERROR, __file__, 0, "%s\n%s", (error, text), None)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, RunLog):
+            handler.handle(record)

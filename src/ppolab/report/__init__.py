@@ -1,1 +1,1 @@
-"""Tables and plots over many runs: which runs, grouped how, with which statistics, written where."""
+"""Make tables and plots over many runs: select the runs, group them, compute statistics, write files."""

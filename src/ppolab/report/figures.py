@@ -1,4 +1,4 @@
-"""The pictures of a report."""
+"""Draw the pictures of a report."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppolab.report.collection import Collection
 from ppolab.report.results import OVER_TASKS, Curve, Estimate, Results
+from ppolab.report.scores import Collection
 from ppolab.report.settings import ReportConfig
 from ppolab.report.tables import NAMES
 
@@ -23,14 +23,14 @@ PICTURES = ("aggregates.png", "improvement.png", "profiles.png", "curves.png")
 MOST_PAIRS = 15
 LONGEST_LABEL = 60
 INCHES_PER_LETTER = 0.075
-"""In labels, about."""
+"""About so much in labels."""
 FIRST_COLOURS, MORE_COLOURS = range(0, 20, 2), range(1, 20, 2)
-"""Of tab20: ten strong ones, and the same ten pale."""
+"""Indices in tab20: ten strong colours, and the same ten pale."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """Of a method in every picture."""
+    """Hold the label and the colour of a method, the same in every picture."""
 
     label: str
     colour: Any
@@ -40,7 +40,7 @@ Looks = Mapping[str, Look]
 
 
 def draw(settings: ReportConfig, found: Collection, results: Results, folder: Path) -> list[Path]:
-    """Write those pictures that there is something to show in; returns the files."""
+    """Write the pictures that have something to show; return the files."""
     from matplotlib import colormaps
 
     palette = [colormaps["tab20"](index) for index in (*FIRST_COLOURS, *MORE_COLOURS)]
@@ -64,7 +64,7 @@ def draw(settings: ReportConfig, found: Collection, results: Results, folder: Pa
 
 
 def _aggregates(results: Results, looks: Looks) -> Figure | None:
-    """A panel per aggregate, a row per method."""
+    """Draw a panel per aggregate, with a row per method."""
     rows = [row for row in results.over_tasks if row.method in looks]
     if not rows:
         return None
@@ -119,7 +119,7 @@ def _profiles(settings: ReportConfig, results: Results, looks: Looks) -> Figure 
 
 
 def _curves(settings: ReportConfig, found: Collection, results: Results, looks: Looks) -> Figure | None:
-    """A panel per task."""
+    """Draw a panel per task."""
     tasks = [task for task in found.tasks if any(curve.task == task for curve in results.curves)]
     if not tasks:
         return None
@@ -172,7 +172,7 @@ def _plain(panel: Axes) -> None:
 
 
 def _legend(figure: Figure, *panels: Axes) -> None:
-    """One for all panels, below them."""
+    """Draw one legend for all panels, below them."""
     entries = {label: line for panel in panels for line, label in zip(*panel.get_legend_handles_labels(), strict=True)}
     columns = _legend_columns(list(entries))
     figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns, fontsize=8)
@@ -188,12 +188,12 @@ def _legend_columns(names: Sequence[str]) -> int:
 
 
 def _width(names: Sequence[str]) -> float:
-    """Inches that the longest of these labels takes."""
+    """Return the inches that the longest of these labels takes."""
     return 0.5 + INCHES_PER_LETTER * max(map(len, names))
 
 
 def labels(methods: Sequence[str]) -> list[str]:
-    """Their names without the groups of settings, the long ones cut; no two are the same."""
+    """Return the names of methods without the groups of settings, the long ones cut; no two are the same."""
     plain = [re.sub(r"(?:\w+\.)+(\w+=)", r"\1", name) for name in methods]
     short: list[str] = []
     for name in plain if len(set(plain)) == len(methods) else methods:

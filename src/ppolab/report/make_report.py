@@ -1,4 +1,4 @@
-"""What `src/report.py` does: collect, compute, write, and keep the report in the store."""
+"""Make a report: collect runs, compute, write files, and keep the report in the store."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ppolab.errors import ConfigError
-from ppolab.report.settings import ReportConfig, check
-from ppolab.runs import OUTPUTS
-from ppolab.tracking import (
+from ppolab.records.run_folder import OUTPUTS
+from ppolab.records.tracking import (
     MlflowTracker,
     RunDescription,
     StoreReader,
@@ -17,15 +16,18 @@ from ppolab.tracking import (
     resolve_tracking_uri,
     sqlite_path,
 )
+from ppolab.report.settings import ReportConfig, check
 
 SENDING_SECONDS = 60.0
+KEPT = ("metric", "curve", "compare", "seed", "baseline", "normalize", "bootstrap", "confidence", "selection")
+"""Settings of a report that become parameters of its run."""
 
 
 def make_report(settings: ReportConfig) -> str:
-    """Write the report that `settings` describe; the closing lines for the terminal.
+    """Write the report that `settings` describe; return the closing lines for the terminal.
 
     Raises:
-        ConfigError: something asked for is not there.
+        ConfigError: a setting breaks a rule, or names something that does not exist.
     """
     check(settings)
     uri = resolve_tracking_uri(settings.tracking_uri, OUTPUTS, "tracking_uri")
@@ -34,9 +36,9 @@ def make_report(settings: ReportConfig) -> str:
         raise ConfigError(
             f"tracking_uri={redact(uri)}: there is no such store; train first, or name another with tracking_uri="
         )
-    from ppolab.report.collection import collect  # with NumPy, which a mistake needs not wait for
-    from ppolab.report.plots import PICTURES, draw
+    from ppolab.report.figures import PICTURES, draw
     from ppolab.report.results import results_of
+    from ppolab.report.scores import collect  # with NumPy, for which a mistake should not wait
     from ppolab.report.tables import MARKDOWN, markdown, write_csv
 
     reader = StoreReader(uri)
@@ -58,23 +60,19 @@ def make_report(settings: ReportConfig) -> str:
 
 
 def _shown(text: str) -> list[str]:
-    """The report for the terminal: all that is said before the single tasks, without the pictures."""
+    """Return the report for the terminal: the part before the single tasks, without the pictures."""
     parts = text.partition("## Per task")[0].strip().split("\n\n")
     return [line for part in parts if not part.startswith("![") for line in (part, "")]
 
 
 def _kept(settings: ReportConfig, uri: str, experiment: str, covered: Sequence[str], files: Sequence[Path]) -> str:
-    """Make a run that holds the files; a line on it, or on why there is none."""
+    """Make a run that holds the files; return a line on it, or on why there is none."""
     description = RunDescription(
         experiment=experiment,
         run_name=f"report-{settings.name}",
-        parameters={
-            "metric": settings.metric, "curve": settings.curve, "compare": settings.compare, "seed": settings.seed,
-            "baseline": settings.baseline, "normalize": settings.normalize, "bootstrap": settings.bootstrap,
-            "confidence": settings.confidence, "selection": settings.selection,
-        },
+        parameters={key: getattr(settings, key) for key in KEPT},
         tags=environment_tags() | {"report": settings.name, "report.runs": " ".join(covered)},
-    )  # fmt: skip
+    )
     tracker = MlflowTracker(description, uri, settings.folder / "tracking_backlog.jsonl")
     for file in files:
         tracker.log_artifact(file, "report")

@@ -1,14 +1,15 @@
-"""What the runs of a report are called: the task of each, and its method."""
+"""Name the runs of a report: the task of each, and its method."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 
+from ppolab.config.algorithms import ABOUT
+from ppolab.config.schema import effect_of
 from ppolab.errors import ConfigError, nearest, spelled
-from ppolab.family import ABOUT
-from ppolab.tracking import StoredRun
+from ppolab.records.tracking import StoredRun
 
 TASK = "env.id"
 TASK_ARGUMENTS = "env.kwargs"
@@ -17,19 +18,15 @@ ALGORITHM = "algorithm.name"
 KIND = (ALGORITHM, "optimizer._target_")
 """What tells runs with different sets of settings apart: others are compared between runs that agree in these."""
 UNREAD = "algorithm.ignores"
-NOT_OF_A_METHOD = (
-    "seed", "env.", "logger.", "resume", "objective", "eval_interval", "eval_episodes", "checkpoint_interval",
-    "keep_checkpoints", "compile", "trainer.accelerator", "trainer.threads",
-    *(f"algorithm.{key}" for key in ABOUT if key != "name"),
-)  # fmt: skip
-"""Settings (or groups, with a point) that do not tell methods apart, unless `compare` names them."""
+FACTS = tuple(f"algorithm.{key}" for key in ABOUT if key != "name")
+"""What follows from an algorithm's name."""
 ONLY_METHOD = "all runs"
 
 Values = dict[tuple[str | None, ...], set[str | None]]
 
 
 def task_names(runs: Sequence[StoredRun]) -> list[str]:
-    """The environment of each run, with those of its arguments in which runs of the same environment differ."""
+    """Return the environment of each run, with those of its arguments in which runs of the same environment differ."""
     values: dict[str, dict[str, set[str | None]]] = {}
     keys = sorted({key for run in runs for key in run.parameters if key.startswith(TASK_ARGUMENTS)})
     for run in runs:
@@ -46,7 +43,9 @@ def task_names(runs: Sequence[StoredRun]) -> list[str]:
 
 
 def method_names(runs: Sequence[StoredRun], tasks: Sequence[str], compare: Sequence[str] | None) -> list[str]:
-    """Of each run, the values of the parameters that make up a method, as far as its algorithm and optimizer have them.
+    """Return the method of each run: the values of the parameters that make one up.
+
+    A parameter that the run's algorithm or optimizer does not have is left out.
 
     Raises:
         ConfigError: `compare` names what no run has.
@@ -65,9 +64,9 @@ def method_names(runs: Sequence[StoredRun], tasks: Sequence[str], compare: Seque
 
 
 def differing(runs: Sequence[StoredRun], tasks: Sequence[str]) -> list[str]:
-    """The parameters in which runs on one task differ that are of one kind, and the kinds.
+    """Return the parameters in which runs on one task differ: their kinds, and others between runs of one kind.
 
-    What differs between tasks only belongs to the task, and what differs between algorithms only, to the algorithm.
+    What differs only between tasks belongs to the task, and what differs only between algorithms to the algorithm.
     """
     apart = _apart(runs, [(task, *kind_of(run)) for run, task in zip(runs, tasks, strict=True)])
     kinds = _apart(runs, [(task,) for task in tasks])
@@ -75,7 +74,7 @@ def differing(runs: Sequence[StoredRun], tasks: Sequence[str]) -> list[str]:
 
 
 def beside_the_kind(runs: Sequence[StoredRun], tasks: Sequence[str]) -> list[str]:
-    """The parameters in which runs of different kinds differ although both have them, and runs of one kind do not."""
+    """Return the parameters that all kinds have and in which only runs of different kinds differ."""
     found = set()
     between = _apart(runs, [(task,) for task in tasks]) - set(differing(runs, tasks)) - set(KIND)
     kinds = {kind_of(run) for run in runs}
@@ -87,18 +86,18 @@ def beside_the_kind(runs: Sequence[StoredRun], tasks: Sequence[str]) -> list[str
 
 
 def kind_of(run: StoredRun) -> tuple[str | None, ...]:
-    """Its algorithm and its optimizer."""
+    """Return the algorithm and the optimizer of a run."""
     return tuple(run.parameters.get(key) for key in KIND)
 
 
 def shown(value: str | None) -> str:
-    """A parameter's value as it is typed on the command line."""
+    """Return a parameter's value as it is typed on the command line."""
     return "unset" if value is None else spelled(value)
 
 
 def _apart(runs: Sequence[StoredRun], groups: Sequence[tuple[str | None, ...]]) -> set[str]:
-    """The parameters in which runs of one group differ, as far as they are read and of a method."""
-    keys = {key for run in runs for key in run.parameters if not _is_one_of(key, NOT_OF_A_METHOD)}
+    """Return the parameters in which runs of one group differ, if they are read and tell methods apart."""
+    keys = {key for run in runs for key in run.parameters if tells_methods_apart(key)}
     values: Values = {}
     for run, group in zip(runs, groups, strict=True):
         for key in keys:
@@ -113,12 +112,12 @@ def _reads(run: StoredRun, key: str) -> bool:
 
 @cache
 def _listed(text: str) -> frozenset[str]:
-    """The names in a list as the store has it."""
+    """Return the names in a list as the store has it."""
     return frozenset(re.findall(r"[\w.]+", text))
 
 
 def _compared(compare: Sequence[str], runs: Sequence[StoredRun], tasks: Sequence[str]) -> list[str]:
-    """The parameters that `compare` names; of a group those in which runs differ."""
+    """Return the parameters that `compare` names; of a group those in which runs differ."""
     known = {key for run in runs for key in run.parameters}
     apart = differing(runs, tasks)
     keys: list[str] = []
@@ -130,5 +129,6 @@ def _compared(compare: Sequence[str], runs: Sequence[StoredRun], tasks: Sequence
     return list(dict.fromkeys(keys))
 
 
-def _is_one_of(key: str, names: Iterable[str]) -> bool:
-    return any(key.startswith(name) if name.endswith(".") else key == name for name in names)
+def tells_methods_apart(key: str) -> bool:
+    """Return whether runs that differ in the parameter `key` are of different methods, unless `compare` says more."""
+    return key not in FACTS and effect_of(key).of_method

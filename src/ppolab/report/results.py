@@ -1,4 +1,4 @@
-"""From scores to what is shown of them: aggregates, comparisons, profiles and curves, each with its interval."""
+"""Compute aggregates, comparisons, profiles and curves from scores, each with its interval."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from ppolab.core.statistics import (
     run_median,
 )
 from ppolab.errors import ConfigError, nearest
-from ppolab.report.collection import Collection, Scored
+from ppolab.report.scores import Collection, Scored
 from ppolab.report.settings import ReportConfig
 
 OVER_TASKS = "over tasks"
 MOST_SHOWN = 12
-"""Methods, at most, that are drawn and held against each other: the best ones."""
+"""So many methods, the best ones, are drawn and compared at most."""
 THRESHOLDS = 101
 POINTS = 200
-"""Of a learning curve."""
+"""Points of a learning curve."""
 
 History = Callable[[Scored], Sequence[tuple[int, float]]]
 """The (step, value) points of a run's learning curve."""
@@ -37,7 +37,7 @@ History = Callable[[Scored], Sequence[tuple[int, float]]]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its interval, which is NaN where a single run per task says nothing about it."""
+    """Hold a number and its interval, which is NaN where a task has a single run."""
 
     value: float
     low: float
@@ -46,7 +46,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Aggregates:
-    """What the runs of one method come to, on one task or over tasks."""
+    """Hold the aggregates of one method, on one task or over tasks."""
 
     task: str
     method: str
@@ -56,7 +56,7 @@ class Aggregates:
 
 @dataclass(frozen=True)
 class Improvement:
-    """How likely a run of `method` beats one of `other`."""
+    """Hold how likely a run of `method` beats one of `other`."""
 
     task: str
     method: str
@@ -66,7 +66,7 @@ class Improvement:
 
 @dataclass(frozen=True)
 class Curve:
-    """A line with a band, of one method; the band is NaN for a single run. All arrays are [points]."""
+    """Hold a method's line with its band, which is NaN for a single run. All arrays are [points]."""
 
     task: str
     method: str
@@ -78,7 +78,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Results:
-    """All that a report shows.
+    """Hold all numbers that a report shows.
 
     Attributes:
         scaled: by run id, scores as they are compared over tasks. shown: the methods that are drawn.
@@ -123,7 +123,7 @@ def results_of(found: Collection, settings: ReportConfig, history: History) -> R
 
 
 def scaled_scores(found: Collection, normalize: str) -> dict[str, float]:
-    """By run id: scores as they are, or per task with 0 at the lowest and 1 at the highest mean of a method."""
+    """Return scores by run id: as they are, or per task with 0 at the lowest and 1 at the highest mean of a method."""
     scaled = {run.run.run_id: run.score for run in found.runs}
     if normalize == "none":
         return scaled
@@ -137,7 +137,7 @@ def scaled_scores(found: Collection, normalize: str) -> dict[str, float]:
 
 
 def best_methods(found: Collection, scaled: Mapping[str, float], baseline: str | None) -> list[str]:
-    """The methods to draw, in their usual order: those of the highest mean score, and the baseline."""
+    """Return the methods to draw, in their usual order: those of the highest mean score, and the baseline."""
     means = {method: np.mean([scaled[run.run.run_id] for run in found.runs if run.method == method])
              for method in found.methods}  # fmt: skip
     ranked = sorted(found.methods, key=lambda method: (method != baseline, -means[method]))
@@ -154,7 +154,7 @@ def _estimate(statistic: Callable[[Scores], Array], scores: Scores, bootstrap: B
 
 
 def _is_repeated(*sides: Scores) -> bool:
-    """A resample of a single run is that run: its interval would have no width, and promise too much."""
+    """Return whether every task has several runs: a resample of a single run is that run, without any width."""
     return all(len(task) > 1 for scores in sides for task in scores)
 
 
@@ -164,7 +164,7 @@ def _is_repeated(*sides: Scores) -> bool:
 def _on_task(
     found: Collection, task: str, method: str, scaled: Mapping[str, float], bootstrap: Bootstrap
 ) -> Aggregates:
-    """Scores as they are, except for the gap, which needs a best score to fall short of."""
+    """Return aggregates of scores as they are, but the gap of scaled ones, since it needs a best score."""
     runs = found.of(task, method)
     raw = [np.array([run.score for run in runs])]
     estimates = {"mean": mean, "median": run_median, "iqm": interquartile_mean}
@@ -174,7 +174,7 @@ def _on_task(
 
 
 class _Compared:
-    """Methods beside each other, on the tasks that all have."""
+    """Compare methods on the tasks that all have."""
 
     def __init__(
         self, found: Collection, scaled: Mapping[str, float], shown: Sequence[str], bootstrap: Bootstrap
@@ -196,7 +196,7 @@ class _Compared:
         return rows
 
     def improvements(self, baseline: str | None) -> list[Improvement]:
-        """Of every other method over the baseline, or of the better over the other in every pair."""
+        """Return the improvement of every other method over the baseline, or of the better in every pair."""
         rows = []
         for scope, tasks in self._scopes.items():
             here = [method for method in self._shown if all(self._found.of(task, method) for task in tasks)]
@@ -212,7 +212,7 @@ class _Compared:
         return rows
 
     def profiles(self) -> list[Curve]:
-        """Performance profiles over the range of the scores."""
+        """Return performance profiles over the range of the scores."""
         curves = []
         for scope, tasks in self._scopes.items():
             scores = {method: self._scores(tasks, method) for method in self._shown}
@@ -247,7 +247,7 @@ class _Compared:
 def learning_curves(
     found: Collection, task: str, methods: Sequence[str], history: History, bootstrap: Bootstrap
 ) -> list[Curve]:
-    """The mean over runs of each method, on steps that all methods share and as far as all runs of a method go."""
+    """Return the mean over each method's runs, on steps that methods share and as far as all runs of a method go."""
     points = {method: [_finite(history(run)) for run in found.of(task, method)] for method in methods}
     points = {method: kept for method, runs in points.items() if (kept := [run for run in runs if len(run[0])])}
     if not points:
@@ -268,6 +268,6 @@ def learning_curves(
 
 
 def _finite(points: Sequence[tuple[int, float]]) -> tuple[Array, Array]:
-    """Steps and values; before the first episode has ended there is no return."""
+    """Return steps and values; before the first episode has ended there is no return."""
     kept = np.array([point for point in points if math.isfinite(point[1])], dtype=np.float64).reshape(-1, 2)
     return kept[:, 0], kept[:, 1]

@@ -1,26 +1,31 @@
-"""From the runs of a store to scores by task, method and seed."""
+"""Select the runs of a report from a store, and score them by task, method and seed."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from ppolab.config.schema import effect_of
 from ppolab.errors import ConfigError, nearest
-from ppolab.report.methods import TASK, beside_the_kind, method_names, task_names
+from ppolab.records.tracking import StoredRun, StoreReader, redact
+from ppolab.report.method_names import TASK, beside_the_kind, method_names, task_names
 from ppolab.report.settings import ReportConfig
-from ppolab.tracking import StoredRun, StoreReader, redact
 
 SEED = "seed"
 MOST_NAMED = 8
 LARGEST = 1e300
 """A database takes no infinities; MLflow puts the largest number in their place."""
+RESUMED_WITH = "resumed_with"
+CHANGED_PARAMETERS = '{"parameters": '
+"""The beginning of the tag RESUMED_WITH."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A run that counts."""
+    """Hold a run that counts: its task, its method and its score."""
 
     run: StoredRun
     task: str
@@ -29,16 +34,16 @@ class Scored:
 
     @property
     def seed(self) -> str:
-        """As the store has it."""
+        """Return the seed as the store has it."""
         return self.run.parameters[SEED]
 
 
 @dataclass(frozen=True)
 class Collection:
-    """The runs of a report.
+    """Hold the runs of a report.
 
     Attributes:
-        tasks, methods: in the order in which they are shown. remarks: what a reader must know about the choice of runs.
+        tasks, methods: in the order in which they are shown. remarks: notes for the reader on the choice of runs.
     """
 
     runs: Sequence[Scored]
@@ -47,7 +52,7 @@ class Collection:
     remarks: Sequence[str] = field(default_factory=list)
 
     def of(self, task: str, method: str) -> list[Scored]:
-        """The runs of one method on one task, by seed."""
+        """Return the runs of one method on one task, by seed."""
         return self._groups.get((task, method), [])
 
     @cached_property
@@ -59,15 +64,15 @@ class Collection:
 
     @cached_property
     def common_tasks(self) -> list[str]:
-        """The tasks on which every method has runs: only over these are methods compared."""
+        """Return the tasks on which every method has runs: only over these are methods compared."""
         return [task for task in self.tasks if all(self.of(task, method) for method in self.methods)]
 
 
 def collect(settings: ReportConfig, reader: StoreReader) -> Collection:
-    """The runs that `settings` select, and their scores.
+    """Return the runs that `settings` select, with their scores.
 
     Raises:
-        ConfigError: there are none, or what is asked about them does not fit them.
+        ConfigError: there are none, or a setting does not fit them.
     """
     training = _training_runs(_selected(settings, reader), settings)
     remarks: list[str] = []
@@ -112,12 +117,29 @@ def _selected(settings: ReportConfig, reader: StoreReader) -> list[StoredRun]:
 
 
 def _training_runs(found: Sequence[StoredRun], settings: ReportConfig) -> list[StoredRun]:
-    """Without those of studies, of trials with several seeds and of reports, which only hold others together."""
+    """Return those that trained: not those of studies, of trials with several seeds, and of reports."""
     parents = {run.parent for run in found}
-    training = [run for run in found if run.run_id not in parents and {TASK, SEED} <= run.parameters.keys()]
+    training = [
+        as_last_trained(run) for run in found if run.run_id not in parents and {TASK, SEED} <= run.parameters.keys()
+    ]
     if not training:
-        raise ConfigError(f"{_asked(settings)}: the store has no such run; see which there are with `make ui`")
+        raise ConfigError(f"{_asked(settings)}: the store has no such run; list the runs with `make ui`")
     return training
+
+
+def as_last_trained(run: StoredRun) -> StoredRun:
+    """Return a run that was resumed with the parameters of its last resume.
+
+    A store lets no parameter change, so the tag `resumed_with` holds those that do; it may be cut behind them.
+    """
+    text = run.tags.get(RESUMED_WITH, "")
+    if not text.startswith(CHANGED_PARAMETERS):
+        return run
+    try:
+        changed, _ = json.JSONDecoder().raw_decode(text, len(CHANGED_PARAMETERS))
+    except ValueError:  # cut within the parameters
+        return run
+    return replace(run, parameters={**run.parameters, **changed})
 
 
 def _asked(settings: ReportConfig) -> str:
@@ -125,7 +147,7 @@ def _asked(settings: ReportConfig) -> str:
 
 
 def _newest(scored: Sequence[Scored]) -> list[Scored]:
-    """One run per task, method and seed; `scored` begins with the newest."""
+    """Return one run per task, method and seed; `scored` begins with the newest."""
     newest: dict[tuple[str, str, str], Scored] = {}
     for run in scored:
         newest.setdefault((run.task, run.method, run.seed), run)
@@ -152,7 +174,7 @@ def _scored(runs: Sequence[StoredRun], settings: ReportConfig) -> list[Scored]:
 
 
 def _sortable(text: str) -> tuple[tuple[int, float, str], ...]:
-    """Numbers by size, before words."""
+    """Return a key that sorts numbers by size, before words."""
     parts: list[tuple[int, float, str]] = []
     for part in text.replace("=", ", ").split(", "):
         try:
@@ -175,7 +197,7 @@ def _told(runs: Sequence[StoredRun]) -> str:
 
 
 def _remark(remarks: list[str], why: str, runs: Sequence[StoredRun], told: Callable[[StoredRun], str]) -> None:
-    """One line about runs that are left out, if there are any."""
+    """Add one line about runs that are left out, if there are any."""
     if runs:
         names = [told(run) for run in runs[:MOST_NAMED]]
         more = [f"and {len(runs) - MOST_NAMED} more"] if len(runs) > MOST_NAMED else []
@@ -190,7 +212,7 @@ def _mixed(scored: Sequence[Scored]) -> str:
     keys = {key for same in groups.values() for parameters in same for key in parameters}
     apart = [
         key for key in sorted(keys)
-        if not key.startswith(("logger.", "resume"))
+        if effect_of(key).mentioned
         and any(len({parameters.get(key) for parameters in same}) > 1 for same in groups.values())
     ]  # fmt: skip
     return f" (though they differ in {', '.join(apart)})" if apart else ""

@@ -1,70 +1,79 @@
-"""What one call of src/report.py is asked for, and the checks that need no store."""
+"""Hold the settings of one call of src/report.py, and check them as far as no store is needed."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import MISSING
-
-from ppolab.config import flattened, metric_names
+from ppolab.config.checks import check_values
+from ppolab.config.metrics import metric_names
+from ppolab.config.rules import NOT_NEGATIVE, OPEN_UNIT, POSITIVE
+from ppolab.config.schema import flattened
+from ppolab.config.setting import setting
 from ppolab.errors import ConfigError, nearest
-from ppolab.runs import OUTPUTS
-
-NORMALIZATIONS = ("range", "none")
+from ppolab.records.run_folder import OUTPUTS
 
 
 @dataclass
 class RunsConfig:
-    """Which runs; all conditions must hold."""
+    """Select runs; all conditions must hold."""
 
-    experiment: str | None = None
-    study: str | None = None
-    tags: dict[str, Any] = field(default_factory=dict)
+    experiment: str | None = setting("the runs of one MLflow experiment", None)
+    study: str | None = setting("the runs of one study", None)
+    tags: dict[str, Any] = setting("the runs with these MLflow tags; tags.host=NAME", {})
 
 
 @dataclass
 class ReportConfig:
-    """One call of src/report.py. conf/report.yaml holds the defaults and a line on each setting."""
+    """Hold the settings of one call of src/report.py. conf/report.yaml has the defaults."""
 
-    runs: RunsConfig = MISSING
-    tracking_uri: str | None = None
-    metric: str = MISSING
-    curve: str = MISSING
-    compare: list[str] | None = None
-    baseline: str | None = None
-    normalize: str = MISSING
-    confidence: float = MISSING
-    bootstrap: int = MISSING
-    seed: int = MISSING
-    output: str | None = None
-    log_to_mlflow: bool = MISSING
+    runs: RunsConfig = setting(
+        'which runs; on the command line without "runs.", all must hold, and without any the report is on every run'
+    )
+    tracking_uri: str | None = setting("null: MLFLOW_TRACKING_URI, else the file outputs/mlflow.db", None)
+    metric: str = setting("its last value is a run's score")
+    curve: str = setting("the metric of the learning curves")
+    compare: list[str] | None = setting(
+        "the parameters that make up a method, as [clip,optimizer]; null: all in which runs on one task differ", None
+    )
+    baseline: str | None = setting(
+        "the method, such as clip=0.2, that the others are held against; null: every pair", None
+    )
+    normalize: str = setting(
+        "over tasks; range: 0 is the lowest score on a task, 1 the highest mean of a method; none: scores as they are",
+        choices=("range", "none"),
+    )
+    confidence: float = setting("share of the intervals that hold the true value", rule=OPEN_UNIT)
+    bootstrap: int = setting("resamples that an interval is made from", rule=POSITIVE)
+    seed: int = setting("of the resampling", rule=NOT_NEGATIVE)
+    output: str | None = setting("a folder; null: outputs/reports/NAME", None)
+    log_to_mlflow: bool = setting("keep the report in the store as well, as a run of its own")
 
     @property
     def tags(self) -> dict[str, str]:
-        """The tags that a run must have; those of a study carry its name."""
+        """Return the tags that a run must have; those of a study carry its name."""
         of_study = {} if self.runs.study is None else {"study": self.runs.study}
         return {key: str(value) for key, value in flattened(self.runs.tags).items()} | of_study
 
     @property
     def selection(self) -> str:
-        """The conditions as they are typed."""
+        """Return the conditions as they are typed."""
         typed = {"experiment": self.runs.experiment, "study": self.runs.study}
         typed |= {f"tags.{key}": str(value) for key, value in flattened(self.runs.tags).items()}
         return " ".join(f"{key}={value}" for key, value in typed.items() if value is not None)
 
     @property
     def name(self) -> str:
-        """What the report is called: the values of its conditions."""
+        """Return the name of the report: the values of its conditions."""
         values = [self.runs.experiment, *self.tags.values()]
         return re.sub(r"[^\w.-]+", "_", "-".join(value for value in values if value)).strip("._") or "all"
 
     @property
     def folder(self) -> Path:
-        """Where the files go."""
+        """Return the folder of the files."""
         return OUTPUTS / "reports" / self.name if self.output is None else Path(self.output)
 
 
@@ -73,7 +82,7 @@ TEXTS = ("baseline", "output", "tracking_uri")
 
 
 def in_full(argument: str) -> str:
-    """An argument as Hydra wants it: `experiment=NAME` belongs to `runs`, and a name is text whatever it looks like."""
+    """Return an argument as Hydra wants it: `experiment=NAME` belongs to `runs`, and any name is text."""
     key, equals, value = argument.partition("=")
     if not equals or key.startswith(("hydra", "-", "+", "~")):
         return argument
@@ -96,17 +105,7 @@ def check(settings: ReportConfig) -> None:
         known = metric_names()
         if name not in known:
             raise ConfigError(f"{key}={name}: is no metric{nearest(name, known)}; name one of {', '.join(known)}")
-    if settings.normalize not in NORMALIZATIONS:
-        raise ConfigError(
-            f"normalize={settings.normalize}: must be one of {', '.join(NORMALIZATIONS)}"
-            f"{nearest(settings.normalize, NORMALIZATIONS)}"
-        )
-    if not 0 < settings.confidence < 1:
-        raise ConfigError(f"confidence={settings.confidence}: must lie strictly between 0 and 1, such as 0.95")
-    if settings.bootstrap < 1:
-        raise ConfigError(f"bootstrap={settings.bootstrap}: must be greater than 0, such as 2000")
-    if settings.seed < 0:
-        raise ConfigError(f"seed={settings.seed}: must be 0 or more")
+    check_values(settings)
     if Path(settings.folder).is_file():
         raise ConfigError(f"output={settings.folder}: is a file; name a folder")
     _check_tags(settings.tags)

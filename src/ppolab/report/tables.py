@@ -1,4 +1,4 @@
-"""A report as Markdown, and its numbers as CSV files."""
+"""Write a report as Markdown, and its numbers as CSV files."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from ppolab.report.collection import Collection
 from ppolab.report.results import OVER_TASKS, Aggregates, Curve, Estimate, Results
+from ppolab.report.scores import Collection
 from ppolab.report.settings import ReportConfig
 
 MARKDOWN = "report.md"
 NAMES = {"iqm": "IQM", "median": "median", "mean": "mean", "gap": "optimality gap"}
 MOST_LISTED = 30
-"""Pairs of methods, at most, in the text; the CSV file has all."""
+"""The text lists so many pairs of methods at most; the CSV file has all."""
 
 
 # --- Markdown --------------------------------------------------------------------------------------------------------
 
 
 def markdown(settings: ReportConfig, found: Collection, results: Results, pictures: Sequence[str]) -> str:
-    """The whole report; `pictures`: the names of those that were drawn."""
+    """Return the whole report; `pictures`: the names of those that were drawn."""
     sections = [
         f"# {settings.name}",
         _introduction(settings, found),
@@ -62,7 +62,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _remarks(settings: ReportConfig, found: Collection, results: Results) -> list[str]:
-    """What the choice of runs does to the numbers."""
+    """Return notes on how the choice of runs affects the numbers."""
     sizes = {(task, method): len(found.of(task, method)) for task in found.tasks for method in found.methods}
     remarks = []
     missing = [task for task in found.tasks if task not in found.common_tasks]
@@ -129,7 +129,7 @@ def _picture(title: str, name: str, pictures: Sequence[str]) -> str:
 
 
 def told(estimate: Estimate) -> str:
-    """`1,234 [1,100, 1,300]`, with digits that suit the size."""
+    """Return `1,234 [1,100, 1,300]`, with digits that suit the size."""
     known = [abs(end) for end in (estimate.value, estimate.low, estimate.high) if math.isfinite(end)]
     largest = max(known)
     digits = 0 if largest >= 1000 else 1 if largest >= 100 else 2 if largest >= 10 else 3
@@ -141,7 +141,7 @@ def told(estimate: Estimate) -> str:
 
 
 def write_csv(folder: Path, found: Collection, results: Results) -> list[Path]:
-    """Every number of the report; returns the files."""
+    """Write every number of the report; return the files."""
     runs = [{"task": run.task, "method": run.method, "seed": run.seed, "score": run.score,
              "scaled": results.scaled[run.run.run_id], "run_id": run.run.run_id, "name": run.run.name}
             for run in found.runs]  # fmt: skip
@@ -176,7 +176,7 @@ def _write_curves(path: Path, curves: Sequence[Curve], x: str, y: str) -> Path:
 
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Mapping[str, object]]) -> Path:
-    """Numbers in full, since others may calculate with them; nothing where a number does not exist."""
+    """Write numbers in full, since others may calculate with them; a number that does not exist stays empty."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, header)
         writer.writeheader()

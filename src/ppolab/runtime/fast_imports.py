@@ -1,12 +1,16 @@
-"""What keeps a command's first seconds few: heavy packages are imported late, alone, and without garbage collection."""
+"""Import heavy packages late, alone, and without garbage collection: this halves the seconds of a command's start.
+
+All stand-ins for modules of other packages are in this file: optional packages that look absent meanwhile, PyTorch's
+compiler, EnvPool's families, and the marks that keep PyTorch's optimizers from asking for the compiler. They change
+no result. `PPOLAB_FAST_IMPORTS=0` turns all of them off, to find out whether one is at fault.
+"""
 
 from __future__ import annotations
 
 import gc
 import importlib
-import signal
+import os
 import sys
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
@@ -14,22 +18,31 @@ from importlib.metadata import Distribution, DistributionFinder, PackageNotFound
 from types import ModuleType
 from typing import Any
 
+SWITCH = "PPOLAB_FAST_IMPORTS"
+"""Environment variable: 0 turns the stand-ins off."""
 OPTIONAL = ("matplotlib", "scipy", "torchvision", "transformers")
-"""What torchmetrics, which Lightning requires, imports where it is installed, for plots and metrics that no run makes.
+"""Packages that torchmetrics imports where it finds them, for plots and metrics that no run makes.
 
-They are extras of torchmetrics, which works without; importing Lightning with the first two takes twice as long.
+Lightning requires torchmetrics, which works without them. With the first two, Lightning's import takes twice as long.
 """
-
 COMPILER = "torch._dynamo"
 LIGHTNING = ("pytorch_lightning", "lightning_fabric")
 
 
+def enabled() -> bool:
+    """Return whether the stand-ins may be used."""
+    return os.environ.get(SWITCH) != "0"
+
+
 @contextmanager
 def lean_imports() -> Iterator[None]:
-    """Import without `OPTIONAL` packages that nobody has imported yet, and without the garbage collector.
+    """Import without the garbage collector, and without the `OPTIONAL` packages that nobody has imported yet.
 
-    Inside, these packages look as if they were not installed; afterwards everybody can import them.
+    Inside the block these packages look as if they were not installed; afterwards everybody can import them.
     """
+    if not enabled():
+        yield
+        return
     loaded = len(sys.modules)
     absent = _Absent(name for name in OPTIONAL if name not in sys.modules)
     sys.meta_path.insert(0, absent)
@@ -42,22 +55,33 @@ def lean_imports() -> Iterator[None]:
             gc.freeze()
 
 
+@contextmanager
+def stand_in(module: ModuleType) -> Iterator[None]:
+    """Let `module` be what an import of its name finds inside the block; the real one can be imported after it."""
+    if not enabled() or module.__name__ in sys.modules:
+        yield
+        return
+    sys.modules[module.__name__] = module
+    try:
+        yield
+    finally:
+        if sys.modules.get(module.__name__) is module:
+            del sys.modules[module.__name__]
+
+
 def import_lightning() -> None:
-    """Import Lightning without PyTorch's compiler, a third of all imports, which the shipped default never needs.
+    """Import Lightning without PyTorch's compiler, which is a third of all imports and which few runs need.
 
     Lightning wants two names of it. A stand-in has them meanwhile; whoever needs the compiler imports it later.
     """
-    if COMPILER in sys.modules:
+    if not enabled() or COMPILER in sys.modules:
         return
-    stand_in = sys.modules[COMPILER] = _StandIn(COMPILER)
-    try:
-        importlib.import_module(LIGHTNING[0])
-    except Exception:  # a version that wants more of it is imported, or fails with its own error, where it is needed
-        for name in [name for name in sys.modules if name.partition(".")[0] in LIGHTNING]:
-            del sys.modules[name]
-    finally:
-        if sys.modules.get(COMPILER) is stand_in:
-            del sys.modules[COMPILER]
+    with stand_in(_Compiler(COMPILER)):
+        try:
+            importlib.import_module(LIGHTNING[0])
+        except Exception:  # a version that wants more of it is imported, or fails by itself, where it is needed
+            for name in [name for name in sys.modules if name.partition(".")[0] in LIGHTNING]:
+                del sys.modules[name]
     _leave_optimizers_alone()
 
 
@@ -76,7 +100,7 @@ def _leave_optimizers_alone() -> None:
 
 @contextmanager
 def without_collector() -> Iterator[None]:
-    """Else it would search all that was imported so far again and again, although that stays: a tenth of the time."""
+    """Stop the garbage collector, which else searches all modules again and again: a tenth of the import time."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -86,66 +110,40 @@ def without_collector() -> Iterator[None]:
             gc.enable()
 
 
-@contextmanager
-def heeded_interrupt() -> Iterator[None]:
-    """Ctrl-C or SIGTERM end the block for certain: some packages swallow what is raised while they are imported."""
-    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread only
-        yield
-        return
-    asked = threading.Event()
-
-    def interrupt(*_: object) -> None:
-        asked.set()
-        raise KeyboardInterrupt
-
-    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    except Exception:
-        if asked.is_set():  # a package that was left half imported
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-    if asked.is_set():
-        raise KeyboardInterrupt
-
-
 class _Absent(MetaPathFinder):
-    """Answers, ahead of the other finders, that some packages are not installed."""
+    """Answer, ahead of the other finders, that some packages are not installed."""
 
     def __init__(self, packages: Iterable[str]) -> None:
         self._packages = frozenset(packages)
 
     def find_spec(self, fullname: str, *_: object) -> None:
-        """Raise for the packages and their modules; of all others it knows nothing."""
+        """Raise for the packages and their modules; leave all others to the other finders."""
         if fullname.partition(".")[0] in self._packages:
             raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
 
     def find_distributions(self, context: DistributionFinder.Context) -> Iterable[Distribution]:
-        """The same for who asks after the installed version."""
+        """Raise for a question after the installed version."""
         if context.name in self._packages:
             raise PackageNotFoundError(context.name)
         return ()
 
 
 class _CompiledModules(type):
-    """Of the class that Lightning asks whether a module was compiled."""
+    """Answer, for the stand-in's class, whether a module was compiled."""
 
     def __instancecheck__(cls, instance: object) -> bool:
-        """As the compiler's own class answers; as long as nobody imported it nothing is compiled."""
+        """Ask the compiler's own class; as long as nobody imported it nothing is compiled."""
         compiler = sys.modules.get(COMPILER)
         return compiler is not None and isinstance(instance, compiler.OptimizedModule)
 
 
-class _StandIn(ModuleType):
-    """Has what Lightning, as it is imported, wants of `COMPILER`."""
+class _Compiler(ModuleType):
+    """Stand in for `COMPILER` with the names that Lightning wants of it at its import."""
 
     class OptimizedModule(metaclass=_CompiledModules):
-        """What `torch.compile` makes of a module, for `isinstance`."""
+        """Stand in, in `isinstance`, for the class of compiled modules."""
 
     @staticmethod
     def disable(function: Any = None, *_: object, **__: object) -> Any:
-        """`function`, not to be compiled: bookkeeping of Lightning's, which is never part of what ppolab compiles."""
+        """Return `function` unchanged: it is bookkeeping of Lightning's, and no part of what ppolab compiles."""
         return function if function is not None else lambda decorated: decorated

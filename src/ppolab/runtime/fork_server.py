@@ -1,4 +1,4 @@
-"""Fresh processes that start at once: forked from a server that has imported everything and done nothing else."""
+"""Start fresh processes at once: fork them from a server that has imported everything and done nothing else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 STARTING_SECONDS = 10.0
@@ -24,8 +23,13 @@ STARTING_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Ended:
-    """A process that is gone: what its function returned, or the traceback or signal that ended it."""
+class EndedProcess:
+    """Hold what a process that is gone has left.
+
+    Attributes:
+        key: the number that it was started under.
+        result: what its function returned. error: the traceback or the signal that ended it; None if it returned.
+    """
 
     key: int
     result: Any
@@ -36,20 +40,21 @@ class Ended:
 class _Running:
     process: BaseProcess
     results: Connection
-    alive: Connection  # the child says here that it can be interrupted; closed by this process' end, which it notices
+    alive: Connection  # the child says here that it can be interrupted, and ends when this end closes
 
 
 class ProcessPool:
-    """Up to `capacity` processes at a time; each runs one function and ends.
+    """Run up to `capacity` processes at a time; each calls one function and ends.
 
     Args:
+        capacity: number of processes at a time.
         preload: modules that the server imports, once. They must not start threads.
     """
 
     def __init__(self, capacity: int, preload: Sequence[str]) -> None:
         self.capacity = capacity
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["ppolab.own_group", *preload])
+        self._context.set_forkserver_preload(["ppolab.runtime.fork_server_group", *preload])
         with _search_path_for_children():
             forkserver.ensure_running()  # it imports while the sweep does its own first steps
         self._running: dict[int, _Running] = {}
@@ -62,7 +67,12 @@ class ProcessPool:
         output: Path,
         environment: dict[str, str],
     ) -> None:
-        """Call `function(*arguments)` in a fresh process, whose terminal is the file `output`."""
+        """Call `function(*arguments)` in a fresh process; what it prints goes to the file `output`.
+
+        Args:
+            key: a number that no running process has.
+            environment: variables to set there.
+        """
         assert key not in self._running
         assert self.has_room
         results, theirs = self._context.Pipe(duplex=False)
@@ -75,8 +85,8 @@ class ProcessPool:
         watched.close()
         self._running[key] = _Running(process, results, alive)
 
-    def wait(self, seconds: float) -> list[Ended]:
-        """Those that ended, as soon as one did, at the latest after so many seconds."""
+    def wait(self, seconds: float) -> list[EndedProcess]:
+        """Return the processes that have ended, as soon as one has, at the latest after `seconds`."""
         if not self._running:
             return []
         wait(
@@ -88,7 +98,7 @@ class ProcessPool:
         ]
         return [self._collect(key) for key in ended]
 
-    def _collect(self, key: int) -> Ended:
+    def _collect(self, key: int) -> EndedProcess:
         running = self._running.pop(key)
         answer: tuple[Any, str | None] | None = None
         with contextlib.suppress(EOFError, OSError):
@@ -97,8 +107,8 @@ class ProcessPool:
         running.process.join()
         self._close(running)
         if answer is None:
-            answer = None, f"the process ended with {_how(running.process.exitcode)}, without a result"
-        return Ended(key, *answer)
+            answer = None, f"the process ended with {_exit_reason(running.process.exitcode)}, without a result"
+        return EndedProcess(key, *answer)
 
     @staticmethod
     def _close(running: _Running) -> None:
@@ -123,18 +133,18 @@ class ProcessPool:
 
     @property
     def has_room(self) -> bool:
-        """Whether one more may be started."""
+        """Return whether one more may be started."""
         return len(self._running) < self.capacity
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing runs."""
+        """Return whether no process runs."""
         return not self._running
 
 
 @contextmanager
 def _search_path_for_children() -> Iterator[None]:
-    """The fork server of Python 3.11 looks for what it preloads without this process's `sys.path`, and says nothing."""
+    """Hand `sys.path` to the fork server: Python 3.11's looks for what it preloads without it, and says nothing."""
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     try:
@@ -146,7 +156,7 @@ def _search_path_for_children() -> Iterator[None]:
             os.environ["PYTHONPATH"] = before
 
 
-def _how(code: int | None) -> str:
+def _exit_reason(code: int | None) -> str:
     if code is not None and code < 0:
         return f"signal {signal.Signals(-code).name}"
     return f"exit code {code}"
@@ -169,13 +179,13 @@ def _child(
         parent.send("ready")
         results.send((function(*arguments), None))
     except BaseException:
-        told = traceback.format_exc()
-        print(told, file=sys.stderr, flush=True)
-        results.send((None, told))
+        trace = traceback.format_exc()
+        print(trace, file=sys.stderr, flush=True)
+        results.send((None, trace))
 
 
 def _end_with(parent: Connection) -> None:
-    """A sweep that was killed cannot tell its runs; they end when its end of the pipe closes."""
+    """End this process when the parent's end of the pipe closes: a parent that was killed cannot say so."""
     with contextlib.suppress(EOFError, OSError):
         parent.recv()
     os._exit(1)
@@ -188,22 +198,3 @@ def _redirect(output: str) -> None:
     os.dup2(file, 2)
     os.close(file)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-
-
-@contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM ask for an orderly end, and a second one for any; yields whether one came."""
-    asked = threading.Event()
-
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-        print("stopping: the runs save and end; once more to end at once", flush=True)
-
-    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked.is_set
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""What the processes of one run add up and decide together. With one process, nothing is sent and nothing changes."""
+"""Exchange sums, values and decisions among the ranks of a run. With one rank nothing is sent and nothing changes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Processes:
-    """All processes of a run, and which one this is: number `rank` of `size`.
+class ProcessGroup:
+    """Exchange values among the ranks of a run; this process is number `rank` of `size`.
 
-    Every method but `is_first` must be called by all of them, in the same order.
+    All ranks must call every method but `is_first`, and in the same order.
 
     Raises:
-        ProcessError: from every method but `is_first`: another process is gone.
+        ProcessError: from every method but `is_first`: another rank is gone.
     """
 
     rank: int = 0
@@ -30,18 +30,18 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """The one that records, evaluates and writes."""
+        """Return whether this is the rank that records, evaluates and writes."""
         return self.rank == 0
 
-    def add_up(self, tensor: Tensor) -> Tensor:
-        """Replace `tensor` by its sum over all processes: the same bits in each. Returns it."""
+    def all_reduce(self, tensor: Tensor) -> Tensor:
+        """Replace `tensor` by its sum over all ranks, the same bits in each; return it."""
         if self.size > 1:
             with _peers():
                 torch.distributed.all_reduce(tensor)
         return tensor
 
-    def all_of(self, value: Value) -> list[Value]:
-        """Everybody's `value`, by rank; tensors in it must lie in the CPU's memory."""
+    def all_gather(self, value: Value) -> list[Value]:
+        """Return the `value` of every rank, in their order; tensors in it must lie in the CPU's memory."""
         if self.size == 1:
             return [value]
         values: list[Value | None] = [None] * self.size
@@ -49,8 +49,8 @@ class Processes:
             torch.distributed.all_gather_object(values, value)
         return values  # type: ignore[return-value]
 
-    def first_of(self, value: Value) -> Value:
-        """The first process's `value`."""
+    def broadcast(self, value: Value) -> Value:
+        """Return the first rank's `value`."""
         if self.size == 1:
             return value
         values = [value]
@@ -63,8 +63,8 @@ class Processes:
 def _peers() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # the family of all that the backends raise
+    except RuntimeError as error:  # the base class of what the backends raise
         raise ProcessError(f"another process of this run is gone: {str(error).splitlines()[0]}") from error
 
 
-ALONE = Processes()
+ALONE = ProcessGroup()

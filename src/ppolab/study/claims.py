@@ -1,4 +1,4 @@
-"""Which trial is run next, by whom, and how it ended: nothing here depends on who else works on the study."""
+"""Share the trials of a study between processes: claim one, report on it, end it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import optuna
+import psutil
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from ppolab.study.space import Scalar, SearchSpace
+from ppolab.study.search_space import Scalar, SearchSpace
 from ppolab.study.storage import StudyStorage
 
 OWNER = "owner"
@@ -22,51 +23,61 @@ OWNER = "owner"
 ERROR = "error"
 """User attribute of a failed trial: its traceback, or how its process ended."""
 SETTINGS = "settings"
-"""User attribute of a trial in a space with a condition: what it sets, which need not be what was suggested."""
+"""User attribute of a trial in a space with a condition: its settings, which may differ from what was suggested."""
+CLOCK_SECONDS = 5.0
+"""Start times of one process may differ by so much, since the system derives them from a clock that is corrected."""
 
 
 def trial_name(number: int, seed_index: int | None = None) -> str:
-    """Of its folder and its tracking run; with `seed_index`, of one run of a trial that has several."""
+    """Return the name of a trial's folder and tracking run, or of one seed of a trial that has several."""
     return f"trial-{number:04d}" + ("" if seed_index is None else f"-seed-{seed_index}")
 
 
 def settings_of(trial: FrozenTrial) -> Mapping[str, Scalar]:
-    """What the runs of a trial set, by key."""
+    """Return the settings of a trial's runs, by key."""
     found: Mapping[str, Scalar] = trial.user_attrs.get(SETTINGS, trial.params)
     return found
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A process, told apart from a later one with the same number by when it started (in ticks since boot)."""
+    """Name the process that runs a trial.
+
+    Attributes:
+        started: seconds since 1970. A later process may have the same number, but not the same start.
+    """
 
     host: str
     pid: int
-    started: int
+    started: float
 
     @classmethod
     def of_this_process(cls) -> Owner:
-        """The one that calls."""
-        return cls(socket.gethostname(), os.getpid(), _started(os.getpid()) or 0)
+        """Return the owner that stands for the calling process."""
+        return cls(socket.gethostname(), os.getpid(), psutil.Process().create_time())
 
     def is_gone(self) -> bool:
-        """Surely dead; False for processes of other machines, which cannot be seen."""
-        return self.host == socket.gethostname() and _started(self.pid) != self.started
-
-
-def _started(pid: int) -> int | None:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in ("Z", "X") else int(fields[19])
+        """Return whether the process has surely ended. False for processes of other machines and of other users."""
+        if self.host != socket.gethostname():
+            return False
+        try:
+            process = psutil.Process(self.pid)
+            if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+                return True
+            return bool(abs(process.create_time() - self.started) > CLOCK_SECONDS)
+        except psutil.NoSuchProcess:
+            return True
+        except psutil.AccessDenied:
+            return False
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A trial to run, with its values by key; `again` if an earlier process did not finish it.
+    """Hold a trial to run and its values by key.
 
-    `error`: the traceback of a space whose condition raised; there is nothing to run then.
+    Attributes:
+        again: an earlier process did not finish this trial.
+        error: the traceback of a condition that raised; there is nothing to run then.
     """
 
     number: int
@@ -77,7 +88,7 @@ class Claim:
 
 
 class Trials:
-    """The trials of one study, shared with any number of other processes."""
+    """Hand out the trials of one study, which any number of other processes share."""
 
     def __init__(self, study: optuna.Study, storage: StudyStorage, space: SearchSpace) -> None:
         self._study = study
@@ -86,7 +97,7 @@ class Trials:
         self._owner = Owner.of_this_process()
 
     def claim(self, n_trials: int) -> Claim | None:
-        """A trial that nobody runs: one whose process is gone, else a new one; None when `n_trials` are taken.
+        """Return a trial that nobody runs: one whose process is gone, else a new one. None if there are `n_trials`.
 
         Finished trials count whether complete, pruned or failed, and so do those that run elsewhere.
         """
@@ -125,29 +136,29 @@ class Trials:
         return Owner(**owner).is_gone() or (owner["host"] != self._owner.host and trial._trial_id in silent)
 
     def _silent(self) -> list[int]:
-        """Ids of running trials without a sign of life; only an SQL storage keeps those."""
+        """Return the ids of running trials without a sign of life; only an SQL storage keeps those."""
         if not self._storage.has_heartbeat:
             return []
         return self._storage.optuna._get_stale_trial_ids(self._study._study_id)  # type: ignore[attr-defined, no-any-return]
 
     def show_life(self, trial_ids: Sequence[int]) -> None:
-        """To be called for the trials that run here, more often than every GRACE_SECONDS."""
+        """Record that these trials run here; to be called more often than every GRACE_SECONDS."""
         if self._storage.has_heartbeat:
             for trial_id in trial_ids:
                 self._storage.optuna.record_heartbeat(trial_id)  # type: ignore[attr-defined]
 
     def complete(self, claim: Claim, values: Sequence[float], notes: Mapping[str, Any]) -> None:
-        """Finished with one value per objective."""
+        """End a trial that finished, with one value per objective."""
         self._note(claim, notes)
         self._study.tell(claim.number, list(values), TrialState.COMPLETE)
 
     def prune(self, claim: Claim, notes: Mapping[str, Any]) -> None:
-        """Stopped by the pruner; its last intermediate value stands."""
+        """End a trial that the pruner stopped; its last intermediate value becomes its value."""
         self._note(claim, notes)
         self._study.tell(claim.number, state=TrialState.PRUNED)
 
     def fail(self, claim: Claim, error: str, notes: Mapping[str, Any]) -> None:
-        """Raised, or its process died."""
+        """End a trial that raised `error`, or whose process died."""
         self._note(claim, {**notes, ERROR: error})
         self._study.tell(claim.number, state=TrialState.FAIL)
 
@@ -156,6 +167,15 @@ class Trials:
             self._storage.optuna.set_trial_user_attr(claim.trial_id, key, value)
 
     def report(self, claim: Claim, step: int, value: float) -> bool:
-        """Store an intermediate value; whether the pruner wants the trial to end. Seen again, a step is overwritten."""
-        self._storage.optuna.set_trial_intermediate_value(claim.trial_id, step, value)
-        return Trial(self._study, claim.trial_id).should_prune()
+        """Store an intermediate value, over an earlier one of the same step; return whether the trial should end."""
+        return report(self._study, self._storage.optuna, claim.trial_id, {step: value})
+
+
+def report(study: optuna.Study, storage: BaseStorage, trial_id: int, values: Mapping[int, float]) -> bool:
+    """Store intermediate values by step, and return whether the pruner wants the trial to end.
+
+    The trial is read only after they are stored, since the pruner judges the last step that it finds there.
+    """
+    for step, value in values.items():
+        storage.set_trial_intermediate_value(trial_id, step, value)
+    return bool(study.pruner.prune(study, storage.get_trial(trial_id)))

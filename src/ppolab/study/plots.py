@@ -1,4 +1,4 @@
-"""Optuna's own plots of a study: a picture and an interactive page of each."""
+"""Draw Optuna's own plots of a study, each as a picture and as an interactive page."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ppolab.study.settings import StudySettings
 log = logging.getLogger(__name__)
 
 ENOUGH_FOR_IMPORTANCE = 4
-"""Finished trials, at least, before parameters can be told apart by what they do."""
+"""So many finished trials are needed to tell the importance of parameters."""
 INCHES_PER_PARAMETER = 2.0
 
 
 def draw(study: optuna.Study, settings: StudySettings, folder: Path) -> list[Path]:
-    """Write NAME.png and NAME.html for every plot that the study has enough trials for; returns the files."""
+    """Write NAME.png and NAME.html for every plot that the study has enough trials for; return the files."""
     trials = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
     if not trials:
         return []
@@ -69,7 +69,7 @@ def _drawn(study: optuna.Study, settings: StudySettings, name: str, folder: Path
 
 
 def _save(axes: Any, name: str, width: float, path: Path) -> None:
-    """Optuna draws with pyplot, and returns one pair of axes or an array of them; `width` in inches, at least 8."""
+    """Save what Optuna drew with pyplot, one pair of axes or an array of them; `width` in inches, at least 8."""
     from matplotlib import pyplot
 
     first = axes.flat[0] if hasattr(axes, "flat") else axes

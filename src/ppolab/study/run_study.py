@@ -1,4 +1,4 @@
-"""A study from its settings to its best trial."""
+"""Run a study, from its settings to its best trial."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from ppolab.errors import ConfigError
-from ppolab.study.engine import Runner, Sweep
-from ppolab.study.record import Store, StudyRecord
+from ppolab.records.tracking import RunStatus, redact
+from ppolab.study.claims import Trials, settings_of
+from ppolab.study.search_space import Choice, Interval, Scalar, SearchSpace, overrides
 from ppolab.study.settings import StudySettings, check_options, check_pruning, make_pruner, make_sampler
-from ppolab.study.space import Choice, Interval, Scalar, SearchSpace, overrides
 from ppolab.study.storage import StudyStorage, open_storage
-from ppolab.study.trials import Trials, settings_of
-from ppolab.tracking import RunStatus, redact
+from ppolab.study.study_record import Store, StudyRecord
+from ppolab.study.sweep_loop import Runner, Sweep
 
 SHOWN = 5
-"""Trials of a Pareto front that are told."""
+"""Trials of a Pareto front that the summary lists."""
 IDENTITY = "ppolab"
-"""User attribute of a study: what two sweeps must agree on to share it."""
+"""User attribute of a study: the settings in which two sweeps must agree to share it."""
 
 
 @dataclass(frozen=True)
 class StudyResult:
-    """How a study stands after a sweep; up to SHOWN best trials where there are several objectives."""
+    """Hold the state of a study after a sweep; up to SHOWN best trials where there are several objectives."""
 
     name: str
     counts: Mapping[str, int]
@@ -45,17 +45,17 @@ class StudyResult:
 
     @property
     def best_values(self) -> list[float] | None:
-        """Of the first of the best trials."""
+        """Return the values of the first of the best trials; None without a complete trial."""
         return list(self.best[0].values) if self.best else None
 
     @property
     def all_failed(self) -> bool:
-        """Trials have ended, and every one with an error."""
+        """Return whether trials have ended, and every one with an error."""
         return self.counts["fail"] > 0 and not (self.counts["complete"] or self.counts["pruned"])
 
     @property
     def summary(self) -> str:
-        """Closing lines for the terminal."""
+        """Return the closing lines for the terminal."""
         counted = ", ".join(f"{count} {state}" for state, count in self.counts.items() if count)
         lines = [f"study         {self.name}: {counted or 'no trials'}"]
         for trial in self.best:
@@ -72,9 +72,10 @@ class StudyResult:
 
 @dataclass(frozen=True)
 class StudyPlace:
-    """Where a study is kept: URL of its storage, or None for a file in `folder`; plots go to `folder`/NAME.
+    """Say where a study is kept.
 
-    `store` None: no tracking.
+    Attributes:
+        storage: URL, or None for a file in `folder`. folder: plots go to `folder`/NAME. store: None for no tracking.
     """
 
     storage: str | None
@@ -85,13 +86,12 @@ class StudyPlace:
 def run_study(
     settings: StudySettings, space: SearchSpace, place: StudyPlace, runner: Runner, stopping: Callable[[], bool]
 ) -> StudyResult:
-    """Bring the study to `n_trials`, together with whoever else works on it.
+    """Bring the study to `n_trials`, together with all others who work on it.
 
     Raises:
         ConfigError: the space, the sampler, the pruner or the storage cannot be used, or the study exists as another.
         SweepError: too many trials failed.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     check_study(settings, space)
     storage = open_storage(place.storage, settings.name, place.folder)
     study = open_study(settings, space, storage)
@@ -108,17 +108,18 @@ def run_study(
 
 
 def check_study(settings: StudySettings, space: SearchSpace) -> None:
-    """Raise ConfigError for what no study can be."""
+    """Raise ConfigError for the first setting with which no study can be run.
+
+    Some are tried out in studies in memory, so Optuna is told here to keep its notices to itself.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     space.check()
     if not re.fullmatch(r"[^/\0]+", settings.name) or settings.name in (".", ".."):
         raise ConfigError(f"study_name={settings.name}: names a folder and a file; leave out the slash")
-    check_pruning(settings)
-    for key, value in (
-        ("n_trials", settings.n_trials), ("seeds_per_trial", settings.seeds_per_trial), ("workers", settings.workers),
-        ("max_failures", settings.max_failures),
-    ):  # fmt: skip
-        if value < 1:
-            raise ConfigError(f"{key}={value}: must be 1 or more")
+    check_pruning(settings, space)
+    for key in ("n_trials", "seeds_per_trial", "workers", "max_failures"):
+        if getattr(settings, key) < 1:
+            raise ConfigError(f"{key}={getattr(settings, key)}: must be 1 or more")
     if settings.timeout is not None and settings.timeout <= 0:
         raise ConfigError(f"timeout={settings.timeout:g}: must be greater than 0")
     if settings.seeds_per_trial > 1 and "seed" in space.dimensions:
@@ -138,7 +139,7 @@ def check_study(settings: StudySettings, space: SearchSpace) -> None:
 
 
 def enqueued(item: Mapping[str, Any], space: SearchSpace) -> dict[str, Scalar]:
-    """Settings to try first, as the space writes them; raises ConfigError for what the space does not hold."""
+    """Return settings to try first, as the space writes them; raise ConfigError for those that it does not hold."""
     values: dict[str, Scalar] = {}
     for key, value in item.items():
         dimension = space.dimensions.get(key)
@@ -154,7 +155,7 @@ def enqueued(item: Mapping[str, Any], space: SearchSpace) -> dict[str, Scalar]:
 
 
 def _chosen(key: str, value: object, dimension: Choice) -> str:
-    """The choice that means `value`, however either is written: 1e-3 and 0.001, [32,32] and [32, 32]."""
+    """Return the choice that means `value`, however either is written: 1e-3 and 0.001, [32,32] and [32, 32]."""
     for choice in dimension.values:
         if _means(choice, value):
             return choice
@@ -184,11 +185,13 @@ def _inside(key: str, value: object, dimension: Interval) -> int | float:
 
 
 def open_study(settings: StudySettings, space: SearchSpace, storage: StudyStorage) -> optuna.Study:
-    """The study, made if it is not there yet; raises ConfigError if it is there as another one."""
+    """Return the study, made if it is not there yet; raise ConfigError if it is there as another one."""
     identity = {
-        "search space": space.described(), "objective": list(settings.objectives),
-        "seeds_per_trial": settings.seeds_per_trial, **settings.identity,
-    }  # fmt: skip
+        "search space": space.described(),
+        "objective": list(settings.objectives),
+        "seeds_per_trial": settings.seeds_per_trial,
+        **settings.identity,
+    }
     with storage.lock(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         pruner = make_pruner(settings.pruning)
@@ -217,7 +220,10 @@ def _check_same(settings: StudySettings, study: optuna.Study, identity: Mapping[
     directions = [direction.name.lower() for direction in study.directions]
     if directions != list(settings.directions):
         raise _another(settings, "direction", directions, list(settings.directions))
+    defaults = json.loads(json.dumps(dict(settings.defaults)))
     for key in {**now, **stored}:
+        if key not in stored and key in defaults and now[key] == defaults[key]:
+            continue  # a setting that the version which made the study did not have yet
         if stored.get(key) != now.get(key):
             raise _another(settings, key, stored.get(key), now.get(key))
 

@@ -1,4 +1,4 @@
-"""Search spaces: what a trial may vary, and how its values are written as settings."""
+"""Describe search spaces, and write the values of a trial as settings."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Scalar = str | int | float | bool | None
 
 @dataclass(frozen=True)
 class Choice:
-    """One of several values, each as it would stand after `key=` on the command line."""
+    """Take one of several values, each written as after `key=` on the command line."""
 
     values: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Any number between two bounds, both included; `log`: by its logarithm; `step`: on a raster from `low`."""
+    """Take a number between two bounds, both included; `log`: by its logarithm; `step`: on a raster from `low`."""
 
     low: float
     high: float
@@ -46,7 +46,7 @@ Condition = Callable[[Trial, Mapping[str, Scalar]], Mapping[str, Scalar] | None]
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What is varied, what is fixed, and a function for what depends on the rest.
+    """List what is varied, and name a function for settings that depend on the rest.
 
     Attributes:
         dimensions: by the key that each one sets.
@@ -69,16 +69,16 @@ class SearchSpace:
             condition_function(self.condition)
 
     def distributions(self) -> dict[str, BaseDistribution]:
-        """By key, as Optuna's samplers take them."""
+        """Return the dimensions by key, as Optuna's samplers take them."""
         return {key: distribution(dimension) for key, dimension in self.dimensions.items()}
 
     def described(self) -> dict[str, str]:
-        """A text per key that tells two spaces apart."""
+        """Return a text per key; two spaces that differ have different texts."""
         texts = {key: repr(dimension) for key, dimension in sorted(self.dimensions.items())}
         return texts | ({"condition": self.condition} if self.condition else {})
 
     def suggest(self, trial: Trial) -> dict[str, Scalar]:
-        """Values for a trial, by key; those of the condition come last."""
+        """Return values for a trial, by key; those of the condition come last."""
         values: dict[str, Scalar] = {
             key: trial._suggest(key, item)  # the public suggest_* methods are this, one per type
             for key, item in self.distributions().items()
@@ -107,7 +107,7 @@ def _check_dimension(key: str, dimension: Dimension) -> None:
 
 
 def distribution(dimension: Dimension) -> BaseDistribution:
-    """As Optuna has it."""
+    """Return a dimension as Optuna has it."""
     if isinstance(dimension, Choice):
         return CategoricalDistribution(dimension.values)
     if dimension.integer:
@@ -117,7 +117,7 @@ def distribution(dimension: Dimension) -> BaseDistribution:
 
 
 def condition_function(name: str) -> Condition:
-    """The function that `module.function` names, looked up where Python finds modules.
+    """Return the function that `module.function` names, looked up where Python finds modules.
 
     Raises:
         ConfigError: there is none.
@@ -136,7 +136,7 @@ def condition_function(name: str) -> Condition:
 
 
 def overrides(values: Mapping[str, Scalar]) -> list[str]:
-    """A trial's values as `key=value`; choices are texts already, numbers keep every digit."""
+    """Return a trial's values as `key=value`; choices are texts already, numbers keep every digit."""
     return [f"{key}={_text(value)}" for key, value in values.items()]
 
 
@@ -149,12 +149,12 @@ def _text(value: Scalar) -> str:
 
 
 def grid_size(space: SearchSpace) -> int:
-    """How many combinations `grid` has; raises what it raises."""
+    """Return how many combinations `grid` has; raise what it raises."""
     return math.prod(len(points) for points in grid(space).values())
 
 
 def grid(space: SearchSpace) -> dict[str, Sequence[Scalar]]:
-    """Every value of every dimension, for the grid sampler.
+    """Return every value of every dimension, for the grid sampler.
 
     Raises:
         ConfigError: a dimension has infinitely many.

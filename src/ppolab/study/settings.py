@@ -1,7 +1,8 @@
-"""How a study samples and prunes, checked against what it searches."""
+"""Make the sampler and the pruner of a study, and check that they fit what it searches."""
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from ppolab.errors import ConfigError, nearest
-from ppolab.study.space import Choice, Interval, SearchSpace, grid
+from ppolab.study.search_space import Choice, SearchSpace, grid
 
 SAMPLERS = ("tpe", "gp", "cmaes", "random", "grid", "qmc")
 PRUNERS = ("none", "median", "hyperband", "wilcoxon")
@@ -33,11 +34,12 @@ PRUNERS = ("none", "median", "hyperband", "wilcoxon")
 
 @dataclass(frozen=True)
 class Pruning:
-    """Which trials are stopped early.
+    """Say which trials are stopped early.
 
     Attributes:
         name: of the pruner. options: arguments of Optuna's class.
-        first, last: the steps (environment steps, or seeds where a trial has several) of the first and the last report.
+        first: step of the first report, and the distance between two. last: step at which a trial ends. Both in
+            environment steps, or in seeds where a trial has several.
     """
 
     name: str
@@ -48,15 +50,16 @@ class Pruning:
 
 @dataclass(frozen=True)
 class StudySettings:
-    """What a study is, apart from its search space.
+    """Describe a study apart from its search space.
 
     Attributes:
         directions: `maximize` or `minimize` for each objective. objectives: the metrics a run returns, in that order.
         n_trials: in all, over every process and machine. timeout: seconds after which no trial is started, or None.
         workers: trials at a time here. seeds_per_trial: runs of a trial; their interquartile mean is its value.
         max_failures: the sweep stops once so many trials have failed.
-        enqueue: settings that are tried first. fixed: what every run is given besides, as `key=value`.
-        identity: what else must be the same for a later sweep to go on with the study.
+        enqueue: settings that are tried first. fixed: further settings of every run, as `key=value`.
+        identity: further settings that a later sweep must share to go on with the study. defaults: their values where
+            nothing is set, for those that a study of an earlier version does not know.
     """
 
     name: str
@@ -74,13 +77,14 @@ class StudySettings:
     enqueue: tuple[Mapping[str, Any], ...] = ()
     fixed: tuple[str, ...] = ()
     identity: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 class SamplerByTrial(BaseSampler):
-    """Draws from a sampler of its own for every trial, seeded with the trial's number.
+    """Draw from a separate sampler for every trial, seeded with the trial's number.
 
-    So no two processes that share a study draw the same, none repeats what a killed one had drawn, and what a trial
-    is given depends on its number and on the trials before it only.
+    So no two processes that share a study draw the same values, none repeats the values of a killed one, and the
+    values of a trial depend on its number and on the trials before it only.
     """
 
     def __init__(self, make: Callable[[int], BaseSampler]) -> None:
@@ -93,28 +97,31 @@ class SamplerByTrial(BaseSampler):
         return self._latest[1]
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """As the trial's sampler does."""
+        """Return the parameters that the trial's sampler draws together."""
         return self._of(trial).infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """As the trial's sampler does."""
+        """Draw parameters together, with the trial's sampler."""
         return self._of(trial).sample_relative(study, trial, search_space)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """As the trial's sampler does."""
+        """Draw one parameter alone, with the trial's sampler."""
         return self._of(trial).sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """As the sampler does. After a trial nothing is done: the grid would stop an `optimize` that never ran."""
+        """Prepare the trial as its sampler does.
+
+        There is no `after_trial`: the grid's would stop an `optimize` that never ran.
+        """
         self._of(trial).before_trial(study, trial)
 
 
 def make_sampler(settings: StudySettings, space: SearchSpace) -> BaseSampler:
-    """The sampler of a study.
+    """Return the sampler of a study.
 
     Raises:
         ConfigError: there is no such sampler, or it cannot handle the space or its options.
@@ -151,8 +158,6 @@ def _check_sampler(settings: StudySettings, space: SearchSpace) -> None:
                 f"sampler=cmaes: {choices[0]} is a choice, and CMA-ES varies numbers only; use sampler=tpe, or an "
                 "interval"
             )
-        if sum(isinstance(dimension, Interval) for dimension in space.dimensions.values()) < 2:
-            raise ConfigError("sampler=cmaes: needs two intervals or more; use sampler=tpe or sampler=gp")
         if find_spec("cmaes") is None:
             raise ConfigError(
                 "sampler=cmaes: the package cmaes is not installed; pip install cmaes, or use sampler=tpe"
@@ -162,7 +167,7 @@ def _check_sampler(settings: StudySettings, space: SearchSpace) -> None:
 
 
 def check_options(settings: StudySettings, space: SearchSpace) -> None:
-    """Raise ConfigError for options that the sampler or the pruner takes, but cannot work with: both are tried out."""
+    """Try out the sampler and the pruner; raise ConfigError for options that they take, but cannot work with."""
     if settings.sampler_options:
         _try_out(f"sampler={settings.sampler}", settings.sampler_options, make_sampler(settings, space), None, space)
     if settings.pruning.options:
@@ -186,7 +191,7 @@ def _try_out(
         raise ConfigError(f"{name} with {dict(options)}: {error}") from error
 
 
-def check_pruning(settings: StudySettings) -> None:
+def check_pruning(settings: StudySettings, space: SearchSpace) -> None:
     """Raise ConfigError for a pruner that does not fit the study."""
     name = settings.pruning.name
     if name not in PRUNERS:
@@ -197,12 +202,50 @@ def check_pruning(settings: StudySettings) -> None:
         )
     if name != "none" and len(settings.directions) > 1:
         raise ConfigError(f"pruner={name}: several objectives cannot be pruned; use pruner=none")
-    if name == "wilcoxon" and settings.seeds_per_trial < 2:
-        raise ConfigError("pruner=wilcoxon: compares seeds; set seeds_per_trial=2 or more, or use pruner=median")
+    if name == "wilcoxon" and settings.seeds_per_trial == 1:
+        raise ConfigError(
+            f"pruner=wilcoxon: compares seeds; set seeds_per_trial={_seeds_needed(settings.pruning)} or more, or use "
+            "pruner=median"
+        )
+    if not {"eval_interval", "total_steps"} & space.dimensions.keys():
+        _check_that_it_can_prune(settings)
+
+
+def _check_that_it_can_prune(settings: StudySettings) -> None:
+    """Raise ConfigError for a pruner that is never asked early enough; the last report of a trial stops nothing."""
+    pruning, seeds = settings.pruning, settings.seeds_per_trial
+    if seeds == 1 and pruning.name != "none" and pruning.first >= pruning.last:
+        raise ConfigError(
+            f"pruner={pruning.name}: judges a trial at its evaluations, and there is none before its last step; set "
+            f"eval_interval below total_steps={pruning.last}, such as eval_interval={max(1, pruning.last // 10)}"
+        )
+    needed = _seeds_needed(pruning)
+    if 1 < seeds < needed:
+        raise ConfigError(
+            f"pruner={pruning.name} with seeds_per_trial={seeds}: can stop a trial after {needed - 1} seeds at the "
+            f"earliest, and after the last one nothing is left to stop; set seeds_per_trial={needed} or more, or use "
+            "pruner=median"
+        )
+
+
+def _seeds_needed(pruning: Pruning) -> int:
+    """Return the least number of seeds with which the pruner can stop a trial.
+
+    Wilcoxon: n seeds that are all worse than the best trial's have a p-value of 2^-n, which must be below
+    `p_threshold`; so four are needed at Optuna's default of 0.1. Hyperband asks after the second seed first.
+    """
+    if pruning.name == "hyperband":
+        return 3
+    if pruning.name != "wilcoxon":
+        return 2
+    threshold, startup = pruning.options.get("p_threshold", 0.1), pruning.options.get("n_startup_steps", 2)
+    if not isinstance(threshold, int | float) or not isinstance(startup, int) or not 0 < threshold <= 1:
+        return 2  # Optuna says what is wrong with them
+    return max(2, startup, math.floor(-math.log2(threshold)) + 1) + 1
 
 
 def make_pruner(pruning: Pruning) -> BasePruner:
-    """Optuna's pruner.
+    """Return Optuna's pruner.
 
     Raises:
         ConfigError: it does not take these options.

@@ -1,4 +1,4 @@
-"""Where a study is kept: one file on this machine, or an SQL database that several machines share."""
+"""Open the storage of a study: one file on this machine, or an SQL database that several machines share."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock  # the base class of the locks it takes
 
 from ppolab.errors import ConfigError
-from ppolab.tracking import redact
+from ppolab.records.tracking import redact
 
 HEARTBEAT_SECONDS = 10
 GRACE_SECONDS = 60
-"""A trial of another machine that has not shown a sign of life for so long is run again."""
+"""A trial of another machine is run again after so long without a sign of life."""
 
 
 class JournalLock(BaseJournalFileLock):
-    """A lock that the operating system releases when its holder dies, and that mends what the holder left half-written.
+    """Lock a journal, and drop a record that a killed process has left half-written.
 
-    Optuna's own locks are files, which a killed process leaves behind for half a minute.
+    The operating system releases this lock when its holder dies. Optuna's own locks are files, which a killed process
+    leaves behind for half a minute.
     """
 
     def __init__(self, journal: Path) -> None:
@@ -43,7 +44,7 @@ class JournalLock(BaseJournalFileLock):
         self._lock.release()
 
     def _drop_half_a_line(self) -> None:
-        """A record without its line end was being written when its process was killed; what follows would join it."""
+        """Cut off a last record without its line end; the next record would be joined to it."""
         with self._journal.open("rb+") as file:
             size = file.seek(0, os.SEEK_END)
             if size == 0:
@@ -57,11 +58,11 @@ class JournalLock(BaseJournalFileLock):
 
 @dataclass(frozen=True)
 class StudyStorage:
-    """Optuna's storage of one study.
+    """Hold Optuna's storage of one study.
 
     Attributes:
         url: of the storage, or the path of its file.
-        lock: makes a lock that one process or machine holds at a time, and that is released when its holder dies.
+        lock: makes a lock that one process or machine holds at a time; it is released when its holder dies.
     """
 
     optuna: BaseStorage
@@ -70,12 +71,12 @@ class StudyStorage:
 
     @property
     def has_heartbeat(self) -> bool:
-        """Whether processes of other machines can be seen to be alive."""
+        """Return whether processes of other machines can be seen to be alive."""
         return isinstance(self.optuna, RDBStorage)
 
 
 def open_storage(url: str | None, name: str, folder: Path) -> StudyStorage:
-    """The storage at `url` (postgresql://..., sqlite:///...), or the file of the study `name` in `folder`.
+    """Return the storage at `url` (postgresql://..., sqlite:///...), or the file of the study `name` in `folder`.
 
     Raises:
         ConfigError: it cannot be reached, or is of a kind that cannot be shared safely.
@@ -123,7 +124,7 @@ def _sql(url: str, lock: Callable[[], AbstractContextManager[object]]) -> StudyS
 
 @contextmanager
 def _postgresql_lock(url: str) -> Iterator[None]:
-    """An advisory lock; it belongs to its connection, and ends with it."""
+    """Hold an advisory lock; it belongs to its connection, and ends with it."""
     import sqlalchemy
 
     number = int.from_bytes(hashlib.sha256(b"ppolab study").digest()[:7], "big")

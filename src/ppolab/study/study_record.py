@@ -1,4 +1,4 @@
-"""A study as it is seen from outside: lines on the terminal, a tracking run with its trials below, and plots."""
+"""Show a study: lines on the terminal, a tracking run with its trials below, and plots."""
 
 from __future__ import annotations
 
@@ -11,13 +11,7 @@ from pathlib import Path
 import optuna
 
 from ppolab.errors import TrackingError
-from ppolab.study.engine import TrialReport
-from ppolab.study.plots import draw
-from ppolab.study.settings import StudySettings
-from ppolab.study.space import SearchSpace, overrides
-from ppolab.study.storage import StudyStorage
-from ppolab.study.trials import Claim, settings_of, trial_name
-from ppolab.tracking import (
+from ppolab.records.tracking import (
     MlflowTracker,
     NoTracker,
     RunDescription,
@@ -26,28 +20,39 @@ from ppolab.tracking import (
     end_abandoned_runs,
     environment_tags,
 )
+from ppolab.study.claims import Claim, settings_of, trial_name
+from ppolab.study.plots import draw
+from ppolab.study.search_space import Scalar, SearchSpace, overrides
+from ppolab.study.settings import StudySettings
+from ppolab.study.storage import StudyStorage
+from ppolab.study.sweep_loop import TrialReport
 
 log = logging.getLogger(__name__)
 
 RUN_ID = "mlflow_run"
 """User attribute of a study: its tracking run."""
 PATIENCE_SECONDS = 20.0
-"""How long a sweep waits for the store before it goes on with runs that belong to no study there."""
+"""A sweep waits so long for the store; after that, its runs belong to no study there."""
 STATUS: Mapping[str, RunStatus] = {
-    "complete": "FINISHED", "pruned": "PRUNED", "failed": "FAILED", "interrupted": "KILLED",
-}  # fmt: skip
+    "complete": "FINISHED",
+    "pruned": "PRUNED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+}
+SHOWN_DIGITS = 3
+"""Significant digits of a trial's settings on the terminal; the study and the run's folder hold them all."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """Where studies are recorded: the tracking store and the experiment in it."""
+    """Say where studies are recorded: the tracking store and the experiment in it."""
 
     uri: str
     experiment: str
 
 
 class StudyRecord:
-    """Tells a study's trials as they end. `store` None: on the terminal only."""
+    """Show and record a study's trials as they end. `store` None: on the terminal only."""
 
     def __init__(
         self, study: optuna.Study, settings: StudySettings, space: SearchSpace, store: Store | None, folder: Path
@@ -73,7 +78,7 @@ class StudyRecord:
                 self._study.set_user_attr(RUN_ID, self._run_id)
 
     def begin(self, claim: Claim) -> str | None:
-        """The tracking run that the runs of a trial belong to: its own if it has several seeds, else the study's."""
+        """Return the tracking run that a trial's runs belong to: its own if it has several seeds, else the study's."""
         tags = self._tags(claim)
         if claim.again:
             self._end_abandoned(tags)
@@ -85,7 +90,7 @@ class StudyRecord:
         return tracker.wait_for_id(PATIENCE_SECONDS)
 
     def end(self, report: TrialReport) -> None:
-        """Tell and record how a trial ended, and what is best now."""
+        """Show and record how a trial ended, and which is the best now."""
         print(told(report, self._settings), flush=True)
         tracker = self._open_trials.pop(report.claim.number, None)
         if tracker is not None:
@@ -101,7 +106,7 @@ class StudyRecord:
         return {"study": self._settings.name, "trial": str(claim.number)}
 
     def _end_abandoned(self, tags: Mapping[str, str]) -> None:
-        """Runs whose processes were killed could not say so themselves."""
+        """Mark runs as ended whose processes were killed and could not say so themselves."""
         if self._store is None:
             return
         try:
@@ -110,7 +115,7 @@ class StudyRecord:
             log.warning("%s", error)
 
     def _best(self, finished: list[optuna.trial.FrozenTrial]) -> dict[str, float]:
-        """Metrics of the study as it stands; its best settings become tags."""
+        """Return metrics of the study as it stands; its best settings become tags."""
         complete = [trial for trial in finished if trial.state == optuna.trial.TrialState.COMPLETE]
         metrics = {"trials/complete": float(len(complete)), "trials/finished": float(len(finished))}
         if not complete or len(self._settings.directions) > 1:
@@ -124,7 +129,7 @@ class StudyRecord:
         return metrics | {f"best/{self._settings.objectives[0]}": best.values[0]}
 
     def close(self, status: RunStatus) -> list[Path]:
-        """Draw the study, and end its tracking run; returns the pictures."""
+        """Draw the study, and end its tracking run; return the pictures."""
         for tracker in self._open_trials.values():
             tracker.close("KILLED")
         pictures = draw(self._study, self._settings, self._folder / "plots")
@@ -150,16 +155,27 @@ class StudyRecord:
 
 
 def plain(key: str) -> str:
-    """A setting's name without the sign that Hydra wants before one that is not there yet."""
+    """Return a setting's name without the sign that Hydra wants before one that is not there yet."""
     return key.lstrip("+")
 
 
 def told(report: TrialReport, settings: StudySettings) -> str:
-    """One line about a trial that has ended."""
+    """Return one line about a trial that has ended."""
     values = "  ".join(f"{name} {value:,.4g}" for name, value in zip(settings.objectives, report.values, strict=False))
     error = report.error.strip().splitlines()[-1] if report.error else ""
-    chosen = " ".join(overrides(report.claim.values))
-    return f"trial {report.claim.number:<4} {report.end:<11} {values or error}  {chosen}"
+    chosen = " ".join(overrides({key: rounded(value) for key, value in report.claim.values.items()}))
+    return f"trial {report.claim.number:<4} {report.end:<11} {error or values}  {chosen}"
+
+
+def rounded(value: Scalar) -> Scalar:
+    """Return a number with few digits, but with as many as tell it from a whole number: 0.9996 is not 1."""
+    if not isinstance(value, float):
+        return value
+    for digits in range(SHOWN_DIGITS, 17):
+        text = f"{value:.{digits}g}"
+        if not float(text).is_integer() or value.is_integer():
+            return text
+    return repr(value)
 
 
 def _over_seeds(report: TrialReport, settings: StudySettings) -> dict[str, float]:
@@ -171,11 +187,14 @@ def _over_seeds(report: TrialReport, settings: StudySettings) -> dict[str, float
 
 
 def _described(settings: StudySettings, space: SearchSpace) -> dict[str, str]:
-    """Parameters of the study's tracking run; `search.KEY` says what is searched."""
+    """Return the parameters of the study's tracking run; `search.KEY` says what is searched."""
     listed = {
-        "study": settings.name, "objective": ", ".join(settings.objectives),
-        "direction": ", ".join(settings.directions), "sampler": settings.sampler, "pruner": settings.pruning.name,
+        "study": settings.name,
+        "objective": ", ".join(settings.objectives),
+        "direction": ", ".join(settings.directions),
+        "sampler": settings.sampler,
+        "pruner": settings.pruning.name,
         "seeds_per_trial": str(settings.seeds_per_trial),
         "fixed": " ".join(settings.fixed),
-    }  # fmt: skip
+    }
     return listed | {f"search.{plain(key)}": text for key, text in space.described().items()}

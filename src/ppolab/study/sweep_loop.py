@@ -1,4 +1,4 @@
-"""The loop of a sweep: claim a trial, run its seeds one after another, judge it, and never wait for the slowest."""
+"""Run the loop of a sweep: claim a trial, run its seeds one after another, judge it; never wait for the slowest."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
-from ppolab.core.aggregate import interquartile_mean
+import numpy as np
+
+from ppolab.core.statistics import interquartile_mean
 from ppolab.errors import SweepError
+from ppolab.study.claims import Claim, Trials
+from ppolab.study.search_space import overrides
 from ppolab.study.settings import StudySettings
-from ppolab.study.space import overrides
 from ppolab.study.storage import HEARTBEAT_SECONDS
-from ppolab.study.trials import Claim, Trials
 
 End = Literal["complete", "pruned", "failed", "interrupted"]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run to be started: what it sets, and which seed of which trial it is."""
+    """Describe one run to be started: its settings, and which seed of which trial it is."""
 
     claim: Claim
     seed_index: int
@@ -31,11 +33,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended.
+    """Say how a run ended.
 
     Attributes:
-        values: one per objective; NaN where it was never measured. error: a traceback, or how the process ended.
-        folder: its files.
+        values: one per objective; NaN where it was never measured. error: a traceback, how the process ended, or why an
+            objective was never measured. folder: its files.
     """
 
     job: Job
@@ -46,33 +48,33 @@ class Outcome:
 
 
 class Record(Protocol):
-    """Shows and stores what becomes of trials."""
+    """Show and store what becomes of trials."""
 
     def begin(self, claim: Claim) -> str | None:
-        """A trial was claimed; returns the tracking run that its runs belong to."""
+        """Begin a trial that was claimed; return the tracking run that its runs belong to."""
 
     def end(self, report: TrialReport) -> None:
-        """A trial has ended."""
+        """End a trial."""
 
 
 class Runner(Protocol):
-    """Runs jobs at the same time, each in a process of its own."""
+    """Run jobs at the same time, each in a process of its own."""
 
     capacity: int
 
     def start(self, job: Job) -> None:
-        """Begin a run; returns at once. Only called while fewer than `capacity` are under way."""
+        """Begin a run and return at once. Only called while fewer than `capacity` are under way."""
 
     def wait(self, seconds: float) -> Sequence[Outcome]:
-        """The runs that ended, at the latest after so many seconds."""
+        """Return the runs that ended, at the latest after so many seconds."""
 
     def stop(self) -> Sequence[Outcome]:
-        """Ask all runs to save and end, and wait until they did."""
+        """Ask all runs to save and end, and wait until they did; return them."""
 
 
 @dataclass
 class Attempt:
-    """A claimed trial under way: what its seeds have given so far."""
+    """Hold a claimed trial under way, and the outcomes of its seeds so far."""
 
     claim: Claim
     parent_run_id: str | None
@@ -81,7 +83,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class TrialReport:
-    """A trial that has just ended: its value per objective, and those of each seed."""
+    """Describe a trial that has just ended: its value per objective, and those of each seed."""
 
     claim: Claim
     end: End
@@ -91,7 +93,7 @@ class TrialReport:
 
 
 class Sweep:
-    """One process's part in a study."""
+    """Do one process's part of a study."""
 
     def __init__(
         self,
@@ -112,7 +114,7 @@ class Sweep:
         self._next_sign = 0.0
 
     def run(self) -> None:
-        """Until the study has its trials, time is up, or `stopping` says so.
+        """Run trials until the study has all, time is up, or `stopping` says so.
 
         Raises:
             SweepError: `max_failures` trials have failed; those under way were finished first.
@@ -147,21 +149,21 @@ class Sweep:
                 self._start(attempt)
 
     def _start(self, attempt: Attempt) -> None:
-        """The trial's next seed."""
+        """Start the trial's next seed."""
         settings, claim, seed_index = self._settings, attempt.claim, len(attempt.outcomes)
         seed = (f"seed={settings.seed + seed_index}",) if settings.seeds_per_trial > 1 else ()
         setting = (*settings.fixed, *overrides(claim.values), *seed)
         self._runner.start(Job(claim, seed_index, setting, attempt.parent_run_id))
 
     def _advance(self, outcome: Outcome) -> None:
-        """What a run's end means for its trial."""
+        """Bring a trial on after one of its runs has ended."""
         attempt = self._attempts[outcome.job.claim.number]
         if outcome.end == "failed" and self._stopping():
             # what failed because of the signal cannot be told from what would have: it runs again
             outcome = replace(outcome, end="interrupted")
         attempt.outcomes.append(outcome)
         if outcome.end == "complete" and any(math.isnan(value) for value in outcome.values):
-            self._finish(attempt, "failed", "the run never measured its objective; lower eval_interval")
+            self._finish(attempt, "failed", outcome.error or "the run never measured its objective")
         elif outcome.end != "complete":
             self._finish(attempt, outcome.end, outcome.error)
         elif len(attempt.outcomes) == self._settings.seeds_per_trial:
@@ -175,14 +177,14 @@ class Sweep:
             self._start(attempt)
 
     def _report_seed(self, attempt: Attempt) -> bool:
-        """Whether the pruner wants no more seeds; it never sees those of several objectives."""
+        """Report the last seed; return whether the pruner wants no more. It never sees seeds of several objectives."""
         if self._settings.seeds_per_trial == 1 or len(self._settings.directions) > 1:
             return False
         return self._trials.report(attempt.claim, len(attempt.outcomes) - 1, attempt.outcomes[-1].values[0])
 
     def _finish(self, attempt: Attempt, end: End, error: str = "") -> None:
         claim, each = attempt.claim, tuple(outcome.values for outcome in attempt.outcomes if outcome.values)
-        values = tuple(interquartile_mean(column) for column in zip(*each, strict=True))
+        values = tuple(float(interquartile_mean([np.array(column)])) for column in zip(*each, strict=True))
         notes = _notes(self._settings, each, attempt.outcomes)
         if end == "complete":
             self._trials.complete(claim, values, notes)
@@ -202,7 +204,7 @@ class Sweep:
 
 
 def _notes(settings: StudySettings, each: Sequence[Sequence[float]], outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
-    """User attributes of a trial that has ended."""
+    """Return the user attributes of a trial that has ended."""
     notes: dict[str, Any] = {"folders": [outcome.folder for outcome in outcomes]}
     if settings.seeds_per_trial > 1:
         for name, column in zip(settings.objectives, zip(*each, strict=True), strict=False):

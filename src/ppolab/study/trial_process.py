@@ -1,4 +1,7 @@
-"""A trial as its own run sees it: where to report, and what it belongs to. Travels in an environment variable."""
+"""Tell a run which trial it belongs to, and report its evaluations to the study.
+
+The reference to the trial travels in an environment variable.
+"""
 
 from __future__ import annotations
 
@@ -13,25 +16,26 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
-from optuna.trial import Trial
+from optuna.storages import BaseStorage
 
-from ppolab.config import TRIAL
+from ppolab.study.claims import report
 from ppolab.study.settings import Pruning, make_pruner
 from ppolab.study.storage import open_storage
+from ppolab.training.trial import TRIAL
 
 if TYPE_CHECKING:
-    from ppolab.services import TrialOfStudy
+    from ppolab.training.trial import TrialOfStudy
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TrialReference:
-    """Enough to find a trial again from another process or another machine.
+    """Identify a trial so that another process or another machine finds it.
 
     Attributes:
         storage: URL, or None for the file of the study `study` in `folder`.
-        pruning: None where intermediate values are not wanted from runs: with several seeds, or several objectives.
+        pruning: None where runs report no intermediate values: with several seeds, or several objectives.
         parent_run_id: the tracking run that this run is shown below. run_name: its own name there.
     """
 
@@ -45,23 +49,23 @@ class TrialReference:
     run_name: str
 
     def as_text(self) -> str:
-        """For the environment variable."""
+        """Return the text for the environment variable."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_text(cls, text: str) -> TrialReference:
-        """What `as_text` wrote."""
+        """Return the reference that `as_text` wrote."""
         content: dict[str, Any] = json.loads(text)
         pruning = content.pop("pruning")
         return cls(**content, pruning=None if pruning is None else Pruning(**pruning))
 
 
 def trial_here() -> TrialOfStudy | None:
-    """The trial that this process runs; None outside a study."""
+    """Return the trial that this process runs; None outside a study."""
     text = os.environ.get(TRIAL)
     if text is None:
         return None
-    from ppolab.services import TrialOfStudy  # heavy; the sweep, which imports this module too, trains nothing
+    from ppolab.training.trial import TrialOfStudy  # heavy; the sweep, which imports this module too, trains nothing
 
     reference = TrialReference.from_text(text)
     return TrialOfStudy(
@@ -77,26 +81,39 @@ def _never_stop(_step: int, _value: float) -> bool:
 
 
 def reporter(reference: TrialReference, pruning: Pruning) -> Callable[[int, float], bool]:
-    """(step, value) -> whether to stop. Stores the value; a storage that does not answer stops nobody."""
-    opened: list[optuna.Study] = []
+    """Return a function (step, value) -> whether to stop, which stores the value in the study.
 
-    def report(step: int, value: float) -> bool:
+    Pruners compare trials at equal steps only. Steps must therefore be multiples of `pruning.first`, and where an
+    iteration of a run was so long that it passed several of them, the value is stored at each: otherwise the trial
+    would lack a step that others have. A storage that does not answer stops nobody.
+    """
+    opened: list[tuple[optuna.Study, BaseStorage]] = []
+    reported = 0
+
+    def report_evaluation(step: int, value: float) -> bool:
+        nonlocal reported
+        passed = [*range(reported + pruning.first, step, pruning.first), step]
         try:
             if not opened:
                 opened.append(_study(reference, pruning))
-            trial = Trial(opened[0], reference.trial_id)
-            trial.storage.set_trial_intermediate_value(reference.trial_id, step, value)
-            return bool(trial.should_prune())
+            stopping = report(*opened[0], reference.trial_id, dict.fromkeys(passed, value))
         except Exception as error:  # the drivers' own families
-            log.warning("the study did not take %g at step %d: %s", value, step, str(error).splitlines()[0])
+            log.warning("the study did not take %g at step %d: %s", value, step, _first_line(error))
             return False
+        reported = step
+        return stopping
 
-    return report
+    return report_evaluation
 
 
-def _study(reference: TrialReference, pruning: Pruning) -> optuna.Study:
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _study(reference: TrialReference, pruning: Pruning) -> tuple[optuna.Study, BaseStorage]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        storage = open_storage(reference.storage, reference.study, Path(reference.folder))
-        return optuna.load_study(study_name=reference.study, storage=storage.optuna, pruner=make_pruner(pruning))
+        storage = open_storage(reference.storage, reference.study, Path(reference.folder)).optuna
+        study = optuna.load_study(study_name=reference.study, storage=storage, pruner=make_pruner(pruning))
+    return study, storage

@@ -1,13 +1,11 @@
-"""Training as a LightningModule: one `training_step` is one iteration, a rollout and all of its epochs."""
+"""Train as a LightningModule: one `training_step` is one iteration, a rollout and all epochs of the update."""
 
 from __future__ import annotations
 
 import logging
 import math
-import random
 import time
 from collections import deque
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,76 +13,86 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from ppolab.algorithms import make_algorithm
-from ppolab.config import Config
+from ppolab.config.algorithms import reads
 from ppolab.core.distributions import DiagonalGaussian
 from ppolab.core.schedules import followed_kl, linear_decay
-from ppolab.envs import TRAINING, VectorEnv, environment_seeds
+from ppolab.envs.factory import TRAINING, environment_seeds
+from ppolab.envs.seeding import seed_global_generators
 from ppolab.errors import CheckpointError, StateNotReached, TrainingError
-from ppolab.family import reads
-from ppolab.native import NativePolicy, native_policy
-from ppolab.normalization import RunningScale
-from ppolab.parallel import ALONE, Processes
-from ppolab.parameters import FlatParameters, flatten_parameters, make_optimizer
-from ppolab.policy import ActorCritic, action_distribution
-from ppolab.rollout import Collector, Episode, Rollout, Totals, totals
-from ppolab.update import Algorithm, Parts, UpdateStats
+from ppolab.learning.interface import Algorithm, LearnerContext, UpdateStats
+from ppolab.learning.normalization import RunningScale
+from ppolab.learning.optimizer import set_learning_rate
+from ppolab.learning.rollout import Episode, Rollout, Totals, totals
+from ppolab.training.collector import Collector
+from ppolab.training.random_state import global_random_states, set_global_random_states, stream_seed
 
 log = logging.getLogger(__name__)
 
+
 EPISODE_WINDOW = 100
-"""train/return is the mean over this many most recent finished episodes."""
+"""Over how many finished episodes, the most recent, train/return is the mean."""
 
 
-class PPOModule(pl.LightningModule):
-    """Collects rollouts from `env` and improves `policy` on them.
+class OnPolicyModule(pl.LightningModule):
+    """Collect rollouts and improve the policy on them.
 
-    `training_step` returns the iteration's metrics. `steps` counts environment steps, those before a resume included;
-    `first_step` is where this process began.
+    `training_step` returns the iteration's metrics. `steps` counts the environment steps of all ranks, those before a
+    resume included. Built by `ppolab.training.build`; `start` must be called before the first `training_step`.
+
+    Args:
+        actions: the generator that `collector` draws action noise from.
     """
 
-    def __init__(self, config: Config, env: VectorEnv, processes: Processes = ALONE) -> None:
+    def __init__(
+        self, context: LearnerContext, collector: Collector, learner: Algorithm, actions: torch.Generator
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.config = config
-        self.processes = processes
-        self.env = env
-        self.policy = ActorCritic(
-            env.observation_size,
-            action_distribution(env.action_space),
-            config.model,
-            normalize=config.normalize_observations,
-        )
-        self.reward_scale = RunningScale((), enabled=config.normalize_rewards)
+        self.config = context.config
+        self.group = context.group
+        self.policy = context.policy
+        self.parameters_vector = context.flat
+        self.optimizer = context.optimizer
+        self.native = context.native
+        self.collector = collector
+        self.learner = learner
+        self.action_generator = actions
+        self.shuffle_generator = context.generator
+        self.reward_scale = RunningScale((), enabled=self.config.normalize_rewards)
         self.steps = 0
-        self.first_step = 0
         self.seconds = 0.0
         self.iteration = 0
         self.rate_factor = 1.0
         self.recent_episodes: deque[Episode] = deque(maxlen=EPISODE_WINDOW)
-        self._restored: dict[str, Any] | None = None
 
     # --- one iteration -------------------------------------------------------------------------------------------
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, float]:
-        """Collect, scale rewards, update the policy, then let the observation statistics catch up."""
+        """Train for one iteration: collect a rollout, scale its rewards, update the policy, return the metrics.
+
+        Raises:
+            EnvError: see `VectorEnv.receive`.
+            TrainingError: a loss or a parameter is no longer finite.
+        """
         started = time.perf_counter()
         rollout = self.collector.collect(self.policy, self.native)
         collected = time.perf_counter()
 
-        found = totals(rollout, self.processes)
+        found = totals(rollout, self.group)
         self.reward_scale.merge(found.return_moments)
         rewards = self.reward_scale.scale_rewards(rollout.rewards)
+
         learning_rate = self._set_learning_rate()
         stats = self.learner.update(rollout, rewards, self.steps / self.config.total_steps)
+        self._check_finite(stats, self.steps + found.num_steps)
         self._adapt_learning_rate(stats.kl)
-        self.policy.observation_scale.merge(found.observation_moments)
+        self.policy.observation_scale.merge(found.observation_moments)  # only now: the update saw the old scale
 
         self._count(found)
         self.iteration += 1
         ended = time.perf_counter()
         self.seconds += ended - started
-        metrics = {
+        return {
             **self._episode_metrics(),
             **_update_metrics(stats),
             **self._policy_metrics(rollout),
@@ -92,8 +100,6 @@ class PPOModule(pl.LightningModule):
             **_time_metrics(found.num_steps, started, collected, ended),
             "time/total": self.seconds,
         }
-        self._check_finite(stats)
-        return metrics
 
     def _count(self, found: Totals) -> None:
         self.steps += found.num_steps
@@ -103,8 +109,7 @@ class PPOModule(pl.LightningModule):
         rate = self.rate_factor * float(self.config.optimizer["lr"])
         if self.config.anneal_lr:
             rate = linear_decay(rate, self.steps / self.config.total_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_learning_rate(self.optimizer, rate)
         return rate
 
     def _adapt_learning_rate(self, kl: float) -> None:
@@ -127,16 +132,16 @@ class PPOModule(pl.LightningModule):
             return {"policy/std": float(self.policy.log_std.detach().exp().mean())}
         deviations = rollout.parameters[rollout.valid].chunk(2, dim=-1)[1].double().exp()
         sums = torch.stack((deviations.sum(), deviations.new_tensor(float(deviations.numel()))))
-        total, count = self.processes.add_up(sums).tolist()
+        total, count = self.group.all_reduce(sums).tolist()
         return {"policy/std": total / count}
 
-    def _check_finite(self, stats: UpdateStats) -> None:
+    def _check_finite(self, stats: UpdateStats, steps: int) -> None:
         finite = math.isfinite(stats.policy_loss + stats.value_loss + stats.gradient_norm)
         if not (finite and bool(self.parameters_vector.vector.detach().isfinite().all())):
             limit = self.config.max_grad_norm
             shorter = f"max_grad_norm={limit}" if limit else "set max_grad_norm"
             raise TrainingError(
-                f"the loss or the parameters are no longer finite after {self.steps} steps (loss/policy "
+                f"the loss or the parameters are no longer finite after {steps} steps (loss/policy "
                 f"{stats.policy_loss:.3g}, loss/value {stats.value_loss:.3g}, norm {stats.gradient_norm:.3g}): "
                 f"lower optimizer.lr={self.config.optimizer['lr']} or {shorter}, then start again, "
                 "or resume from the last checkpoint where there is one"
@@ -145,61 +150,45 @@ class PPOModule(pl.LightningModule):
     # --- Lightning's hooks ---------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Called once the module is on its device: only now can its parameters be tied to one vector."""
-        self.parameters_vector: FlatParameters = flatten_parameters(self.policy)
-        self.optimizer: torch.optim.Optimizer = make_optimizer(self.config, self.parameters_vector.vector)
-        optimizer: torch.optim.Optimizer = self.optimizer
-        return optimizer
-
-    def on_fit_start(self) -> None:
-        """Build what needs the device and the optimizer; then go on from a checkpoint if there is one."""
-        self.action_generator = torch.Generator(self.device).manual_seed(_stream_seed(self.config.seed, 0))
-        self.shuffle_generator = torch.Generator().manual_seed(_stream_seed(self.config.seed, 1))
-        self.collector = Collector(
-            self.env, self.config.rollout_steps, self.config.gamma, self.action_generator, self.processes,
-            stagger=self.config.env.stagger,
-        )  # fmt: skip
-        self.native: NativePolicy | None = None
-        if self.config.compile.lower() != "false":
-            self.native = native_policy(self.policy, self.parameters_vector, self.config)
-        parts = Parts(
-            self.policy, self.parameters_vector, self.optimizer, self.config, self.shuffle_generator, self.processes,
-            self.native,
-        )  # fmt: skip
-        self.learner: Algorithm = make_algorithm(parts)
-        if self.processes.rank > 0:  # dropout, which is all that draws from it; the first keeps to `seed` itself
-            torch.manual_seed(_stream_seed(self.config.seed, 1 + self.processes.rank))
-        if self._restored is None:
-            self._warm_up()
-        else:
-            self._restore_checked(self._restored)
-            self._restored = None
-
-    def _warm_up(self) -> None:
-        """One rollout that only fills the statistics: a policy should not learn under a scaling that then jumps."""
-        if self.config.normalize_observations or self.config.normalize_rewards:
-            found = totals(self.collector.collect(self.policy, self.native), self.processes)
-            self.policy.observation_scale.merge(found.observation_moments)
-            self.reward_scale.merge(found.return_moments)
-            self._count(found)
-            self.policy.train()  # Lightning warns of a module that starts in evaluation mode
+        """Return the optimizer of the flat parameter vector."""
+        return self.optimizer
 
     def train_dataloader(self) -> DataLoader[int]:
-        """Counts iterations, nothing else. Sized: Lightning would prefetch one batch of an unsized one.
+        """Return a loader that counts iterations, nothing else.
 
-        Its own generator: it draws a number at the start, which a resumed run would draw once more.
+        It has a size, since Lightning would prefetch one batch of an unsized one. It has a generator of its own, since
+        it draws a number at the start, which a resumed run would draw once more.
         """
         return DataLoader(range(self.config.max_iterations), batch_size=None, generator=torch.Generator())  # type: ignore[arg-type]
 
     # --- state ---------------------------------------------------------------------------------------------------
 
-    def state(self, *, barrier: bool) -> dict[str, Any]:
-        """Everything that the next iteration depends on, of all processes.
+    def start(self, state: dict[str, Any] | None = None) -> None:
+        """Go on from `state`, or begin a new run: fill the running statistics by one rollout, without an update.
 
-        Environments that do not give their state begin anew when a run goes on from it. With `barrier` they do so in
-        this run, too: it is then the same run.
+        Without that rollout, the policy would learn under a scale that changes greatly in the first iterations.
+
+        Raises:
+            CheckpointError: `state` is of another configuration.
         """
-        collectors = self.processes.all_of(self.collector.state())
+        if self.group.rank > 0:  # Lightning has seeded all ranks alike; the first rank keeps to `seed` itself
+            seed_global_generators(self.config.seed, self.group.size + self.group.rank)
+            torch.manual_seed(stream_seed(self.config.seed, 1 + self.group.rank))
+        if state is not None:
+            self._restore_checked(state)
+        elif self.config.normalize_observations or self.config.normalize_rewards:
+            found = totals(self.collector.collect(self.policy, self.native), self.group)
+            self.policy.observation_scale.merge(found.observation_moments)
+            self.reward_scale.merge(found.return_moments)
+            self._count(found)
+
+    def state(self, *, barrier: bool) -> dict[str, Any]:
+        """Return everything that the next iteration depends on, of all ranks: `start` goes on from it.
+
+        Environments that do not give their state begin new episodes when a run is resumed. With `barrier` they do so
+        here, too, so that the run that goes on and the run that resumes are the same. All ranks must call this.
+        """
+        collectors = self.group.all_gather(self.collector.state())
         if barrier and None in collectors:
             self._restart_environments()
         return {
@@ -211,20 +200,15 @@ class PPOModule(pl.LightningModule):
             "seconds": self.seconds,
             "iteration": self.iteration,
             "rate_factor": self.rate_factor,
-            "recent_episodes": [tuple(asdict(episode).values()) for episode in self.recent_episodes],
+            "recent_episodes": [(each.total_reward, each.length) for each in self.recent_episodes],
             "random": {
-                "global": self.processes.all_of(_global_random_states(self.device)),
-                "device": self.device.type,
+                "global": self.group.all_gather(global_random_states(self._parameter_device)),
+                "device": self._parameter_device.type,
                 "actions": self.action_generator.get_state(),
                 "shuffle": self.shuffle_generator.get_state(),
             },
             "collectors": collectors,
         }
-
-    def restore_on_start(self, state: dict[str, Any]) -> None:
-        """Go on from `state` once `fit` has built what it describes."""
-        self._restored = state
-        self.first_step = state["steps"]
 
     def _restore_checked(self, state: dict[str, Any]) -> None:
         try:
@@ -244,50 +228,30 @@ class PPOModule(pl.LightningModule):
         self.iteration = state["iteration"]
         self.rate_factor = state["rate_factor"]
         self.recent_episodes.extend(Episode(total, length) for total, length in state["recent_episodes"])
-        _set_global_random_states(state["random"]["global"][self.processes.rank], self.device)
-        if state["random"]["device"] == self.device.type:
+        set_global_random_states(state["random"]["global"][self.group.rank], self._parameter_device)
+        if state["random"]["device"] == self._parameter_device.type:
             self.action_generator.set_state(state["random"]["actions"])
-        else:  # of another kind, whose states mean nothing here
-            self.action_generator.manual_seed(_stream_seed(self.config.seed, 10_000 + self.iteration))
+        else:  # a state of another kind of device means nothing here
+            self.action_generator.manual_seed(stream_seed(self.config.seed, 10_000 + self.iteration))
         self.shuffle_generator.set_state(state["random"]["shuffle"])
         if None in state["collectors"]:
             self._restart_environments()
             return
         try:
-            self.collector.restore(state["collectors"][self.processes.rank])
+            self.collector.restore(state["collectors"][self.group.rank])
         except StateNotReached as error:
             log.warning("%s: new episodes begin, so this is no longer exactly the run that it was", error)
             self._restart_environments()
 
+    @property
+    def _parameter_device(self) -> torch.device:
+        """Where the parameters lie; `self.device` knows it only once Lightning has moved the module."""
+        return self.parameters_vector.vector.device
+
     def _restart_environments(self) -> None:
-        """With seeds of this iteration's own; those of iteration 0 were the run's first."""
-        first, count = self.processes.rank * self.config.num_envs, self.config.num_envs
+        """Begin new episodes, with seeds of this iteration's own; those of iteration 0 were the run's first."""
+        first, count = self.group.rank * self.config.num_envs, self.config.num_envs
         self.collector.restart(environment_seeds(self.config.seed, first, count, TRAINING, 1 + self.iteration))
-
-
-def _global_random_states(device: torch.device) -> dict[str, Any]:
-    """Of the generators that everybody may draw from: dropout does, on `device`, and environments might."""
-    version, numbers, gauss = random.getstate()
-    name, keys, *rest = np.random.get_state(legacy=True)
-    return {
-        **({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}),
-        "torch": torch.get_rng_state(),
-        "python": [version, np.array(numbers, dtype=np.int64), gauss],
-        "numpy": [name, keys, *rest],
-    }
-
-
-def _set_global_random_states(states: dict[str, Any], device: torch.device) -> None:
-    torch.set_rng_state(states["torch"])
-    if device.type == "cuda" and "cuda" in states:  # a run may go on where there is another kind of device
-        torch.cuda.set_rng_state(states["cuda"], device)
-    version, numbers, gauss = states["python"]
-    random.setstate((version, tuple(numbers.tolist()), gauss))
-    np.random.set_state(tuple(states["numpy"]))
-
-
-def _stream_seed(seed: int, stream: int) -> int:
-    return int(np.random.SeedSequence(seed, spawn_key=(1000, stream)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def _update_metrics(stats: UpdateStats) -> dict[str, float]:

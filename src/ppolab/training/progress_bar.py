@@ -1,21 +1,23 @@
-"""What a terminal shows while a run is under way; nothing where there is no terminal."""
+"""Show on the terminal how far a run is; nothing where there is no terminal."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 
+import pytorch_lightning as pl
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from ppolab.records.wording import shown
+from ppolab.training.callbacks.callback_base import IterationCallback
+from ppolab.training.module import OnPolicyModule
 
 REFRESH_SECONDS = 0.1
 
 
-class ProgressDisplay:
-    """Steps, percent, return, steps per second and time left, on one line of the terminal."""
+class ProgressBar(IterationCallback):
+    """Show steps, percent, return, steps per second and time left, on one line of the terminal."""
 
     def __init__(self, total_steps: int, first_step: int) -> None:
         console = Console(file=sys.stderr)
@@ -34,21 +36,34 @@ class ProgressDisplay:
         self._task = self._progress.add_task("", total=total_steps, completed=first_step, shown_return="-", speed="-")
         self._drawn = 0.0
 
-    def __enter__(self) -> Self:
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Show the bar."""
         self._progress.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.refresh()
-        self._progress.stop()
-
-    def update(self, steps: int, metrics: Mapping[str, float]) -> None:
+    def after_iteration(self, trainer: pl.Trainer, module: OnPolicyModule, metrics: dict[str, float]) -> None:
         """Show the state after an iteration; draws at most ten times a second."""
-        shown = f"{metrics['train/return']:,.1f}" if "train/return" in metrics else "-"
+        reached = shown(metrics["train/return"]) if "train/return" in metrics else "-"
         speed = f"{metrics['time/steps_per_second']:,.0f}"
-        self._progress.update(self._task, completed=steps, shown_return=shown, speed=speed)
+        self._progress.update(self._task, completed=module.steps, shown_return=reached, speed=speed)
         if time.monotonic() - self._drawn > REFRESH_SECONDS:
             self._progress.refresh()
             self._drawn = time.monotonic()
+
+    def after_training(self, module: OnPolicyModule) -> None:
+        """Leave the bar as it is now."""
+        self._stop()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Leave the bar as it is now."""
+        self._stop()
+
+    def _stop(self) -> None:
+        self._progress.refresh()
+        self._progress.stop()
+
+
+def announce(what: str) -> None:
+    """Say on a terminal what keeps a run busy once its progress bar has come to the end."""
+    console = Console(file=sys.stderr)
+    if console.is_terminal:
+        console.print(f"{what} ...", highlight=False, markup=False)

@@ -1,4 +1,4 @@
-"""Which run to go on with, and what may differ from it."""
+"""Find the run to go on with, and check what may differ from it."""
 
 from __future__ import annotations
 
@@ -10,26 +10,19 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ppolab.config import Config, flattened, from_hydra, from_yaml, typed
+from ppolab.config.algorithms import refuse_unread, unread
+from ppolab.config.loading import from_hydra, from_yaml, typed
+from ppolab.config.schema import Config, effect_of, flattened
 from ppolab.errors import ConfigError, TrackingError
-from ppolab.family import refuse_unread, unread
-from ppolab.runs import OUTPUTS, RUN_ID, FoundRun, RunFolder, find_run, unfinished_run
+from ppolab.records.run_folder import OUTPUTS, RUN_ID, FoundRun, RunFolder, find_run, unfinished_run
 
 log = logging.getLogger(__name__)
 
-CHANGES_RECORDS = ("total_steps", "eval_episodes", "eval_interval", "compile", "trainer.accelerator", "trainer.threads")
-"""Settings that may be changed on a resume, and that change what is recorded after it."""
-MAY_CHANGE_ON_RESUME = (
-    *CHANGES_RECORDS, "resume", "checkpoint_interval", "keep_checkpoints", "objective", "logger.", "env.num_threads",
-    "env.timeout",
-)  # fmt: skip
-"""Settings (or groups, with a point) that do not make another run of it."""
-
 
 def without_auto(arguments: list[str], config: Callable[[list[str]], Config]) -> list[str]:
-    """The command line with the run that `resume=auto` stands for: the last unfinished one with this configuration.
+    """Return the command line with the run that `resume=auto` stands for in its place.
 
-    Without such a run it is a new one.
+    This is the last unfinished run with the same configuration; without one, a new run begins.
 
     Args:
         config: what a command line composes.
@@ -43,7 +36,7 @@ def without_auto(arguments: list[str], config: Callable[[list[str]], Config]) ->
 
 
 def _stored_meaning(folder: RunFolder) -> dict[str, Any] | None:
-    """None for a configuration that is damaged, or of another version of this program."""
+    """Return None for a configuration that is damaged, or of another version of this program."""
     try:
         return _meaning(from_yaml(folder.config.read_text()))
     except (ConfigError, OSError, UnicodeDecodeError):
@@ -51,13 +44,13 @@ def _stored_meaning(folder: RunFolder) -> dict[str, Any] | None:
 
 
 def _meaning(config: Config) -> dict[str, Any]:
-    """The settings in which two runs that are the same must agree."""
-    settings = {key: value for key, value in flattened(config).items() if not key.startswith(MAY_CHANGE_ON_RESUME)}
+    """Return the settings in which two runs that are the same must agree."""
+    settings = {key: value for key, value in flattened(config).items() if not effect_of(key).resumable}
     return {**settings, "total_steps": config.total_steps}
 
 
 def folder_to_resume(arguments: list[str]) -> Path | None:
-    """The folder of the run that `resume=` names among `arguments`; None if there is no such argument."""
+    """Return the folder of the run that `resume=` names among `arguments`; None without such an argument."""
     given = {key: value.strip("'\"") for key, _, value in (argument.partition("=") for argument in arguments)}
     value = given.get("resume", "null")
     if value in ("", "null"):
@@ -72,9 +65,9 @@ def folder_to_resume(arguments: list[str]) -> Path | None:
 
 
 def _downloaded(store: str, run_id: str) -> Path:
-    """A folder with the checkpoints of a run that was made on another machine."""
-    from ppolab.checkpoint import load_checkpoint
-    from ppolab.tracking import find_run_artifacts, redact, resolve_tracking_uri
+    """Return a folder with the checkpoints of a run that was made on another machine."""
+    from ppolab.records.checkpoint import load_checkpoint
+    from ppolab.records.tracking import find_run_artifacts, redact, resolve_tracking_uri
 
     folder = RunFolder(OUTPUTS / "resumed" / run_id)
     uri = resolve_tracking_uri(store, OUTPUTS)
@@ -88,7 +81,7 @@ def _downloaded(store: str, run_id: str) -> Path:
 
 
 def resumed(node: DictConfig, overridden: Sequence[str]) -> tuple[Config, FoundRun | None]:
-    """The stored configuration of the run to resume, with what the command line changes; or that of `node` itself.
+    """Return the stored configuration of the run to resume, with what the command line changes; else that of `node`.
 
     What was asked is checked only after it was merged: the shipped defaults beside it say nothing about the run.
 
@@ -116,7 +109,7 @@ def resumed(node: DictConfig, overridden: Sequence[str]) -> tuple[Config, FoundR
     wanted, before = flattened(asked), flattened(stored)
     given = _given(asked, overridden)
     changed = {key: wanted[key] for key in given if wanted[key] != before.get(key)}
-    refused = [key for key in changed if not key.startswith(MAY_CHANGE_ON_RESUME)]
+    refused = [key for key in changed if not effect_of(key).resumable]
     if refused:
         differences = ", ".join(f"{key} {before.get(key)} -> {wanted[key]}" for key in refused)
         raise ConfigError(f"resume={asked.resume}: would silently become another run: {differences}; leave these out")
@@ -128,17 +121,17 @@ def resumed(node: DictConfig, overridden: Sequence[str]) -> tuple[Config, FoundR
 
 
 def records_may_differ(stored: str, config: Config) -> bool:
-    """Whether a run resumed with `config` may record something else than it did at the same steps before.
+    """Return whether a run resumed with `config` may record something else than it did at the same steps before.
 
     Args:
         stored: the configuration until then, as YAML.
     """
     before, now = flattened(from_yaml(stored)), flattened(config)
-    return any(before[key] != now[key] for key in CHANGES_RECORDS)
+    return any(before.get(key) != value for key, value in now.items() if effect_of(key).changes_records)
 
 
 def _given(config: Config, overridden: Sequence[str]) -> dict[str, Any]:
-    """The settings of `config`, by dotted name, that the keys or groups `overridden` set."""
+    """Return the settings of `config`, by dotted name, that the keys or groups `overridden` set."""
     return {
         key: value
         for key, value in flattened(config).items()

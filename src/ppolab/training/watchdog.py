@@ -1,4 +1,4 @@
-"""The end of a process that nothing else can end: its environments do not come back."""
+"""End a process that nothing else can end, since its environments do not come back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
-from ppolab.envs import VectorEnv
+from ppolab.envs.factory import VectorEnv
+from ppolab.runtime.error_file import write_error
 
 
 @contextmanager
@@ -45,7 +46,11 @@ def watched(envs: Sequence[VectorEnv], seconds: float, give_up: Callable[[str], 
 
 
 def end_at_once(problem: str, code: int = 1) -> NoReturn:
-    """Say `problem` and end this process and those it has started, whatever its threads are doing."""
+    """Say `problem` and end this process and those it has started, whatever its threads are doing.
+
+    A rank that another one started also leaves `problem` in its error file.
+    """
+    write_error(problem)
     print(f"ppolab: {problem}", file=sys.stderr, flush=True)
     for child in multiprocessing.active_children():
         child.kill()

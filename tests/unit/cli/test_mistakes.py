@@ -1,22 +1,22 @@
-"""What the commands answer before a run begins: one line for every mistake, and soon."""
+"""Mistakes on the command line: each is answered in one line, and leaves nothing behind."""
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from in_process import call
 
-from commands import ROOT, TINY, TRAIN, assert_one_line, evaluate, run_command, train, write_user_module
-
-HEAVY = ("torch", "pytorch_lightning", "mlflow", "envpool", "mujoco", "matplotlib", "optuna")
-
+from commands import TINY, assert_one_line, write_user_module
+from ppolab.cli.commands import evaluate_main, report_main, train_main
 
 MISTAKES = {
     "mistyped key": ("clipp=0.1", "clipp", "'clip'"),
     "mistyped nested key": ("model.hidden_size=[8]", "model.hidden_size", "'model.hidden_sizes'"),
+    "layers of two networks": ("model.hidden_sizes=[[64,64],[256]]", "sizes=[[64, 64], [256]]", "whole numbers"),
+    "a number for a list": ("model.hidden_sizes=64", "model.hidden_sizes", "must be a list", "brackets"),
+    "a number for two": ("optimizer.betas=0.9", "optimizer.betas=0.9", "two numbers"),
     "mistyped optimizer key": ("optimizer.lrr=1", "optimizer.lrr", "'optimizer.lr'"),
     "appended unknown key": ("+unknown=1", "unknown", "no such setting"),
     "appended mistyped key": ("+gama=1", "gama", "'gamma'"),
@@ -35,25 +35,36 @@ MISTAKES = {
     "images": ("env.id=user_module:Image-v0", "env.id=user_module:Image-v0", "(84, 84, 3)", "supported"),
     "missing package": ("env.id=user_module:NeedsPackage-v0", "NeedsPackage-v0", "pip install 'gymnasium[box2d]'"),
     "wrong argument of an environment": (
-        "env.id=user_module:Simple-v0 env.kwargs.size=3", "env.id=user_module:Simple-v0", "size",
+        "env.id=user_module:Simple-v0 env.kwargs.size=3",
+        "env.id=user_module:Simple-v0",
+        "size",
     ),
     "not in EnvPool": ("env.id=user_module:Simple-v0 env.backend=envpool", "env.backend=envpool", "gymnasium"),
     "resume in a sweep": ("-m resume=auto seed=0,1", "resume=auto", "typed again"),
     "two schedules": ("adapt_lr=true", "adapt_lr=true", "set anneal_lr=false"),
     "squashed and not rescaled": (
-        "env.squash_actions=true env.rescale_actions=false", "env.squash_actions=true", "set env.rescale_actions=true",
+        "env.squash_actions=true env.rescale_actions=false",
+        "env.squash_actions=true",
+        "set env.rescale_actions=true",
     ),
     "value epochs on a shared trunk": (
-        "model.trunk=shared algorithm.value_epochs=5", "algorithm.value_epochs=5", "set model.trunk=separate",
+        "model.trunk=shared algorithm.value_epochs=5",
+        "algorithm.value_epochs=5",
+        "set model.trunk=separate",
     ),
     "whole value epochs, written with a point": (
-        "algorithm.value_epochs=5.0", "algorithm.value_epochs=5.0", "a whole number, such as 5",
+        "algorithm.value_epochs=5.0",
+        "algorithm.value_epochs=5.0",
+        "a whole number, such as 5",
     ),
     "neither true nor false": ("normalize_values=maybe", "normalize_values=maybe", "must be true or false"),
     "nothing for a switch": ("env.squash_actions=null", "env.squash_actions=null", "must have a value"),
     "adapted where nothing adapts": ("algorithm=a2c adapt_lr=true", "adapt_lr=true", "a2c does not read adapt_lr"),
     "penalty that could only fall": (
-        "algorithm=ppo_penalty algorithm.d_targ=0.1", "algorithm.d_targ=0.1", "target_kl=0.02", "set target_kl=null",
+        "algorithm=ppo_penalty algorithm.d_targ=0.1",
+        "algorithm.d_targ=0.1",
+        "target_kl=0.02",
+        "set target_kl=null",
     ),
     "half a value epoch": ("algorithm.value_epochs=2.5", "algorithm.value_epochs=2.5", "a whole number"),
     "nothing to follow": ("adapt_lr=true anneal_lr=false target_kl=null", "adapt_lr=true", "target_kl=0.01"),
@@ -72,7 +83,10 @@ MISTAKES = {
     "objective not a metric": ("objective=eval/retrun", "objective=eval/retrun", "'eval/return'"),
     "unknown algorithm": ("algorithm=ppo_clp", "algorithm=ppo_clp", "'ppo_clip'", "trpo"),
     "what an algorithm is": (
-        "algorithm=trpo algorithm.ignores=[] clip=0.1", "algorithm.ignores=[]", "no setting", "leave it out",
+        "algorithm=trpo algorithm.ignores=[] clip=0.1",
+        "algorithm.ignores=[]",
+        "no setting",
+        "leave it out",
     ),
     "an algorithm by its name alone": ("algorithm.name=trpo", "algorithm.name=trpo", "choose it with algorithm=trpo"),
     "no algorithm": ("algorithm=null", "algorithm=null", "leave it out"),
@@ -82,14 +96,21 @@ MISTAKES = {
     "below a group it is not of": ("algorithm.target_kl=0.01", "algorithm.target_kl", "'target_kl'"),
     "no deviation": ("model.initial_log_std=-30", "model.initial_log_std=-30", "between -10 and 10"),
     "setting that the algorithm does not read": (
-        "algorithm=trpo clip=0.1", "clip=0.1", "algorithm=trpo", "does not read", "leave it out",
+        "algorithm=trpo clip=0.1",
+        "clip=0.1",
+        "algorithm=trpo",
+        "does not read",
+        "leave it out",
     ),
     "the same, forced": ("algorithm=trpo ++clip=0.1", "clip=0.1", "algorithm=trpo", "does not read"),
     "grid over the same, forced": ("-m algorithm=trpo ++clip=0.1,0.2", "clip=0.1,0.2", "does not read"),
     "another's setting": ("algorithm=trpo algorithm.value_clip=0.1", "algorithm.value_clip", "algorithm=ppo_clip,"),
     "another's setting, appended": ("+algorithm.beta=2", "algorithm.beta", "algorithm=ppo_clip", "no such setting"),
     "network that the algorithm cannot use": (
-        "algorithm=npg model.trunk=shared", "model.trunk=shared", "algorithm=npg", "set model.trunk=separate",
+        "algorithm=npg model.trunk=shared",
+        "model.trunk=shared",
+        "algorithm=npg",
+        "set model.trunk=separate",
     ),
     "text for an algorithm's number": ("algorithm=trpo algorithm.damping=little", "damping=little", "must be a number"),
     "nothing for an algorithm's number": ("algorithm=trpo algorithm.damping=null", "damping=null", "must be a number"),
@@ -97,24 +118,22 @@ MISTAKES = {
     "grid over what is not read": ("-m algorithm=trpo clip=0.1,0.2", "clip=0.1,0.2", "does not read"),
     "grid in which one algorithm does not read it": ("-m algorithm=ppo_clip,a2c epochs=3", "epochs=3", "algorithm=a2c"),
     "study of what is not read": (
-        "-m algorithm=vpg target_kl=interval(0.01,0.1)", "target_kl=interval(0.01,0.1)", "algorithm=vpg",
+        "-m algorithm=vpg target_kl=interval(0.01,0.1)",
+        "target_kl=interval(0.01,0.1)",
+        "algorithm=vpg",
     ),
     "space that varies what is not read": ("-m search=clip_lr algorithm=trpo", "clip=", "algorithm=trpo", "read"),
-    "space of networks that it cannot use": (
-        "-m search=network algorithm=trpo", "model.trunk=shared", "algorithm=trpo", "set model.trunk=separate",
-    ),
-    "study in which one algorithm does not read it": (
-        "-m algorithm=choice(ppo_clip,trpo) clip=interval(0.1,0.2)", "clip=", "algorithm=trpo", "does not read",
-    ),
     "file store": ("logger.tracking_uri=./mlruns", "logger.tracking_uri=./mlruns", "sqlite:///"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_mistake_is_answered_in_one_line_and_leaves_nothing(mistake: str, tmp_path: Path) -> None:
+def test_mistake_is_answered_in_one_line_and_leaves_nothing(
+    mistake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_user_module(tmp_path)
     arguments, *expected = MISTAKES[mistake]
-    assert_one_line(train(tmp_path, *arguments.split()), *expected)
+    assert_one_line(call(train_main, tmp_path, capsys, *arguments.split()), *expected)
     left = {path.name for path in tmp_path.iterdir()} - {"user_module.py", "__pycache__"}
     assert left == set()
 
@@ -126,16 +145,16 @@ HEAVY_MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", HEAVY_MISTAKES)
-def test_mistake_that_only_torch_can_see(mistake: str, tmp_path: Path) -> None:
+def test_mistake_that_only_torch_can_see(mistake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if mistake == "no GPU" and torch.cuda.is_available():
         pytest.skip("there is a GPU")
     argument, *expected = HEAVY_MISTAKES[mistake]
-    assert_one_line(train(tmp_path, "env=cartpole", argument), *expected)
+    assert_one_line(call(train_main, tmp_path, capsys, "env=cartpole", argument), *expected)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_grid_with_a_mistake_stops_with_one_line(tmp_path: Path) -> None:
-    answer = train(tmp_path, "-m", "clip=2,3")
+def test_grid_with_a_mistake_stops_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = call(train_main, tmp_path, capsys, "-m", "clip=2,3")
     assert answer.code == 2
     assert answer.err.splitlines()[-1].startswith("ppolab: clip=2")
     assert "Traceback" not in answer.err
@@ -153,120 +172,98 @@ EVALUATION_MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", EVALUATION_MISTAKES)
-def test_evaluation_mistake_is_answered_in_one_line(mistake: str, tmp_path: Path) -> None:
+def test_evaluation_mistake_is_answered_in_one_line(
+    mistake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments, *expected = EVALUATION_MISTAKES[mistake]
-    assert_one_line(evaluate(tmp_path, *arguments.split()), *expected)
+    assert_one_line(call(evaluate_main, tmp_path, capsys, *arguments.split()), *expected)
     assert list(tmp_path.iterdir()) == []
 
 
-ASK_FOR_MODULES = """
-import json, sys
-script, heavy, *arguments = sys.argv[1:]
-sys.path.insert(0, script)
-sys.argv = ["train.py", *arguments]
-from ppolab.cli import train
-try:
-    train()
-finally:
-    print("\\n" + json.dumps([name for name in heavy.split(",") if name in sys.modules]))
-"""
-
-
-@pytest.mark.parametrize(
-    "argument",
-    [
-        "--help",
-        "--cfg=job",
-        "clipp=0.1",
-        "env.id=Hoper-v5",
-        "minibatch_size=100",
-        "resume=nowhere",
-        "algorithm=trpo clip=0.1",
-    ],
-)
-def test_answers_without_heavy_imports(argument: str, tmp_path: Path) -> None:
-    command = (sys.executable, "-c", ASK_FOR_MODULES, TRAIN.parent, ",".join(HEAVY), *argument.split("="))
-    if not argument.startswith("--"):
-        command = (*command[:5], *argument.split())
-    answer = run_command(tmp_path, command)
-    assert json.loads(answer.out.splitlines()[-1]) == []
-
-
-@pytest.mark.parametrize("argument", ["--help", "clipp=0.1", "minibatch_size=100"])
-def test_answers_without_numbers_and_environments(argument: str, tmp_path: Path) -> None:
-    command = (sys.executable, "-c", ASK_FOR_MODULES, TRAIN.parent, "numpy,gymnasium", argument)
-    assert json.loads(run_command(tmp_path, command).out.splitlines()[-1]) == []
-
-
-AT_THE_FIRST_STEP = """
-import os, sys
-script, *unwanted = sys.argv[1:]
-sys.path.insert(0, script)
-sys.argv = ["train.py", *unwanted[1:]]
-from ppolab.envs.envpool_backend import EnvPoolEnv
-
-def report(*_):
-    print(*(name for name in unwanted[0].split(",") if name in sys.modules))
-    sys.stdout.flush()
-    os._exit(0)
-
-EnvPoolEnv.send = report
-from ppolab.cli import train
-train()
-"""
-LATER = (
-    "mlflow", "matplotlib", "scipy", "optuna", "mujoco", "imageio", "pygame", "pandas", "sklearn", "tensorboard",
-    "torchvision", "envpool.jumanji", "torch._dynamo",
-)  # fmt: skip
-"""What a run needs after its first step, or never."""
-
-
-@pytest.mark.parametrize("name", ["hopper", "cartpole"])
-def test_first_step_waits_for_nothing_it_does_not_need(name: str, tmp_path: Path) -> None:
-    pytest.importorskip("envpool")
-    command = (sys.executable, "-c", AT_THE_FIRST_STEP, TRAIN.parent, ",".join(LATER), f"env={name}")
-    answer = run_command(tmp_path, command)
-    assert (answer.code, answer.out) == (0, "\n"), answer.err
-
-
-@pytest.mark.parametrize("arguments", [("--help",), ("--help", "env=ant", "optimizer=sgd")])
-def test_help_is_what_hydra_would_print(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    assert train(tmp_path, *arguments).out == train(tmp_path, "--resolve", *arguments).out
-
-
-def test_help_for_a_mistyped_key(tmp_path: Path) -> None:
-    assert_one_line(train(tmp_path, "--help", "clipp=0.1"), "clipp", "'clip'")
+def test_help_for_a_mistyped_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert_one_line(call(train_main, tmp_path, capsys, "--help", "clipp=0.1"), "clipp", "'clip'")
 
 
 @pytest.mark.parametrize("arguments", [("--cfg=job", "env.id=Later-v0"), ("--info=config", "env.id=Later-v0")])
-def test_only_what_is_trained_must_exist(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    assert train(tmp_path, *arguments).code == 0
+def test_only_what_is_trained_must_exist(
+    arguments: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(train_main, tmp_path, capsys, *arguments).code == 0
 
 
-def test_later_environment_counts(tmp_path: Path) -> None:
-    answer = train(tmp_path, "env.id=Hoper-v5", "++env.id=CartPoole-v1")
+def test_later_environment_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = call(train_main, tmp_path, capsys, "env.id=Hoper-v5", "++env.id=CartPoole-v1")
     assert_one_line(answer, "env.id=CartPoole-v1", "'CartPole-v1'")
 
 
-def test_help_lists_groups_and_settings(tmp_path: Path) -> None:
-    answer = train(tmp_path, "--help")
-    assert (answer.code, answer.err) == (0, "")
-    for group in (path.name for path in (ROOT / "conf").iterdir() if path.is_dir() and path.name != "hydra"):
-        assert f"\n{group}: " in answer.out
-    assert "\nclip: 0.2" in answer.out
-    assert "cartpole" in answer.out
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_search_space_composes(tmp_path: Path) -> None:
-    answer = train(tmp_path, "search=clip_grid", "--cfg", "hydra", "--package", "hydra.sweeper")
-    assert (answer.code, answer.err) == (0, "")
-    assert "clip: 0.1,0.2,0.3" in answer.out
-
-
-def test_user_error_with_trace_on_request(tmp_path: Path) -> None:
-    command = ("env", "HYDRA_FULL_ERROR=1", sys.executable, TRAIN, "clip=2", *TINY)
-    answer = run_command(tmp_path, command)
+def test_user_error_with_trace_on_request(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    answer = call(train_main, tmp_path, capsys, "clip=2", *TINY)
     assert answer.code == 2
     assert "Traceback" in answer.err
     assert answer.err.splitlines()[-1].startswith("ppolab: clip=2")
+
+
+# --- habits of other programs ----------------------------------------------------------------------------------------
+
+HABITS = {
+    "--env hopper": "--env hopper: a setting is written without dashes; write env=hopper",
+    "--env=cartpole": "--env=cartpole: a setting is written without dashes; write env=cartpole",
+    "--seed 3": "--seed 3: a setting is written without dashes; write seed=3",
+    "--total_steps=100": "--total_steps=100: a setting is written without dashes; write total_steps=100",
+    "--total-steps 100": "--total-steps 100: a setting is written without dashes; write total_steps=100",
+    "-seed 3": "-seed 3: a setting is written without dashes; write seed=3",
+    "--n_envs=8": "--n_envs=8: a setting is written without dashes; write num_envs=8",
+    "--seed": "--seed: a setting is written without dashes; write seed=VALUE",
+    "--nowhere": "--nowhere: no such flag",
+    "--cfg=jobs": "argument --cfg/-c: invalid choice: 'jobs'",
+    "--resolve": "--resolve: goes with --cfg or --help",
+    "--config-dir=nowhere": "--config-dir=nowhere: there is no such folder",
+    "env=hopper, walker2d": "env=hopper, walker2d: a list has no spaces, or stands in quotes; "
+    "write env=hopper,walker2d",
+    "learning_rate=1e-3": "learning_rate: no such setting; did you mean 'optimizer.lr'?",
+    "n_steps=128": "n_steps: no such setting; did you mean 'rollout_steps'?",
+    "ent_coef=0.01": "ent_coef: no such setting; did you mean 'entropy_coef'?",
+    "hydra.job.chdir=true": "hydra.job.chdir=true: outputs/ and the tracking store would be made anew",
+    "-m seed=0,1 hydra.job.chdir=true": "hydra.job.chdir=true: outputs/ and the tracking store would be made anew",
+    "logger.experiment=a=b": 'put the value into quotes, and these into quotes for the shell: "logger.experiment=',
+    "resume=o/clip=0.1,seed=3": "resume=o/clip=0.1,seed=3: there is no such run id, folder or checkpoint",
+}
+
+
+@pytest.mark.parametrize("typed", HABITS)
+def test_habit_is_answered_with_what_to_type(typed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = call(train_main, tmp_path, capsys, *typed.split())
+    assert_one_line(answer)
+    assert HABITS[typed] in answer.err
+    assert list(tmp_path.iterdir()) == []
+
+
+EVALUATION_HABITS = {
+    "": "run=RUN: is missing; RUN is a run folder, a checkpoint file or an MLflow run id",
+    "outputs/my_run": "outputs/my_run: has no key; write run=outputs/my_run",
+    "--run outputs/my_run": "outputs/my_run: has no key; write run=outputs/my_run",
+    "--run=outputs/my_run": "--run=outputs/my_run: a setting is written without dashes; write run=outputs/my_run",
+    "--episodes 3": "--episodes 3: a setting is written without dashes; write episodes=3",
+    "run=o/clip=0.1,seed=3": "run=o/clip=0.1,seed=3: there is no such run id, folder or checkpoint",
+}
+
+
+@pytest.mark.parametrize("typed", EVALUATION_HABITS)
+def test_habit_in_an_evaluation(typed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = call(evaluate_main, tmp_path, capsys, *typed.split())
+    assert_one_line(answer)
+    assert EVALUATION_HABITS[typed] in answer.err
+
+
+def test_a_folder_with_an_equals_sign_lacks_only_its_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "clip=0.1,seed=3").mkdir()
+    answer = call(evaluate_main, tmp_path, capsys, "clip=0.1,seed=3")
+    assert_one_line(answer, "write run=clip=0.1,seed=3")
+
+
+def test_habit_in_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = call(report_main, tmp_path, capsys, "--study", "s")
+    assert_one_line(answer, "--study s: a setting is written without dashes; write study=s")

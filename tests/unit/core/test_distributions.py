@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers import drawn
 from torch import Tensor, distributions
 from torch.distributions import Categorical, Independent, Normal, kl_divergence
 
-from helpers import drawn
 from ppolab.core.distributions import Bernoulli, DiagonalGaussian, MultiCategorical
 
 ROWS = 6

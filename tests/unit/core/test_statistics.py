@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from rliable_parts import library, metrics
 
 from ppolab.core.statistics import (
     Bootstrap,
@@ -22,7 +23,6 @@ from ppolab.core.statistics import (
     probability_of_improvement,
     run_median,
 )
-from rliable_parts import library, metrics
 
 Matrix = NDArray[np.float64]
 

@@ -6,17 +6,19 @@ import math
 
 import pytest
 import torch
+from fisher import explicit_fisher
 from gymnasium import spaces
+from helpers import make_context, random_rollout, tiny_config
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.func import functional_call, jacrev
 
-from helpers import make_parts, random_rollout, tiny_config
 from ppolab.core.trust_region import backtracked, conjugate_gradient, damped, fisher_vector_product, step_of_length
-from ppolab.policy import ActorCritic, action_distribution
-from ppolab.separate import ActorOnBatch
-from ppolab.update import Experience, Parts, actor_of
+from ppolab.learning.actor_critic import ActorCritic, action_distribution
+from ppolab.learning.experience import Experience
+from ppolab.learning.interface import LearnerContext, actor_parameters
+from ppolab.learning.policy_step_learner import ActorOnBatch
 
 INPUTS = 3
 SPACES: dict[str, spaces.Space] = {
@@ -86,7 +88,7 @@ def test_the_longest_acceptable_fraction_is_taken() -> None:
 # --- the Fisher matrix of a policy -----------------------------------------------------------------------------------
 
 
-def batch_of(space: str, **settings: object) -> tuple[Parts, ActorOnBatch, Tensor]:
+def batch_of(space: str, **settings: object) -> tuple[LearnerContext, ActorOnBatch, Tensor]:
     """A small policy in double precision, a whole batch of what it collected, and the actor's parameters."""
     config = tiny_config("probe/Diary-v0", algorithm="trpo", **{"model.hidden_sizes": [5], **settings})
     torch.manual_seed(0)
@@ -98,37 +100,10 @@ def batch_of(space: str, **settings: object) -> tuple[Parts, ActorOnBatch, Tenso
         rollout = random_rollout(policy, INPUTS)
     finally:
         torch.set_default_dtype(torch.float32)
-    parts = make_parts(policy, config)
+    parts = make_context(policy, config)
     samples = Experience(rollout, rollout.rewards, rollout.values, config).samples(rollout.values)
-    actor = actor_of(parts)
+    actor = actor_parameters(parts)
     return parts, ActorOnBatch(parts, actor, samples), actor.read()
-
-
-def explicit_fisher(parts: Parts, batch: ActorOnBatch, vector: Tensor) -> Tensor:
-    """The mean over observations of J' I J: J by the network, I the family's Fisher matrix in its own parameters."""
-    policy, actor, samples = parts.policy, actor_of(parts), batch._samples
-
-    def outputs(point: Tensor) -> Tensor:
-        named = {**dict(policy.named_parameters()), **actor.named(point)}
-        return functional_call(policy, named, (samples.observations,))[0]
-
-    jacobians: Tensor = jacrev(outputs)(vector)  # [B, P, K]
-    parameters = outputs(vector)
-    information = torch.stack([information_of(policy, row) for row in parameters])
-    return torch.einsum("bpk,bpq,bql->kl", jacobians, information, jacobians) / len(parameters)
-
-
-def information_of(policy: ActorCritic, parameters: Tensor) -> Tensor:
-    """[P, P]: diag(1 / sd^2, 2) of a Gaussian's (mean, log sd); diag(p) - p p' of logits, component by component."""
-    if policy.log_std is not None:
-        log_std = parameters.chunk(2)[1]
-        return torch.diag(torch.cat(((-2 * log_std).exp(), torch.full_like(log_std, 2.0))))
-    sizes = getattr(policy.distribution, "sizes", None)
-    if sizes is None:
-        probability = parameters.sigmoid()
-        return torch.diag(probability * (1 - probability))
-    blocks = [part.softmax(0) for part in parameters.split(list(sizes))]
-    return torch.block_diag(*(torch.diag(p) - torch.outer(p, p) for p in blocks))
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -145,7 +120,7 @@ def test_fisher_products_equal_the_explicit_matrix(space: str) -> None:
 def test_fisher_products_equal_the_mean_outer_product_of_scores() -> None:
     """E[score score'] over all three actions, by their probabilities."""
     parts, batch, vector = batch_of("Discrete")
-    policy, actor = parts.policy, actor_of(parts)
+    policy, actor = parts.policy, actor_parameters(parts)
 
     def log_probs(point: Tensor) -> Tensor:
         named = {**dict(policy.named_parameters()), **actor.named(point)}

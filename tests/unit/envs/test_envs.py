@@ -13,19 +13,19 @@ from pathlib import Path
 
 import gymnasium
 import numpy as np
+import probe_envs  # noqa: F401
 import pytest
 from gymnasium import spaces
 
-import probe_envs  # noqa: F401
-from ppolab.config import EnvConfig
-from ppolab.envs import (
+from ppolab.config.schema import EnvConfig
+from ppolab.envs import envpool_backend
+from ppolab.envs.factory import (
     EVALUATION,
     TRAINING,
     VectorEnv,
     check_environment,
     choose_backend,
     environment_seeds,
-    envpool_backend,
     make_vector_env,
 )
 from ppolab.envs.spaces import ActionMapping, action_decoder, observation_encoder
@@ -166,7 +166,7 @@ def test_the_direct_line_to_envpool_says_what_its_own_methods_say(env_id: str, m
     for line in (envpool_backend.DirectLine, envpool_backend.PublicLine):
         monkeypatch.setattr(envpool_backend.DirectLine, "fits", lambda _pool, line=line: line.__name__ == "DirectLine")
         with made(env_id, [5, 6, 7], "envpool") as env:
-            assert all(isinstance(group._line, line) for _, group in env.parts)
+            assert all(isinstance(group._line, line) for _, group in env.groups)
             runs.append(trajectory(env, 250))
     assert (runs[0] == runs[1]).all()
     assert (runs[0][1:, :, -1] == 0).any() or env_id in ("HalfCheetah-v5", "MountainCarContinuous-v0")
@@ -175,7 +175,7 @@ def test_the_direct_line_to_envpool_says_what_its_own_methods_say(env_id: str, m
 @needs_envpool
 def test_observations_in_parts_take_envpools_own_methods() -> None:
     with made("HopperHop-v1", [1, 2], "envpool") as env:
-        assert all(isinstance(group._line, envpool_backend.PublicLine) for _, group in env.parts)
+        assert all(isinstance(group._line, envpool_backend.PublicLine) for _, group in env.groups)
         assert env.step(actions_for(env, np.random.default_rng(0))).observations.shape == (2, 15)
 
 
@@ -281,7 +281,7 @@ def test_discrete_actions_are_shifted_by_their_start(space: spaces.Space, action
     ids=str,
 )
 def test_every_decoded_action_lies_in_its_space(space: spaces.Space) -> None:
-    from ppolab.policy import action_distribution
+    from ppolab.learning.actor_critic import action_distribution
 
     shape = action_distribution(space).action_shape
     kwargs = {"observation_space": spaces.Box(-1, 1, (1,)), "action_space": space}
@@ -436,7 +436,7 @@ def test_the_probes_are_registered() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not tell a process's memory")
-def test_environments_made_anew_again_and_again_take_no_more_memory() -> None:
+def test_environments_that_restart_again_and_again_take_no_more_memory() -> None:
     """In a process of its own, which has freed nothing yet."""
     code = (
         "from ppolab.envs.envpool_backend import EnvPoolEnv\nfrom ppolab.envs.spaces import ActionMapping\n"
@@ -451,7 +451,7 @@ def test_environments_made_anew_again_and_again_take_no_more_memory() -> None:
 
 
 def with_src() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "src")}
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[3] / "src")}
 
 
 # --- new episodes in some of the environments ------------------------------------------------------------------------

@@ -18,9 +18,10 @@ import gymnasium
 import numpy as np
 import pytest
 
-from ppolab.config import EnvConfig
-from ppolab.envs import envpool_backend, make_vector_env
+from ppolab.config.schema import EnvConfig
+from ppolab.envs import envpool_backend
 from ppolab.envs.envpool_backend import EnvPoolEnv
+from ppolab.envs.factory import make_vector_env
 from ppolab.envs.spaces import ActionMapping
 
 pytestmark = pytest.mark.skipif(not envpool_backend.is_installed(), reason="EnvPool has no build for this platform")
@@ -37,9 +38,9 @@ GENTLE = 0.3
 class Twins:
     """An EnvPool environment and a Gymnasium one that can be put into its state."""
 
-    def __init__(self, env_id: str, seed: int) -> None:
-        self.pool = EnvPoolEnv(env_id, {}, [seed], num_threads=1, mapping=ActionMapping())
-        self.gym = gymnasium.make(env_id)
+    def __init__(self, env_id: str, seed: int, **kwargs: int) -> None:
+        self.pool = EnvPoolEnv(env_id, kwargs, [seed], num_threads=1, mapping=ActionMapping())
+        self.gym = gymnasium.make(env_id, **kwargs)
         self.simulator = self.gym.unwrapped
         self._hidden = ROOT_COORDINATES.get(env_id, 1)
 
@@ -94,6 +95,28 @@ def test_whole_episodes_agree(twins: Twins) -> None:
             compared += 1
             if gym_terminated:
                 break
+
+
+def test_an_end_on_the_last_allowed_step_is_flagged_alike() -> None:
+    """Terminated and truncated; one step earlier only truncated."""
+    for env_id in ("Hopper-v5", "Walker2d-v5"):
+        length = len(flags_of_an_episode(env_id))
+        for limit, terminated in ((length, True), (length - 1, False)):
+            flags = flags_of_an_episode(env_id, max_episode_steps=limit)
+            assert len(flags) == limit
+            assert flags[-1] == ((terminated, True), (terminated, True))
+            assert set(flags[:-1]) == {((False, False), (False, False))}
+
+
+def flags_of_an_episode(env_id: str, **kwargs: int) -> list[tuple[tuple[bool, bool], tuple[bool, bool]]]:
+    """(terminated, truncated) of EnvPool and of Gymnasium, for every step."""
+    pair, rng, flags = Twins(env_id, 0, **kwargs), np.random.default_rng(0), []
+    pair.reset()
+    while not flags or not any(flags[-1][0]):
+        step, (_, _, terminated, truncated, _) = pair.step(GENTLE * rng.uniform(-1, 1, pair.gym.action_space.shape))
+        flags.append(((bool(step.terminated[0]), bool(step.truncated[0])), (bool(terminated), bool(truncated))))
+    pair.close()
+    return flags
 
 
 @pytest.mark.parametrize(

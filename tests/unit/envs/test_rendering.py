@@ -5,7 +5,7 @@ from __future__ import annotations
 import gymnasium
 import pytest
 
-from ppolab.rendering import prepare_scene
+from ppolab.envs.rendering import prepare_scene
 
 
 def test_the_camera_follows_the_robot_and_shadows_are_off() -> None:

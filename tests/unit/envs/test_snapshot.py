@@ -1,4 +1,4 @@
-"""Environments that go on elsewhere as if nothing had happened."""
+"""Snapshots: a restored environment goes on bit for bit, in this process or another."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import probe_envs  # noqa: F401
 import pytest
+from helpers import tiny_config
 from numpy.typing import NDArray
 
-import probe_envs  # noqa: F401
-from helpers import tiny_config
-from ppolab.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from ppolab.config import EnvConfig
-from ppolab.envs import VectorEnv, envpool_backend, make_vector_env
-from ppolab.envs.state import captured
+from ppolab.config.schema import EnvConfig
+from ppolab.envs import envpool_backend
+from ppolab.envs.factory import VectorEnv, make_vector_env
+from ppolab.envs.snapshot import captured
 from ppolab.errors import StateNotReached
+from ppolab.records.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 IDS = (
     "Hopper-v5", "HalfCheetah-v5", "Walker2d-v5", "Ant-v5", "Humanoid-v5", "HumanoidStandup-v5", "Swimmer-v5",
@@ -183,7 +184,7 @@ def test_envpool_s_of_other_families_or_with_endless_episodes_give_none(settings
 
 
 @needs_envpool
-def test_envpool_begins_anew() -> None:
+def test_envpool_restarts_with_new_seeds() -> None:
     env = make_vector_env(EnvConfig(id="Hopper-v5"), [3, 4, 5], "envpool")
     first = env.reset()
     trajectory(env, actions_of(env, 10, 0))
@@ -195,7 +196,7 @@ def test_envpool_begins_anew() -> None:
     env.close()
 
 
-def test_gymnasium_begins_anew() -> None:
+def test_gymnasium_restarts_with_new_seeds() -> None:
     config = tiny_config("Hopper-v5")
     env = make_vector_env(config.env, [3, 4], "gymnasium")
     first = env.reset()
@@ -203,3 +204,16 @@ def test_gymnasium_begins_anew() -> None:
     env.restart([3, 4])
     assert (env.reset() == first).all()
     env.close()
+
+
+@needs_envpool
+@pytest.mark.parametrize(("source", "target"), [("envpool", "gymnasium"), ("gymnasium", "envpool")])
+def test_a_state_of_another_backend_is_told_of(source: str, target: str) -> None:
+    """As in a run that is resumed where EnvPool is missing, or since `auto` chooses otherwise."""
+    env, other = (make_vector_env(EnvConfig(id="CartPole-v1"), [3, 4], backend) for backend in (source, target))
+    env.reset()
+    other.reset()
+    with pytest.raises(StateNotReached, match="the checkpoint holds environments of another backend"):
+        other.restore(env.state())
+    env.close()
+    other.close()

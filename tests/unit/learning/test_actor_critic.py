@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from helpers import drawn, make_config
 from torch import nn
 from torch.func import functional_call
 
-from helpers import drawn, make_config
 from ppolab.core.distributions import Bernoulli, DiagonalGaussian, MultiCategorical
-from ppolab.parameters import clip_norm, flatten_parameters
-from ppolab.policy import ActorCritic, action_distribution
+from ppolab.learning.actor_critic import ActorCritic, action_distribution, evaluating, training
+from ppolab.learning.flat_parameters import flatten_parameters
+from ppolab.learning.optimizer import clip_norm
 
 ACTION_SPACES = {
     "Box": (spaces.Box(-1, 1, (3,)), DiagonalGaussian(3), 6),
@@ -91,6 +94,22 @@ def test_dropout_acts_only_while_training() -> None:
     assert policy.values(observations).equal(policy.values(observations))
     policy.train()
     assert not policy.values(observations).equal(policy.values(observations))
+
+
+@pytest.mark.parametrize("mode", [evaluating, training])
+@pytest.mark.parametrize("found", [True, False])
+def test_a_block_in_a_mode_ends_in_the_mode_it_began_in(mode: Callable[..., Any], found: bool) -> None:
+    policy = make_policy(dropout=0.5).train(found)
+    wanted = mode is training
+    with mode(policy):
+        assert {module.training for module in policy.modules()} == {wanted}
+        with mode(policy):
+            pass
+        assert policy.training == wanted
+    assert {module.training for module in policy.modules()} == {found}
+    with pytest.raises(ZeroDivisionError), mode(policy):
+        raise ZeroDivisionError
+    assert policy.training == found
 
 
 def test_without_dropout_training_and_acting_are_the_same() -> None:

@@ -4,51 +4,25 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import logging
 
 import pytest
 import torch
+from gradients import BOX, DISCRETE, INPUTS, config_with, gradient_of, needs_compiler, new_policy, random_batch
 from gymnasium import spaces
+from helpers import make_learner, random_rollout, textbook_advantages
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.distributions import Categorical, Independent, Normal
 
-from helpers import drawn, make_learner, ppo_objective, random_rollout, textbook_advantages, tiny_config
-from ppolab.config import Config
-from ppolab.epoch import minibatches, shuffled
-from ppolab.gradient import Gradient, compiled_on_first_call, whole_gradient
-from ppolab.native.library import compiler
-from ppolab.objective import Samples
-from ppolab.parameters import FlatParameters, flatten_parameters
-from ppolab.policy import ActorCritic, action_distribution
-from ppolab.rollout import Rollout
-from ppolab.update import KL_TOLERANCE, UpdateStats, broken_kl
-
-BOX, DISCRETE = spaces.Box(-1, 1, (2,)), spaces.Discrete(3)
-INPUTS = 3
-needs_compiler = pytest.mark.skipif(compiler() is None, reason="compiling needs a C++ compiler")
-
-
-def config_with(**settings) -> Config:
-    """Minibatches of 8 out of up to 32 samples, and every part of the loss switched on, whatever the defaults."""
-    explicit = {
-        "minibatch_size": 8, "normalize_advantages": True, "recompute_advantages": True, "max_grad_norm": 0.5,
-        "model.initial_log_std": 0.0,
-    }  # fmt: skip
-    return tiny_config("probe/Diary-v0", **(explicit | settings))
-
-
-def new_policy(config: Config, space: spaces.Space = BOX, seed: int = 0) -> ActorCritic:
-    torch.manual_seed(seed)
-    policy = ActorCritic(INPUTS, action_distribution(space), config.model, normalize=False)
-    with torch.no_grad():  # far enough from the initial near-uniform policy that every term matters
-        policy.action_head.weight.mul_(50.0)
-    return policy
-
-
-def gradient_of(policy: ActorCritic, flat: FlatParameters, config: Config) -> Gradient:
-    return whole_gradient(policy, flat, ppo_objective(policy, config))
+from ppolab.config.schema import Config
+from ppolab.learning.actor_critic import ActorCritic
+from ppolab.learning.epoch import minibatches, shuffled
+from ppolab.learning.flat_parameters import flatten_parameters
+from ppolab.learning.interface import UpdateStats
+from ppolab.learning.kl_early_stopping import KL_TOLERANCE, broken_kl
+from ppolab.learning.objective import Samples
+from ppolab.learning.rollout import Rollout
 
 
 def updated(
@@ -158,40 +132,6 @@ def test_each_variant_differs_from_the_defaults(name: str) -> None:
     assert results[0].shape != results[1].shape or (results[0] - results[1]).abs().max() > 1e-5
 
 
-# --- compiled --------------------------------------------------------------------------------------------------------
-
-
-def random_batch(policy: ActorCritic, size: int, seed: int) -> Samples:
-    """A minibatch of which a sixth is padding and whose policy has moved since the data were collected."""
-    rng = torch.Generator().manual_seed(seed)
-    observations = torch.randn((size, INPUTS), generator=rng)
-    with torch.no_grad():
-        parameters = policy.action_parameters(observations)
-        actions = drawn(policy.distribution, parameters, seed)
-        log_probs = policy.distribution.log_prob(parameters, actions) + 0.3 * torch.randn(size, generator=rng)
-    others = torch.randn((3, size), generator=rng)
-    return Samples(observations, actions, parameters, log_probs, *others, (torch.arange(size) >= size // 6).float())
-
-
-@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # within PyTorch's compiler
-@needs_compiler
-@pytest.mark.parametrize("space", [BOX, pytest.param(DISCRETE, marks=pytest.mark.slow)], ids=["Box", "Discrete"])
-def test_compiled_and_eager_gradients_agree_to_rounding(space: spaces.Space, caplog: pytest.LogCaptureFixture) -> None:
-    config = config_with(entropy_coef=0.01, **{"algorithm.value_clip": 0.2})
-    policy = new_policy(config, space)
-    flat = flatten_parameters(policy)
-    eager = gradient_of(policy, flat, config)
-    compiled = compiled_on_first_call(gradient_of(policy, flat, config))
-    with caplog.at_level(logging.WARNING):
-        for seed in range(5):
-            vector = flat.vector.detach() + 0.05 * torch.randn(flat.vector.shape)
-            batch = random_batch(policy, 24, seed)
-            for ours, theirs in zip(compiled(vector, *batch), eager(vector, *batch), strict=True):
-                assert ours.norm() > 0
-                torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
-    assert "not compiling" not in caplog.text
-
-
 # --- minibatches -----------------------------------------------------------------------------------------------------
 
 
@@ -296,7 +236,7 @@ def test_the_threshold_is_one_and_a_half_times_the_target() -> None:
 
 def test_an_epoch_is_looked_at_several_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends at the first look that finds a KL above the threshold, with the steps made until then."""
-    monkeypatch.setattr("ppolab.update.KL_SAMPLES", 16)
+    monkeypatch.setattr("ppolab.learning.learner.KL_SAMPLES", 16)
     settings = {"epochs": 3, "optimizer.lr": 3e-3}
     policy = new_policy(config_with(**settings))
     rollout = random_rollout(policy, INPUTS, steps=16)
@@ -315,16 +255,18 @@ def test_an_epoch_is_looked_at_several_times(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("native", [False, pytest.param(True, marks=needs_compiler)], ids=["eager", "native"])
-def test_steps_that_moved_the_policy_much_too_far_are_taken_back(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_that_moved_the_policy_much_too_far_are_rolled_back(
+    native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """To the parameters before the look; a KL that is only too large ends the update and keeps its steps."""
-    monkeypatch.setattr("ppolab.update.KL_SAMPLES", 16)
+    monkeypatch.setattr("ppolab.learning.learner.KL_SAMPLES", 16)
     settings = {"epochs": 3, "optimizer.lr": 3e-2}
     policy = new_policy(config_with(**settings))
     rollout = random_rollout(policy, INPUTS, steps=16)
     before = torch.cat([parameter.detach().flatten() for parameter in policy.parameters()])
     kept, stats = updated(config_with(target_kl=1e-9, **settings), rollout, policy, native=native)
     assert 1.5e-9 < stats.kl < 0.2 and stats.epochs > 0 and not torch.equal(kept, before)
-    monkeypatch.setattr("ppolab.update.broken_kl", lambda target: stats.kl / 2)
+    monkeypatch.setattr("ppolab.learning.learner.broken_kl", lambda target: stats.kl / 2)
     undone, again = updated(config_with(target_kl=1e-9, **settings), rollout, policy, native=native)
     assert again.kl == stats.kl and again.steps == stats.steps and again.epochs == 0
     torch.testing.assert_close(undone, before, rtol=0, atol=0)
@@ -337,7 +279,7 @@ def test_much_too_far_is_ten_times_the_target_but_never_less_than_a_fifth() -> N
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 50), st.integers(0, 1))
 def test_the_looks_at_an_epoch_share_its_minibatches(count: int, size: int, samples: int, rank: int) -> None:
     order = shuffled(torch.arange(count) % 2, rank, size, torch.Generator().manual_seed(0))
-    parts = list(order.parts(samples))
+    parts = list(order.split(samples))
     for name in ("places", "sizes", "totals"):
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(order, name))
     assert all(part.sizes.sum() == len(part.places) for part in parts)

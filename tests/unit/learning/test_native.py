@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import logging
+import ctypes
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -10,21 +11,25 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from helpers import drawn, make_learner, ppo_objective, random_rollout, tiny_config
 from torch import Tensor
 
-from helpers import drawn, make_learner, ppo_objective, random_rollout, tiny_config
-from ppolab.config import Config
-from ppolab.core.losses import penalized_surrogate, unclipped_surrogate
-from ppolab.epoch import native_epoch, shuffled, stepwise_epoch
-from ppolab.gradient import whole_gradient
-from ppolab.native import NativePolicy, library, native_policy
-from ppolab.native.library import NativeCodeError, compiler, native_library
-from ppolab.normalization import FrozenScaling
-from ppolab.objective import Samples, actor_critic_objective
-from ppolab.parallel import ALONE
-from ppolab.parameters import FlatParameters, flatten_parameters, is_adam, make_optimizer
-from ppolab.policy import ActorCritic, action_distribution
-from ppolab.rollout import act
+from ppolab.config.schema import Config
+from ppolab.learning.actor_critic import ActorCritic, action_distribution, is_of_the_value
+from ppolab.learning.algorithms.ppo_penalty import penalizing
+from ppolab.learning.algorithms.unclipped import UNCLIPPED
+from ppolab.learning.epoch import native_epoch, shuffled, stepwise_epoch
+from ppolab.learning.flat_parameters import FlatParameters, flatten_parameters
+from ppolab.learning.gradient import whole_gradient
+from ppolab.learning.native import NativePolicy, NativeUpdate, library, native_policy
+from ppolab.learning.native.library import NativeCodeError, compiler, library_problem, native_library
+from ppolab.learning.native.policy import unknown_to_native
+from ppolab.learning.native.structures import INTEGER, STRUCTURES
+from ppolab.learning.normalization import FrozenScaling
+from ppolab.learning.objective import LossTerms, NativeObjective, Samples, actor_critic_objective, value_objective
+from ppolab.learning.optimizer import is_adam, make_optimizer
+from ppolab.runtime.process_group import ALONE
+from ppolab.training.collector import act
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
 
@@ -56,10 +61,17 @@ def made(space: spaces.Space, **settings) -> tuple[ActorCritic, FlatParameters, 
     return policy, flat, config
 
 
-def native_of(policy: ActorCritic, flat: FlatParameters, config: Config) -> NativePolicy:
-    native = native_policy(policy, flat, config)
+def native_of(policy: ActorCritic, flat: FlatParameters) -> NativePolicy:
+    native = native_policy(policy, flat)
     assert native is not None
     return native
+
+
+def update_of(policy: ActorCritic, flat: FlatParameters, config: Config) -> NativeUpdate:
+    """C++ on the objective of `algorithm=ppo_clip`."""
+    objective = ppo_objective(policy, config).native
+    assert objective is not None
+    return NativeUpdate(native_of(policy, flat), objective)
 
 
 def random_samples(policy: ActorCritic, size: int, seed: int = 0, *, padding: int = 0) -> Samples:
@@ -77,8 +89,8 @@ def random_samples(policy: ActorCritic, size: int, seed: int = 0, *, padding: in
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("rows", [1, 63, 64, 200])
 def test_outputs_equal_pytorch(network: str, rows: int) -> None:
-    policy, flat, config = made(SPACES["Box"], **NETWORKS[network])
-    native = native_of(policy, flat, config)
+    policy, flat, _ = made(SPACES["Box"], **NETWORKS[network])
+    native = native_of(policy, flat)
     observations = 3 * torch.randn((rows, INPUTS))
     with torch.no_grad():
         parameters, values = policy(observations)
@@ -88,8 +100,8 @@ def test_outputs_equal_pytorch(network: str, rows: int) -> None:
 
 
 def test_extreme_inputs_equal_pytorch() -> None:
-    policy, flat, config = made(SPACES["Box"])
-    native = native_of(policy, flat, config)
+    policy, flat, _ = made(SPACES["Box"])
+    native = native_of(policy, flat)
     observations = torch.tensor([0.0, 1e-6, -1e-3, 1e3, -1e3, 30.0])[:, None].expand(6, INPUTS).contiguous()
     with torch.no_grad():
         torch.testing.assert_close(native(observations), policy(observations), rtol=1e-5, atol=2e-5)
@@ -97,8 +109,8 @@ def test_extreme_inputs_equal_pytorch() -> None:
 
 
 def test_a_row_does_not_depend_on_the_others() -> None:
-    policy, flat, config = made(SPACES["Box"], **NETWORKS["64-64"])
-    native = native_of(policy, flat, config)
+    policy, flat, _ = made(SPACES["Box"], **NETWORKS["64-64"])
+    native = native_of(policy, flat)
     observations = torch.randn((150, INPUTS))
     together = native(observations)
     for size in (1, 7, 32, 75):
@@ -111,8 +123,8 @@ def test_a_row_does_not_depend_on_the_others() -> None:
 
 @pytest.mark.parametrize("space", SPACES)
 def test_actions_are_those_that_the_noise_draws(space: str) -> None:
-    policy, flat, config = made(SPACES[space], **NETWORKS["shared" if space == "Discrete" else "64-64"])
-    native = native_of(policy, flat, config)
+    policy, flat, _ = made(SPACES[space], **NETWORKS["shared" if space == "Discrete" else "64-64"])
+    native = native_of(policy, flat)
     rng = np.random.default_rng(0)
     scaling = FrozenScaling(rng.normal(size=INPUTS), rng.uniform(0.5, 20.0, INPUTS))
     raw = rng.normal(size=(70, INPUTS))
@@ -130,8 +142,8 @@ def test_actions_are_those_that_the_noise_draws(space: str) -> None:
 
 
 def test_parameters_are_read_when_they_are_used() -> None:
-    policy, flat, config = made(SPACES["Box"])
-    native = native_of(policy, flat, config)
+    policy, flat, _ = made(SPACES["Box"])
+    native = native_of(policy, flat)
     observations = torch.randn((5, INPUTS))
     before = native.values(observations)
     with torch.no_grad():
@@ -141,7 +153,7 @@ def test_parameters_are_read_when_they_are_used() -> None:
 
 
 def assert_same_gradient(policy: ActorCritic, flat: FlatParameters, config: Config, batch: Samples) -> None:
-    native = native_of(policy, flat, config)
+    native = update_of(policy, flat, config)
     eager = whole_gradient(policy, flat, ppo_objective(policy, config))
     ours, theirs = (function(flat.vector.detach(), *batch) for function in (native.gradient, eager))
     assert theirs[0].norm() > 0.01
@@ -170,7 +182,7 @@ def test_each_setting_equals_pytorch_and_matters(space: str, settings: dict) -> 
     batch = random_samples(everything[0], 100)
     assert_same_gradient(*changed, batch)
     gradients = [
-        native_of(*parts).gradient(parts[1].vector.detach(), *batch)[0].clone() for parts in (everything, changed)
+        update_of(*parts).gradient(parts[1].vector.detach(), *batch)[0].clone() for parts in (everything, changed)
     ]
     assert (gradients[0] - gradients[1]).abs().max() > 1e-4
 
@@ -181,16 +193,11 @@ def penalized_gradients(space: str, weight: float, **settings) -> list[tuple[Ten
     batch = random_samples(policy, 150)
     with torch.no_grad():
         flat.vector.add_(0.05 * torch.randn(flat.vector.shape, generator=torch.Generator().manual_seed(2)))
-    beta = torch.tensor(weight)
-    native = native_of(policy, flat, config)
-    native.penalize(beta)
-
-    def surrogate(parameters: Tensor, log_ratio: Tensor, batch: Samples) -> Tensor:
-        kl = policy.distribution.kl(batch.parameters, parameters)
-        return penalized_surrogate(log_ratio, batch.advantages, kl, beta)
-
-    eager = whole_gradient(policy, flat, actor_critic_objective(policy.distribution, config, surrogate))
-    results = [function(flat.vector.detach(), *batch) for function in (native.gradient, eager)]
+    surrogate = penalizing(policy.distribution, torch.tensor(weight))
+    objective = actor_critic_objective(policy.distribution, config, surrogate)
+    native, eager = NativeUpdate(native_of(policy, flat), objective.native), whole_gradient(policy, flat, objective)
+    vector = flat.vector.detach()
+    results = [native.gradient(vector, *batch), eager(vector, *batch, *objective.inputs)]
     return [(gradient.clone(), terms.float()) for gradient, terms in results]
 
 
@@ -204,31 +211,52 @@ def test_a_penalty_on_the_divergence_equals_pytorch_and_matters(network: str, sp
     assert (found[0.0][0][0] - found[3.0][0][0]).norm() > 0.1 * found[0.0][0][0].norm()
 
 
-def test_the_weight_of_the_penalty_is_read_when_it_is_used() -> None:
-    policy, flat, config = made(SPACES["Box"], algorithm="ppo_penalty")
-    native, batch, beta = native_of(policy, flat, config), random_samples(policy, 50), torch.tensor(1.0)
+def test_the_weight_of_the_penalty_and_the_clip_range_are_read_when_they_are_used() -> None:
+    policy, flat, _ = made(SPACES["Box"])
+    batch = random_samples(policy, 50)
+    clip, beta = torch.tensor(0.2, dtype=torch.float64), torch.tensor(1.0)
     with torch.no_grad():
         flat.vector.add_(0.05)
-    native.penalize(beta)
+    native = NativeUpdate(native_of(policy, flat), NativeObjective(value_coef=0.5, clip=clip, penalty=beta))
     before = native.gradient(flat.vector.detach(), *batch)[0].clone()
-    beta.fill_(2.0)
-    assert (native.gradient(flat.vector.detach(), *batch)[0] - before).abs().max() > 1e-4
+    for tensor, value in ((beta, 2.0), (clip, 0.02)):
+        tensor.fill_(value)
+        after = native.gradient(flat.vector.detach(), *batch)[0].clone()
+        assert (after - before).abs().max() > 1e-4
+        before = after
 
 
 @pytest.mark.parametrize("space", SPACES)
 def test_without_clipping_the_gradient_equals_pytorch_s(space: str) -> None:
     policy, flat, config = made(SPACES[space], algorithm="unclipped", entropy_coef=0.02)
     batch = random_samples(policy, 150)
-    objective = actor_critic_objective(
-        policy.distribution, config, lambda _, log_ratio, batch: unclipped_surrogate(log_ratio, batch.advantages)
-    )
-    ours, theirs = (
-        function(flat.vector.detach(), *batch)
-        for function in (native_of(policy, flat, config).gradient, whole_gradient(policy, flat, objective))
-    )
+    objective = actor_critic_objective(policy.distribution, config, UNCLIPPED)
+    native, eager = NativeUpdate(native_of(policy, flat), objective.native), whole_gradient(policy, flat, objective)
+    ours, theirs = (function(flat.vector.detach(), *batch) for function in (native.gradient, eager))
     torch.testing.assert_close(ours[0], theirs[0], rtol=1e-4, atol=2e-6)
     torch.testing.assert_close(ours[1].float(), theirs[1], rtol=1e-4, atol=2e-6)
-    assert ours[1][3] == 0  # nothing is clipped
+    assert LossTerms(*ours[1]).clip_fraction == 0  # nothing is clipped
+
+
+@pytest.mark.parametrize("value_clip", [None, 0.2])
+@pytest.mark.parametrize("network", ["64-64", "uneven", "linear"])
+def test_the_value_function_alone_equals_pytorch(network: str, value_clip: float | None) -> None:
+    policy, flat, _ = made(SPACES["Box"], **NETWORKS[network])
+    batch, objective = random_samples(policy, 100), value_objective(1.5, value_clip)
+    native, eager = NativeUpdate(native_of(policy, flat), objective.native), whole_gradient(policy, flat, objective)
+    ours, theirs = (function(flat.vector.detach(), *batch) for function in (native.gradient, eager))
+    torch.testing.assert_close(ours[0], theirs[0], rtol=1e-4, atol=2e-6)
+    torch.testing.assert_close(LossTerms(*ours[1]).value.float(), LossTerms(*theirs[1]).value, rtol=1e-4, atol=2e-6)
+    for gradient in (ours[0], theirs[0]):
+        named = flat.named(gradient)
+        assert {name for name, part in named.items() if part.any()} <= {n for n in named if is_of_the_value(n)}
+        assert named["value_head.weight"].any()
+
+
+def test_the_value_function_alone_shares_no_layers() -> None:
+    policy, flat, _ = made(SPACES["Box"], **NETWORKS["shared"])
+    with pytest.raises(AssertionError, match="shared trunk"):
+        NativeUpdate(native_of(policy, flat), NativeObjective(value_coef=1.0, value_only=True))
 
 
 @pytest.mark.parametrize("padding", [0, 9, 23])
@@ -239,12 +267,12 @@ def test_padding_has_no_influence(padding: int) -> None:
 
 def epochs(samples: Samples, policy: ActorCritic, flat: FlatParameters, config: Config, *, native: tuple[bool, ...]):
     """(parameters, Adam's state, terms, norms) after one epoch in C++ or in PyTorch for each entry of `native`."""
-    optimizer = make_optimizer(config, flat.vector)
+    optimizer = make_optimizer(config, flat)
     assert is_adam(optimizer)
     generator = torch.Generator().manual_seed(5)
     gradient = whole_gradient(policy, flat, ppo_objective(policy, config))
     choices = {
-        True: native_epoch(native_of(policy, flat, config), flat.vector, optimizer, config),
+        True: native_epoch(update_of(policy, flat, config), flat.vector, optimizer, config),
         False: stepwise_epoch(gradient, flat.vector, optimizer, config, ALONE),
     }
     owners = torch.zeros(len(samples.weights), dtype=torch.int64)
@@ -293,9 +321,25 @@ def test_two_threads_change_nothing() -> None:
     assert all(one.equal(two) for one, two in zip(alone, both, strict=True))
 
 
-@pytest.mark.parametrize("settings", [{"model.activation": "gelu"}, {"model.dropout": 0.1}], ids=str)
-def test_what_the_code_does_not_know_is_left_to_pytorch(settings: dict) -> None:
-    assert native_policy(*made(SPACES["Box"], **settings)) is None
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"model.activation": "gelu"}, "other layers than linear ones, tanh and relu: GELU"),
+        ({"model.dropout": 0.1}, "dropout (model.dropout)"),
+        ({"model.state_dependent_std": True}, "(model.state_dependent_std)"),
+    ],
+    ids=str,
+)
+def test_what_the_code_does_not_know_is_left_to_pytorch(settings: dict, reason: str) -> None:
+    policy, flat, _ = made(SPACES["Box"], **settings)
+    assert native_policy(policy, flat) is None
+    assert reason in (unknown_to_native(policy, flat) or "")
+
+
+def test_other_numbers_than_float32_are_left_to_pytorch() -> None:
+    config = made(SPACES["Box"])[2]
+    policy = ActorCritic(INPUTS, action_distribution(SPACES["Box"]), config.model, normalize=False).double()
+    assert "torch.float64" in (unknown_to_native(policy, flatten_parameters(policy)) or "")
 
 
 def test_other_optimizers_step_on_the_same_gradient() -> None:
@@ -310,34 +354,54 @@ def test_other_optimizers_step_on_the_same_gradient() -> None:
     torch.testing.assert_close(*results, rtol=1e-4, atol=1e-6)
 
 
-def test_without_a_compiler_pytorch_takes_over_and_says_so(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.fixture
+def fresh_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A process that has not compiled yet, with an empty cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    library._library_or_problem.cache_clear()
+    yield
+    library._library_or_problem.cache_clear()
+
+
+@pytest.mark.usefixtures("fresh_library")
+def test_without_a_compiler_pytorch_takes_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    native_library.cache_clear()
-    try:
-        with caplog.at_level(logging.WARNING):
-            assert native_policy(*made(SPACES["Box"])) is None
-        assert "there is no C++ compiler" in caplog.text
-    finally:
-        native_library.cache_clear()
+    policy, flat, _ = made(SPACES["Box"])
+    assert native_policy(policy, flat) is None
+    assert library_problem() == "there is no C++ compiler (g++ or clang++)"
 
 
-def test_a_compiler_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    broken = tmp_path / "c++"
-    broken.write_text("#!/bin/sh\necho out of order >&2\nexit 1\n")
+@pytest.mark.usefixtures("fresh_library")
+def test_a_compiler_that_fails_is_named_and_not_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken, tries = tmp_path / "c++", tmp_path / "tries"
+    broken.write_text(f"#!/bin/sh\necho again >> {tries}\necho out of order >&2\nexit 1\n")
     broken.chmod(0o755)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("CXX", str(broken))
-    native_library.cache_clear()
-    try:
+    for _ in range(2):
         with pytest.raises(NativeCodeError, match=r"c\+\+ failed: out of order"):
             native_library()
-        assert not list((tmp_path / "ppolab").iterdir())
-    finally:
-        native_library.cache_clear()
+    assert tries.read_text() == "again\n"
+    assert not list((tmp_path / "ppolab").iterdir())
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_a_structure_that_differs_between_the_languages_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(native_library()._name)
+
+    class Longer(ctypes.Structure):
+        _fields_ = [*STRUCTURES[name]._fields_, ("forgotten_in_cpp", INTEGER)]
+
+    monkeypatch.setitem(STRUCTURES, name, Longer)
+    size = ctypes.sizeof(Longer)
+    with pytest.raises(NativeCodeError, match=f"structure {name} has {size - 8} bytes in C\\+\\+ and {size} in Python"):
+        library._loaded(path)
+
+
+def test_a_file_that_is_no_library_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.so").write_text("text")
+    with pytest.raises(NativeCodeError, match="cannot be loaded"):
+        library._loaded(tmp_path / "x.so")
 
 
 def test_a_cache_that_cannot_be_written_is_replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

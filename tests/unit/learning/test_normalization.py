@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import probe_envs  # noqa: F401
 import pytest
 import torch
-
-import probe_envs  # noqa: F401
 from helpers import make_collector, make_env, make_policy, tiny_config
+
 from ppolab.core.moments import Moments, no_samples, sample_moments
-from ppolab.normalization import CLIP, RunningScale
-from ppolab.rollout import Collector
+from ppolab.learning.normalization import CLIP, RunningScale
+from ppolab.training.collector import Collector
 
 SAMPLES = torch.tensor([[1.0, 10.0], [3.0, 10.0], [5.0, 10.0]])
 

@@ -6,26 +6,29 @@ import copy
 import dataclasses
 from typing import Any
 
+import probe_envs  # noqa: F401 -- registers probe/Diary-v0
 import pytest
 import torch
+from gradients import INPUTS, algorithm_config, new_policy
+from helpers import make_context, make_env, make_learner, random_rollout
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-import probe_envs  # noqa: F401 -- registers probe/Diary-v0
-from helpers import make_env, make_learner, make_parts, random_rollout
-from ppolab.algorithms import make_algorithm
-from ppolab.config import Config
+from ppolab.agents.policy import build_policy
+from ppolab.config.schema import Config
 from ppolab.core.distributions import DiagonalGaussian
-from ppolab.gradient import whole_gradient
-from ppolab.module import PPOModule
-from ppolab.native import native_policy
-from ppolab.native.library import compiler
-from ppolab.objective import actor_critic_objective, annealed_clipped
-from ppolab.policy import ActorCritic
-from ppolab.rollout import Rollout
-from ppolab.update import Experience, UpdateStats
-from ppolab.value_function import ValueFunction
-from test_algorithms import INPUTS, config_with, new_policy
+from ppolab.learning.actor_critic import ActorCritic
+from ppolab.learning.algorithms import make_algorithm
+from ppolab.learning.algorithms.ppo_clip import annealed_clipping
+from ppolab.learning.experience import Experience
+from ppolab.learning.gradient import whole_gradient
+from ppolab.learning.interface import UpdateStats
+from ppolab.learning.native import native_policy
+from ppolab.learning.native.library import compiler
+from ppolab.learning.objective import actor_critic_objective
+from ppolab.learning.rollout import Rollout
+from ppolab.learning.value_learner import ValueRegression
+from ppolab.training.build import build_module
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
 eager_and_native = pytest.mark.parametrize(
@@ -34,7 +37,7 @@ eager_and_native = pytest.mark.parametrize(
 
 
 def config_of(**settings: Any) -> Config:
-    return config_with("ppo_clip", **({"epochs": 4, "optimizer.lr": 1e-2} | settings))
+    return algorithm_config("ppo_clip", **({"epochs": 4, "optimizer.lr": 1e-2} | settings))
 
 
 def updated(
@@ -69,10 +72,12 @@ def test_halfway_the_clip_range_is_half(native: bool) -> None:
 
 def test_a_traced_graph_follows_the_clip_range() -> None:
     config, policy, rollout = setting(**{"algorithm.anneal_clip": True})
-    parts = make_parts(policy, config)
+    parts = make_context(policy, config)
     samples = Experience(rollout, rollout.rewards, rollout.values, config).samples(rollout.values)
     samples = samples._replace(log_probs=samples.log_probs + 0.3)
-    gradient = whole_gradient(policy, parts.flat, actor_critic_objective(policy.distribution, config, annealed_clipped))
+    gradient = whole_gradient(
+        policy, parts.flat, actor_critic_objective(policy.distribution, config, annealed_clipping(torch.tensor(0.2)))
+    )
     vector = parts.flat.vector.detach()
     graph = make_fx(gradient)(vector, *samples, torch.tensor(0.5))
     results = [graph(vector, *samples, torch.tensor(clip)) for clip in (0.5, 0.1)]
@@ -84,9 +89,8 @@ def test_a_traced_graph_follows_the_clip_range() -> None:
 def test_the_module_tells_how_far_the_run_is() -> None:
     config = config_of(total_steps=96, **{"algorithm.anneal_clip": True})
     env = make_env(config)
-    module = PPOModule(config, env)
-    module.configure_optimizers()
-    module.on_fit_start()
+    module = build_module(config, env, build_policy(config, env))
+    module.start()
     told: list[float] = []
     update = module.learner.update
     module.learner.update = lambda *arguments: told.append(arguments[2]) or update(*arguments)  # type: ignore[method-assign]
@@ -131,11 +135,11 @@ def test_after_the_policy_has_stopped_the_value_function_goes_on_alone(native: b
 def test_an_epoch_that_ended_early_is_no_whole_pass(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     config, policy, rollout = setting(target_kl=1e-9, minibatch_size=8, **{"algorithm.value_epochs": 2})
     fitted: list[float] = []
-    fit = ValueFunction.fit
-    monkeypatch.setattr(ValueFunction, "fit", lambda *given: fitted.append(fit(*given)))
+    fit = ValueRegression.fit
+    monkeypatch.setattr(ValueRegression, "fit", lambda *given: fitted.append(fit(*given)))
     passes = []
     for looked_at in (1, 10_000):  # samples
-        monkeypatch.setattr("ppolab.update.KL_SAMPLES", looked_at)
+        monkeypatch.setattr("ppolab.learning.learner.KL_SAMPLES", looked_at)
         fitted.clear()
         passes.append((updated(config, policy, rollout, native=native)[1].epochs, len(fitted)))
     assert passes[0][0] < 1 and passes[0][1] == 2
@@ -158,7 +162,7 @@ def test_they_have_an_optimizer_of_their_own(native: bool) -> None:
     kept = []
     for epochs in (None, 9):
         config = config_of(target_kl=1e-9, **{"algorithm.value_epochs": epochs})
-        parts = make_parts(copy.deepcopy(policy), config, native=native)
+        parts = make_context(copy.deepcopy(policy), config, native=native)
         make_algorithm(parts).update(rollout, rollout.rewards)
         state = parts.optimizer.state[parts.flat.vector]
         kept.append([state[name].clone() for name in ("step", "exp_avg", "exp_avg_sq")])
@@ -170,7 +174,7 @@ def test_it_follows_the_learning_rate() -> None:
     ends = []
     for rate in (1e-2, 0.0):
         config = config_of(target_kl=1e-9, **{"algorithm.value_epochs": 9})
-        parts = make_parts(copy.deepcopy(policy), config)
+        parts = make_context(copy.deepcopy(policy), config)
         before = parts.flat.vector.detach().clone()
         parts.optimizer.param_groups[0]["lr"] = rate
         make_algorithm(parts).update(rollout, rollout.rewards)
@@ -246,7 +250,7 @@ KEPT: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", KEPT)
 def test_a_checkpoint_holds_what_the_next_update_needs(name: str) -> None:
-    config = config_with(**(KEPT[name] | {"optimizer.lr": 1e-2}))
+    config = algorithm_config(**(KEPT[name] | {"optimizer.lr": 1e-2}))
     policy = new_policy(config)
     rollout = random_rollout(policy, INPUTS)
     learner, flat = make_learner(copy.deepcopy(policy), config)
@@ -286,17 +290,16 @@ def test_deviations_come_out_of_the_network_and_begin_where_they_should() -> Non
 
 def test_they_are_left_to_pytorch() -> None:
     config = config_of(**{"model.state_dependent_std": True})
-    parts = make_parts(new_policy(config), config)
-    assert native_policy(parts.policy, parts.flat, config) is None
+    parts = make_context(new_policy(config), config)
+    assert native_policy(parts.policy, parts.flat) is None
 
 
 def test_the_metric_is_their_mean() -> None:
     config = dataclasses.replace(config_of(**{"model.state_dependent_std": True, "model.initial_log_std": -0.75}))
     config = dataclasses.replace(config, env=dataclasses.replace(config.env, id="Pendulum-v1"))
     env = make_env(config)
-    module = PPOModule(config, env)
-    module.configure_optimizers()
-    module.on_fit_start()
+    module = build_module(config, env, build_policy(config, env))
+    module.start()
     metrics = module.training_step(None, 0)
     env.close()
     assert metrics["policy/std"] == pytest.approx(torch.tensor(-0.75).exp().item(), rel=0.05)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import probe_envs  # noqa: F401
 import pytest
 import torch
-
-import probe_envs  # noqa: F401
 from helpers import Trained, tiny_config, train
 
 

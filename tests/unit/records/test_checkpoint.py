@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from ppolab.checkpoint import Checkpoint, earlier, load_checkpoint, load_newest, save_checkpoint
 from ppolab.errors import CheckpointError, ConfigError
-from ppolab.runs import RunFolder, find_run, unfinished_run
+from ppolab.records.checkpoint import Checkpoint, earlier, load_checkpoint, load_newest, save_checkpoint
+from ppolab.records.run_folder import RunFolder, find_run, unfinished_run
 
 
 def numbered(number: int) -> Checkpoint:

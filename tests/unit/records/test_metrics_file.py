@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from ppolab.config.metrics import METRICS
 from ppolab.errors import ConfigError
-from ppolab.history import MetricsFile, read_metrics
-from ppolab.rules import METRICS
-from ppolab.runs import RunFolder
+from ppolab.records.metrics_file import MetricsFile, read_metrics
+from ppolab.records.run_folder import RunFolder
 
 
 def steps_in(path: Path) -> list[float]:

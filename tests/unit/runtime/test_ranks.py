@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-
 from helpers import make_config
+
 from ppolab.errors import ConfigError
-from ppolab.places import Place, given_place, own_places, started_as_follower
+from ppolab.runtime.ranks import Rank, rank_given_from_outside, ranks_of_this_machine, started_as_another_rank
 
 ADDRESS = {"MASTER_ADDR": "node0", "MASTER_PORT": "1234"}
 TORCHRUN = {"RANK": "3", "LOCAL_RANK": "1", "GROUP_RANK": "1", "WORLD_SIZE": "4", **ADDRESS}
@@ -30,43 +30,43 @@ def two_machines() -> object:
 
 def test_one_machine_starts_its_own_processes() -> None:
     config = make_config("trainer=ddp")
-    assert given_place(config) is None
-    assert own_places(config) == [Place(0, 0, 0, 2), Place(1, 1, 0, 2)]
-    assert not started_as_follower()
+    assert rank_given_from_outside(config) is None
+    assert ranks_of_this_machine(config) == [Rank(0, 0, 0, 2), Rank(1, 1, 0, 2)]
+    assert not started_as_another_rank()
 
 
 def test_every_machine_starts_its_own_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     set_all(monkeypatch, ADDRESS | {"NODE_RANK": "1"})
     there = "tcp://node0:1234"
-    assert own_places(two_machines()) == [Place(2, 0, 1, 4, there), Place(3, 1, 1, 4, there)]
-    assert started_as_follower()
+    assert ranks_of_this_machine(two_machines()) == [Rank(2, 0, 1, 4, there), Rank(3, 1, 1, 4, there)]
+    assert started_as_another_rank()
 
 
-@pytest.mark.parametrize(("variables", "place"), [
-    (TORCHRUN, Place(3, 1, 1, 4, "tcp://node0:1234")), (SRUN, Place(2, 0, 1, 4, "tcp://node0:1234")),
+@pytest.mark.parametrize(("variables", "rank"), [
+    (TORCHRUN, Rank(3, 1, 1, 4, "tcp://node0:1234")), (SRUN, Rank(2, 0, 1, 4, "tcp://node0:1234")),
 ])  # fmt: skip
-def test_others_may_have_started_them(variables: dict[str, str], place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_others_may_have_started_them(variables: dict[str, str], rank: Rank, monkeypatch: pytest.MonkeyPatch) -> None:
     set_all(monkeypatch, variables)
-    assert given_place(two_machines()) == place
-    assert started_as_follower()
+    assert rank_given_from_outside(two_machines()) == rank
+    assert started_as_another_rank()
 
 
 def test_a_single_task_of_slurm_starts_the_others_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     set_all(monkeypatch, SRUN | {"SLURM_NTASKS": "1", "SLURM_PROCID": "0"})
-    assert given_place(make_config("trainer=ddp")) is None
+    assert rank_given_from_outside(make_config("trainer=ddp")) is None
 
 
 def test_a_run_of_one_process_does_not_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     set_all(monkeypatch, TORCHRUN)
-    assert given_place(make_config()) is None
+    assert rank_given_from_outside(make_config()) is None
 
 
 def test_contradictions_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="MASTER_ADDR, MASTER_PORT: must be set"):
-        own_places(two_machines())
+        ranks_of_this_machine(two_machines())
     set_all(monkeypatch, {"NODE_RANK": "2"})
     with pytest.raises(ConfigError, match=r"NODE_RANK=2: must be less than trainer\.num_nodes=2"):
-        own_places(two_machines())
+        ranks_of_this_machine(two_machines())
     set_all(monkeypatch, TORCHRUN)
     with pytest.raises(ConfigError, match="these make 2 processes, but 4 were started from outside"):
-        given_place(make_config("trainer=ddp"))
+        rank_given_from_outside(make_config("trainer=ddp"))

@@ -5,15 +5,17 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import probe_envs  # noqa: F401
 import pytest
 import torch
+from helpers import make_collector, make_env, make_policy, tiny_config
 from torch import Tensor
 
-import probe_envs  # noqa: F401
-from helpers import make_collector, make_env, make_policy, tiny_config
 from ppolab.envs import envpool_backend
-from ppolab.parallel import Processes
-from ppolab.rollout import Collector, Episode, EpisodeStatistics, Rollout, totals
+from ppolab.learning.episode_statistics import EpisodeStatistics
+from ppolab.learning.rollout import Episode, Rollout, totals
+from ppolab.runtime.process_group import ProcessGroup
+from ppolab.training.collector import Collector
 
 LENGTHS = [3, 5, 2]
 
@@ -202,7 +204,7 @@ def ends_in_each_rollout(*, stagger: bool, rank: int = 0, size: int = 1) -> list
     config = tiny_config("Pendulum-v1", num_envs=8 // size, env_kwargs={"max_episode_steps": 40})
     env = make_env(config)
     generator = torch.Generator().manual_seed(0)
-    collector = Collector(env, 10, config.gamma, generator, Processes(rank, size), stagger=stagger)
+    collector = Collector(env, 10, config.gamma, generator, ProcessGroup(rank, size), stagger=stagger)
     policy, ends = make_policy(config, env), []
     for _ in range(9):
         rollout = collector.collect(policy)

@@ -9,26 +9,18 @@ from typing import Any
 
 import pytest
 import torch
-
 from helpers import make_config
-from ppolab import experiment, services
-from ppolab.config import Config, flattened
-from ppolab.envs import choose_backend, environment_seeds, make_vector_env
-from ppolab.family import ABOUT, algorithm_names, reads
-from ppolab.folders import config_folder
-from ppolab.history import read_metrics
-from ppolab.module import PPOModule
-from ppolab.runs import RunFolder
+from small_runs import SMALL, run_small, small_config
 
-SMALL: dict[str, Any] = {
-    "env": "pendulum", "env.backend": "gymnasium", "num_envs": 4, "rollout_steps": 16, "minibatch_size": 16,
-    "epochs": 3, "total_steps": 2000, "optimizer.lr": 0.01, "model.hidden_sizes": [16, 16], "compile": "false",
-    "target_kl": None, "env.num_threads": 1,
-}  # fmt: skip
-
-
-def small_config(**changes: Any) -> Config:
-    return make_config(**(SMALL | changes))
+from ppolab.agents.policy import build_policy
+from ppolab.config.algorithms import ABOUT, algorithm_names, reads
+from ppolab.config.files import config_folder
+from ppolab.config.schema import Config, flattened
+from ppolab.envs.factory import choose_backend, environment_seeds, make_vector_env
+from ppolab.records.metrics_file import read_metrics
+from ppolab.records.run_folder import RunFolder
+from ppolab.training.build import build_module
+from ppolab.training.result import RunResult
 
 
 def parameters_after(config: Config, iterations: int = 3) -> torch.Tensor:
@@ -36,9 +28,8 @@ def parameters_after(config: Config, iterations: int = 3) -> torch.Tensor:
     torch.manual_seed(config.seed)
     seeds = environment_seeds(config.seed, 0, config.num_envs)
     env = make_vector_env(config.env, seeds, choose_backend(config.env))
-    module = PPOModule(config, env)
-    module.configure_optimizers()
-    module.on_fit_start()
+    module = build_module(config, env, build_policy(config, env))
+    module.start()
     for iteration in range(iterations):
         module.training_step(None, iteration)
     env.close()
@@ -175,76 +166,31 @@ def test_processes_and_threads_of_the_simulation_change_nothing(unchanged: torch
     assert torch.equal(one, two)
 
 
-def run_small(folder: Path, **changes: Any) -> services.RunResult:
-    settings = {"logger": "none", "total_steps": 640, "eval_interval": 200, "eval_episodes": 2, **changes}
-    return experiment.run(small_config(**settings), folder)
-
-
 def evaluations(folder: Path) -> list[dict[str, float]]:
     return [row for row in read_metrics(RunFolder(folder).metrics) if "eval/return" in row]
 
 
 @pytest.fixture(scope="module")
-def plain_run(tmp_path_factory: pytest.TempPathFactory) -> services.RunResult:
+def plain_run(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     return run_small(tmp_path_factory.mktemp("plain"))
 
 
-def test_eval_interval_sets_how_often_the_policy_is_evaluated(plain_run: services.RunResult, tmp_path: Path) -> None:
+def test_eval_interval_sets_how_often_the_policy_is_evaluated(plain_run: RunResult, tmp_path: Path) -> None:
     run_small(tmp_path, eval_interval=0)
     assert [row["step"] for row in evaluations(plain_run.folder.path)] == [256, 448, 640]  # first at or beyond each 200
     assert len(evaluations(tmp_path)) == 1
 
 
-def test_eval_episodes_sets_how_many_episodes_are_averaged(plain_run: services.RunResult, tmp_path: Path) -> None:
+def test_eval_episodes_sets_how_many_episodes_are_averaged(plain_run: RunResult, tmp_path: Path) -> None:
     run_small(tmp_path, eval_episodes=1)
     assert evaluations(tmp_path)[0]["eval/return_std"] == 0
     assert evaluations(plain_run.folder.path)[0]["eval/return_std"] > 0
 
 
-def test_checkpoint_interval_sets_how_often_a_checkpoint_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    written: list[str] = []
-    original = services.save_checkpoint
-    monkeypatch.setattr(
-        services, "save_checkpoint", lambda state, path, keep: (written.append(path.stem), original(state, path, keep))
-    )
-    counts = {}
-    for interval in (0, 300, 100):
-        written.clear()
-        run_small(tmp_path / str(interval), checkpoint_interval=interval)
-        counts[interval] = written.count("last")
-    assert counts[0] == 1
-    assert counts[0] < counts[300] < counts[100]
-
-
-def test_keep_checkpoints_sets_how_many_there_are(tmp_path: Path) -> None:
-    for count in (1, 3):
-        run_small(tmp_path / str(count), checkpoint_interval=100, keep_checkpoints=count)
-        names = {path.stem for path in (tmp_path / str(count) / "checkpoints").glob("last*")}
-        assert names == {"last", "last-1", "last-2"} if count == 3 else names == {"last"}
-
-
-def test_objective_names_the_value_that_a_run_returns(plain_run: services.RunResult, tmp_path: Path) -> None:
+def test_objective_names_the_value_that_a_run_returns(plain_run: RunResult, tmp_path: Path) -> None:
     other = run_small(tmp_path, objective="loss/value, eval/return")
     assert plain_run.objectives == (plain_run.metrics["eval/return"],)
     assert other.objectives == (other.metrics["loss/value"], other.metrics["eval/return"])
-
-
-def test_threads_sets_those_of_torch(tmp_path: Path) -> None:
-    before = torch.get_num_threads()
-    try:
-        for setting, threads in ((2, 2), (0, 1)):
-            run_small(tmp_path / str(setting), **{"trainer.threads": setting})
-            assert torch.get_num_threads() == threads
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_video_is_recorded_when_asked_for(plain_run: services.RunResult, tmp_path: Path) -> None:
-    run_small(tmp_path, **{"logger.video": True})
-    assert (tmp_path / "video.mp4").stat().st_size > 1000
-    assert not (plain_run.folder.path / "video.mp4").exists()
 
 
 def test_no_setting_is_without_a_test() -> None:
@@ -254,6 +200,7 @@ def test_no_setting_is_without_a_test() -> None:
         "logger.run_name",  # test_cli*.py: real commands
         "trainer.devices", "trainer.num_nodes",  # test_parallel.py, test_ddp_runs.py
         "env.timeout",  # test_watchdog.py
+        "callbacks",  # test_user_callbacks.py
         "optimizer.fused",  # the same mathematics
         "algorithm.name", "algorithm.ignores",  # test_algorithms.py, test_cli.py
         *(f"algorithm.{key}" for key in ALGORITHMS["ppo_clip"]),  # above

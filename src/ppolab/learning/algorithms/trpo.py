@@ -5,19 +5,20 @@ from __future__ import annotations
 from torch import Tensor
 
 from ppolab.core.trust_region import backtracked, conjugate_gradient, damped, step_of_length
-from ppolab.separate import ActorOnBatch, SeparateLearner, Step
-from ppolab.update import Parts
+from ppolab.learning.interface import LearnerContext
+from ppolab.learning.policy_step_learner import ActorOnBatch, PolicyStep, SeparateLearner
 
 
-def make(parts: Parts) -> SeparateLearner:
-    """Schulman et al. 2015 (arXiv:1502.05477), equation 14 and appendix C.
+def make(context: LearnerContext) -> SeparateLearner:
+    """Return a learner that makes one step per rollout within a trust region.
 
-    The natural gradient's step, shortened until the surrogate has become better and the mean KL is within `max_kl`;
-    no step where no length does. `policy/step_fraction` is how much of it was made.
+    Schulman et al. 2015 (arXiv:1502.05477), equation 14 and appendix C: the natural gradient's step, shortened until
+    the surrogate has become better and the mean KL is within `max_kl`; no step where no length does.
+    `policy/step_fraction` is how much of it was made.
     """
-    settings = parts.config.algorithm
+    settings = context.config.algorithm
 
-    def step(batch: ActorOnBatch, before: Tensor) -> Step:
+    def step(batch: ActorOnBatch, before: Tensor) -> PolicyStep:
         gradient = batch.gradient(batch.surrogate, before)
         fisher = damped(batch.fisher(before), settings["damping"])
         direction = conjugate_gradient(fisher, gradient, settings["cg_steps"])
@@ -29,6 +30,6 @@ def make(parts: Parts) -> SeparateLearner:
             return surrogate > surrogate_before and kl <= settings["max_kl"]
 
         fraction = backtracked(accepts, settings["line_search_steps"], settings["backtrack"])
-        return Step(before + fraction * whole, float(gradient.norm()), {"policy/step_fraction": fraction})
+        return PolicyStep(before + fraction * whole, float(gradient.norm()), {"policy/step_fraction": fraction})
 
-    return SeparateLearner(parts, step)
+    return SeparateLearner(context, step)

@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ppolab.core.losses import policy_gradient_surrogate
-from ppolab.objective import Samples
-from ppolab.parameters import clip_norm, make_optimizer
-from ppolab.separate import ActorOnBatch, SeparateLearner, Step
-from ppolab.update import Parts, actor_of
+from ppolab.learning.interface import LearnerContext, actor_parameters
+from ppolab.learning.objective import Samples
+from ppolab.learning.optimizer import clip_norm, learning_rate, make_optimizer, set_learning_rate
+from ppolab.learning.policy_step_learner import ActorOnBatch, PolicyStep, SeparateLearner
 
 
-def make(parts: Parts) -> SeparateLearner:
-    """Sutton et al. 2000, theorem 1, with a baseline (Williams 1992) and GAE: one step of the policy per rollout.
+def make(context: LearnerContext) -> SeparateLearner:
+    """Return a learner that makes one policy gradient step per rollout, with a baseline and GAE.
+
+    Sutton et al. 2000, theorem 1; the baseline: Williams 1992.
 
     The policy has an optimizer of its own, of the configured kind: the value function's many steps would otherwise
     carry the policy along on its momentum.
     """
-    config, distribution = parts.config, parts.policy.distribution
-    vector = torch.nn.Parameter(actor_of(parts).read())
-    optimizer = make_optimizer(config, vector)
+    config, distribution = context.config, context.policy.distribution
+    actor = actor_parameters(context).copied()
+    vector, optimizer = actor.vector, make_optimizer(config, actor)
 
     def objective(parameters: Tensor, log_ratio: Tensor, batch: Samples) -> Tensor:
         gain = policy_gradient_surrogate(batch.log_probs + log_ratio, batch.advantages)
         return gain + config.entropy_coef * distribution.entropy(parameters)
 
-    def step(batch: ActorOnBatch, before: Tensor) -> Step:
+    def step(batch: ActorOnBatch, before: Tensor) -> PolicyStep:
         vector.data.copy_(before)
         vector.grad, norm = clip_norm(-batch.gradient(objective, before), config.max_grad_norm)
-        optimizer.param_groups[0]["lr"] = parts.optimizer.param_groups[0]["lr"]  # which the schedule has set
+        set_learning_rate(optimizer, learning_rate(context.optimizer))  # which the schedule has set
         optimizer.step()
-        return Step(vector.detach().clone(), float(norm))
+        return PolicyStep(vector.detach().clone(), float(norm))
 
-    return SeparateLearner(parts, step, optimizer)
+    return SeparateLearner(context, step, optimizer)

@@ -1,4 +1,4 @@
-"""Compiles ppo.cpp for this processor on first use, keeps the result on disk, and loads it."""
+"""Compile ppo.cpp for this processor on first use, keep the result on disk, and load it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from ppolab.learning.native.structures import STRUCTURES
+
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("ppo.cpp", "objective.hpp", "network.hpp"))
 OPTIONS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-shared", "-fPIC", "-pthread")
 
@@ -23,6 +25,7 @@ SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     "ppo_act": (None, [*[POINTER] * 5, DOUBLE, INTEGER, *[POINTER] * 3]),
     "ppo_gradient": (None, [POINTER, POINTER, POINTER, POINTER, INTEGER, POINTER, POINTER]),
     "ppo_epoch": (None, [*[POINTER] * 7, INTEGER, INTEGER, POINTER, POINTER]),
+    **{f"ppo_sizeof_{name}": (INTEGER, []) for name in STRUCTURES},
 }
 """Return type and arguments of every function of the library; without them ctypes would cut pointers to 32 bits."""
 
@@ -32,34 +35,63 @@ class NativeCodeError(Exception):
 
 
 def compiler() -> str | None:
-    """The C++ compiler to use: $CXX, g++ or clang++, or None."""
+    """Return the C++ compiler to use: $CXX, g++ or clang++; None: there is none."""
     return next(
         (found for name in (os.environ.get("CXX"), "g++", "clang++") if name and (found := shutil.which(name))), None
     )
 
 
-@cache
 def native_library() -> ctypes.CDLL:
-    """The loaded library.
+    """Return the loaded library.
 
     Raises:
-        NativeCodeError: there is no compiler, or it failed; the message is one line.
+        NativeCodeError: there is no compiler, it failed, or the library is not the one that this code describes; the
+            message is one line.
     """
-    path = _cache_folder() / f"ppo-{_key()}.so"
-    if not path.is_file():
-        _compile(path)
+    found = _library_or_problem()
+    if isinstance(found, NativeCodeError):
+        raise found
+    return found
+
+
+def library_problem() -> str | None:
+    """Return why there is no library here, as one line; None: there is one."""
+    found = _library_or_problem()
+    return str(found) if isinstance(found, NativeCodeError) else None
+
+
+@cache
+def _library_or_problem() -> ctypes.CDLL | NativeCodeError:
+    """Try once in this process: a compiler that fails takes its seconds every time."""
+    try:
+        path = _cache_folder() / f"ppo-{_key()}.so"
+        if not path.is_file():
+            _compile(path)
+        return _loaded(path)
+    except NativeCodeError as error:
+        return error
+
+
+def _loaded(path: Path) -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(str(path))
-    except OSError as error:
-        raise NativeCodeError(str(error)) from error
-    for name, (result, arguments) in SIGNATURES.items():
-        function = getattr(library, name)
-        function.restype, function.argtypes = result, arguments
+        for name, (result, arguments) in SIGNATURES.items():
+            function = getattr(library, name)
+            function.restype, function.argtypes = result, arguments
+    except (AttributeError, OSError) as error:
+        raise NativeCodeError(f"the compiled library cannot be loaded: {error}") from error
+    for name, structure in STRUCTURES.items():
+        ours, theirs = ctypes.sizeof(structure), getattr(library, f"ppo_sizeof_{name}")()
+        if ours != theirs:
+            raise NativeCodeError(
+                f"the structure {name} has {theirs} bytes in C++ and {ours} in Python: objective.hpp or ppo.cpp and "
+                "structures.py do not describe the same fields"
+            )
     return library
 
 
 def _compile(target: Path) -> None:
-    """To a temporary name first, since another process may be compiling the same."""
+    """Compile to a temporary name and rename it, since another process may be compiling the same."""
     command = compiler()
     if command is None:
         raise NativeCodeError("there is no C++ compiler (g++ or clang++)")
@@ -78,7 +110,7 @@ def _compile(target: Path) -> None:
 
 
 def _cache_folder() -> Path:
-    """$XDG_CACHE_HOME/ppolab or ~/.cache/ppolab; a folder for this process alone where that cannot be written."""
+    """Return $XDG_CACHE_HOME/ppolab or ~/.cache/ppolab; a folder for this process alone if that cannot be written."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ppolab"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -89,7 +121,7 @@ def _cache_folder() -> Path:
 
 
 def _key() -> str:
-    """Of everything the result depends on; home folders are shared between machines of different processors."""
+    """Return a hash of all that the result depends on: machines of different processors may share a home folder."""
     parts = (
         *(source.read_text() for source in SOURCES),
         *OPTIONS,
@@ -101,7 +133,7 @@ def _key() -> str:
 
 
 def _processor() -> str:
-    """The instruction sets, as Linux lists them."""
+    """Return the processor's instruction sets, as Linux lists them."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

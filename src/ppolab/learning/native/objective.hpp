@@ -1,5 +1,6 @@
-// The PPO objective (Schulman et al. 2017, arXiv:1707.06347, equation 9) with the clipped surrogate, with none (clip is
-// infinite) or with a penalty on the KL divergence (equation 8), and its gradient by what the networks put out. The same mathematics as ppolab/objective.py, which the tests hold it to.
+// The PPO objective (Schulman et al. 2017, arXiv:1707.06347, equation 9) with the clipped surrogate, with the plain one
+// (clip is infinite) or with a penalty on the KL divergence (equation 8), or its value term alone; and the gradient by
+// what the networks put out. The same mathematics as learning/objective.py, which the tests hold it to.
 #pragma once
 
 #include <algorithm>
@@ -23,10 +24,13 @@ struct Samples {
     const float* parameters;  // of the distributions that the actions were drawn from
 };
 
+// The numbers behind pointers may change between calls.
 struct Settings {
-    double clip, value_coef, entropy_coef;
+    const double* clip;  // infinite: none
+    double value_coef, entropy_coef;
     double value_clip;     // negative: none
     const float* penalty;  // weight of KL(old || new); null: none
+    int64_t value_only;    // not 0: leave out the trunk of the policy, which must be another than the value function's
 };
 
 // Minibatch means; kl_sum and samples are sums.
@@ -54,7 +58,7 @@ class PolicyHead {
         std::fill(log_std_gradient_.begin(), log_std_gradient_.end(), 0.0);
         if (has_log_std())
             for (int64_t i = 0; i < outputs_; ++i) scale_[i] = std::exp(-static_cast<double>(log_std[i]));
-        const double penalty = settings.penalty ? *settings.penalty : 0.0;
+        const double clip = *settings.clip, penalty = settings.penalty ? *settings.penalty : 0.0;
         double surrogate = 0.0, entropy = 0.0, clipped = 0.0, kl = 0.0;
         for (int64_t row = 0; row < count; ++row) {
             const int64_t sample = order ? order[row] : row;
@@ -63,13 +67,13 @@ class PolicyHead {
             const double ratio = std::exp(log_ratio);
             const double advantage = samples.advantages[sample];
             const double free = ratio * advantage;
-            const double kept = std::clamp(ratio, 1.0 - settings.clip, 1.0 + settings.clip) * advantage;
+            const double kept = std::clamp(ratio, 1.0 - clip, 1.0 + clip) * advantage;
             const bool passes = free <= kept;
             surrogate += passes ? free : kept;
             if (settings.penalty)
                 surrogate -= penalty * divergence(outputs + row * outputs_, log_std, samples.parameters, sample);
             entropy += density.entropy;
-            clipped += std::abs(ratio - 1.0) > settings.clip;
+            clipped += std::abs(ratio - 1.0) > clip;
             kl += std::expm1(log_ratio) - log_ratio;
             accumulate(gradients + row * outputs_, passes ? -free / count : (free > kept ? 0.0 : free),
                        -settings.entropy_coef / count, penalty / count);

@@ -144,6 +144,9 @@ void run_trunks(ActorCritic& policy, const Epoch& epoch, size_t first, size_t la
     }
 }
 
+// The first trunk of which an update is made: the second is the value function's alone.
+size_t first_trunk(const Settings& settings) { return settings.value_only ? 1 : 0; }
+
 Linear read_linear(const int64_t*& spec) {
     const Linear layer{spec[0], spec[1], spec[2], spec[3]};
     spec += 4;
@@ -230,7 +233,7 @@ void ppo_gradient(void* handle, const float* parameters, const Samples* samples,
                   int64_t count, float* gradient, Terms* terms) {
     ActorCritic& policy = *static_cast<ActorCritic*>(handle);
     policy.reserve(count);
-    for (size_t trunk = 0; trunk < policy.trunks.size(); ++trunk)
+    for (size_t trunk = first_trunk(*settings); trunk < policy.trunks.size(); ++trunk)
         policy.differentiate(trunk, parameters, *samples, *settings, nullptr, count, gradient, *terms);
 }
 
@@ -241,14 +244,21 @@ void ppo_epoch(void* handle, float* parameters, const Samples* samples, const Se
     ActorCritic& policy = *static_cast<ActorCritic*>(handle);
     policy.reserve(*std::max_element(sizes, sizes + batches));
     const Epoch epoch{parameters, samples, settings, adam, order, sizes, batches, gradient, terms};
-    if (threads < 2 || policy.trunks.size() < 2) {
+    const size_t first = first_trunk(*settings), last = policy.trunks.size();
+    if (threads < 2 || last - first < 2) {
         Sum alone(1);
-        return run_trunks(policy, epoch, 0, policy.trunks.size(), 0, alone);
+        return run_trunks(policy, epoch, first, last, 0, alone);
     }
     Sum both(2);
     std::thread helper([&] { run_trunks(policy, epoch, 1, 2, 1, both); });
     run_trunks(policy, epoch, 0, 1, 0, both);
     helper.join();
 }
+
+// Python mirrors these structures, and compares their sizes when it loads the library.
+int64_t ppo_sizeof_samples() { return sizeof(Samples); }
+int64_t ppo_sizeof_settings() { return sizeof(Settings); }
+int64_t ppo_sizeof_adam() { return sizeof(Adam); }
+int64_t ppo_sizeof_terms() { return sizeof(Terms); }
 
 }  // extern "C"

@@ -7,14 +7,9 @@ import ctypes
 import torch
 from torch import Tensor
 
-from ppolab.config import Config
-from ppolab.objective import LossTerms, Samples, clip_of
+from ppolab.learning.objective import LossTerms, Samples
 
 POINTER, DOUBLE, INTEGER = ctypes.c_void_p, ctypes.c_double, ctypes.c_int64
-
-TERM_COLUMNS = (*LossTerms._fields, "gradient_norm")
-"""Columns of a Terms array, all float64."""
-
 
 COLUMNS = ("observations", "actions", "log_probs", "values", "advantages", "returns", "parameters")
 """What the C++ code needs of samples, in its order."""
@@ -27,14 +22,15 @@ class NativeSamples(ctypes.Structure):
 
 
 class NativeSettings(ctypes.Structure):
-    """The objective's settings."""
+    """The objective's settings. `clip` and `penalty` are pointers, since their numbers may change between steps."""
 
     _fields_ = [
-        ("clip", DOUBLE),
+        ("clip", POINTER),
         ("value_coef", DOUBLE),
         ("entropy_coef", DOUBLE),
         ("value_clip", DOUBLE),
         ("penalty", POINTER),
+        ("value_only", INTEGER),
     ]
 
 
@@ -52,26 +48,36 @@ class NativeAdam(ctypes.Structure):
     ]
 
 
+class NativeTerms(ctypes.Structure):
+    """One row of what `terms_array` makes."""
+
+    _fields_ = [(name, DOUBLE) for name in (*LossTerms._fields, "gradient_norm")]
+
+
+STRUCTURES: dict[str, type[ctypes.Structure]] = {
+    "samples": NativeSamples,
+    "settings": NativeSettings,
+    "adam": NativeAdam,
+    "terms": NativeTerms,
+}
+"""By the name in `ppo_sizeof_NAME`, which tells the size that C++ gives it."""
+
+
 def native_samples(samples: Samples) -> NativeSamples:
-    """Pointers into `samples`, which must be contiguous."""
+    """Return pointers into `samples`, which must be contiguous."""
     tensors = {name: getattr(samples, name) for name in COLUMNS}
     assert all(tensor.is_contiguous() for tensor in tensors.values())
     assert all(tensor.dtype == torch.float32 for name, tensor in tensors.items() if name != "actions")
-    return NativeSamples(*(tensor.data_ptr() for tensor in tensors.values()))
-
-
-def native_settings(config: Config) -> NativeSettings:
-    """Of the PPO objective."""
-    value_clip = config.algorithm.get("value_clip")
-    return NativeSettings(
-        clip_of(config),
-        config.value_coef,
-        config.entropy_coef,
-        -1.0 if value_clip is None else value_clip,
-        None,
-    )
+    return NativeSamples(**{name: tensor.data_ptr() for name, tensor in tensors.items()})
 
 
 def terms_array(rows: int) -> Tensor:
-    """[rows, terms] float64 for ppo.cpp to fill."""
-    return torch.zeros((rows, len(TERM_COLUMNS)), dtype=torch.float64)
+    """Return [rows, fields of NativeTerms] float64 for ppo.cpp to fill."""
+    return torch.zeros((rows, len(NativeTerms._fields_)), dtype=torch.float64)
+
+
+def split_terms(terms: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (LossTerms as columns [rows, terms], gradient norms [rows]) of a filled array."""
+    names = [name for name, *_ in NativeTerms._fields_]
+    assert names[: len(LossTerms._fields)] == list(LossTerms._fields)
+    return terms[:, : len(LossTerms._fields)], terms[:, names.index("gradient_norm")]

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppolab.errors import TrackingError
-from ppolab.redaction import redact
-from ppolab.tracking.records import (
+from ppolab.records.tracking.operations import (
     TAG_LENGTH,
     Artifact,
     Finish,
@@ -28,7 +27,8 @@ from ppolab.tracking.records import (
     Tags,
     clip,
 )
-from ppolab.tracking.uri import artifact_root, sqlite_path
+from ppolab.records.tracking.uri import artifact_root, sqlite_path
+from ppolab.redaction import redact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -205,6 +205,11 @@ class StoreReader:
         """The names of all experiments."""
         with self._telling("read the experiments of"):
             return sorted(self._experiments().values())
+
+    def experiment_ids(self) -> dict[str, str]:
+        """Return the ids of all experiments, by name."""
+        with self._telling("read the experiments of"):
+            return {name: number for number, name in sorted(self._experiments().items())}
 
     def runs(self, experiment: str | None, tags: Mapping[str, str]) -> list[StoredRun]:
         """The runs of one experiment, or of all, that have these tags; newest first."""

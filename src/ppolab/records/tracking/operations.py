@@ -1,4 +1,4 @@
-"""What a run tells its store: a description, then operations in the order in which they are sent."""
+"""Describe a run to its store: a description first, then operations in the order in which they are sent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PARENT_TAG = "mlflow.parentRunId"
 
 @dataclass(frozen=True)
 class RunDescription:
-    """What the store is told about a run: names, flattened configuration, tags.
+    """Hold what the store is told about a run: names, flattened configuration, tags.
 
     `resume_run_id` goes on with that run. Its parameters and tags stay as they are, since MLflow lets no
     parameter change; those that differ now are recorded in its tag `resumed_with`. A metric takes no second point at
@@ -42,11 +42,11 @@ class RunDescription:
     parent_run_id: str | None = None
 
     def stored_parameters(self) -> dict[str, str]:
-        """As a store takes them: text without credentials, no longer than allowed."""
+        """Return them as a store takes them: text without credentials, no longer than allowed."""
         return {key: clip(redact(str(value)), PARAMETER_LENGTH) for key, value in self.parameters.items()}
 
     def stored_tags(self) -> dict[str, str]:
-        """As a store takes them: text without credentials, no longer than allowed."""
+        """Return them as a store takes them: text without credentials, no longer than allowed."""
         tags = dict(self.tags)
         if self.parent_run_id is not None:
             tags[PARENT_TAG] = self.parent_run_id
@@ -54,13 +54,13 @@ class RunDescription:
 
 
 def stored_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """As a store takes them: text without credentials, no longer than allowed."""
+    """Return them as a store takes them: text without credentials, no longer than allowed."""
     return {key: clip(redact(value), TAG_LENGTH) for key, value in tags.items()}
 
 
 @dataclass(frozen=True)
 class CloseReport:
-    """What became of a run's records: `unsent_*` count those the store did not get, `error` says why."""
+    """Say what became of a run's records: `unsent_*` count those the store did not get, `error` says why."""
 
     run_id: str | None
     unsent_metrics: int
@@ -176,7 +176,7 @@ def split(operation: Operation) -> list[Operation]:
 
 
 def describe(operation: Operation) -> str:
-    """What a message calls an operation that `split` cannot divide."""
+    """Return what a message calls an operation that `split` cannot divide."""
     match operation:
         case Parameters(values):
             return f"parameter {next(iter(values))}"

@@ -1,10 +1,11 @@
-"""Tags that say what ran, where, and from which state of the source."""
+"""Tag a run with what ran, where, and from which state of the source."""
 
 from __future__ import annotations
 
 import contextlib
 import getpass
 import importlib.metadata
+import os
 import platform
 import shlex
 import socket
@@ -17,10 +18,12 @@ from ppolab.redaction import redact
 
 _DISTRIBUTIONS = ("torch", "pytorch-lightning", "gymnasium", "envpool", "mujoco", "mlflow", "numpy")
 _GIT_SECONDS = 5.0
+COMMAND = "PPOLAB_COMMAND"
+"""Environment variable of the jobs of a sweep: the command line of the sweep."""
 
 
 def environment_tags() -> dict[str, str]:
-    """Git commit and state, versions, host, platform, user, command line.
+    """Return git commit and state, versions, host, platform, user, command line.
 
     The commit is that of ppolab's own source when it runs from a checkout, else that of the current folder.
     """
@@ -29,7 +32,7 @@ def environment_tags() -> dict[str, str]:
         "version.python": platform.python_version(),
         "host": socket.gethostname(),
         "platform": platform.platform(),
-        "command": redact(shlex.join(sys.orig_argv)),
+        "command": redact(typed_command()),
         "mlflow.source.name": redact(sys.argv[0]),
         "mlflow.source.type": "LOCAL",
     }
@@ -39,6 +42,11 @@ def environment_tags() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             tags[f"version.{distribution}"] = importlib.metadata.version(distribution)
     return tags | _git_tags()
+
+
+def typed_command() -> str:
+    """Return the command that the user typed; for a job of a sweep, that of the sweep."""
+    return os.environ.get(COMMAND) or shlex.join(sys.orig_argv)
 
 
 def _git_tags() -> dict[str, str]:
@@ -53,7 +61,7 @@ def _git_tags() -> dict[str, str]:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    """The output of a git command in `folder`; empty when git is missing, fails, or takes too long."""
+    """Return the output of a git command in `folder`; empty when git is missing, fails, or takes too long."""
     try:
         command = ["git", "-C", str(folder), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_SECONDS, check=True)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 from ppolab.errors import TrackingError
-from ppolab.redaction import redact
-from ppolab.tracking.records import (
+from ppolab.records.tracking.mlflow_store import RunStore, is_permanent
+from ppolab.records.tracking.operations import (
     METRICS_PER_BATCH,
     Artifact,
     CloseReport,
@@ -33,7 +33,7 @@ from ppolab.tracking.records import (
     split,
     stored_tags,
 )
-from ppolab.tracking.store import RunStore, is_permanent
+from ppolab.redaction import redact
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Addresses of tracking stores."""
+"""Resolve the addresses of tracking stores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
 def resolve_tracking_uri(configured: str | None, outputs: Path, key: str = "logger.tracking_uri") -> str:
-    """The store's URI: `configured`, else MLFLOW_TRACKING_URI, else `mlflow.db` in `outputs`, made absolute.
+    """Return the store's URI: `configured`, else MLFLOW_TRACKING_URI, else `mlflow.db` in `outputs`, made absolute.
 
     A run's files hold `configured` without its password: MLFLOW_TRACKING_URI then stands in for it.
 
@@ -45,25 +45,25 @@ def resolve_tracking_uri(configured: str | None, outputs: Path, key: str = "logg
 
 
 def is_database(uri: str) -> bool:
-    """Whether the store is a database, which MLflow's client opens itself, and not a server."""
+    """Return whether the store is a database, which MLflow's client opens itself, and not a server."""
     return uri.partition("://")[0].partition("+")[0] in _DATABASES
 
 
 def ui_command(uri: str) -> str:
-    """What a user types to look at the runs in the store `uri`; credentials are replaced by ***."""
+    """Return what a user types to look at the runs in the store `uri`; credentials are replaced by ***."""
     if uri.startswith(("http://", "https://")):
         return f"open {redact(uri)}"
     return f"mlflow ui --backend-store-uri {shlex.quote(redact(uri))} --host 127.0.0.1 --port 5000"
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """The file of a sqlite store; None for any other."""
+    """Return the file of a sqlite store; None for any other."""
     scheme, _, rest = uri.partition(":///")
     return Path(urllib.parse.unquote(rest)).absolute() if scheme == "sqlite" and rest else None
 
 
 def artifact_root(uri: str) -> str | None:
-    """Where an experiment's files go: beside a local database; None lets a server choose."""
+    """Return where an experiment's files go: beside a local database; None lets a server choose."""
     database = sqlite_path(uri)
     return None if database is None else (database.parent / "mlartifacts").as_uri()
 

@@ -1,0 +1,1 @@
+"""The trained policy: it acts, plays, is filmed and is exported."""

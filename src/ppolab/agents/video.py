@@ -1,0 +1,86 @@
+"""Film one episode of a policy."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from ppolab.agents.evaluation import MAX_EPISODE_STEPS, DeterministicPolicy
+from ppolab.config.schema import EnvConfig
+from ppolab.envs.factory import action_mapping
+from ppolab.envs.rendering import prepare_scene
+from ppolab.envs.spaces import action_decoder, observation_encoder
+from ppolab.errors import PpolabError
+from ppolab.learning.actor_critic import ActorCritic, evaluating
+
+VIDEO_FPS = 30.0
+"""Environments that say more frames a second are filmed with about so many, at their own speed."""
+MAX_VIDEO_SECONDS = 60
+
+
+class RenderError(PpolabError):
+    """This machine or this environment cannot make pictures."""
+
+
+def record_video(policy: ActorCritic, env: EnvConfig, seed: int, path: Path) -> float:
+    """Film one deterministic episode in Gymnasium's environment to `path` (.mp4); return the episode's return.
+
+    Raises:
+        RenderError: there is no way to render here; the message names the cause, and `path` is left as it was.
+    """
+    import imageio.v2 as imageio
+
+    unfinished = path.with_name(f".unfinished-{path.name}")
+    try:
+        simulator = gymnasium.make(env.id, render_mode="rgb_array", disable_env_checker=True, **env.kwargs)
+        prepare_scene(simulator)
+        native_fps = float(simulator.metadata.get("render_fps") or VIDEO_FPS)
+        stride = max(1, round(native_fps / VIDEO_FPS))
+        writer = imageio.get_writer(unfinished, fps=native_fps / stride, macro_block_size=2)
+        with simulator, closing(writer):  # by itself, it stays open after an error, and writes its file later
+            total = _film(simulator, policy, env, seed, stride, writer)
+        unfinished.replace(path)
+    except Exception as error:  # OpenGL, pygame, ffmpeg and user environments each fail in ways of their own
+        told = str(error).splitlines()[0] if str(error) else ""
+        raise RenderError(f"no video: {type(error).__name__}: {told}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return total
+
+
+def _film(
+    simulator: gymnasium.Env[Any, Any], policy: ActorCritic, env: EnvConfig, seed: int, stride: int, writer: Any
+) -> float:
+    """Play one episode; every `stride`-th frame goes to `writer`, and the one after the last step."""
+    act = DeterministicPolicy(policy)
+    _, encode = observation_encoder(simulator.observation_space)
+    decode = action_decoder(simulator.action_space, action_mapping(env))
+    batch = gymnasium.vector.utils.batch_space(simulator.observation_space, 1)
+    observation, _ = simulator.reset(seed=seed)
+    total, ended, step = 0.0, False, 0
+    last_filmed = MAX_VIDEO_SECONDS * VIDEO_FPS * stride
+    with evaluating(policy):
+        while not ended and step < MAX_EPISODE_STEPS:
+            if step % stride == 0 and step < last_filmed:
+                writer.append_data(np.asarray(simulator.render()))
+            action = decode(act(encode(_batched(observation, batch))))[0]
+            observation, reward, terminated, truncated, _ = simulator.step(action)
+            total += float(reward)
+            ended = terminated or truncated
+            step += 1
+    if step < last_filmed:
+        writer.append_data(np.asarray(simulator.render()))
+    return total
+
+
+def _batched(observation: Any, batch_space: gymnasium.Space[Any]) -> Any:
+    """Return a batch of one, for spaces of any nesting."""
+    if isinstance(batch_space, gymnasium.spaces.Dict):
+        return {key: _batched(observation[key], space) for key, space in batch_space.spaces.items()}
+    if isinstance(batch_space, gymnasium.spaces.Tuple):
+        return tuple(_batched(part, space) for part, space in zip(observation, batch_space.spaces, strict=True))
+    return np.asarray(observation)[None]

@@ -1,0 +1,1 @@
+"""The commands: arguments in, one line and an exit code out."""

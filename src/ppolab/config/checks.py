@@ -1,0 +1,126 @@
+"""Check the rules that a configuration must keep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ppolab.config.algorithms import check_algorithm, ranges_of, reads
+from ppolab.config.files import option_defaults, options_of
+from ppolab.config.metrics import objective_names, run_metrics
+from ppolab.config.optimizers import OPTIMIZER_NAMESPACE, UNUSABLE, class_name
+from ppolab.config.rules import KIND_WORDS, Range, is_a
+from ppolab.config.schema import Config, ModelConfig, OptimizerSettings, flattened
+from ppolab.config.setting import settings_of
+from ppolab.errors import ConfigError, nearest, spelled
+
+
+def check(config: Config) -> None:
+    """Raise ConfigError for the first setting that breaks a rule."""
+    check_values(config)
+    values = flattened(config)
+    check_algorithm(config.algorithm, values.get)
+    _check_objective(config)
+    _check_model(config.model)
+    _check_optimizer(config.optimizer)
+    _check_schedule(config)
+    if config.env.squash_actions and not config.env.rescale_actions:
+        raise ConfigError("env.squash_actions=true: leaves [-1, 1] to be rescaled; set env.rescale_actions=true")
+    _check_batch(config)
+
+
+def check_values(config: Any) -> None:
+    """Raise ConfigError for the first value that breaks the rule in its field's metadata.
+
+    Args:
+        config: a dataclass whose fields are settings.
+    """
+    values = flattened(config)
+    schema: type = type(config)
+    for key, described in settings_of(schema).items():
+        problem = None if described.is_group else described.problem(values.get(key))
+        if problem:
+            raise ConfigError(f"{key}={spelled(values[key])}: {problem}")
+
+
+def range_of(key: str, algorithm: str) -> Range | None:
+    """Return the range that the setting `key` has in a run of `algorithm`; None for one without."""
+    group, _, name = key.partition(".")
+    if group == "algorithm":
+        return ranges_of(algorithm).get(name)
+    described = settings_of(OptimizerSettings).get(name) if group == "optimizer" else settings_of(Config).get(key)
+    return described.setting.rule if described else None
+
+
+def _check_objective(config: Config) -> None:
+    known = run_metrics(config)
+    for name in objective_names(config):
+        if name not in known:
+            raise ConfigError(
+                f"objective={config.objective}: {name or 'nothing'} is no metric{nearest(name, known)}; name one, or "
+                f"several with commas between, of {', '.join(known)}"
+            )
+
+
+def _check_model(model: ModelConfig) -> None:
+    if model.dropout > 0 and not model.hidden_sizes:
+        raise ConfigError(f"model.dropout={model.dropout}: there is no hidden layer to drop from; set model.dropout=0")
+
+
+def _check_optimizer(optimizer: Mapping[str, Any]) -> None:
+    target = optimizer.get("_target_")
+    if not isinstance(target, str) or not target.startswith(OPTIMIZER_NAMESPACE):
+        raise ConfigError(f"optimizer._target_={target}: must name a class in torch.optim, such as torch.optim.Adam")
+    if reason := UNUSABLE.get(class_name(optimizer)):
+        raise ConfigError(f"optimizer._target_={target}: cannot train here, since {reason}; use torch.optim.Adam")
+    if "lr" not in optimizer:
+        raise ConfigError("optimizer.lr: is missing; every optimizer needs a learning rate, such as 3e-4")
+    shared = settings_of(OptimizerSettings)
+    for key, value in optimizer.items():
+        problem = shared[key].problem(value) if key in shared else _problem_of_own(target, key, value)
+        if problem:
+            raise ConfigError(f"optimizer.{key}={spelled(value)}: {problem}")
+
+
+def _problem_of_own(target: str, key: str, value: Any) -> str | None:
+    """What is wrong with a setting that only some optimizers have: it must be of its default's type.
+
+    Whether an optimizer has it, and its range, torch knows.
+    """
+    files = [option_defaults("optimizer", name) for name in options_of("optimizer")]
+    default = next((file[key] for file in files if file.get("_target_") == target and key in file), None)
+    kind = type(default)
+    return f"must be {KIND_WORDS[kind]}" if kind in KIND_WORDS and not is_a(value, kind) else None
+
+
+def _check_schedule(config: Config) -> None:
+    if not reads(config.algorithm, "adapt_lr"):
+        return
+    if config.adapt_lr and config.anneal_lr:
+        raise ConfigError("adapt_lr=true: the learning rate cannot also fall linearly; set anneal_lr=false")
+    if config.adapt_lr and config.target_kl is None:
+        raise ConfigError("adapt_lr=true: follows target_kl, which is null; set it, such as target_kl=0.01")
+
+
+def _check_batch(config: Config) -> None:
+    factors = {"num_envs": config.num_envs, "rollout_steps": config.rollout_steps}
+    factors |= {"trainer.devices": config.trainer.devices} if config.trainer.devices > 1 else {}
+    factors |= {"trainer.num_nodes": config.trainer.num_nodes} if config.trainer.num_nodes > 1 else {}
+    batch = f"{' * '.join(factors)} = {' * '.join(map(str, factors.values()))} = {config.batch_size}"
+    in_minibatches = reads(config.algorithm, "minibatch_size")
+    if in_minibatches and config.minibatch_size > config.batch_size:
+        raise ConfigError(
+            f"minibatch_size={config.minibatch_size}: must not exceed the batch, {batch}; lower it, or raise one of "
+            "these"
+        )
+    if in_minibatches and config.batch_size % config.minibatch_size:
+        fitting = [size for size in range(2, config.batch_size + 1) if config.batch_size % size == 0]
+        best = min(fitting, key=lambda size: abs(size - config.minibatch_size))
+        raise ConfigError(
+            f"minibatch_size={config.minibatch_size}: must divide the batch, {batch}; "
+            f"the nearest that does is minibatch_size={best}"
+        )
+    if config.batch_size > config.total_steps:
+        raise ConfigError(
+            f"total_steps={config.total_steps}: must be at least one batch, {batch}; raise it, or lower one of these"
+        )

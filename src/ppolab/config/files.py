@@ -1,0 +1,54 @@
+"""Find and read the files of the configuration."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+COMMENTED = re.compile(r"\s*(?:- (?P<item>[^\s#]+)|(?P<key>\w+):.*?) # (?P<words>.*)")
+
+
+def config_folder(name: str) -> Path:
+    """Return the folder `conf` or `sweeps`: inside the installed package, or at the top of a clone."""
+    packaged = Path(__file__).parents[1] / name
+    return packaged if packaged.is_dir() else Path(__file__).parents[3] / name
+
+
+def option_groups(folder: str) -> tuple[str, ...]:
+    """Return the groups whose options lie in `conf` or `sweeps`, without Hydra's own."""
+    folders = (path for path in config_folder(folder).iterdir() if path.is_dir())
+    return tuple(sorted(path.name for path in folders if path.name != "hydra"))
+
+
+def options_of(group: str) -> tuple[str, ...]:
+    """Return the options of a group in conf/."""
+    return tuple(sorted(path.stem for path in (config_folder("conf") / group).glob("*.yaml")))
+
+
+@cache
+def option_defaults(group: str, name: str) -> Mapping[str, Any]:
+    """Return what the option `name` of a group in conf/ sets; nothing if there is no such file."""
+    file = option_file(group, name)
+    content = OmegaConf.to_container(OmegaConf.load(file)) if file.is_file() else {}
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def option_file(group: str, name: str) -> Path:
+    """Return where the option `name` of a group in conf/ is."""
+    return config_folder("conf") / group / f"{name}.yaml"
+
+
+def comments_in(file: Path) -> dict[str, str]:
+    """Return what stands behind a # beside each key or item of a list, by the key without its group."""
+    found = {}
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
+        match = COMMENTED.match(line)
+        if match:
+            found[match["item"] or match["key"]] = match["words"].strip()
+    return found

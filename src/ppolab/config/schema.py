@@ -1,0 +1,346 @@
+"""Define every setting in one place: the dataclasses that Hydra fills from conf/.
+
+A field carries its name, its type and, as metadata, its rule, its words and its effect on a run (`setting`). The files
+in conf/ hold its default; the comment beside it there repeats the words, and a test compares the two. To add a setting,
+write a field here, its default in conf/, and the code that reads it.
+
+`loading.from_hydra` is the one edge where a configuration becomes a checked `Config`. Nothing changes a `Config`
+afterwards.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, is_dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+
+from ppolab.config.algorithms import algorithm_names, defaults_of
+from ppolab.config.files import option_defaults, option_groups, options_of
+from ppolab.config.rules import (
+    BELOW_ONE,
+    CLOSED_UNIT,
+    NOT_NEGATIVE,
+    OPEN_UNIT,
+    POSITIVE,
+    SEED,
+    TWO_OR_MORE,
+    Range,
+)
+from ppolab.config.setting import (
+    COMPUTATION,
+    EVALUATION,
+    EXECUTION,
+    LENGTH,
+    LIMIT,
+    METHOD,
+    RECORDING,
+    SEED_OF_RUN,
+    STUDY,
+    TASK,
+    Effect,
+    setting,
+    settings_of,
+)
+
+CONFIG_FILE = "config.yaml"
+
+DEFAULT_TRIALS = 20
+"""Trials of a study that is not told how many."""
+
+SWEEP_GROUPS = option_groups("sweeps")
+"""Groups that only a sweep heeds."""
+
+
+@dataclass
+class EnvConfig:
+    """Which environment, and what steps it."""
+
+    id: str = setting("a Gymnasium or EnvPool id, or my_package:MyEnv-v0")
+    backend: str = setting(
+        "what steps it; auto: EnvPool where it has the environment", "auto", choices=("auto", "envpool", "gymnasium")
+    )
+    kwargs: dict[str, Any] = setting("arguments of the environment, as env.kwargs.NAME=VALUE", {})
+    vectorization: str = setting(
+        "gymnasium: all environments in this process, or each in one of its own", "sync", choices=("sync", "async")
+    )
+    num_threads: int = setting("threads of EnvPool; 0: one per processor core", 0, rule=NOT_NEGATIVE, effect=EXECUTION)
+    timeout: float = setting(
+        "seconds that a step may take before the run is given up; 0: any time", 300.0, rule=NOT_NEGATIVE, effect=LIMIT
+    )
+    stagger: bool = setting(
+        "first episodes are cut at different lengths, so that not all environments end together", True
+    )
+    rescale_actions: bool = setting(
+        "the policy's [-1, 1] stands for the bounds of the actions, where these are finite", True
+    )
+    squash_actions: bool = setting("actions pass through tanh, instead of being clipped to the bounds", False)
+
+
+@dataclass
+class ModelConfig:
+    """The actor-critic network."""
+
+    hidden_sizes: list[int] = setting("units of each hidden layer", rule=Range(">= 1"))
+    activation: str = setting("what follows each hidden layer", choices=("tanh", "relu", "elu", "gelu", "silu"))
+    trunk: str = setting(
+        "separate: the critic has hidden layers of its own; shared: one trunk, two heads",
+        choices=("separate", "shared"),
+    )
+    dropout: float = setting("share of hidden units dropped while updating; acting never drops", rule=BELOW_ONE)
+    orthogonal: bool = setting("orthogonal initial weights with the usual gains; false: PyTorch's default")
+    initial_log_std: float = setting(
+        "log standard deviation of continuous actions at the start", rule=Range(">= -10, <= 10")
+    )
+    state_dependent_std: bool = setting(
+        "a second half of the action head gives the log standard deviations; false: they are parameters of their own",
+        False,
+    )
+
+
+@dataclass
+class OptimizerSettings:
+    """What classes of torch.optim share. An optimizer's file in conf/optimizer/ may set others, too."""
+
+    _target_: str = setting("a class in torch.optim")
+    lr: float = setting("learning rate", rule=POSITIVE)
+    betas: tuple[float, float] = setting(
+        "how slowly the running means of the gradient and of its square forget", rule=BELOW_ONE
+    )
+    alpha: float = setting("how slowly the running mean of the squared gradient forgets", rule=BELOW_ONE)
+    momentum: float = setting("share of the last step that is made again", rule=BELOW_ONE)
+    nesterov: bool = setting("look ahead along the momentum")
+    eps: float = setting("added to the divisor of a step", rule=POSITIVE)
+    weight_decay: float = setting("pull of the parameters towards 0", rule=NOT_NEGATIVE)
+    fused: bool = setting("PyTorch's fastest implementation; the numbers are the same")
+
+
+@dataclass
+class TrainerConfig:
+    """What the training runs on."""
+
+    accelerator: str = setting(
+        "what updates the network; auto: a GPU where there is one", choices=("cpu", "gpu", "auto"), effect=COMPUTATION
+    )
+    devices: int = setting(
+        "processes that train together, each with num_envs environments; see ddp.yaml", rule=POSITIVE
+    )
+    num_nodes: int = setting("machines that train together; see ddp.yaml", rule=POSITIVE)
+    threads: int = setting(
+        "0: actor and critic are updated in two threads where there are two cores, PyTorch keeps to one; N: N for both",
+        rule=NOT_NEGATIVE,
+        effect=COMPUTATION,
+    )
+
+
+@dataclass
+class LoggerConfig:
+    """Where runs are recorded."""
+
+    kind: str = setting(
+        "none: metrics.csv, checkpoints and the plot in the run's folder only", choices=("mlflow", "none")
+    )
+    tracking_uri: str | None = setting("null: MLFLOW_TRACKING_URI, else the file outputs/mlflow.db", None)
+    experiment: str = setting("name of the MLflow experiment")
+    run_name: str | None = setting("null: environment and seed", None)
+    video: bool = setting("record one evaluation episode when the run ends")
+
+
+@dataclass
+class Config:
+    """One training run."""
+
+    env: EnvConfig = setting("the environment", effect=TASK)
+    model: ModelConfig = setting("the network")
+    optimizer: dict[str, Any] = setting("how the parameters are stepped")
+    algorithm: dict[str, Any] = setting("what a rollout becomes")
+    trainer: TrainerConfig = setting("what the training runs on")
+    logger: LoggerConfig = setting("where runs are recorded", effect=RECORDING)
+    seed: int = setting(
+        "of the first weights, the environments, the actions and the minibatches", rule=SEED, effect=SEED_OF_RUN
+    )
+    total_steps: int = setting("environment steps over all processes", rule=POSITIVE, effect=LENGTH)
+    num_envs: int = setting("environments per process", rule=POSITIVE)
+    rollout_steps: int = setting(
+        "per environment and iteration; a batch is num_envs * rollout_steps transitions", rule=TWO_OR_MORE
+    )
+    epochs: int = setting("passes over a batch", rule=POSITIVE)
+    minibatch_size: int = setting("transitions of one gradient step; divides the batch", rule=TWO_OR_MORE)
+    clip: float = setting("the probability ratio is clipped to [1 - clip, 1 + clip]", rule=OPEN_UNIT)
+    target_kl: float | None = setting(
+        "an update ends once the mean KL of 512 samples exceeds 1.5 times this, and above 10 times (and 0.2) "
+        "those steps are rolled back; null: never early",
+        None,
+        rule=POSITIVE,
+    )
+    gamma: float = setting("discount of rewards per step", rule=CLOSED_UNIT)
+    gae_lambda: float = setting(
+        "decay of the advantage estimate; 0: one step's temporal difference, 1: the whole return", rule=CLOSED_UNIT
+    )
+    value_coef: float = setting("weight of the value loss", rule=NOT_NEGATIVE)
+    entropy_coef: float = setting("weight of the bonus for entropy of the policy", rule=NOT_NEGATIVE)
+    max_grad_norm: float = setting(
+        "the gradient is scaled down to this norm; 0: do not clip the gradient", rule=NOT_NEGATIVE
+    )
+    anneal_lr: bool = setting("learning rate falls linearly to 0")
+    adapt_lr: bool = setting(
+        "learning rate follows the KL: divided by 1.5 after an update whose KL was above 2 target_kl, times 1.5 "
+        "if below target_kl / 2",
+        False,
+    )
+    normalize_observations: bool = setting("scale observations by their running mean and deviation")
+    normalize_rewards: bool = setting("divide rewards by the running deviation of the discounted return")
+    normalize_values: bool = setting("the value function learns returns with mean 0 and deviation 1", False)
+    normalize_advantages: bool = setting(
+        "scale advantages per minibatch; scaled rewards already give them a common size"
+    )
+    recompute_advantages: bool = setting("compute advantages anew before every epoch, with the current value function")
+    compile: str = setting(
+        "update in C++, or by PyTorch's compiler when the run is long enough to earn its seconds; true: however "
+        "short; false: neither",
+        choices=("auto", "true", "false"),
+        effect=COMPUTATION,
+    )
+    eval_interval: int = setting(
+        "environment steps between evaluations; 0: only at the end", rule=NOT_NEGATIVE, effect=EVALUATION
+    )
+    eval_episodes: int = setting("episodes of an evaluation", rule=POSITIVE, effect=EVALUATION)
+    checkpoint_interval: int = setting(
+        "environment steps between checkpoints; 0: only at the end", rule=NOT_NEGATIVE, effect=EXECUTION
+    )
+    keep_checkpoints: int = setting(
+        "how many, the last ones; if one cannot be read, a resumed run goes on from the one before it",
+        rule=POSITIVE,
+        effect=EXECUTION,
+    )
+    objective: str = setting("the metric a run hands to a sweep; several with commas between", effect=EXECUTION)
+    callbacks: list[str] = setting(
+        "Lightning callbacks of your own, each my_package:MyCallback: a class without arguments, or an instance",
+        [],
+        effect=EXECUTION,
+    )
+    resume: str | None = setting(
+        "an MLflow run id, a run folder or a checkpoint file to go on with; auto: the last unfinished run with "
+        "this configuration",
+        None,
+        effect=RECORDING,
+    )
+
+    @property
+    def world_size(self) -> int:
+        """How many train together: one per device."""
+        return self.trainer.devices * self.trainer.num_nodes
+
+    @property
+    def batch_size(self) -> int:
+        """Transitions per iteration over all processes, rows that only reset an environment included."""
+        return self.num_envs * self.rollout_steps * self.world_size
+
+    @property
+    def max_iterations(self) -> int:
+        """No run needs more iterations than this: at worst every second row only resets an environment."""
+        return 2 * math.ceil(self.total_steps / self.batch_size) + 1
+
+
+@dataclass
+class SearchSettings:
+    """What the files in sweeps/ set below hydra.sweeper."""
+
+    params: dict[str, Any] = setting(
+        "what is varied, by the name of the setting: what would stand after `key=` on the command line", {}
+    )
+    condition: str | None = setting(
+        "module.function of (trial, values so far) that returns further settings", None, effect=STUDY
+    )
+    sampler: dict[str, Any] = setting("name, and arguments of Optuna's class", {}, effect=STUDY)
+    pruner: dict[str, Any] = setting("name, and arguments of Optuna's class", {}, effect=STUDY)
+
+
+@dataclass
+class SweepSettings:
+    """What the command line takes for a sweep by these names alone: `n_trials=40` is hydra.sweeper.n_trials=40."""
+
+    n_trials: int | None = setting(
+        f"trials in all, over every process and machine; null: {DEFAULT_TRIALS}", None, effect=STUDY
+    )
+    timeout: float | None = setting("seconds after which no trial is started", None, effect=STUDY)
+    workers: int = setting("trials at a time here; 0: one per processor core", 0)
+    seeds_per_trial: int = setting("runs of a trial, whose interquartile mean is its value", 1)
+    direction: Any = setting("maximize or minimize; a list of them for several objectives", "maximize")
+    enqueue: list[dict[str, Any]] = setting("known-good settings to try first, as '[{clip: 0.2}]'", [], effect=STUDY)
+    study_name: str | None = setting("null: made of the search space and the environment", None, effect=STUDY)
+    storage: str | None = setting(
+        "a database for several machines; null: a file in outputs/studies", None, effect=STUDY
+    )
+    max_failures: int = setting("the sweep stops once so many trials have failed", 10)
+
+
+@dataclass
+class EvaluateConfig:
+    """One call of src/evaluate.py."""
+
+    run: str = setting("an MLflow run id, a run folder or a checkpoint file")
+    episodes: int = setting("how many are played", 10, rule=POSITIVE)
+    seed: int = setting("of the environments", 0, rule=NOT_NEGATIVE)
+    checkpoint: str = setting(
+        "best (by eval/return) or last; a checkpoint file in run= names its own", "best", choices=("best", "last")
+    )
+    video: bool = setting("film the first episode", True)
+
+
+SWEEP_SETTINGS = tuple(settings_of(SweepSettings))
+"""Settings of hydra.sweeper that the command line takes by these names alone."""
+
+ONLY_STUDIES = tuple(
+    key
+    for schema in (SearchSettings, SweepSettings)
+    for key, described in settings_of(schema).items()
+    if described.effect.makes_study
+)
+"""Settings of the sweeper that make a sweep over listed values a study instead of a grid."""
+
+
+def register_schemas() -> None:
+    """Give Hydra the schemas that conf/config.yaml and conf/evaluate.yaml name in their defaults."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    store.store(name="evaluate_schema", node=EvaluateConfig)
+
+
+def flattened(config: object, prefix: str = "") -> dict[str, Any]:
+    """Return every setting under its dotted name: {"env.id": ..., "optimizer.lr": ...}."""
+    items = vars(config).items() if is_dataclass(config) else config.items()  # type: ignore[attr-defined]
+    result: dict[str, Any] = {}
+    for key, value in items:
+        if is_dataclass(value) or (isinstance(value, Mapping) and value):
+            result |= flattened(value, f"{prefix}{key}.")
+        else:
+            result[f"{prefix}{key}"] = value
+    return result
+
+
+def effect_of(key: str) -> Effect:
+    """Return what a change of the setting `key` makes of a run.
+
+    A name that the schema does not have takes its group's effect: `env.kwargs.size`, `optimizer.lr`, or a setting of
+    another version of this program.
+    """
+    known = settings_of(Config)
+    while key and key not in known:
+        key = key.rpartition(".")[0]
+    return known[key].effect if key else METHOD
+
+
+def known_keys(schema: type) -> Iterator[str]:
+    """Yield the dotted names that a schema has, for suggestions; optimizers and algorithms have more."""
+    yield from settings_of(schema)
+
+
+def option_keys() -> Iterator[str]:
+    """Yield the dotted names of the settings that optimizers and algorithms have; reads all of their files."""
+    optimizers = {key for name in options_of("optimizer") for key in flattened(option_defaults("optimizer", name))}
+    algorithms = {key for name in algorithm_names() for key in defaults_of(name)}
+    yield from (f"optimizer.{key}" for key in sorted(optimizers))
+    yield from (f"algorithm.{key}" for key in sorted(algorithms))

@@ -1,0 +1,157 @@
+"""Choose the backend that simulates an environment, and say why."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from ppolab.config.schema import EnvConfig
+from ppolab.envs import envpool_backend
+from ppolab.envs.envpool_tasks import UNLIKE_GYMNASIUM, end_condition
+from ppolab.errors import ConfigError
+
+OWN_TASKS = ("gymnasium.envs.mujoco", "gymnasium.envs.classic_control")
+"""Where Gymnasium's tasks lie that both backends simulate."""
+
+
+@dataclass(frozen=True)
+class BackendChoice:
+    """A backend's name, and what a user should know about the choice, a line each."""
+
+    name: str
+    notes: tuple[str, ...] = ()
+
+
+def choose_backend(env: EnvConfig) -> str:
+    """Return `envpool` or `gymnasium`; see `backend_choice`."""
+    return backend_choice(env).name
+
+
+def backend_choice(env: EnvConfig) -> BackendChoice:
+    """Return the backend of `env`.
+
+    `auto` takes EnvPool where it has the id, with the same spaces, and no arguments are given: those of env.kwargs are
+    Gymnasium's.
+    """
+    if env.backend == "gymnasium":
+        return BackendChoice("gymnasium")
+    if env.backend == "envpool":
+        differs = UNLIKE_GYMNASIUM.get(env.id)
+        notes = [f"{env.id}: {differs}; ppolab evaluates in Gymnasium, whose returns differ"] if differs else []
+        return BackendChoice("envpool", (*notes, *_notes_on_ends(env.id)))
+    if problem := _envpool_problem(env):
+        spoken = is_own_task(env.id)  # EnvPool would most likely have it
+        return BackendChoice("gymnasium", (f"{env.id}: {problem}",) if spoken else ())
+    if not envpool_backend.has(env.id):
+        return BackendChoice("gymnasium")
+    if differs := UNLIKE_GYMNASIUM.get(env.id) or space_difference(env):
+        return BackendChoice("gymnasium", (f"{env.id}: Gymnasium simulates it, since {differs}",))
+    return BackendChoice("envpool", _notes_on_ends(env.id))
+
+
+def _envpool_problem(env: EnvConfig) -> str:
+    if not envpool_backend.is_installed():
+        return (
+            "EnvPool is not installed, so Gymnasium simulates it, which is slower; pip install envpool helps where it "
+            "has a build for this platform"
+        )
+    if env.kwargs:
+        return "Gymnasium simulates it, which is slower, since EnvPool may not know the arguments of env.kwargs"
+    if problem := envpool_backend.import_problem():
+        return f"EnvPool cannot be imported ({problem}), so Gymnasium simulates it, which is slower"
+    return ""
+
+
+def _notes_on_ends(env_id: str) -> tuple[str, ...]:
+    if end_condition(env_id) is not None or gymnasium.spec(env_id).max_episode_steps is None:
+        return ()
+    return (
+        f"{env_id}: EnvPool does not tell an end on the last allowed step of an episode from its time limit; such a "
+        "step counts as truncated only",
+    )
+
+
+def is_own_task(env_id: str) -> bool:
+    """Return whether `env_id` is one of Gymnasium's own that both backends simulate."""
+    if ":" in env_id:  # a module of the user's own, which this rank may not have imported yet
+        return False
+    return str(gymnasium.spec(env_id).entry_point).startswith(OWN_TASKS)
+
+
+def is_well_known(env_id: str) -> bool:
+    """Return whether the task's spaces are known to be supported and the same in both backends.
+
+    Older versions of the MuJoCo tasks are left out: some of them cannot be made with a current MuJoCo.
+    """
+    if not is_own_task(env_id):
+        return False
+    return "mujoco" not in str(gymnasium.spec(env_id).entry_point) or env_id.endswith("-v5")
+
+
+def space_difference(env: EnvConfig) -> str:
+    """Return how EnvPool's spaces differ from Gymnasium's; an empty string where they are the same."""
+    if is_well_known(env.id) and not env.kwargs:
+        return ""
+    probe = made_once(env.id, env.kwargs)
+    observations, actions = envpool_backend.pool_spaces(env.id, env.kwargs)
+    probe.close()
+    differences = []
+    if not _alike(observations, probe.observation_space):
+        differences.append(f"observations {observations}, Gymnasium's {probe.observation_space}")
+    if not (_alike(actions, probe.action_space) and _same_bounds(actions, probe.action_space)):
+        differences.append(f"actions {actions}, Gymnasium's {probe.action_space}")
+    return f"EnvPool's has the {' and the '.join(differences)}" if differences else ""
+
+
+def made_once(env_id: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
+    """Make one environment of Gymnasium's, to look at it; without its advice on newer versions."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return gymnasium.make(env_id, disable_env_checker=True, **kwargs)
+
+
+def _alike(ours: spaces.Space[Any], theirs: spaces.Space[Any]) -> bool:
+    """Return whether two spaces have the same structure; precision may differ, and EnvPool's bounds are rough."""
+    if isinstance(ours, spaces.Box) and isinstance(theirs, spaces.Box):
+        return ours.shape == theirs.shape
+    if isinstance(ours, spaces.Discrete) and isinstance(theirs, spaces.Discrete):
+        return bool(ours.n == theirs.n and ours.start == theirs.start)
+    if isinstance(ours, spaces.Tuple) and isinstance(theirs, spaces.Tuple):
+        return len(ours) == len(theirs) and all(map(_alike, ours.spaces, theirs.spaces))
+    if isinstance(ours, spaces.Dict) and isinstance(theirs, spaces.Dict):
+        mine, others = ours.spaces, theirs.spaces
+        return list(mine) == list(others) and all(_alike(mine[key], others[key]) for key in mine)
+    return ours == theirs
+
+
+def _same_bounds(ours: spaces.Space[Any], theirs: spaces.Space[Any]) -> bool:
+    """Return whether actions in [-1, 1] are mapped onto the same ranges."""
+    if not (isinstance(ours, spaces.Box) and isinstance(theirs, spaces.Box)):
+        return True
+    return np.allclose(ours.low, theirs.low) and np.allclose(ours.high, theirs.high)
+
+
+def check_envpool(env: EnvConfig) -> None:
+    """Raise ConfigError unless EnvPool can simulate `env`, and Gymnasium could evaluate its policy."""
+    if not envpool_backend.is_installed():
+        raise ConfigError("env.backend=envpool: the package envpool is not installed; pip install envpool, or use auto")
+    if problem := envpool_backend.import_problem():
+        raise ConfigError(
+            f"env.backend=envpool: the package envpool cannot be imported ({problem}); mend it, or use auto"
+        )
+    if not envpool_backend.has(env.id):
+        raise ConfigError(f"env.backend=envpool: EnvPool has no {env.id}; use env.backend=gymnasium")
+    if differs := space_difference(env):
+        raise ConfigError(f"env.backend=envpool env.id={env.id}: {differs}; use env.backend=gymnasium")
+    limit = env.kwargs.get("max_episode_steps", 1)
+    if not isinstance(limit, int) or limit < 1:
+        raise ConfigError(f"env.kwargs={env.kwargs}: max_episode_steps must be 1 or more; or use env.backend=gymnasium")
+    if "max_episode_steps" in env.kwargs and not envpool_backend.has_time_limit(env.id):
+        raise ConfigError(
+            f"env.kwargs={env.kwargs}: EnvPool's {env.id} ignores max_episode_steps; use env.backend=gymnasium"
+        )

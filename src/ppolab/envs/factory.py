@@ -1,0 +1,120 @@
+"""Make vector environments: `check_environment` before anything heavy is imported, then `make_vector_env`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from itertools import pairwise
+from typing import Any
+
+import gymnasium
+
+from ppolab.config.schema import EnvConfig
+from ppolab.envs import envpool_backend
+from ppolab.envs.backend_choice import backend_choice, check_envpool, choose_backend, is_well_known, made_once
+from ppolab.envs.gymnasium_backend import GymnasiumEnv
+from ppolab.envs.seeding import EVALUATION, TRAINING, environment_seeds
+from ppolab.envs.spaces import ActionMapping, check_spaces
+from ppolab.envs.vector_env import JoinedEnv, Step, VectorEnv
+from ppolab.errors import ConfigError, nearest
+from ppolab.runtime.cores import usable_cores
+
+__all__ = [
+    "EVALUATION",
+    "TRAINING",
+    "Step",
+    "VectorEnv",
+    "backend_choice",
+    "check_environment",
+    "choose_backend",
+    "environment_seeds",
+    "make_vector_env",
+]
+
+
+def check_environment(env: EnvConfig) -> None:
+    """Raise ConfigError unless the environment exists, can be made, and has supported spaces."""
+    spec = registered(env.id)
+    if is_well_known(env.id) and not env.kwargs:
+        if "mujoco" in str(spec.entry_point) and importlib.util.find_spec("mujoco") is None:
+            raise ConfigError(f"env.id={env.id}: needs the package mujoco; pip install 'gymnasium[mujoco]'")
+    else:
+        probe = _make(env)
+        check_spaces(env.id, probe.observation_space, probe.action_space)
+        probe.close()
+    if env.backend == "envpool":
+        check_envpool(env)
+
+
+def registered(env_id: str) -> gymnasium.envs.registration.EnvSpec:
+    """Return what Gymnasium knows of an environment.
+
+    Raises:
+        ConfigError: it does not know the id; the message has the nearest one.
+    """
+    module, _, name = env_id.rpartition(":")
+    try:
+        if module:
+            importlib.import_module(module)  # whose import registers the environment
+        return gymnasium.spec(name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"env.id={env_id}: the module '{error.name}' cannot be imported; install it or add its folder to PYTHONPATH"
+        ) from error
+    except Exception as error:  # gymnasium raises its own family, and a user's module may raise anything on import
+        hint = nearest(name, gymnasium.registry) or "; a module of your own is named as env.id=my_package:MyEnv-v0"
+        raise ConfigError(f"env.id={env_id}: no such registered environment{hint}") from error
+
+
+def _make(env: EnvConfig) -> gymnasium.Env[Any, Any]:
+    try:
+        return made_once(env.id, env.kwargs)
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise ConfigError(
+            f"env.id={env.id}: a package is missing: {_first_line(error)}{_newer_version(env.id)}"
+        ) from error
+    except Exception as error:  # whatever a constructor raises, these arguments do not make an environment
+        told = f"{type(error).__name__}: {_first_line(error)}{_newer_version(env.id)}"
+        given = f" env.kwargs={env.kwargs}" if env.kwargs else ""
+        raise ConfigError(f"env.id={env.id}{given}: cannot be made: {told}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else ""
+
+
+def _newer_version(env_id: str) -> str:
+    """Return a hint at the newest registered version of an environment, if that is another one."""
+    spec = gymnasium.spec(env_id.rpartition(":")[2])
+    versions = [
+        other.version
+        for other in gymnasium.registry.values()
+        if (other.namespace, other.name) == (spec.namespace, spec.name) and other.version is not None
+    ]
+    newest = max(versions, default=None)
+    return f"; use {spec.id.rpartition('-v')[0]}-v{newest}" if newest and newest != spec.version else ""
+
+
+def action_mapping(env: EnvConfig) -> ActionMapping:
+    """Return how the policy's actions become those of `env`."""
+    return ActionMapping(env.rescale_actions, env.squash_actions)
+
+
+def make_vector_env(env: EnvConfig, seeds: list[int], backend: str) -> VectorEnv:
+    """Make one environment per seed on `backend`. `env.num_threads` 0 means one thread per core (EnvPool)."""
+    if backend == "gymnasium":
+        return GymnasiumEnv(
+            env.id, env.kwargs, seeds, asynchronous=env.vectorization == "async", mapping=action_mapping(env)
+        )
+    threads = min(env.num_threads or usable_cores(), len(seeds))
+    groups = min(threads, 2)  # while one group simulates, the policy can answer the other
+    starts = [index * len(seeds) // groups for index in range(groups + 1)]
+    return JoinedEnv(
+        [
+            envpool_backend.EnvPoolEnv(
+                env.id, env.kwargs, seeds[start:end], num_threads=(threads + index) // groups,
+                mapping=action_mapping(env), first_index=start,
+            )
+            for index, (start, end) in enumerate(pairwise(starts))
+        ]
+    )  # fmt: skip

@@ -1,0 +1,207 @@
+"""Make one policy update from one rollout, in epochs of minibatches: the base of PPO and its relatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppolab.core.moments import merged, sample_moments
+from ppolab.learning.actor_critic import evaluating, training
+from ppolab.learning.epoch import shuffled, with_standardized_advantages
+from ppolab.learning.experience import Experience, shared_facts
+from ppolab.learning.interface import LearnerContext, UpdateStats
+from ppolab.learning.kl_early_stopping import KL_SAMPLES, broken_kl, ends_update
+from ppolab.learning.normalization import RunningScale
+from ppolab.learning.objective import LossTerms, Quantity, Samples, Surrogate, actor_critic_objective
+from ppolab.learning.rollout import Rollout
+from ppolab.learning.update_path import make_epoch, update_path
+from ppolab.learning.value_learner import ValueRegression
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one pass over the samples did, or the part of one after which KL early stopping ended the update.
+
+    Attributes:
+        terms: [M, terms] LossTerms as columns, of all steps.
+        norms: [M] of the gradients before clipping.
+        kl: mean over the samples that were looked at last.
+        kept: share of the epoch's minibatches whose steps were made and not rolled back.
+        stopped: the KL was too large.
+    """
+
+    terms: Tensor
+    norms: Tensor
+    kl: float
+    kept: float
+    stopped: bool
+
+
+class Learner:
+    """Make epochs of minibatch steps on policy and value function together, along the gradient of one objective.
+
+    Algorithms of this kind differ in their surrogate, and in `before_update` and `after_update`. A plain function is a
+    surrogate that clips nothing and that C++ does not know. `value_regression` makes up for the passes that are missing
+    to `value_epochs`.
+    """
+
+    def __init__(
+        self,
+        context: LearnerContext,
+        surrogate: Surrogate | Quantity,
+        *,
+        value_regression: ValueRegression | None = None,
+    ) -> None:
+        self.context = context
+        self.surrogate = surrogate if isinstance(surrogate, Surrogate) else Surrogate(surrogate)
+        self._value_regression = value_regression
+        self._value_epochs: int = context.config.algorithm["value_epochs"] if value_regression else 0
+        self._value_scale = RunningScale((), enabled=context.config.normalize_values)
+        self._vector = context.flat.vector.detach()
+        native = context.native
+        self._values: Callable[[Tensor], Tensor] = self._without_dropout if native is None else native.values
+        objective = actor_critic_objective(context.policy.distribution, context.config, self.surrogate)
+        self._run_epoch = make_epoch(context, objective, context.optimizer)
+        update_path(context, objective, context.optimizer).log_reason(context)
+
+    def before_update(self, progress: float, /) -> None:
+        """Set the surrogate's inputs for the update that begins; by default there are none.
+
+        Args:
+            progress: see `Algorithm`.
+        """
+
+    def after_update(self, stats: UpdateStats, _rollout: Rollout, /) -> UpdateStats:
+        """Return the statistics of the update that has ended; by default as they are."""
+        return stats
+
+    def update(self, rollout: Rollout, rewards: Tensor, progress: float = 0.0, /) -> UpdateStats:
+        """Make up to `epochs` passes over the rollout, fewer when the policy has moved far enough (KL early stopping).
+
+        Args:
+            rollout: see `Algorithm`.
+            rewards: [T, N] the rollout's rewards, scaled.
+            progress: share of the run's environment steps taken before this update.
+        """
+        self.before_update(progress)
+        group = self.context.group
+        values = self._value_scale.restored(rollout.values)
+        experience = Experience(rollout, rewards, values, self.context.config)
+        samples = experience.samples(values)
+        self._rescale_value_head(samples.returns)
+        samples = self._scaled(samples)
+        owners, variance = shared_facts(rollout, samples, group)
+        with training(self.context.policy):
+            results = self._all_epochs(experience, rollout, samples, owners)
+        return self.after_update(_statistics(results, float(variance)), rollout)
+
+    def _all_epochs(
+        self, experience: Experience, rollout: Rollout, samples: Samples, owners: Tensor
+    ) -> list[EpochResult]:
+        """Make the epochs of policy and value function, then those of the value function alone."""
+        config = self.context.config
+        results: list[EpochResult] = []
+        for epoch in range(config.epochs):
+            if epoch > 0 and config.recompute_advantages:
+                samples = self._recomputed(experience, rollout)
+            results.append(self.one_epoch(samples, owners))
+            if results[-1].stopped:
+                break
+        for _ in range(int(sum(each.kept for each in results)), self._value_epochs):
+            assert self._value_regression is not None
+            if config.recompute_advantages:
+                samples = self._recomputed(experience, rollout)
+            self._value_regression.fit(samples, owners)
+        return results
+
+    def one_epoch(self, samples: Samples, owners: Tensor) -> EpochResult:
+        """Make one pass over the samples of all processes; end early when the policy has moved far enough.
+
+        Steps that moved it much too far are rolled back (`broken_kl`). What the optimizer learned of gradients stays.
+
+        Args:
+            samples: this process's.
+            owners: [B of all] the process that has each sample.
+        """
+        config, group = self.context.config, self.context.group
+        target = config.target_kl
+        order = shuffled(owners, group.rank, config.minibatch_size, self.context.generator)
+        if config.normalize_advantages:
+            samples = with_standardized_advantages(samples, order, group)
+        results: list[tuple[Tensor, Tensor]] = []
+        rolled_back = 0
+        for part in [order] if target is None else order.split(KL_SAMPLES):
+            before = self._vector.clone()
+            results.append(self._run_epoch(samples, part))
+            sums = LossTerms(*results[-1][0].sum(0).tolist())
+            kl = float(sums.kl_sum / sums.samples)
+            if stopped := ends_update(kl, target):
+                if target is not None and kl > broken_kl(target):
+                    self._vector.copy_(before)
+                    rolled_back = len(part.totals)
+                break
+        terms, norms = (torch.cat(columns) for columns in zip(*results, strict=True))
+        return EpochResult(terms, norms, kl, (len(terms) - rolled_back) / len(order.totals), stopped)
+
+    def state(self) -> dict[str, Any]:
+        """Return the scale of the values and the value regression's state; whoever made the rest keeps it."""
+        scale = {"value_scale": self._value_scale.state_dict()} if self._value_scale.enabled else {}
+        return scale | (self._value_regression.state() if self._value_regression else {})
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        if self._value_scale.enabled:
+            self._value_scale.load_state_dict(state["value_scale"])
+        if self._value_regression:
+            self._value_regression.load_state(state)
+
+    def _recomputed(self, experience: Experience, rollout: Rollout) -> Samples:
+        """Return samples with advantages and returns under the value function as it is now."""
+        return self._scaled(experience.samples(self._value_scale.restored(self._values(rollout.observations))))
+
+    def _scaled(self, samples: Samples) -> Samples:
+        """Return samples with values and returns in the unit of the value function's output."""
+        standardized = self._value_scale.standardized
+        return samples._replace(values=standardized(samples.values), returns=standardized(samples.returns))
+
+    @torch.no_grad()
+    def _rescale_value_head(self, returns: Tensor) -> None:
+        """Let the value scale learn of `returns` [B], and change the value head so that its values stay what they were.
+
+        Pop-Art: van Hasselt et al. 2016 (arXiv:1602.07714), section 2; statistics over the whole run.
+        """
+        if not self._value_scale.enabled:
+            return
+        head, scale = self.context.policy.value_head, self._value_scale
+        zero, one = (scale.restored(torch.full((), unit, dtype=torch.float64)) for unit in (0.0, 1.0))
+        scale.merge(reduce(merged, self.context.group.all_gather(sample_moments(returns.cpu()))))
+        offset, end = scale.standardized(zero), scale.standardized(one)
+        head.weight.mul_(end - offset)
+        head.bias.mul_(end - offset).add_(offset)
+
+    @torch.no_grad()
+    def _without_dropout(self, observations: Tensor) -> Tensor:
+        with evaluating(self.context.policy):
+            return self.context.policy.values(observations)
+
+
+def _statistics(results: list[EpochResult], variance: float) -> UpdateStats:
+    """Return the statistics of an update of these epochs."""
+    terms = torch.cat([each.terms for each in results])
+    means = LossTerms(*terms.mean(0).tolist())
+    return UpdateStats(
+        policy_loss=float(means.policy),
+        value_loss=float(means.value),
+        entropy=float(means.entropy),
+        clip_fraction=float(means.clip_fraction),
+        kl=results[-1].kl,
+        epochs=sum(each.kept for each in results),
+        steps=len(terms),
+        gradient_norm=float(torch.cat([each.norms for each in results]).mean()),
+        explained_variance=variance,
+    )

@@ -1,0 +1,98 @@
+"""The gradient of an objective, and whole epochs of Adam steps along it, made by ppo.cpp."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ppolab.learning.native.policy import NativePolicy
+from ppolab.learning.native.structures import NativeAdam, NativeSettings, native_samples, split_terms, terms_array
+from ppolab.learning.objective import NativeObjective, Samples
+
+
+@dataclass(frozen=True)
+class AdamState:
+    """What Adam keeps and how it steps; `mean` and `square` [P] are changed in place."""
+
+    mean: Tensor
+    square: Tensor
+    steps: int
+    lr: float
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    decoupled: bool
+    maximize: bool
+
+
+class NativeUpdate:
+    """Improve a `NativePolicy` on one objective. Tensors of the objective are read whenever a step is made."""
+
+    def __init__(self, native: NativePolicy, objective: NativeObjective) -> None:
+        assert native.separate or not objective.value_only, "a shared trunk serves the policy, too"
+        clip, penalty = objective.clip, objective.penalty
+        self._native = native
+        self._clip = clip if isinstance(clip, Tensor) else torch.tensor(clip, dtype=torch.float64)
+        self._penalty = penalty
+        assert self._clip.dtype == torch.float64 and self._clip.is_cpu
+        assert penalty is None or (penalty.dtype == torch.float32 and penalty.is_cpu)
+        self._settings = NativeSettings(
+            clip=self._clip.data_ptr(),
+            value_coef=objective.value_coef,
+            entropy_coef=objective.entropy_coef,
+            value_clip=-1.0 if objective.value_clip is None else objective.value_clip,
+            penalty=None if penalty is None else penalty.data_ptr(),
+            value_only=objective.value_only,
+        )
+        self._gradient = torch.zeros_like(native.vector)
+
+    def gradient(self, vector: Tensor, *batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (gradient [P] at the parameters `vector`, LossTerms as one tensor) of a minibatch.
+
+        Rows of weight 0 must come last. The next call overwrites the gradient.
+        """
+        samples = Samples(*(part.contiguous() for part in batch))
+        terms = terms_array(1)
+        self._native.library.ppo_gradient(
+            self._native.handle, vector.data_ptr(), ctypes.byref(native_samples(samples)),
+            ctypes.byref(self._settings), int(samples.weights.sum()), self._gradient.data_ptr(), terms.data_ptr(),
+        )  # fmt: skip
+        return self._gradient, split_terms(terms)[0][0]
+
+    def epoch(
+        self, samples: Samples, order: Tensor, sizes: Tensor, adam: AdamState, max_grad_norm: float, threads: int
+    ) -> tuple[Tensor, Tensor]:
+        """Change the parameters by one Adam step per minibatch.
+
+        Args:
+            order: [B] int64, the samples in the order of the minibatches.
+            sizes: [M] int64 of the minibatches.
+            threads: 2 lets actor and critic work at the same time, with the same result.
+
+        Returns:
+            (LossTerms as columns [M, terms], norms [M] of the gradients before clipping)
+        """
+        assert len(sizes), "an epoch has at least one minibatch"
+        terms = terms_array(len(sizes))
+        state = NativeAdam(
+            mean=adam.mean.data_ptr(),
+            square=adam.square.data_ptr(),
+            steps=adam.steps,
+            lr=adam.lr,
+            beta1=adam.betas[0],
+            beta2=adam.betas[1],
+            epsilon=adam.eps,
+            weight_decay=adam.weight_decay,
+            decoupled=adam.decoupled,
+            maximize=adam.maximize,
+            max_grad_norm=max_grad_norm,
+        )
+        self._native.library.ppo_epoch(
+            self._native.handle, self._native.vector.data_ptr(), ctypes.byref(native_samples(samples)),
+            ctypes.byref(self._settings), ctypes.byref(state), order.data_ptr(), sizes.data_ptr(), len(sizes), threads,
+            self._gradient.data_ptr(), terms.data_ptr(),
+        )  # fmt: skip
+        return split_terms(terms)

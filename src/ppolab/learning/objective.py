@@ -1,0 +1,179 @@
+"""Describe what an update optimizes, once, for PyTorch and for C++."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ppolab.config.schema import Config
+from ppolab.core.distributions import ActionDistribution
+from ppolab.core.kl import kl_k3
+from ppolab.core.losses import clipped_value_error, is_clipped, squared_value_error, weighted_mean
+
+
+class Samples(NamedTuple):
+    """Flat experience; each tensor has B rows, or [minibatches, B] after shuffling.
+
+    `parameters` [B, P] of the action distributions, `log_probs` and `values` are those of the collecting policy.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    parameters: Tensor
+    log_probs: Tensor
+    values: Tensor
+    advantages: Tensor
+    returns: Tensor
+    weights: Tensor
+
+
+class LossTerms(NamedTuple):
+    """Means over a minibatch, except for those in `SUMS`, which are sums over its samples."""
+
+    policy: Tensor
+    value: Tensor
+    entropy: Tensor
+    clip_fraction: Tensor
+    kl_sum: Tensor
+    samples: Tensor
+
+
+SUMS = ("kl_sum", "samples")
+MEANS = tuple(name for name in LossTerms._fields if name not in SUMS)
+
+Quantity = Callable[..., Tensor]
+"""(distribution parameters [B, P], log pi_new(a|s) - log pi_old(a|s) [B], minibatch, *inputs) -> [B]."""
+
+
+@dataclass(frozen=True)
+class NativeSurrogate:
+    """A surrogate as native/objective.hpp computes it: r A, clipped to the surrogate's `clip_range`, minus a penalty.
+
+    Attributes:
+        penalty: [] float32, weight of KL(old || new), read at every step; None: there is no penalty.
+    """
+
+    penalty: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """What an algorithm wants of the policy. Both the update in PyTorch and the one in C++ are built from it.
+
+    Attributes:
+        function: the quantity whose mean is maximized.
+        inputs: tensors that `function` takes after the minibatch, and that may change in place between updates.
+        clip_range: `policy/clip_fraction` counts ratios outside [1 - clip_range, 1 + clip_range]. A number, or one of
+            `inputs` ([] float64).
+        native: the same surrogate for C++; None: C++ does not know it, and PyTorch computes the gradient.
+    """
+
+    function: Quantity
+    inputs: tuple[Tensor, ...] = ()
+    clip_range: float | Tensor = math.inf
+    native: NativeSurrogate | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.clip_range, Tensor) and not any(each is self.clip_range for each in self.inputs):
+            raise ValueError("clip_range: a tensor must be one of the inputs, or compiled code would not see it change")
+
+
+@dataclass(frozen=True)
+class NativeObjective:
+    """The settings of native/objective.hpp.
+
+    Attributes:
+        clip: a number, or a tensor [] float64 that is read at every step; infinity: no clipping.
+        value_clip: None: no clipping.
+        penalty: see `NativeSurrogate`.
+        value_only: differentiate the critic alone, which then must not share layers with the actor.
+    """
+
+    value_coef: float
+    entropy_coef: float = 0.0
+    clip: float | Tensor = math.inf
+    value_clip: float | None = None
+    penalty: Tensor | None = None
+    value_only: bool = False
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A loss to be minimized.
+
+    Attributes:
+        function: (distribution parameters [B, P], values [B], minibatch, *inputs) -> (loss [], LossTerms as one
+            tensor).
+        inputs: see `Surrogate`.
+        native: the same loss for C++; None: C++ does not know it.
+    """
+
+    function: Callable[..., tuple[Tensor, Tensor]]
+    inputs: tuple[Tensor, ...] = ()
+    native: NativeObjective | None = None
+
+
+def actor_critic_objective(distribution: ActionDistribution, config: Config, surrogate: Surrogate) -> Objective:
+    """Return the objective of policy and value function together, with any surrogate.
+
+    Schulman et al. 2017 (arXiv:1707.06347), equation 9.
+    """
+    value_clip: float | None = config.algorithm.get("value_clip")
+    clip_of = _clip_reader(surrogate)
+
+    def objective(parameters: Tensor, values: Tensor, batch: Samples, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        log_ratio = distribution.log_prob(parameters, batch.actions) - batch.log_probs
+        gain = weighted_mean(surrogate.function(parameters, log_ratio, batch, *inputs), batch.weights)
+        value_error = _value_error(values, batch, value_clip)
+        entropy = weighted_mean(distribution.entropy(parameters), batch.weights)
+        loss = -gain + config.value_coef * value_error - config.entropy_coef * entropy
+        outside = is_clipped(log_ratio, clip_of(inputs)).to(values.dtype)
+        clip_fraction = weighted_mean(outside, batch.weights)
+        kl_sum = (kl_k3(log_ratio) * batch.weights).sum()
+        terms = LossTerms(-gain, value_error, entropy, clip_fraction, kl_sum, batch.weights.sum())
+        return loss, torch.stack(terms).detach()
+
+    native = None
+    if surrogate.native is not None:
+        native = NativeObjective(
+            value_coef=config.value_coef,
+            entropy_coef=config.entropy_coef,
+            clip=surrogate.clip_range,
+            value_clip=value_clip,
+            penalty=surrogate.native.penalty,
+        )
+    return Objective(objective, surrogate.inputs, native)
+
+
+def value_objective(value_coef: float, value_clip: float | None) -> Objective:
+    """Return the regression of the value function alone: the value term of `actor_critic_objective`."""
+
+    def objective(_parameters: Tensor, values: Tensor, batch: Samples) -> tuple[Tensor, Tensor]:
+        value_error = _value_error(values, batch, value_clip)
+        nothing = torch.zeros_like(value_error)
+        terms = LossTerms(nothing, value_error, nothing, nothing, nothing, batch.weights.sum())
+        return value_coef * value_error, torch.stack(terms).detach()
+
+    return Objective(objective, (), NativeObjective(value_coef, value_clip=value_clip, value_only=True))
+
+
+def _value_error(values: Tensor, batch: Samples, value_clip: float | None) -> Tensor:
+    if value_clip is None:
+        errors = squared_value_error(values, batch.returns)
+    else:
+        errors = clipped_value_error(values, batch.values, batch.returns, value_clip)
+    return weighted_mean(errors, batch.weights)
+
+
+def _clip_reader(surrogate: Surrogate) -> Callable[[tuple[Tensor, ...]], float | Tensor]:
+    """Return a function that finds the clip range among the inputs: traced code sees changes of inputs only."""
+    clip_range = surrogate.clip_range
+    if not isinstance(clip_range, Tensor):
+        return lambda _inputs: clip_range
+    place = next(index for index, each in enumerate(surrogate.inputs) if each is clip_range)
+    return lambda inputs: inputs[place]

@@ -1,0 +1,95 @@
+"""Choose what computes an update, C++ or PyTorch, and say why where it is not all C++."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import torch
+
+from ppolab.learning.epoch import Epoch, native_epoch, stepwise_epoch
+from ppolab.learning.gradient import Gradient, compiled_on_first_call, whole_gradient, worth_compiling
+from ppolab.learning.interface import LearnerContext
+from ppolab.learning.native import NativeUpdate
+from ppolab.learning.native.library import library_problem
+from ppolab.learning.native.policy import unknown_to_native
+from ppolab.learning.objective import Objective
+from ppolab.learning.optimizer import is_adam
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class UpdatePath:
+    """What computes the gradients of an update, and what makes its steps.
+
+    Attributes:
+        gradients_in_native: C++ does the first. epochs_in_native: C++ does both, one call per epoch.
+        reason: why not both, in words that follow "since"; None if C++ does both.
+        level: of the line in the log; a warning where the machine lacks something.
+    """
+
+    gradients_in_native: bool
+    epochs_in_native: bool
+    reason: str | None = None
+    level: int = logging.INFO
+
+    def log_reason(self, context: LearnerContext) -> None:
+        """Write one line to the log of the first process, unless C++ does all."""
+        if self.reason is None or not context.group.is_first:
+            return
+        if self.gradients_in_native:
+            what = "C++ computes the gradients, but steps are made one by one, which is slower"
+        else:
+            what = "PyTorch computes the update, several times slower than the C++ code"
+        log.log(self.level, "%s, since %s", what, self.reason)
+
+
+def update_path(context: LearnerContext, objective: Objective, optimizer: torch.optim.Optimizer) -> UpdatePath:
+    """Return the fastest path that knows network, objective, optimizer and number of processes."""
+    if context.native is None or objective.native is None:
+        reason, level = _gradient_problem(context)
+        return UpdatePath(gradients_in_native=False, epochs_in_native=False, reason=reason, level=level)
+    problem = _epoch_problem(context, optimizer)
+    return UpdatePath(gradients_in_native=True, epochs_in_native=problem is None, reason=problem)
+
+
+def _gradient_problem(context: LearnerContext) -> tuple[str, int]:
+    """Return why C++ does not compute the gradients, and the level of the line about it."""
+    if context.native is not None:
+        return f"the C++ code does not know the surrogate of algorithm={context.config.algorithm['name']}", logging.INFO
+    if context.config.compile.lower() == "false":
+        return "compile=false asks for it", logging.DEBUG  # the user knows
+    if reason := unknown_to_native(context.policy, context.flat):
+        return reason, logging.INFO
+    return library_problem() or "the learner was given no C++ policy", logging.WARNING
+
+
+def _epoch_problem(context: LearnerContext, optimizer: torch.optim.Optimizer) -> str | None:
+    if context.group.size > 1:
+        return f"{context.group.size} processes add up their gradients before every step"
+    if not is_adam(optimizer):
+        target = context.config.optimizer["_target_"]
+        return f"the C++ code steps Adam and AdamW alone (fused, without amsgrad), and this is {target}"
+    return None
+
+
+def make_epoch(context: LearnerContext, objective: Objective, optimizer: torch.optim.Optimizer) -> Epoch:
+    """Return an epoch of steps of `optimizer` on all parameters, by the path that `update_path` chooses."""
+    path = update_path(context, objective, optimizer)
+    config, vector = context.config, context.flat.vector
+    if not path.gradients_in_native:
+        gradient = _pytorch_gradient(context, objective)
+        return stepwise_epoch(gradient, vector, optimizer, config, context.group)
+    assert context.native is not None and objective.native is not None
+    native = NativeUpdate(context.native, objective.native)
+    if path.epochs_in_native:
+        return native_epoch(native, vector, optimizer, config)
+    return stepwise_epoch(native.gradient, vector, optimizer, config, context.group)
+
+
+def _pytorch_gradient(context: LearnerContext, objective: Objective) -> Gradient:
+    gradient, inputs = whole_gradient(context.policy, context.flat, objective), objective.inputs
+    if worth_compiling(context.config, context.flat.vector.device):
+        gradient = compiled_on_first_call(gradient)
+    return gradient if not inputs else lambda vector, *batch: gradient(vector, *batch, *inputs)

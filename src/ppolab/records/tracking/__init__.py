@@ -1,0 +1,38 @@
+"""Runs, metrics and files in MLflow, written by a background thread.
+
+The training thread appends to a queue and never waits. One daemon thread imports MLflow, opens the run, and
+sends what is queued in order: metrics in batches, files one by one. While the store is away the queue grows
+and the thread tries again; every operation may be repeated safely, so an answer that was lost on the way back
+costs nothing. What could not be sent when the run ends is written to a JSON-lines file.
+
+`mlflow_store.py` is the only module of the project that imports MLflow, and it does so inside functions: the import
+takes seconds that neither `--help` nor a mistyped key should cost.
+"""
+
+from ppolab.records.tracking.links import experiment_link
+from ppolab.records.tracking.mlflow_store import StoreReader, end_abandoned_runs, find_run_artifacts
+from ppolab.records.tracking.operations import CloseReport, RunDescription, RunStatus, StoredRun
+from ppolab.records.tracking.tags import environment_tags
+from ppolab.records.tracking.tracker import MlflowTracker, NoTracker, Tracker
+from ppolab.records.tracking.uri import is_database, resolve_tracking_uri, sqlite_path, ui_command
+from ppolab.redaction import redact
+
+__all__ = [
+    "CloseReport",
+    "MlflowTracker",
+    "NoTracker",
+    "RunDescription",
+    "RunStatus",
+    "StoreReader",
+    "StoredRun",
+    "Tracker",
+    "end_abandoned_runs",
+    "environment_tags",
+    "experiment_link",
+    "find_run_artifacts",
+    "is_database",
+    "redact",
+    "resolve_tracking_uri",
+    "sqlite_path",
+    "ui_command",
+]

@@ -1,0 +1,50 @@
+"""Word what a run tells its user: returns, and the command to type next."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+PLAIN = re.compile(r"[\w/.+-]+", re.ASCII)
+"""The values that Hydra's grammar takes without quotes."""
+QUOTE_OR_END = re.compile(r'(\\*)("|$)')
+"""Where backslashes mean something between Hydra's double quotes."""
+
+
+def shown(value: float) -> str:
+    """Return a number with one decimal, or with three significant digits where that would hide most of it."""
+    if value != 0 and abs(value) < 1:
+        return f"{value:.3g}"
+    return f"{value + 0.0:,.1f}"  # which makes 0.0 of -0.0
+
+
+def shown_return(mean: float, deviation: float) -> str:
+    """Return "mean ± deviation"; a deviation that is only rounding error is 0."""
+    return f"{shown(mean)} ± {shown(deviation if deviation > 1e-9 * abs(mean) else 0.0)}"
+
+
+def next_command(program: str, key: str, value: object) -> str:
+    """Return the command `PROGRAM key=value`, as it can be typed into a shell where this one was typed.
+
+    Args:
+        program: `train`, `evaluate` or `report`. It takes the form of the running command: `ppolab-evaluate` after
+            `ppolab-train`, `python src/evaluate.py` after `python src/train.py`.
+    """
+    text = str(value)
+    if not PLAIN.fullmatch(text):
+        text = '"' + QUOTE_OR_END.sub(_escaped, text) + '"'
+    return f"{_form_of(program)} {shlex.quote(f'{key}={text}')}"
+
+
+def _escaped(match: re.Match[str]) -> str:
+    backslashes, quote = match.groups()
+    return backslashes * 2 + (f"\\{quote}" if quote else "")
+
+
+def _form_of(program: str) -> str:
+    started = Path(sys.argv[0])
+    if started.name in ("train.py", "evaluate.py", "report.py"):
+        return f"python {shlex.quote(str(started.with_name(f'{program}.py')))}"
+    return f"ppolab-{program}"

@@ -1,0 +1,1 @@
+"""The processes of a run: cores, ranks, signals, fork servers, quick imports."""

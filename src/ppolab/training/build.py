@@ -1,0 +1,37 @@
+"""Build what one rank trains with, on the device where it stays."""
+
+from __future__ import annotations
+
+import torch
+
+from ppolab.config.schema import Config
+from ppolab.envs.factory import VectorEnv
+from ppolab.envs.seeding import seed_global_generators
+from ppolab.learning.actor_critic import ActorCritic
+from ppolab.learning.algorithms import make_algorithm
+from ppolab.learning.flat_parameters import flatten_parameters
+from ppolab.learning.interface import LearnerContext
+from ppolab.learning.native import native_policy
+from ppolab.learning.optimizer import make_optimizer
+from ppolab.runtime.process_group import ALONE, ProcessGroup
+from ppolab.training.collector import Collector
+from ppolab.training.module import OnPolicyModule
+from ppolab.training.random_state import stream_seed
+
+
+def build_module(config: Config, env: VectorEnv, policy: ActorCritic, group: ProcessGroup = ALONE) -> OnPolicyModule:
+    """Return a module that trains `policy` in `env`, which is reset here.
+
+    The policy must already lie on its device: its parameters become views of one vector there.
+    """
+    device = policy.value_head.weight.device
+    flat = flatten_parameters(policy)
+    optimizer = make_optimizer(config, flat)
+    actions = torch.Generator(device).manual_seed(stream_seed(config.seed, 0))
+    shuffle = torch.Generator().manual_seed(stream_seed(config.seed, 1))
+    if group.rank > 0:  # else environments that draw from the global generators are the first rank's twins
+        seed_global_generators(config.seed, group.rank)
+    collector = Collector(env, config.rollout_steps, config.gamma, actions, group, stagger=config.env.stagger)
+    native = native_policy(policy, flat) if config.compile.lower() != "false" else None
+    context = LearnerContext(policy, flat, optimizer, config, shuffle, group, native)
+    return OnPolicyModule(context, collector, make_algorithm(context), actions)

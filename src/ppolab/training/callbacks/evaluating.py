@@ -1,0 +1,68 @@
+"""Evaluate the policy now and then, and keep the best one."""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+
+from ppolab.agents.evaluation import evaluate_policy
+from ppolab.config.schema import Config
+from ppolab.envs.factory import EVALUATION, VectorEnv, environment_seeds
+from ppolab.envs.seeding import private_generators
+from ppolab.training.callbacks.callback_base import Interval, IterationCallback
+from ppolab.training.callbacks.stopping import Stopping
+from ppolab.training.module import OnPolicyModule
+from ppolab.training.progress_bar import announce
+from ppolab.training.recorder import RunRecorder
+
+
+class Evaluation(IterationCallback):
+    """Evaluate at every multiple of `eval_interval`, and at the end of a run that was not interrupted.
+
+    Args:
+        recorder, env: of the first rank, which evaluates; None on others.
+    """
+
+    def __init__(
+        self, config: Config, first_step: int, stopping: Stopping, recorder: RunRecorder | None, env: VectorEnv | None
+    ) -> None:
+        self._config = config
+        self._interval = Interval(config.eval_interval, first_step)
+        self._stopping = stopping
+        self._recorder = recorder
+        self._env = env
+        self._evaluated_at: int | None = None
+
+    def after_iteration(self, trainer: pl.Trainer, module: OnPolicyModule, metrics: dict[str, float]) -> None:
+        """Evaluate if it is time; the last evaluation waits for the end."""
+        if self._interval.passed(module.steps) and not trainer.should_stop:
+            self._evaluate(module)
+
+    def after_training(self, module: OnPolicyModule) -> None:
+        """Evaluate what training came to."""
+        if not self._stopping.interrupted and self._evaluated_at != module.steps:
+            if self._recorder is not None:
+                announce(f"evaluating the policy in {self._config.eval_episodes} episodes")
+            self._evaluate(module)
+
+    def _evaluate(self, module: OnPolicyModule) -> None:
+        self._evaluated_at = module.steps
+        is_best = module.group.broadcast(self._is_best(module))
+        if is_best:
+            state = module.state(barrier=False)
+            if self._recorder is not None:
+                self._recorder.save("best", state)
+
+    def _is_best(self, module: OnPolicyModule) -> bool:
+        """Evaluate and record; return whether no evaluation was as good."""
+        if self._recorder is None or self._env is None:
+            return False
+        episodes = self._config.eval_episodes
+        seeds = environment_seeds(self._config.seed, 0, episodes, EVALUATION, module.iteration)
+        with private_generators(seeds[0]):
+            self._env.restart(seeds)
+            result = evaluate_policy(module.policy, self._env, module.native)
+        self._recorder.record(module.steps, result.metrics)
+        is_best = result.mean > self._recorder.best_return
+        if is_best:
+            self._recorder.best_return = result.mean
+        return is_best

@@ -1,0 +1,72 @@
+"""Decide, on all ranks alike, when a run ends."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from types import FrameType
+
+import pytorch_lightning as pl
+
+from ppolab.runtime.signals import SIGNALS
+from ppolab.training.callbacks.callback_base import IterationCallback
+from ppolab.training.module import OnPolicyModule
+from ppolab.training.recorder import RunRecorder
+from ppolab.training.watchdog import end_at_once
+
+log = logging.getLogger(__name__)
+
+
+class Stopping(IterationCallback):
+    """Stop at `total_steps`, or after the iteration in which any rank got a signal; a second signal ends it at once.
+
+    Attributes:
+        interrupted: a signal ends the run before `total_steps`.
+        checkpoint_wanted: the run's folder was removed, so that a checkpoint is due at once.
+    """
+
+    def __init__(self, total_steps: int, recorder: RunRecorder | None) -> None:
+        self.interrupted = False
+        self.checkpoint_wanted = False
+        self._total_steps = total_steps
+        self._recorder = recorder
+        self._signal: int | None = None
+
+    @property
+    def got_signal(self) -> bool:
+        """Whether this process got a signal, be it too late to end the training early."""
+        return self._signal is not None
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Handle SIGINT and SIGTERM; what the first one asks for happens once the iteration is whole."""
+        if self._signal is None:
+            self._signal = number
+            if self._recorder is not None:
+                name = signal.Signals(number).name
+                log.warning("%s: saving after this iteration, then stopping; once more to stop now", name)
+        elif self._recorder is None:
+            end_at_once("interrupted twice", 130)
+        else:
+            self._recorder.give_up("interrupted twice: nothing was saved since the last checkpoint", "KILLED", 130)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Handle signals again: Lightning has just put its own handlers there, which hang on other ranks."""
+        for number in SIGNALS:
+            signal.signal(number, self.on_signal)
+
+    def after_iteration(self, trainer: pl.Trainer, module: OnPolicyModule, metrics: dict[str, float]) -> None:
+        """Ask all ranks."""
+        lost = self._recorder is not None and self._recorder.folder_was_lost
+        answers = module.group.all_gather((self.got_signal, lost))
+        signalled, self.checkpoint_wanted = (any(column) for column in zip(*answers, strict=True))
+        finished = module.steps >= self._total_steps
+        self.interrupted = signalled and not finished
+        trainer.should_stop = finished or signalled
+
+
+class StopTogether(IterationCallback):
+    """Let a stop that a callback of the user asked for on one rank be one of all ranks."""
+
+    def after_iteration(self, trainer: pl.Trainer, module: OnPolicyModule, metrics: dict[str, float]) -> None:
+        """Ask all ranks."""
+        trainer.should_stop = any(module.group.all_gather(bool(trainer.should_stop)))

@@ -1,0 +1,215 @@
+"""Record a run: its metrics, checkpoints and files, in its folder and in the tracking store."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from ppolab.config.loading import to_yaml
+from ppolab.config.metrics import run_metrics
+from ppolab.config.schema import Config, flattened
+from ppolab.errors import CheckpointError, InterruptedRun
+from ppolab.records.checkpoint import Checkpoint, save_checkpoint
+from ppolab.records.metrics_file import MetricsFile, read_metrics
+from ppolab.records.run_folder import OUTPUTS, RunFolder, write_whole
+from ppolab.records.tracking import (
+    MlflowTracker,
+    NoTracker,
+    RunDescription,
+    RunStatus,
+    Tracker,
+    environment_tags,
+    resolve_tracking_uri,
+)
+from ppolab.redaction import redact
+from ppolab.runtime.signals import signals_handled_by
+from ppolab.training.resume import records_may_differ
+from ppolab.training.trial import TrialOfStudy
+from ppolab.training.watchdog import end_at_once
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def recorded_run(
+    config: Config, files: RunFolder, checkpoint: Checkpoint | None, trial: TrialOfStudy | None
+) -> Iterator[RunRecorder]:
+    """Open the records of a run, and close them with how the block ended.
+
+    The status is FINISHED or PRUNED where the block called `complete`, KILLED after an interrupt, FAILED otherwise.
+
+    Args:
+        checkpoint: where the run goes on; metrics beyond it are dropped. trial: the run is one of a study's.
+    """
+    write_whole(files.config, to_yaml(config))
+    first_step = checkpoint.module["steps"] if checkpoint else 0
+    uri = None
+    if config.logger.kind != "none":
+        uri = resolve_tracking_uri(config.logger.tracking_uri, OUTPUTS)
+    tracker: Tracker = NoTracker()
+    if uri is not None:
+        tracker = MlflowTracker(_description(config, checkpoint, trial), uri, files.backlog)
+    metrics_file = MetricsFile(files.metrics, run_metrics(config), first_step)
+    for row in read_metrics(files.metrics):  # of a resumed run: the store may never have got them
+        tracker.log_metrics({key: value for key, value in row.items() if key != "step"}, int(row["step"]))
+    recorder = RunRecorder(config, files, tracker, uri, metrics_file, checkpoint)
+    try:
+        yield recorder
+    except (InterruptedRun, KeyboardInterrupt):
+        recorder.close("KILLED")
+        raise
+    except BaseException:
+        recorder.close("FAILED")
+        raise
+    recorder.close(recorder.end or "FAILED")
+
+
+class RunRecorder:
+    """Write what a run leaves. The first rank has one; the others have none.
+
+    Attributes:
+        metrics: the last value of every metric.
+        best_return: the highest eval/return so far, -inf before the first evaluation.
+        folder_was_lost: whether the run's folder had been removed when the last iteration ended, and its checkpoints
+            with it.
+        end: how the run came to its end; None until `complete`.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        files: RunFolder,
+        tracker: Tracker,
+        tracking_uri: str | None,
+        metrics_file: MetricsFile,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        best = checkpoint.best_return if checkpoint else None
+        self.metrics: dict[str, float] = {}
+        self.best_return = -math.inf if best is None else best
+        self.folder_was_lost = False
+        self.end: RunStatus | None = None
+        self.tracking_uri = tracking_uri
+        self._config = config
+        self._files = files
+        self._tracker = tracker
+        self._metrics_file = metrics_file
+        self._earlier_id = checkpoint.run_id if checkpoint else None
+        self._unsaved: CheckpointError | None = None
+
+    @property
+    def run_id(self) -> str | None:
+        """The tracking store's id of the run; None without tracking, or until the store has answered."""
+        return self._tracker.run_id
+
+    def check_folder(self) -> None:
+        """Make the run's folder again if it was removed: metrics come back by themselves, checkpoints do not."""
+        self.folder_was_lost = not self._files.config.exists() and self._make_folder_again()
+
+    def record(self, steps: int, metrics: Mapping[str, float]) -> None:
+        """Record metrics after `steps` environment steps, in the file and in the store."""
+        self.metrics |= metrics
+        self._metrics_file.write(steps, metrics)
+        self._tracker.log_metrics(metrics, steps)
+
+    def save(self, name: str, state: dict[str, Any]) -> None:
+        """Write the checkpoint `last` or `best`; one that cannot be written is told, and training goes on.
+
+        Args:
+            state: `OnPolicyModule.state`.
+        """
+        best = self.best_return if math.isfinite(self.best_return) else None
+        checkpoint = Checkpoint(to_yaml(self._config), state, best, self._known_id)
+        problem = None
+        try:
+            keep = self._config.keep_checkpoints if name == "last" else 1
+            save_checkpoint(checkpoint, self._files.checkpoint(name), keep)
+        except CheckpointError as error:
+            problem = error
+            log.warning("%s; training goes on, with the one before it kept", error)
+        if name == "last":
+            self._unsaved = problem
+        self._write_record()
+
+    def check_saved(self) -> None:
+        """Raise the CheckpointError of the last checkpoint, if it could not be written."""
+        if self._unsaved is not None:
+            raise self._unsaved
+
+    def complete(self, *, pruned: bool) -> None:
+        """Note that training came to its end, and that nothing is left to resume."""
+        self.end = "PRUNED" if pruned else "FINISHED"
+        self._write_record()
+
+    def close(self, status: RunStatus) -> None:
+        """Send the files and what else the tracking store lacks, and mark the run; a signal ends the wait for it."""
+        self._metrics_file.close()
+        self._write_record()
+        with signals_handled_by(signal.default_int_handler):
+            self._close_tracker(status)
+        self._write_record()
+
+    def give_up(self, problem: str, status: RunStatus = "FAILED", code: int = 1) -> NoReturn:
+        """End a run whose main thread is stuck, with one line."""
+        self._metrics_file.close()
+        self._close_tracker(status)
+        self._write_record()
+        end_at_once(problem, code)
+
+    @property
+    def _known_id(self) -> str | None:
+        return self._tracker.run_id or self._earlier_id  # the store may not have answered yet
+
+    def _write_record(self) -> None:
+        """Write run.json; where it cannot be written, checkpoint and tracking store know the same."""
+        with contextlib.suppress(OSError):
+            self._files.write_record(self._known_id, redact(self.tracking_uri or ""), finished=self.end is not None)
+
+    def _make_folder_again(self) -> bool:
+        """Return whether that was possible."""
+        try:
+            self._files.path.mkdir(parents=True, exist_ok=True)
+            write_whole(self._files.config, to_yaml(self._config))
+        except OSError:
+            return False
+        self._write_record()
+        log.warning("%s was removed: it is made again, with all metrics and a checkpoint of now", self._files.path)
+        return True
+
+    def _close_tracker(self, status: RunStatus) -> None:
+        files = self._files
+        for path in (files.config, files.metrics, files.curve, files.video):
+            if path.is_file():
+                self._tracker.log_artifact(path)
+        for name in ("last", "best"):
+            if files.checkpoint(name).is_file():
+                self._tracker.log_artifact(files.checkpoint(name), "checkpoints")
+        report = self._tracker.close(status)
+        if report.unsent_metrics or report.unsent_artifacts:
+            log.warning(
+                "the tracking store did not take %d metrics and %d files (%s); they are kept in %s",
+                report.unsent_metrics,
+                report.unsent_artifacts,
+                report.error,
+                files.path,
+            )
+
+
+def _description(config: Config, checkpoint: Checkpoint | None, trial: TrialOfStudy | None) -> RunDescription:
+    """Describe the run to the tracking store. Without `callbacks` it looks as runs did before there were any."""
+    left_out = {"logger.tracking_uri"} | (set() if config.callbacks else {"callbacks"})
+    otherwise = checkpoint is not None and records_may_differ(checkpoint.config, config)
+    return RunDescription(
+        experiment=config.logger.experiment,
+        run_name=trial.run_name if trial else config.logger.run_name or f"{config.env.id}-seed{config.seed}",
+        parameters={key: value for key, value in flattened(config).items() if key not in left_out},
+        tags=environment_tags() | (dict(trial.tags) if trial else {}),
+        parent_run_id=trial.parent_run_id if trial else None,
+        resume_run_id=checkpoint.run_id if checkpoint else None,
+        shared_steps=checkpoint.module["steps"] if checkpoint and otherwise else None,
+    )

@@ -1,0 +1,64 @@
+"""Hold what a finished run reports."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ppolab.config.metrics import objective_names
+from ppolab.config.schema import Config
+from ppolab.records.run_folder import RunFolder
+from ppolab.records.tracking import ui_command
+from ppolab.records.wording import next_command, shown, shown_return
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Hold what a finished run reports.
+
+    Attributes:
+        run_id: of the tracking run, None without one.
+        metrics: the last value of every metric.
+        steps: environment steps in all; new_steps: those of this call.
+        seconds: of this call, from the first rollout to the last evaluation.
+        best_return: the highest eval/return.
+        pruned: it was stopped because other trials of its study have done better.
+    """
+
+    config: Config
+    folder: RunFolder
+    run_id: str | None
+    tracking_uri: str | None
+    metrics: dict[str, float]
+    steps: int
+    new_steps: int
+    seconds: float
+    best_return: float
+    pruned: bool
+
+    @property
+    def objectives(self) -> tuple[float, ...]:
+        """The values that a sweep judges; NaN for what the run never measured."""
+        return tuple(self.metrics.get(name, math.nan) for name in objective_names(self.config))
+
+    @property
+    def summary(self) -> str:
+        """The closing lines for the terminal."""
+        metrics = self.metrics
+        evaluated = shown_return(metrics["eval/return"], metrics["eval/return_std"])
+        rows = [
+            ("run", self.run_id or "not tracked"),
+            ("steps", f"{self.steps:,} in {self.seconds:,.1f} s, {self.new_steps / self.seconds:,.0f} steps/s overall"),
+            ("train return", self._train_return()),
+            ("eval return", f"{evaluated}, best {shown(self.best_return)}"),
+            ("files", str(self.folder.path)),
+            ("evaluate", next_command("evaluate", "run", self.folder.path)),
+        ]
+        if self.tracking_uri:
+            rows.append(("compare", ui_command(self.tracking_uri)))
+        return "\n".join(f"{name:<13} {value}" for name, value in rows)
+
+    def _train_return(self) -> str:
+        if "train/return" not in self.metrics:
+            return f"no episode ended within {self.steps:,} steps"
+        return f"{shown(self.metrics['train/return'])} (mean of the last 100 episodes)"

@@ -1,0 +1,344 @@
+"""Train one run, from configuration to result: what it is built of, and what surrounds it."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from pytorch_lightning.strategies import DDPStrategy
+
+from ppolab.agents.policy import CPU, build_policy
+from ppolab.config.schema import Config
+from ppolab.envs.factory import (
+    EVALUATION,
+    TRAINING,
+    VectorEnv,
+    backend_choice,
+    choose_backend,
+    environment_seeds,
+    make_vector_env,
+)
+from ppolab.envs.seeding import private_generators
+from ppolab.errors import CallbackError, ConfigError, InterruptedRun, PpolabError, ProcessError
+from ppolab.learning.actor_critic import ActorCritic
+from ppolab.learning.optimizer import check_optimizer
+from ppolab.records.checkpoint import Checkpoint, load_newest
+from ppolab.records.run_folder import FoundRun, RunFolder
+from ppolab.records.run_log import log_to_file
+from ppolab.records.wording import next_command
+from ppolab.runtime.process_group import ProcessGroup
+from ppolab.runtime.rank_launcher import join_process_group, launch_ranks
+from ppolab.runtime.ranks import Rank
+from ppolab.runtime.signals import signals_handled_by
+from ppolab.training.build import build_module
+from ppolab.training.callbacks.checkpoints import Checkpoints
+from ppolab.training.callbacks.evaluating import Evaluation
+from ppolab.training.callbacks.pruning import Pruning
+from ppolab.training.callbacks.recording import Recording
+from ppolab.training.callbacks.start import Start
+from ppolab.training.callbacks.stopping import Stopping, StopTogether
+from ppolab.training.closing import make_pictures
+from ppolab.training.progress_bar import ProgressBar
+from ppolab.training.recorder import RunRecorder, recorded_run
+from ppolab.training.result import RunResult
+from ppolab.training.trial import TrialOfStudy
+from ppolab.training.user_callbacks import user_callbacks
+from ppolab.training.watchdog import end_at_once, watched
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Hold what one rank of a run is to train.
+
+    Attributes:
+        users: the user's own callbacks.
+    """
+
+    config: Config
+    rank: Rank
+    group: ProcessGroup
+    users: Sequence[pl.Callback]
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Hold the callbacks of one rank, and two of them that know how the run ended."""
+
+    callbacks: list[pl.Callback]
+    stopping: Stopping
+    pruning: Pruning
+
+
+def run(
+    config: Config, folder: Path, resume: FoundRun | None = None, trial: TrialOfStudy | None = None
+) -> RunResult | None:
+    """Train as `config` says; every file goes to `folder`.
+
+    Of several ranks that were started from outside, only the first returns a result.
+
+    Args:
+        trial: the run is one of a study's.
+
+    Raises:
+        ConfigError: something only now known to be impossible (no GPU, a finished run to resume).
+        EnvError, TrainingError, CallbackError: see their docstrings; the MLflow run is marked FAILED.
+        ProcessError: another rank of the run is gone; the same.
+        InterruptedRun: after SIGINT or SIGTERM; everything is saved, the MLflow run is marked KILLED.
+    """
+    _accelerator(config)
+    check_optimizer(config)  # a mistake in it shows before anything is written
+    users = user_callbacks(config.callbacks)
+    checkpoint = _checkpoint_of(resume) if resume else None
+    _check_resumable(config, checkpoint)
+    with launch_ranks(config, run_rank, folder) as (rank, group):
+        task = Task(config, rank, group, users)
+        try:
+            if not group.is_first:
+                _train_as_other_rank(task)
+                return None
+            files = RunFolder(folder)
+            files.path.mkdir(parents=True, exist_ok=True)
+            with files.held():
+                return _train_as_first_rank(task, files, checkpoint, trial)
+        except CallbackError as error:  # the environments log the tracebacks of their own errors
+            log_to_file(error)
+            raise
+
+
+def run_rank(config: Config, rank: Rank) -> str | None:
+    """Train along in a process that the first rank has started; return the problem that ended it, if there was one."""
+    try:
+        with join_process_group(rank, config) as group:
+            _train_as_other_rank(Task(config, rank, group, user_callbacks(config.callbacks)))
+    except ProcessError:  # another rank is gone; that one tells why
+        return None
+    except PpolabError as error:
+        if error.__cause__ is not None:
+            traceback.print_exception(error.__cause__)  # this process's terminal is a file
+        return str(error)
+    return None
+
+
+def _train_as_first_rank(
+    task: Task, files: RunFolder, checkpoint: Checkpoint | None, trial: TrialOfStudy | None
+) -> RunResult:
+    """Train as the first rank, often the only one, which does all that is shown, written and sent."""
+    config = task.config
+    with (
+        env_and_policy(config, task.rank, task.group) as (env, policy),
+        _evaluation_env(config) as eval_env,
+        recorded_run(config, files, checkpoint, trial) as recorder,
+        watched((env, eval_env), config.env.timeout, recorder.give_up),
+    ):
+        started = time.perf_counter()
+        state = task.group.broadcast(checkpoint.module if checkpoint else None)
+        around = _surroundings(task, state, recorder, eval_env, trial)
+        with signals_handled_by(around.stopping.on_signal):
+            module = build_module(config, env, policy, task.group)
+            make_trainer(config, task.rank, around.callbacks).fit(module)
+        seconds = time.perf_counter() - started
+        recorder.check_saved()
+        if around.stopping.interrupted:
+            raise InterruptedRun(_interruption(config, files, module.steps))
+        recorder.complete(pruned=around.pruning.pruned)
+        make_pictures(config, files, policy, interrupted=around.stopping.got_signal)
+    return RunResult(
+        config=config,
+        folder=files,
+        run_id=recorder.run_id,
+        tracking_uri=recorder.tracking_uri,
+        metrics=recorder.metrics,
+        steps=module.steps,
+        new_steps=module.steps - _first_step(state),
+        seconds=seconds,
+        best_return=recorder.best_return,
+        pruned=around.pruning.pruned,
+    )
+
+
+def _train_as_other_rank(task: Task) -> None:
+    """Train along with the first rank."""
+    with (
+        env_and_policy(task.config, task.rank, task.group) as (env, policy),
+        watched([env], task.config.env.timeout, end_at_once),
+    ):
+        state = task.group.broadcast(None)
+        module = build_module(task.config, env, policy, task.group)
+        make_trainer(task.config, task.rank, _surroundings(task, state).callbacks).fit(module)
+
+
+def _surroundings(
+    task: Task,
+    state: dict[str, Any] | None,
+    recorder: RunRecorder | None = None,
+    eval_env: VectorEnv | None = None,
+    trial: TrialOfStudy | None = None,
+) -> Surroundings:
+    """Return what surrounds a run, in order. What is sent between ranks is sent by all, since the list is one.
+
+    Args:
+        state: where the run begins; None for a new one. recorder, eval_env, trial: of the first rank only.
+    """
+    config, first_step = task.config, _first_step(state)
+    stopping = Stopping(config.total_steps, recorder)
+    pruning = Pruning(config, first_step, trial, recorder)
+    callbacks = [
+        Start(state),
+        *([Recording(recorder), ProgressBar(config.total_steps, first_step)] if recorder else []),
+        stopping,
+        Evaluation(config, first_step, stopping, recorder, eval_env),
+        pruning,
+        Checkpoints(config.checkpoint_interval, first_step, stopping, recorder),
+        *([*task.users, StopTogether()] if task.users else []),
+    ]
+    return Surroundings(callbacks, stopping, pruning)
+
+
+def _first_step(state: dict[str, Any] | None) -> int:
+    return state["steps"] if state else 0
+
+
+@contextmanager
+def env_and_policy(config: Config, rank: Rank, group: ProcessGroup) -> Iterator[tuple[VectorEnv, ActorCritic]]:
+    """Seed this process, and make this rank's own environments and the untrained policy on its device."""
+    _quiet_lightning()
+    torch.set_num_threads(config.trainer.threads or 1)  # small networks lose by more
+    pl.seed_everything(config.seed, verbose=False)
+    choice = backend_choice(config.env)
+    for note in choice.notes:
+        log.info("%s", note)
+    seeds = environment_seeds(config.seed, group.rank * config.num_envs, config.num_envs, TRAINING)
+    with private_generators(seeds[0]):  # else environments of several ranks may be made with the same random numbers
+        made = make_vector_env(config.env, seeds, choice.name)
+    with closing(made) as env:
+        log.info(
+            "%s on %s: %d environments x %d steps", config.env.id, choice.name, config.num_envs, config.rollout_steps
+        )
+        yield env, build_policy(config, env, _device(config, rank))
+
+
+@contextmanager
+def _evaluation_env(config: Config) -> Iterator[VectorEnv]:
+    seeds = environment_seeds(config.seed, 0, config.eval_episodes, EVALUATION)
+    with private_generators(seeds[0]):
+        made = make_vector_env(config.env, seeds, choose_backend(config.env))
+    with closing(made) as env:
+        yield env
+
+
+def make_trainer(config: Config, rank: Rank, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
+    """Return the Trainer of one rank. It makes one epoch, whose batches are iterations, and records nothing itself."""
+    several = DDPStrategy(cluster_environment=_Joined(rank)) if rank.world_size > 1 else "auto"
+    return pl.Trainer(
+        accelerator=_accelerator(config),
+        devices=config.trainer.devices,
+        num_nodes=config.trainer.num_nodes,
+        strategy=several,
+        max_epochs=1,
+        callbacks=list(callbacks),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+
+
+class _Joined(ClusterEnvironment):
+    """Tell Lightning that the ranks have been started and have joined."""
+
+    def __init__(self, rank: Rank) -> None:
+        super().__init__()
+        self._rank = rank
+
+    creates_processes_externally = True
+    main_address = ""
+    main_port = 0
+
+    @staticmethod
+    def detect() -> bool:
+        return False
+
+    def world_size(self) -> int:
+        return self._rank.world_size
+
+    def set_world_size(self, size: int) -> None:
+        assert size == self._rank.world_size
+
+    def global_rank(self) -> int:
+        return self._rank.global_rank
+
+    def set_global_rank(self, rank: int) -> None:
+        assert rank == self._rank.global_rank
+
+    def local_rank(self) -> int:
+        return self._rank.local_rank
+
+    def node_rank(self) -> int:
+        return self._rank.node_rank
+
+
+def _checkpoint_of(found: FoundRun) -> Checkpoint:
+    """Return it with the id of its tracking run: it may be older than the store's first answer, run.json is not."""
+    checkpoint = load_newest(found.checkpoint)
+    return replace(checkpoint, run_id=found.folder.run_id() or checkpoint.run_id)
+
+
+def _check_resumable(config: Config, checkpoint: Checkpoint | None) -> None:
+    if checkpoint and checkpoint.module["steps"] >= config.total_steps:
+        raise ConfigError(
+            f"total_steps={config.total_steps}: the run has already taken {checkpoint.module['steps']} steps; "
+            f"go on with a larger one, such as total_steps={2 * config.total_steps}"
+        )
+
+
+def _accelerator(config: Config) -> str:
+    wanted, devices = config.trainer.accelerator, config.trainer.devices
+    if wanted == "gpu" and not torch.cuda.is_available():
+        raise ConfigError("trainer=gpu: PyTorch finds no GPU here; use trainer=cpu or trainer=auto")
+    chosen = wanted if wanted != "auto" else "gpu" if torch.cuda.is_available() else "cpu"
+    if chosen == "gpu" and devices > torch.cuda.device_count():
+        raise ConfigError(
+            f"trainer.devices={devices}: there are {torch.cuda.device_count()} GPUs here; lower it, or set "
+            "trainer.accelerator=cpu"
+        )
+    return chosen
+
+
+def _device(config: Config, rank: Rank) -> torch.device:
+    """Return where Lightning will have this rank's module: the policy must be there before its parameters are tied."""
+    if _accelerator(config) != "gpu":
+        return CPU
+    device = torch.device("cuda", rank.local_rank)
+    torch.cuda.set_device(device)
+    return device
+
+
+def _interruption(config: Config, files: RunFolder, steps: int) -> str:
+    return (
+        f"stopped after {steps:,} of {config.total_steps:,} steps, everything is saved; "
+        f"go on with: {next_command('train', 'resume', files.path)}"
+    )
+
+
+def _quiet_lightning() -> None:
+    """Silence notices about hardware and data loading, which are not about this program."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+    warnings.filterwarnings("ignore", message=".*module\\(s\\) in eval mode.*")
+    warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")

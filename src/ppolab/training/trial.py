@@ -1,0 +1,40 @@
+"""Tie a run to the sweep that it belongs to."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+TRIAL = "PPOLAB_TRIAL"
+"""Environment variable of the runs of a study; `ppolab.study.trial_process` writes and reads it."""
+
+
+GRID_RUN = "PPOLAB_GRID_RUN"
+"""Environment variable of the runs of a grid: the name and the tags of the tracking run, as JSON."""
+
+
+@dataclass(frozen=True)
+class TrialOfStudy:
+    """Tie a run to the trial of a study.
+
+    Attributes:
+        report: (step, objective so far) -> whether to stop, because others have done better. The step is the multiple
+            of eval_interval that was passed: the same in every trial, and each at most once.
+        run_name: of the tracking run. parent_run_id: the one that it belongs to. tags: further ones.
+    """
+
+    report: Callable[[int, float], bool]
+    run_name: str
+    parent_run_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def run_of_grid() -> TrialOfStudy | None:
+    """Return the name and the tags of this process's run if it is one of a grid, which never stops it; else None."""
+    text = os.environ.get(GRID_RUN)
+    if text is None:
+        return None
+    content = json.loads(text)
+    return TrialOfStudy(report=lambda _step, _value: False, run_name=content["name"], tags=content["tags"])

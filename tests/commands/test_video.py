@@ -1,0 +1,85 @@
+"""Films of one episode, written and read by ffmpeg."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gymnasium
+import imageio.v2 as imageio
+import numpy as np
+import pytest
+from gymnasium import spaces
+from helpers import make_env, make_policy, tiny_config
+
+from ppolab.agents.video import RenderError, record_video
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the reader's pipes
+
+
+class Film(gymnasium.Env[Any, Any]):
+    """An episode of 12 steps of reward 1; picture t is white in its first 4 t of 48 columns."""
+
+    observation_space = spaces.Box(-1, 1, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
+
+    def __init__(self, fps: float = 0.5, grow: bool = False, render_mode: str | None = None) -> None:
+        self.metadata = {**type(self).metadata, "render_fps": fps}
+        self.render_mode = render_mode
+        self.grow = grow
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.t = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.t += 1
+        return np.zeros(1, np.float32), 1.0, self.t >= 12, False, {}
+
+    def render(self) -> Any:
+        picture = np.zeros((32 + 2 * self.t * self.grow, 48, 3), np.uint8)
+        picture[:, : 4 * self.t] = 255
+        return picture
+
+
+gymnasium.register("probe/Film-v0", entry_point=Film)
+
+
+def filmed(path: Path, **kwargs: Any) -> tuple[list[float], float]:
+    """The white share of each frame, and the frames per second."""
+    config = tiny_config("probe/Film-v0", env_kwargs=kwargs)
+    env = make_env(config)
+    policy = make_policy(config, env)
+    assert record_video(policy, config.env, 0, path) == 12.0
+    assert policy.training, "as before"
+    with closing(imageio.get_reader(path)) as reader:
+        return [float((frame > 128).mean()) for frame in reader], float(reader.get_meta_data()["fps"])
+
+
+def test_every_step_is_shown_and_what_the_last_one_led_to(tmp_path: Path) -> None:
+    shares, fps = filmed(tmp_path / "video.mp4", fps=0.5)
+    assert fps == 0.5
+    assert len(shares) == 13
+    assert shares == pytest.approx([step / 12 for step in range(13)], abs=0.03)
+
+
+def test_fast_environments_are_shown_at_their_own_speed_in_fewer_frames(tmp_path: Path) -> None:
+    shares, fps = filmed(tmp_path / "video.mp4", fps=120)
+    assert fps == 30.0
+    assert shares == pytest.approx([0, 4 / 12, 8 / 12, 1], abs=0.03)
+
+
+def test_where_there_is_no_video_no_file_is_left(tmp_path: Path) -> None:
+    with pytest.raises(RenderError, match="no video: ValueError: All images in a movie should have same size"):
+        filmed(tmp_path / "video.mp4", grow=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_earlier_video_stays_where_there_is_no_new_one(tmp_path: Path) -> None:
+    (tmp_path / "video.mp4").write_text("earlier")
+    with pytest.raises(RenderError):
+        filmed(tmp_path / "video.mp4", grow=True)
+    assert (tmp_path / "video.mp4").read_text() == "earlier"

@@ -1,0 +1,73 @@
+"""One line for every kind of error."""
+
+from __future__ import annotations
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import MissingConfigException, OverrideParseException
+
+from ppolab.cli.error_lines import answer_to, hydra_problem
+from ppolab.config.files import config_folder
+from ppolab.config.schema import register_schemas
+from ppolab.errors import ConfigError, EnvError, InterruptedRun
+
+
+def test_a_missing_file_is_told_by_what_the_error_carries() -> None:
+    error = MissingConfigException("in words of a later version", "env/hoper", ["ant", "hopper"])
+    assert hydra_problem(error) == "env=hoper: no such option; did you mean 'hopper'?; there are ant, hopper"
+    nested = MissingConfigException("", "experiment/table1/clip", ())
+    assert hydra_problem(nested) == "experiment/table1=clip: no such option"
+
+
+def test_an_unreadable_setting_is_told_by_what_the_error_carries() -> None:
+    assert hydra_problem(OverrideParseException("seed", "")).startswith("seed: cannot be read; write key=value")
+    line = hydra_problem(OverrideParseException("run_name=it's=1", ""))
+    assert line.endswith("\"run_name='it\\'s=1'\"")
+
+
+FROM_HYDRA = {
+    "clipp=0.1": "clipp: no such setting; did you mean 'clip'?",
+    "foo.bar=1": "foo.bar: no such setting; --help lists them",
+    "model.hidden_size=[8]": "model.hidden_size: no such setting; did you mean 'model.hidden_sizes'?",
+    "batch_size=64": "batch_size: no such setting; did you mean 'minibatch_size'?",
+    "seed=abc": "seed=abc: must be a whole number",
+    "seed=null": "seed=null: must have a value",
+    "seed=1,2": "seed=1,2: several values make a sweep; add -m, or put a list into brackets",
+}
+
+
+@pytest.mark.parametrize("override", FROM_HYDRA)
+def test_what_hydra_raises(override: str) -> None:
+    register_schemas()
+    with (
+        initialize_config_dir(str(config_folder("conf")), version_base="1.3"),
+        pytest.raises(Exception) as raised,  # Hydra's and OmegaConf's families
+    ):
+        compose("config", [override])
+    assert hydra_problem(raised.value) == FROM_HYDRA[override]
+
+
+ANSWERS: dict[str, tuple[Exception, tuple[str, int] | None]] = {
+    "input": (ConfigError("a"), ("a", 2)),
+    "environment": (EnvError("b"), ("b", 1)),
+    "interrupt": (InterruptedRun("c"), ("c", 130)),
+    "unforeseen": (KeyError("d"), None),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_exit_codes(name: str) -> None:
+    error, answer = ANSWERS[name]
+    assert answer_to(error) == answer
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("[enforce fail at x] . can't allocate memory: 8 bytes")])
+def test_out_of_memory(error: Exception) -> None:
+    answer = answer_to(error)
+    assert answer is not None
+    assert answer[0].startswith("out of memory: ") and "lower num_envs" in answer[0] and answer[1] == 1
+
+
+def test_a_file_that_cannot_be_written() -> None:
+    answer = answer_to(PermissionError(13, "Permission denied", "/locked/x"))
+    assert answer == ("/locked/x: Permission denied; choose another with hydra.run.dir=FOLDER", 2)

@@ -1,0 +1,101 @@
+"""What computes an update, and the line of the log that says why it is not all C++."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import Any
+
+import pytest
+import torch
+from gradients import algorithm_config, new_policy
+from helpers import make_context, make_learner
+
+from ppolab.learning.algorithms import make_algorithm
+from ppolab.learning.interface import LearnerContext
+from ppolab.learning.learner import Learner
+from ppolab.learning.native import library
+from ppolab.learning.native.library import NativeCodeError, compiler
+from ppolab.learning.objective import actor_critic_objective
+from ppolab.learning.policy_step_learner import SeparateLearner
+from ppolab.learning.update_path import UpdatePath, update_path
+from ppolab.runtime.process_group import ProcessGroup
+
+pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
+
+
+def context_of(name: str = "ppo_clip", *, native: bool = True, **settings: Any) -> LearnerContext:
+    config = algorithm_config(name, **({"compile": "auto"} | settings))
+    return make_context(new_policy(config), config, native=native)
+
+
+def path_of(context: LearnerContext) -> UpdatePath:
+    learner = make_algorithm(context)
+    if isinstance(learner, SeparateLearner):
+        return learner._value_regression.path
+    assert isinstance(learner, Learner)
+    objective = actor_critic_objective(context.policy.distribution, context.config, learner.surrogate)
+    return update_path(context, objective, context.optimizer)
+
+
+@pytest.mark.parametrize("name", ["ppo_clip", "ppo_penalty", "unclipped", "vpg", "npg", "trpo"])
+def test_the_shipped_algorithms_are_all_c_plus_plus_and_say_nothing(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        assert path_of(context_of(name)) == UpdatePath(gradients_in_native=True, epochs_in_native=True)
+    assert not caplog.records
+
+
+REASONS: dict[str, tuple[dict[str, Any], bool, str]] = {
+    "surrogate": ({"name": "a2c"}, False, "the C++ code does not know the surrogate of algorithm=a2c"),
+    "compile=false": ({"native": False, "compile": "False"}, False, "compile=false asks for it"),
+    "activation": ({"native": False, "model.activation": "silu"}, False, "tanh and relu: SiLU"),
+    "dropout": ({"native": False, "model.dropout": 0.1}, False, "model.dropout"),
+    "deviations": ({"native": False, "model.state_dependent_std": True}, False, "model.state_dependent_std"),
+    "optimizer": ({"optimizer": "sgd"}, True, "this is torch.optim.SGD"),
+    "options": ({"+optimizer.amsgrad": True}, True, "fused, without amsgrad"),
+    "value function": ({"name": "vpg", "optimizer": "rmsprop"}, True, "this is torch.optim.RMSprop"),
+}
+
+
+@pytest.mark.parametrize("case", REASONS)
+def test_the_reason_is_named_in_one_line(case: str, caplog: pytest.LogCaptureFixture) -> None:
+    settings, gradients, reason = REASONS[case]
+    context = context_of(**settings)
+    with caplog.at_level(logging.DEBUG, "ppolab.learning.update_path"):
+        path = path_of(context)
+    assert (path.gradients_in_native, path.epochs_in_native) == (gradients, False)
+    assert path.reason is not None and reason in path.reason
+    (line,) = [record for record in caplog.records if record.name == "ppolab.learning.update_path"]
+    start = "C++ computes the gradients, but" if gradients else "PyTorch computes the update, several times slower"
+    assert line.getMessage().startswith(start) and line.getMessage().endswith(f"since {path.reason}")
+    assert line.levelno == (logging.DEBUG if case == "compile=false" else logging.INFO)  # what was asked for is no news
+
+
+def test_several_processes_step_one_by_one_and_the_first_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    for rank, lines in ((0, 1), (1, 0)):
+        caplog.clear()
+        context = dataclasses.replace(context_of(), group=ProcessGroup(rank, 2))
+        with caplog.at_level(logging.INFO, "ppolab.learning.update_path"):
+            path = path_of(context)
+        assert path.gradients_in_native and not path.epochs_in_native
+        assert path.reason == "2 processes add up their gradients before every step"
+        assert len(caplog.records) == lines
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no GPU here")
+def test_a_gpu_is_a_reason() -> None:
+    config = algorithm_config("ppo_clip", compile="auto")
+    assert "of type cuda" in (path_of(make_context(new_policy(config).to("cuda"), config)).reason or "")
+
+
+def test_without_a_compiler_a_warning_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(library, "_library_or_problem", lambda: NativeCodeError("there is no C++ compiler"))
+    config = algorithm_config("ppo_clip", compile="auto")
+    with caplog.at_level(logging.WARNING, "ppolab.learning.update_path"):
+        make_learner(new_policy(config), config)
+    (line,) = caplog.records
+    assert line.getMessage().endswith("since there is no C++ compiler")

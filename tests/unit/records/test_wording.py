@@ -1,0 +1,96 @@
+"""How a run words its results, and the commands that it prints."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers import tiny_config
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from ppolab.records.run_folder import RunFolder
+from ppolab.records.wording import next_command, shown, shown_return
+from ppolab.training.result import RunResult
+
+SHOWN = {
+    0.02: "0.02", -0.002: "-0.002", -0.0: "0.0", 0.12345: "0.123", 1e-5: "1e-05", -0.5: "-0.5", 1.0: "1.0",
+    9.96: "10.0", 1234.56: "1,234.6", -1234.56: "-1,234.6", 999_999.0: "999,999.0",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "text"), SHOWN.items())
+def test_small_numbers_keep_significant_digits(value: float, text: str) -> None:
+    assert shown(value) == text
+
+
+def test_a_deviation_of_rounding_errors_is_none() -> None:
+    assert shown_return(0.02, 3.5e-18) == "0.02 ± 0.0"
+    assert shown_return(0.02, 0.001) == "0.02 ± 0.001"
+    assert shown_return(-500.0, 12.34) == "-500.0 ± 12.3"
+    assert shown_return(0.0, 0.0) == "0.0 ± 0.0"
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+FOLDERS = (
+    "outputs/a",
+    "o/clip=0.1,seed=3",
+    "o/my run",
+    "o/学习",
+    "o/it's",
+    'o/"a"',
+    "o/a\\b",
+    "o/a\\",
+    'o/\\"',
+    "o/(x)[y]{z}",
+    "o/#1 $5",
+)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_shell_and_hydra_read_the_folder_that_was_meant(folder: str) -> None:
+    *_, argument = shlex.split(next_command("evaluate", "run", Path(folder)))
+    (override,) = OverridesParser.create().parse_overrides([argument])
+    assert (override.key_or_group, str(override.value())) == ("run", folder)
+
+
+@pytest.mark.parametrize(
+    ("typed", "program"),
+    [
+        ("src/train.py", "python src/evaluate.py"),
+        ("../my clone/src/train.py", "python '../my clone/src/evaluate.py'"),
+        ("/usr/local/bin/ppolab-train", "ppolab-evaluate"),
+        ("ppolab-train", "ppolab-evaluate"),
+    ],
+)
+def test_a_command_has_the_form_that_was_typed(typed: str, program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [typed, "env=cartpole"])
+    assert next_command("evaluate", "run", "outputs/a") == f"{program} run=outputs/a"
+
+
+# --- the summary -----------------------------------------------------------------------------------------------------
+
+RESULT = RunResult(
+    tiny_config("CartPole-v1"), RunFolder(Path("o/a=b")), None, None,
+    {"eval/return": 0.021, "eval/return_std": 0.0, "train/return": -0.0}, 1024, 512, 2.0, 0.03, False,
+)  # fmt: skip
+
+
+def test_a_summary_tells_results_and_the_next_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["ppolab-train"])
+    assert RESULT.summary.splitlines() == [
+        "run           not tracked",
+        "steps         1,024 in 2.0 s, 256 steps/s overall",
+        "train return  0.0 (mean of the last 100 episodes)",
+        "eval return   0.021 ± 0.0, best 0.03",
+        "files         o/a=b",
+        "evaluate      ppolab-evaluate 'run=\"o/a=b\"'",
+    ]
+
+
+def test_a_run_in_which_no_episode_ended_says_so() -> None:
+    silent = replace(RESULT, metrics={"eval/return": 1.0, "eval/return_std": 0.0})
+    assert "train return  no episode ended within 1,024 steps" in silent.summary.splitlines()

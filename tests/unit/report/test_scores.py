@@ -1,0 +1,87 @@
+"""The runs of a report: which count, and under which settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from ppolab.records.tracking import StoredRun, StoreReader
+from ppolab.report.results import results_of
+from ppolab.report.scores import Scored, as_last_trained, collect
+from ppolab.report.settings import ReportConfig, RunsConfig
+
+OLD_RUNS = Path(__file__).parents[2] / "fixtures/study_0_1_0/runs.json"
+"""Runs of ppolab 0.1.0 on CartPole: three trials of a study, and seeds 0, 1 and 2, of which 0 went on to 512 steps."""
+
+
+class OldStore:
+    """Read runs of ppolab 0.1.0 as a store would hand them out."""
+
+    def __init__(self) -> None:
+        self._rows: list[dict[str, Any]] = json.loads(OLD_RUNS.read_text())
+
+    def runs(self, experiment: str | None, tags: Mapping[str, str]) -> list[StoredRun]:
+        found = [
+            StoredRun(**{key: value for key, value in row.items() if key not in ("history", "parent")})
+            for row in self._rows
+        ]
+        return [run for run in found if tags.items() <= run.tags.items()]
+
+    def history(self, run: Scored) -> list[tuple[int, float]]:
+        (row,) = [row for row in self._rows if row["run_id"] == run.run.run_id]
+        return [(step, value) for step, value in row["history"]]
+
+
+def report_config(study: str | None = None) -> ReportConfig:
+    return ReportConfig(
+        runs=RunsConfig(study=study),
+        metric="eval/return",
+        curve="eval/return",
+        normalize="range",
+        confidence=0.95,
+        bootstrap=50,
+        seed=0,
+        log_to_mlflow=False,
+    )
+
+
+def test_a_report_over_runs_of_an_earlier_version() -> None:
+    store = OldStore()
+    found = collect(report_config("s"), cast(StoreReader, store))
+    assert found.tasks == ["CartPole-v1"]
+    assert [method.partition("=")[0] for method in found.methods] == ["clip"] * 3
+    assert [run.score for run in found.runs] == [85.5] * 3
+    results = results_of(found, report_config("s"), store.history)
+    assert [row.estimates["iqm"].value for row in results.per_task] == [85.5] * 3
+    assert [curve.y[-1] for curve in results.curves] == [85.5] * 3
+
+
+def test_a_run_that_was_resumed_for_longer_stands_with_those_of_its_length() -> None:
+    store = OldStore()
+    alone = [run for run in store.runs(None, {}) if "study" not in run.tags]
+    store.runs = lambda experiment, tags: alone  # type: ignore[method-assign]
+    found = collect(report_config(), cast(StoreReader, store))
+    seeds = {method: {run.seed for run in found.of("CartPole-v1", method)} for method in found.methods}
+    assert seeds == {"total_steps=256": {"1"}, "total_steps=512": {"0", "2"}}
+
+
+@pytest.mark.parametrize(
+    ("tag", "total_steps"),
+    [
+        ('{"parameters": {"total_steps": "6144"}, "tags": {"command": "python"}}', "6144"),
+        ('{"parameters": {"total_steps": "6144"}, "tags": {"command": "pyth…', "6144"),
+        ('{"parameters": {}, "tags": {}}', "1024"),
+        ('{"parameters": {"total_st…', "1024"),
+        ("by hand", "1024"),
+    ],
+)
+def test_the_settings_of_the_last_resume_count(tag: str, total_steps: str) -> None:
+    run = StoredRun("1", "a", "ppolab", "FINISHED", 0, {"total_steps": "1024", "seed": "0"}, {}, {})
+    resumed = as_last_trained(replace(run, tags={"resumed_with": tag}))
+    assert resumed.parameters == {"total_steps": total_steps, "seed": "0"}
+    assert as_last_trained(run) is run

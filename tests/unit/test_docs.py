@@ -1,0 +1,192 @@
+"""The documentation names only files, headings, tests and settings that exist."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+from ppolab.config.algorithms import ABOUT
+from ppolab.config.metrics import metric_names
+from ppolab.config.schema import Config, EvaluateConfig, known_keys
+from ppolab.report.settings import ReportConfig
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+FILE = re.compile(r"(?<![\w/.])((?:src|tests|conf|sweeps|benchmarks|findings|docs)/[\w./-]*\w)")
+TEST = re.compile(r"`(?:(test_\w+\.py)|…)::(test_\w+)`")
+COMMAND = re.compile(r"(?:python src/(train|evaluate|report)\.py|ppolab-(train|evaluate|report)) ([^`|\n]*)")
+ARGUMENT = re.compile(r"""(?:^|(?<=\s))(["']?)([\w./]+)=('[^']*'|\S*)""")
+
+OWN_FILES = {
+    "src/ppolab/learning/algorithms/spo.py",
+    "src/ppolab/learning/algorithms/NAME.py",
+    "conf/algorithm/spo.yaml",
+    "conf/algorithm/NAME.yaml",
+    "conf/env/NAME.yaml",
+    "conf/experiment/NAME.yaml",
+    "conf/experiment/mine.yaml",
+    "conf/model/NAME.yaml",
+    "conf/model/wide.yaml",
+    "conf/optimizer/NAME.yaml",
+    "conf/optimizer/nadam.yaml",
+    "conf/search/NAME.yaml",
+    "sweeps/search/NAME.yaml",
+    "findings/NAME.sh",
+}
+"""Files that a reader is told to write."""
+
+OWN_OPTIONS = {"algorithm=spo", "experiment=mine", "model=wide", "optimizer=nadam"}
+"""What such files make possible."""
+
+OWN_SETTINGS = {"algorithm.width"}
+
+GROUPS = {
+    "algorithm": "conf/algorithm", "env": "conf/env", "experiment": "conf/experiment", "logger": "conf/logger",
+    "model": "conf/model", "optimizer": "conf/optimizer", "pruner": "sweeps/pruner", "sampler": "sweeps/sampler",
+    "search": "sweeps/search", "trainer": "conf/trainer",
+}  # fmt: skip
+OF_A_SWEEP = {
+    "n_trials", "timeout", "workers", "seeds_per_trial", "direction", "enqueue", "study_name", "storage",
+    "max_failures", "condition",
+}  # fmt: skip
+
+
+@cache
+def text_of(page: Path) -> str:
+    return page.read_text()
+
+
+@cache
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    prose = re.sub(r"```.*?```", "", text_of(page), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links(page: Path) -> Iterator[tuple[str, str]]:
+    """(path or "", anchor or "") of every link that stays in the project."""
+    for target in LINK.findall(text_of(page)):
+        if not target.startswith(("http:", "https:")):
+            path, _, anchor = target.partition("#")
+            yield path, anchor
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_lead_to_files_and_headings(name: str) -> None:
+    page = ROOT / name
+    for path, anchor in links(page):
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{name}: there is no {path}"
+        if anchor:
+            assert anchor in anchors(target), f"{name}: {path or name} has no heading #{anchor}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_named_files_exist(name: str) -> None:
+    for path in FILE.findall(text_of(ROOT / name)):
+        assert path in OWN_FILES or (ROOT / path).exists(), f"{name}: there is no {path}"
+
+
+def test_every_promise_of_reliability_names_a_test_that_exists() -> None:
+    files = {path.name: path for path in (ROOT / "tests").rglob("test_*.py")}
+    page, latest, count = text_of(ROOT / "docs" / "reliability.md"), "", 0
+    for file, test in TEST.findall(page):
+        latest = file or latest
+        assert latest in files, f"docs/reliability.md: there is no {latest}"
+        assert f"def {test}(" in text_of(files[latest]), f"docs/reliability.md: {latest} has no {test}"
+        count += 1
+    assert count >= 40
+
+
+def commands(name: str) -> Iterator[tuple[str, str, str]]:
+    """(train, evaluate or report; key; value) of every setting in a quoted command. `\\` continues a line."""
+    text = re.sub(r"\s*\\\n\s*", " ", text_of(ROOT / name))
+    for source, installed, arguments in COMMAND.findall(text):
+        for _, key, value in ARGUMENT.findall(arguments.partition(" #")[0]):
+            if key != "KEY":
+                yield source or installed, key, value
+
+
+@cache
+def keys_of_options(group: str) -> set[str]:
+    """The settings in the files of conf/algorithm or conf/optimizer, by dotted name."""
+    contents = [yaml.safe_load(path.read_text()) for path in (ROOT / "conf" / group).glob("*.yaml")]
+    sections = [content.get("algorithm", {}) if group == "algorithm" else content for content in contents]
+    return {f"{group}.{key}" for section in sections for key in section if key not in (*ABOUT, "_target_")}
+
+
+@cache
+def settings_of(command: str) -> set[str]:
+    """The settings and groups that a command knows."""
+    if command == "evaluate":
+        return set(known_keys(EvaluateConfig))
+    if command == "report":
+        return set(known_keys(ReportConfig)) | {"experiment", "study"}
+    options = keys_of_options("algorithm") | keys_of_options("optimizer")
+    return {*known_keys(Config), *options, *GROUPS, *OF_A_SWEEP, *OWN_SETTINGS}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_quoted_commands_name_known_settings_and_options(name: str) -> None:
+    for command, key, value in commands(name):
+        known = key in settings_of(command) or key.startswith(("hydra.", "hydra/", "env.kwargs.", "tags."))
+        assert known, f"{name}: {command} has no setting {key}"
+        if command == "train" and key in GROUPS:
+            for option in value.split(","):
+                there = (ROOT / GROUPS[key] / f"{option}.yaml").is_file()
+                placeholder = option.isupper() or f"{key}={option}" in OWN_OPTIONS
+                assert there or placeholder, f"{name}: there is no {key}={option}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_named_targets_are_in_the_makefile(name: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for target in re.findall(r"(?:`|^    )make ([a-z-]+)", text_of(ROOT / name), re.MULTILINE):
+        assert target in targets, f"{name}: there is no make {target}"
+
+
+def test_commands_are_found_at_all() -> None:
+    found = set(commands("README.md"))
+    assert {("train", "clip", "0.1"), ("evaluate", "episodes", "20"), ("report", "experiment", "ppolab")} <= found
+
+
+def test_settings_and_metrics_each_have_a_row() -> None:
+    rows = {
+        key
+        for page in ("settings.md", "algorithms.md", "metrics.md")
+        for cells in re.findall(r"^\| (`.*?) \|", text_of(ROOT / "docs" / page), re.MULTILINE)
+        for key in re.findall(r"`([^`]+)`", cells)
+    }
+    wanted = {*known_keys(Config), *keys_of_options("algorithm"), *metric_names()}
+    assert sorted(wanted - rows) == []
+
+
+def test_the_example_of_a_callback_ends_a_run_once_it_is_solved() -> None:
+    (code,) = re.findall(r"```python\n(# my_package\.py.*?)```", text_of(ROOT / "docs" / "extending.md"), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    callback, module = names["StopWhenSolved"](), SimpleNamespace(steps=2048)
+    for value, stops in ((474.0, False), (475.0, True)):
+        trainer = SimpleNamespace(should_stop=False)
+        callback.on_train_batch_end(trainer, module, {"train/return": value}, None, 0)
+        assert trainer.should_stop is stops
+
+
+def test_the_readme_is_one_page() -> None:
+    assert len(text_of(ROOT / "README.md").splitlines()) <= 160
+
+
+def test_every_page_is_in_the_index() -> None:
+    listed = {path for path, _ in links(ROOT / "docs" / "README.md")}
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"} <= listed
