@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import sys
@@ -152,6 +153,8 @@ class Faulty(gymnasium.Env[Any, Any]):
 
     def __init__(self, fault: str = "raise") -> None:
         self.fault = fault
+        if fault == "vanish when made" and multiprocessing.current_process().name != "MainProcess":
+            os._exit(3)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
         super().reset(seed=seed)

@@ -29,6 +29,10 @@ def made(env_id: str, seeds: list[int], vectorization: str = "async", **kwargs) 
         env.close()
 
 
+def processes_of(env: VectorEnv) -> list[multiprocessing.Process]:
+    return env._envs.processes  # type: ignore[attr-defined]
+
+
 def numbers(env: VectorEnv, steps: int = 12) -> np.ndarray:
     return np.stack([env.reset(), *(env.step(NOTHING).observations for _ in range(steps))])
 
@@ -111,6 +115,26 @@ def test_workers_that_nobody_waits_for_are_ended(monkeypatch: pytest.MonkeyPatch
     with made("probe/Faulty-v0", [1, 2, 3, 4], fault="hang") as env:
         env.reset()
         env.send(np.array([[0], [1], [0], [0]]))
-        workers = multiprocessing.active_children()
-        assert len(workers) >= 4
+        workers = processes_of(env)
+        assert len(workers) == 4
     assert not any(worker.is_alive() for worker in workers)
+
+
+def test_a_worker_that_is_gone_at_the_end_is_told_of_and_the_others_are_ended(caplog: pytest.LogCaptureFixture) -> None:
+    with made("probe/Faulty-v0", [1, 2, 3, 4]) as env:
+        env.reset()
+        workers = processes_of(env)
+        workers[2].kill()
+        workers[2].join()
+    (record,) = caplog.records
+    assert record.message == (
+        "probe/Faulty-v0: the process of environment 2 is gone (exit code -9): it crashed, left Python or ran out of "
+        "memory, when it was closed"
+    )
+    assert not any(worker.is_alive() for worker in workers)
+
+
+def test_workers_that_do_not_outlive_the_making_are_named() -> None:
+    with pytest.raises(EnvError, match=r"^probe/Faulty-v0: the process of one environment is gone before it had made"):
+        make_vector_env(EnvConfig(id="probe/Faulty-v0", vectorization="async", kwargs={"fault": "vanish when made"}),
+                        [1, 2, 3, 4], "gymnasium")  # fmt: skip

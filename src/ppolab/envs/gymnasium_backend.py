@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 CLOSING_SECONDS = 10.0
 """How long worker processes may take to answer and to close their environments before they are ended."""
 
+GONE = (EOFError, BrokenPipeError, ConnectionResetError)
+"""What the pipe to a worker process raises when that process has ended."""
+
 
 class GymnasiumEnv(BackendEnv):
     """`num_envs` Gymnasium environments stepped one after another (sync) or in parallel processes (async)."""
@@ -76,11 +79,17 @@ class GymnasiumEnv(BackendEnv):
         return observations, rewards, terminated, truncated
 
     def close(self) -> None:
-        """Close the environments; worker processes that do not answer are ended."""
-        if isinstance(self._envs, AsyncVectorEnv):
-            self._envs.close(timeout=CLOSING_SECONDS)
-        else:
+        """Close the environments; worker processes that do not answer are ended.
+
+        What they had to give has arrived, so one that is gone is a warning, not an error.
+        """
+        if isinstance(self._envs, SyncVectorEnv):
             self._envs.close()
+            return
+        try:
+            self._envs.close(timeout=CLOSING_SECONDS)
+        except GONE:
+            log.warning("%s, when it was closed", _end_after_a_loss(self.env_id, self._envs))
 
     @contextmanager
     def _alive(self) -> Iterator[None]:
@@ -92,20 +101,10 @@ class GymnasiumEnv(BackendEnv):
             for note in getattr(fault, "__notes__", ()):
                 log.debug("%s\n%s", fault, note)
             raise
-        except (EOFError, BrokenPipeError, ConnectionResetError):
+        except GONE:
             assert isinstance(self._envs, AsyncVectorEnv)
-            processes = self._envs.processes
-            ended = multiprocessing.connection.wait([process.sentinel for process in processes], timeout=5.0)
-            which, code = "one", None
-            for index, process in enumerate(processes):
-                if process.sentinel in ended:
-                    process.join(5.0)
-                    which, code = str(index), process.exitcode
-            self._envs.close(terminate=True)
-            raise EnvError(
-                f"{self.env_id}: the process of environment {which} is gone (exit code {code}): it crashed, left "
-                "Python or ran out of memory; env.vectorization=sync may show more"
-            ) from None
+            problem = _end_after_a_loss(self.env_id, self._envs)
+            raise EnvError(f"{problem}; env.vectorization=sync may show more") from None
 
     def _restart(self, seeds: Sequence[int]) -> None:
         self.close()
@@ -134,7 +133,28 @@ def _made(
         return SyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)
     # its report of a worker's error repeats ours, and itself fails on a % in the text
     gymnasium.logger.min_level = gymnasium.logger.ERROR + 1
-    return AsyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)
+    try:
+        return AsyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)
+    except GONE:
+        raise EnvError(
+            f"{env_id}: the process of one environment is gone before it had made it: it crashed, left Python or ran "
+            "out of memory; env.vectorization=sync may show more"
+        ) from None
+
+
+def _end_after_a_loss(env_id: str, envs: AsyncVectorEnv) -> str:
+    """End all worker processes, since one is gone; returns which and with which exit code."""
+    ended = multiprocessing.connection.wait([process.sentinel for process in envs.processes], timeout=5.0)
+    which, code = "one", None
+    for index, process in enumerate(envs.processes):
+        if process.sentinel in ended:
+            process.join(5.0)
+            which, code = str(index), process.exitcode
+    envs.close(terminate=True)
+    return (
+        f"{env_id}: the process of environment {which} is gone (exit code {code}): it crashed, left Python or ran out "
+        "of memory"
+    )
 
 
 def _maker(env_id: str, kwargs: dict[str, Any], index: int, seed: int) -> Callable[[], gymnasium.Env[Any, Any]]:
