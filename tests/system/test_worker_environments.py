@@ -134,7 +134,11 @@ def test_a_worker_that_is_gone_at_the_end_is_told_of_and_the_others_are_ended(ca
     assert not any(worker.is_alive() for worker in workers)
 
 
-def test_workers_that_do_not_outlive_the_making_are_named() -> None:
-    with pytest.raises(EnvError, match=r"^probe/Faulty-v0: the process of one environment is gone before it had made"):
-        make_vector_env(EnvConfig(id="probe/Faulty-v0", vectorization="async", kwargs={"fault": "vanish when made"}),
-                        [1, 2, 3, 4], "gymnasium")  # fmt: skip
+def test_a_worker_that_is_gone_before_it_has_made_its_environment_is_told_of() -> None:
+    config = EnvConfig(id="probe/Faulty-v0", vectorization="async", kwargs={"fault": "vanish when made"})
+    before = multiprocessing.active_children()
+    with pytest.raises(
+        EnvError, match=r"^probe/Faulty-v0: the process of environment \d is gone \(exit code 3\): .*made"
+    ):
+        make_vector_env(config, [1, 2, 3, 4], "gymnasium")
+    assert multiprocessing.active_children() == before

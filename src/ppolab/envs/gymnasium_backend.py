@@ -133,13 +133,18 @@ def _made(
         return SyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)
     # its report of a worker's error repeats ours, and itself fails on a % in the text
     gymnasium.logger.min_level = gymnasium.logger.ERROR + 1
-    try:
-        return AsyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)
-    except GONE:
-        raise EnvError(
-            f"{env_id}: the process of one environment is gone before it had made it: it crashed, left Python or ran "
-            "out of memory; env.vectorization=sync may show more"
-        ) from None
+    return WorkerProcesses(env_id, makers)
+
+
+class WorkerProcesses(AsyncVectorEnv):
+    """Gymnasium's processes, all of which are ended if one of them is gone before it has made its environment."""
+
+    def __init__(self, env_id: str, makers: Sequence[Callable[[], gymnasium.Env[Any, Any]]]) -> None:
+        try:
+            super().__init__(makers, autoreset_mode=AutoresetMode.NEXT_STEP)
+        except GONE:
+            problem = _end_after_a_loss(env_id, self)
+            raise EnvError(f"{problem}, when it was made; env.vectorization=sync may show more") from None
 
 
 def _end_after_a_loss(env_id: str, envs: AsyncVectorEnv) -> str:
