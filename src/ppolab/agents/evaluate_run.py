@@ -21,7 +21,7 @@ def evaluate_run(config: Config, found: FoundRun, settings: EvaluateConfig) -> s
     seeds = environment_seeds(settings.seed, 0, settings.episodes, EVALUATION)
     with private_generators(seeds[0]):
         env = make_vector_env(config.env, seeds, "gymnasium")
-        policy = policy_from(checkpoint, config, env)
+        policy = policy_from(checkpoint, config, env.observation_space, env.action_space)
         result = evaluate_policy(policy, env)
         env.close()
     folder = found.folder.path / "evaluations" / f"{found.checkpoint.stem}-seed{settings.seed}"

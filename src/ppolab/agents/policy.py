@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from gymnasium import Space
 
 from ppolab.config.schema import Config
 from ppolab.envs.factory import VectorEnv
+from ppolab.envs.spaces import observation_encoder
 from ppolab.errors import CheckpointError
 from ppolab.learning.actor_critic import ActorCritic, action_distribution
 from ppolab.records.checkpoint import Checkpoint
@@ -15,24 +19,27 @@ CPU = torch.device("cpu")
 
 def build_policy(config: Config, env: VectorEnv, device: torch.device = CPU) -> ActorCritic:
     """Return the untrained network for the spaces of `env`; its weights come from PyTorch's global generator."""
-    policy = ActorCritic(
-        env.observation_size,
-        action_distribution(env.action_space),
-        config.model,
-        normalize=config.normalize_observations,
-    )
-    return policy.to(device)
+    return _network(config, env.observation_size, env.action_space).to(device)
 
 
-def policy_from(checkpoint: Checkpoint, config: Config, env: VectorEnv) -> ActorCritic:
-    """Return the trained policy of a checkpoint, with its normaliser.
+def policy_from(
+    checkpoint: Checkpoint, config: Config, observation_space: Space[Any], action_space: Space[Any]
+) -> ActorCritic:
+    """Return the trained policy of a checkpoint, with its normaliser; PyTorch's global generator stays as it is.
 
     Raises:
         CheckpointError: the checkpoint is of another network or another task.
     """
-    policy = build_policy(config, env)
+    size, _ = observation_encoder(observation_space)
+    with torch.random.fork_rng(devices=[]):  # making a network draws its first weights
+        policy = _network(config, size, action_space)
     try:
         policy.load_state_dict(checkpoint.module["policy"])
     except (RuntimeError, KeyError) as error:
         raise CheckpointError(f"the checkpoint does not fit {config.env.id} and its model settings: {error}") from error
     return policy
+
+
+def _network(config: Config, observation_size: int, action_space: Space[Any]) -> ActorCritic:
+    distribution = action_distribution(action_space)
+    return ActorCritic(observation_size, distribution, config.model, normalize=config.normalize_observations)

@@ -28,6 +28,7 @@ __all__ = [
     "check_environment",
     "choose_backend",
     "environment_seeds",
+    "environment_spaces",
     "make_vector_env",
 ]
 
@@ -39,11 +40,22 @@ def check_environment(env: EnvConfig) -> None:
         if "mujoco" in str(spec.entry_point) and importlib.util.find_spec("mujoco") is None:
             raise ConfigError(f"env.id={env.id}: needs the package mujoco; pip install 'gymnasium[mujoco]'")
     else:
-        probe = _make(env)
-        check_spaces(env.id, probe.observation_space, probe.action_space)
-        probe.close()
+        environment_spaces(env)
     if env.backend == "envpool":
         check_envpool(env)
+
+
+def environment_spaces(env: EnvConfig) -> tuple[gymnasium.Space[Any], gymnasium.Space[Any]]:
+    """Return the spaces of one environment's observations and actions, as Gymnasium has them.
+
+    Raises:
+        ConfigError: the environment cannot be made, or has spaces that are not supported.
+    """
+    registered(env.id)
+    probe = _make(env)
+    check_spaces(env.id, probe.observation_space, probe.action_space)
+    probe.close()
+    return probe.observation_space, probe.action_space
 
 
 def registered(env_id: str) -> gymnasium.envs.registration.EnvSpec:

@@ -1,0 +1,49 @@
+"""Load the trained policy of a stored run, with all that using it needs to know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gymnasium import Space
+
+from ppolab.agents.policy import policy_from
+from ppolab.config.loading import from_yaml
+from ppolab.config.schema import Config
+from ppolab.envs.factory import environment_spaces
+from ppolab.learning.actor_critic import ActorCritic
+from ppolab.records.checkpoint import load_checkpoint
+from ppolab.records.run_folder import FoundRun
+
+
+@dataclass(frozen=True)
+class TrainedPolicy:
+    """Hold a policy and where it comes from.
+
+    Attributes:
+        policy: network, action distribution and normaliser, on the CPU.
+        observation_space, action_space: of one environment, as Gymnasium has them.
+        steps: environment steps that it was trained for.
+        run: the folder and the checkpoint that it was read from.
+    """
+
+    config: Config
+    policy: ActorCritic
+    observation_space: Space[Any]
+    action_space: Space[Any]
+    steps: int
+    run: FoundRun
+
+
+def load_policy(run: FoundRun) -> TrainedPolicy:
+    """Load the policy of a checkpoint.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read, or is of another network or another task.
+        ConfigError: the environment cannot be made here.
+    """
+    config = from_yaml(run.folder.config.read_text())
+    observations, actions = environment_spaces(config.env)
+    checkpoint = load_checkpoint(run.checkpoint)
+    policy = policy_from(checkpoint, config, observations, actions)
+    return TrainedPolicy(config, policy, observations, actions, checkpoint.module["steps"], run)

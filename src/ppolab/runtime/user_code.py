@@ -1,0 +1,46 @@
+"""Find what the user names as MODULE:NAME, and tell where the user's own code failed."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import traceback
+from typing import Any
+
+from ppolab.errors import ConfigError, nearest
+
+NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def named_object(key: str, spelled: str, example: str) -> Any:
+    """Return the object that `spelled` names, as MODULE:NAME; the module is imported.
+
+    Args:
+        key: the setting with its value, as it was typed; begins every message. example: the setting as it may be typed.
+
+    Raises:
+        ConfigError: there is no such module or name, or importing it raised.
+    """
+    if not NAME.fullmatch(spelled):
+        raise ConfigError(f"{key}: must be MODULE:NAME, such as {example}")
+    module_name, _, name = spelled.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{key}: the module '{error.name}' cannot be imported; install it or add its folder to PYTHONPATH"
+        ) from error
+    except Exception as error:  # a user's module may raise anything
+        raise ConfigError(
+            f"{key}: importing {module_name} raised {what_was_raised(error)}; mend it, or leave it out"
+        ) from error
+    if not hasattr(module, name):
+        raise ConfigError(f"{key}: the module {module_name} has no {name}{nearest(name, vars(module))}")
+    return getattr(module, name)
+
+
+def what_was_raised(error: Exception) -> str:
+    """Return the kind of an error, the first line of its message, and where it was raised."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    message = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {message} ({last.filename}, line {last.lineno})"
