@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev train test test-commands test-system test-all test-slow test-browser lint format types check \
-	bench time-to-return scaling profile learning report ui clean
+	docs docs-serve bench time-to-return scaling profile learning report ui clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -52,17 +52,23 @@ test-browser: $(DEV_STAMP) ## a study in MLflow's own pages; needs chromium and 
 	$(PYTEST) tests/system -m browser $(ARGS)
 
 lint: $(DEV_STAMP) ## ruff: rules and formatting
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks docs
+	$(BIN)/ruff format --check src tests benchmarks docs
 
 format: $(DEV_STAMP) ## let ruff rewrite what it can
-	$(BIN)/ruff check --fix src tests benchmarks
-	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix src tests benchmarks docs
+	$(BIN)/ruff format src tests benchmarks docs
 
 types: $(DEV_STAMP) ## mypy --strict
 	$(BIN)/mypy
 
 check: lint types ## lint and types
+
+docs: $(DEV_STAMP) ## the documentation as a site, in outputs/site; any warning, such as a dead link, is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+docs-serve: $(DEV_STAMP) ## the same on 127.0.0.1:8000, rebuilt at every change
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 bench: $(DEV_STAMP) ## speed against stable-baselines3, sheeprl and the simulator (about an hour; ARGS="--env Hopper-v5" a quarter)
 	$(BIN)/python benchmarks/throughput.py --csv docs/results/throughput.csv --report docs/results/throughput.md $(ARGS)

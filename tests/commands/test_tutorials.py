@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tutorials import Command, File, missing_line, steps_of
 
 from commands import ROOT, clean_environment
-from tutorials import Command, File, missing_line, steps_of
 
 PAGES = sorted(path for path in (ROOT / "docs/tutorials").glob("*.md") if path.name != "README.md")
 

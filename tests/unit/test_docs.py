@@ -18,7 +18,12 @@ from ppolab.config.schema import Config, EvaluateConfig, known_keys
 from ppolab.report.settings import ReportConfig
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+WRITTEN = [
+    *(ROOT / "docs").glob("*.md"),
+    *(ROOT / "docs/tutorials").glob("*.md"),
+    *(ROOT / "docs/reference").glob("*.md"),
+]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(WRITTEN)]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -33,6 +38,7 @@ OWN_FILES = {
     "conf/algorithm/spo.yaml",
     "conf/algorithm/NAME.yaml",
     "conf/env/NAME.yaml",
+    "conf/env/parking.yaml",
     "conf/experiment/NAME.yaml",
     "conf/experiment/mine.yaml",
     "conf/model/NAME.yaml",
@@ -45,7 +51,7 @@ OWN_FILES = {
 }
 """Files that a reader is told to write."""
 
-OWN_OPTIONS = {"algorithm=spo", "experiment=mine", "model=wide", "optimizer=nadam"}
+OWN_OPTIONS = {"algorithm=spo", "env=parking", "experiment=mine", "model=wide", "optimizer=nadam"}
 """What such files make possible."""
 
 OWN_SETTINGS = {"algorithm.width"}
@@ -140,7 +146,9 @@ def settings_of(command: str) -> set[str]:
 @pytest.mark.parametrize("name", NAMES)
 def test_quoted_commands_name_known_settings_and_options(name: str) -> None:
     for command, key, value in commands(name):
-        known = key in settings_of(command) or key.startswith(("hydra.", "hydra/", "env.kwargs.", "tags."))
+        known = key in settings_of(command) or key.startswith(
+            ("hydra.", "hydra/", "env.kwargs.", "tags.", "pruner.", "sampler.")
+        )
         assert known, f"{name}: {command} has no setting {key}"
         if command == "train" and key in GROUPS:
             for option in value.split(","):
@@ -187,6 +195,25 @@ def test_the_readme_is_one_page() -> None:
     assert len(text_of(ROOT / "README.md").splitlines()) <= 160
 
 
-def test_every_page_is_in_the_index() -> None:
-    listed = {path for path, _ in links(ROOT / "docs" / "README.md")}
-    assert {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"} <= listed
+@pytest.mark.parametrize("index", ["docs/README.md", "docs/tutorials/README.md"])
+def test_every_page_is_in_the_index_of_its_folder(index: str) -> None:
+    listed = {path for path, _ in links(ROOT / index)}
+    assert {page.name for page in (ROOT / index).parent.glob("*.md")} - {"README.md"} <= listed
+
+
+SITE_LINKS = {
+    "[a](metrics.md#x)": "[a](metrics.md#x)",
+    "[`train.py`](../src/train.py)": "`src/train.py`",
+    "[the loop](../src/train.py)": "the loop (`src/train.py`)",
+    "![x](pictures/a.png)": "![x](pictures/a.png)",
+    "```\n[a](../src/train.py)\n```": "```\n[a](../src/train.py)\n```",
+    "[a](https://example.org)": "[a](https://example.org)",
+}
+
+
+@pytest.mark.parametrize("written", SITE_LINKS)
+def test_links_out_of_docs_become_paths_on_the_site(written: str) -> None:
+    hooks: dict[str, Any] = {}
+    exec((ROOT / "docs/site/hooks.py").read_text(), hooks)
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="settings.md"))
+    assert hooks["on_page_markdown"](written, page=page) == SITE_LINKS[written]

@@ -24,7 +24,8 @@ def generalized_advantages(
             observation, not of the next episode's first one.
         terminated: [T, N] bool, the task ended after row t.
         truncated: [T, N] bool, a time limit cut the episode after row t.
-        gamma: discount factor. gae_lambda: 0 is the one-step advantage, 1 the discounted return minus the baseline.
+        gamma: discount factor.
+        gae_lambda: 0 is the one-step advantage, 1 the discounted return minus the baseline.
 
     Returns:
         [T, N] advantages. `advantages + values[:-1]` are the lambda-returns that the value function regresses on.

@@ -12,7 +12,9 @@ def clipped_surrogate(log_ratio: Tensor, advantages: Tensor, clip: float | Tenso
     """Return L^CLIP, equation 7: min(r A, clip(r, 1-clip, 1+clip) A), to be maximized. [B].
 
     Args:
-        log_ratio: [B], log pi_new(a|s) - log pi_old(a|s). advantages: [B]. clip: epsilon, in [0, 1), a number or [].
+        log_ratio: [B], log pi_new(a|s) - log pi_old(a|s).
+        advantages: [B].
+        clip: epsilon, in [0, 1), a number or [].
     """
     ratio = log_ratio.exp()
     return torch.minimum(ratio * advantages, ratio.clamp(1.0 - clip, 1.0 + clip) * advantages)  # type: ignore[arg-type]
@@ -27,7 +29,8 @@ def penalized_surrogate(log_ratio: Tensor, advantages: Tensor, kl: Tensor, beta:
     """Return L^KLPEN, equation 8: r A - beta KL(old || new), to be maximized. [B].
 
     Args:
-        kl: [B] divergences of the action distributions. beta: [] weight of the penalty.
+        kl: [B] divergences of the action distributions.
+        beta: [] weight of the penalty.
     """
     return unclipped_surrogate(log_ratio, advantages) - beta * kl
 
@@ -76,7 +79,9 @@ def standardized(
     The deviation is the unbiased one. A single sample has none: it is centred, not scaled.
 
     Args:
-        values: [B]. groups: [B] int64, the group of each. counts: [G] how many a group has in all processes together.
+        values: [B].
+        groups: [B] int64, the group of each.
+        counts: [G] how many a group has in all processes together.
         all_reduce: sums a tensor over all processes.
     """
 

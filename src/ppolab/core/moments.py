@@ -13,7 +13,9 @@ class Moments:
     """Count, mean and population variance of a stream of vectors; float64 so that 1e9 samples do not drift.
 
     Attributes:
-        count: [] number of samples. mean: [...]. variance: [...], divided by count.
+        count: [] number of samples.
+        mean: [...].
+        variance: [...], divided by count.
     """
 
     count: Tensor

@@ -79,7 +79,9 @@ class Bootstrap:
     """Make intervals by resampling runs.
 
     Attributes:
-        resamples: number of resamples. confidence: share of them that an interval holds. seed: of the random draws.
+        resamples: number of resamples.
+        confidence: share of them that an interval holds.
+        seed: of the random draws.
             Every interval starts from this seed, so it does not depend on which others are computed.
     """
 

@@ -17,7 +17,9 @@ def conjugate_gradient(product: Product, target: Tensor, steps: int, tolerance: 
     Hestenes & Stiefel 1952, section 3; Schulman et al. 2015 (arXiv:1502.05477), appendix C.1, use ten steps.
 
     Args:
-        product: A. target: [P]. steps: at most so many products.
+        product: A.
+        target: [P].
+        steps: at most so many products.
         tolerance: it ends before, once the squared residual is this small beside that of x = 0.
     """
     solution, residual = torch.zeros_like(target), target.clone()

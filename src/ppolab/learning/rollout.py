@@ -27,10 +27,12 @@ class Rollout:
 
     Attributes:
         observations: [T+1, N, D] normalised, as the policy saw them; the last row is what follows the last action.
-        actions: [T, N, ...]. parameters: [T, N, P] of the distributions that they were drawn from.
+        actions: [T, N, ...].
+        parameters: [T, N, P] of the distributions that they were drawn from.
         log_probs: [T, N] of the actions under the collecting policy.
         values: [T+1, N] of the collecting policy's critic.
-        rewards: [T, N] unscaled. terminated, truncated: [T, N] bool.
+        rewards: [T, N] unscaled.
+        terminated, truncated: [T, N] bool.
         valid: [T, N] bool; False on rows that only reset an environment.
         observation_moments: of the valid rows' unscaled observations.
         return_moments: of the discounted sums of rewards so far, on which reward scaling rests.
