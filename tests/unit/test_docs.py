@@ -54,6 +54,9 @@ OWN_FILES = {
 OWN_OPTIONS = {"algorithm=spo", "env=parking", "experiment=mine", "model=wide", "optimizer=nadam"}
 """What such files make possible."""
 
+OPEN_KEYS = ("hydra.", "hydra/", "env.kwargs.", "tags.", "pruner.", "sampler.")
+"""Beginnings of keys that may go on in any way."""
+
 OWN_SETTINGS = {"algorithm.width"}
 
 GROUPS = {
