@@ -17,6 +17,7 @@ from ppolab.errors import ConfigError, nearest, spelled
 
 def check(config: Config) -> None:
     """Raise ConfigError for the first setting that breaks a rule."""
+    _refuse_two_networks(config.model)
     check_values(config)
     values = flattened(config)
     check_algorithm(config.algorithm, values.get)
@@ -62,8 +63,26 @@ def _check_objective(config: Config) -> None:
             )
 
 
+def _refuse_two_networks(model: ModelConfig) -> None:
+    """Answer those who know `[[64, 64], [256]]` for actor and critic from elsewhere."""
+    sizes: list[Any] = list(model.hidden_sizes)
+    if any(isinstance(part, list) for part in sizes):
+        given = [part if isinstance(part, list) else [part] for part in sizes]
+        actor, critic = (str(part).replace(" ", "") for part in (given[0], given[-1]))
+        raise ConfigError(
+            f"model.hidden_sizes={model.hidden_sizes}: must be a list of whole numbers; for an actor and a critic of "
+            f"different sizes, write model.actor_sizes={actor} model.critic_sizes={critic}"
+        )
+
+
 def _check_model(model: ModelConfig) -> None:
-    if model.dropout > 0 and not model.hidden_sizes:
+    for key in ("actor_sizes", "critic_sizes"):
+        if model.trunk == "shared" and getattr(model, key) is not None:
+            raise ConfigError(
+                f"model.{key}={getattr(model, key)}: a shared trunk has one size, model.hidden_sizes; set "
+                "model.trunk=separate, or leave it out"
+            )
+    if model.dropout > 0 and not (model.sizes_of_actor or model.sizes_of_critic):
         raise ConfigError(f"model.dropout={model.dropout}: there is no hidden layer to drop from; set model.dropout=0")
 
 

@@ -84,6 +84,12 @@ class ModelConfig:
     """The actor-critic network."""
 
     hidden_sizes: list[int] = setting("units of each hidden layer", rule=Range(">= 1"))
+    actor_sizes: list[int] | None = setting(
+        "units of the actor's hidden layers; null: hidden_sizes", None, rule=Range(">= 1")
+    )
+    critic_sizes: list[int] | None = setting(
+        "units of the critic's hidden layers; null: hidden_sizes", None, rule=Range(">= 1")
+    )
     activation: str = setting("what follows each hidden layer", choices=("tanh", "relu", "elu", "gelu", "silu"))
     trunk: str = setting(
         "separate: the critic has hidden layers of its own; shared: one trunk, two heads",
@@ -98,6 +104,16 @@ class ModelConfig:
         "a second half of the action head gives the log standard deviations; false: they are parameters of their own",
         False,
     )
+
+    @property
+    def sizes_of_actor(self) -> list[int]:
+        """Units of the hidden layers that lead to the action head."""
+        return self.hidden_sizes if self.actor_sizes is None else self.actor_sizes
+
+    @property
+    def sizes_of_critic(self) -> list[int]:
+        """Units of the hidden layers that lead to the value head."""
+        return self.hidden_sizes if self.critic_sizes is None else self.critic_sizes
 
 
 @dataclass

@@ -75,11 +75,12 @@ class ActorCritic(nn.Module):
         outputs = distribution.action_shape[0] if shared_std else distribution.parameter_size
         self.log_std = nn.Parameter(torch.full((outputs,), config.initial_log_std)) if shared_std else None
 
-        width = config.hidden_sizes[-1] if config.hidden_sizes else observation_size
-        self.actor = _trunk(observation_size, config)
-        self.critic = _trunk(observation_size, config) if config.trunk == "separate" else None
+        separate = config.trunk == "separate"
+        self.actor, width = _trunk(observation_size, config.sizes_of_actor, config)
+        critic, value_width = _trunk(observation_size, config.sizes_of_critic, config) if separate else (None, width)
+        self.critic = critic
         self.action_head = nn.Linear(width, outputs)
-        self.value_head = nn.Linear(width, 1)
+        self.value_head = nn.Linear(value_width, 1)
         if config.orthogonal:
             self._initialize_orthogonally()
         if gaussian and not shared_std:
@@ -137,10 +138,12 @@ def _mode(policy: nn.Module, *, training: bool) -> Iterator[None]:
         policy.train(found)
 
 
-def _trunk(observation_size: int, config: ModelConfig) -> nn.Sequential:
+def _trunk(observation_size: int, hidden_sizes: list[int], config: ModelConfig) -> tuple[nn.Sequential, int]:
+    """Return hidden layers, and how many features they give."""
     layers: list[nn.Module] = []
-    for inputs, outputs in pairwise([observation_size, *config.hidden_sizes]):
+    sizes = [observation_size, *hidden_sizes]
+    for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), ACTIVATIONS[config.activation]()]
         if config.dropout > 0:
             layers.append(nn.Dropout(config.dropout))
-    return nn.Sequential(*layers)
+    return nn.Sequential(*layers), sizes[-1]

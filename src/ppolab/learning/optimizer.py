@@ -42,7 +42,8 @@ def check_optimizer(config: Config) -> None:
     if dropped:
         log.info("optimizer: %s does not take %s: left out", config.optimizer["_target_"], ", ".join(dropped))
     layers = {"action_head": nn.Linear(1, 1)}
-    layers |= {"actor": nn.Linear(1, 1)} if config.model.hidden_sizes else {}
+    hidden = config.model.sizes_of_actor or config.model.sizes_of_critic
+    layers |= {"actor": nn.Linear(1, 1)} if hidden else {}
     make_optimizer(config, flatten_parameters(nn.ModuleDict(layers)))
 
 

@@ -118,7 +118,8 @@ def test_effects_are_those_of_the_lists(key: str) -> None:
 
 
 def test_ranges_are_those_of_the_list() -> None:
-    keys = [key for key in all_keys() if key != "model.hidden_sizes" and key != "optimizer.betas"]
+    lists = {"model.hidden_sizes", "model.actor_sizes", "model.critic_sizes", "optimizer.betas"}
+    keys = [key for key in all_keys() if key not in lists]
     ranged = set()
     for key in keys:
         group, _, name = key.partition(".")

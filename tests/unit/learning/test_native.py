@@ -45,6 +45,8 @@ NETWORKS: dict[str, dict] = {
     "shared": {"model.hidden_sizes": [24, 24], "model.trunk": "shared"},
     "relu": {"model.hidden_sizes": [32, 16], "model.activation": "relu"},
     "linear": {"model.hidden_sizes": []},
+    "two sizes": {"model.actor_sizes": [9, 20], "model.critic_sizes": [40]},
+    "linear actor": {"model.actor_sizes": [], "model.critic_sizes": [9, 7], "model.activation": "relu"},
 }
 EVERY_TERM = {"entropy_coef": 0.02, "algorithm.value_clip": 0.2}
 INPUTS = 11
@@ -239,7 +241,7 @@ def test_without_clipping_the_gradient_equals_pytorch_s(space: str) -> None:
 
 
 @pytest.mark.parametrize("value_clip", [None, 0.2])
-@pytest.mark.parametrize("network", ["64-64", "uneven", "linear"])
+@pytest.mark.parametrize("network", ["64-64", "uneven", "linear", "two sizes"])
 def test_the_value_function_alone_equals_pytorch(network: str, value_clip: float | None) -> None:
     policy, flat, _ = made(SPACES["Box"], **NETWORKS[network])
     batch, objective = random_samples(policy, 100), value_objective(1.5, value_clip)

@@ -69,6 +69,8 @@ FLIPS: dict[str, Any] = {
     "env.squash_actions": True,
     "env.stagger": False,
     "model.hidden_sizes": [16, 17],
+    "model.actor_sizes": [16, 17],
+    "model.critic_sizes": [16],
     "model.activation": "relu",
     "model.trunk": "shared",
     "model.dropout": 0.2,

@@ -129,7 +129,8 @@ def _description(policy: ActorCritic, flat: FlatParameters, inputs: int) -> list
         trunks = [trunk("actor", [action_head, value_head])]
     else:
         trunks = [trunk("actor", [action_head]), trunk("critic", [value_head])]
-    activation = next((ACTIVATIONS[type(layer)] for layer in policy.actor if type(layer) in ACTIVATIONS), 0)
+    layers = [layer for part in (policy.actor, policy.critic) if part is not None for layer in part]
+    activation = next((ACTIVATIONS[type(layer)] for layer in layers if type(layer) in ACTIVATIONS), 0)
     log_std = flat.slice_of("log_std").start if policy.log_std is not None else -1
     sizes = distribution.sizes if isinstance(distribution, MultiCategorical) else ()
     return [
