@@ -50,7 +50,6 @@ def test_the_shipped_algorithms_are_all_c_plus_plus_and_say_nothing(
 REASONS: dict[str, tuple[dict[str, Any], bool, str]] = {
     "surrogate": ({"name": "a2c"}, False, "the C++ code does not know the surrogate of algorithm=a2c"),
     "compile=false": ({"native": False, "compile": "False"}, False, "compile=false asks for it"),
-    "activation": ({"native": False, "model.activation": "silu"}, False, "tanh and relu: SiLU"),
     "dropout": ({"native": False, "model.dropout": 0.1}, False, "model.dropout"),
     "deviations": ({"native": False, "model.state_dependent_std": True}, False, "model.state_dependent_std"),
     "optimizer": ({"optimizer": "sgd"}, True, "this is torch.optim.SGD"),

@@ -16,7 +16,7 @@ from ppolab.learning.flat_parameters import FlatParameters
 from ppolab.learning.native.library import library_problem, native_library
 from ppolab.learning.normalization import FrozenScaling
 
-ACTIVATIONS: dict[type[nn.Module], int] = {nn.Tanh: 0, nn.ReLU: 1}
+ACTIVATIONS: dict[type[nn.Module], int] = {nn.Tanh: 0, nn.ReLU: 1, nn.ELU: 2, nn.GELU: 3, nn.SiLU: 4}
 FAMILIES: dict[type, int] = {DiagonalGaussian: 0, MultiCategorical: 1, Bernoulli: 2}
 ACTION_HEAD, VALUE_HEAD = 0, 1
 """Numbers of the heads in the C++ code."""
@@ -39,7 +39,7 @@ def unknown_to_native(policy: ActorCritic, flat: FlatParameters) -> str | None:
         return "the network has dropout (model.dropout)"
     unknown = sorted(kind.__name__ for kind in kinds - set(ACTIVATIONS))
     if unknown or len(kinds) > 1:
-        return f"the network has other layers than linear ones, tanh and relu: {', '.join(unknown)}"
+        return f"the network has layers that the C++ code does not know: {', '.join(unknown)}"
     if type(policy.distribution) not in FAMILIES:
         return f"actions are drawn from a {type(policy.distribution).__name__}"
     if policy.log_std is None and isinstance(policy.distribution, DiagonalGaussian):
