@@ -41,7 +41,7 @@ def as_text(override: str) -> str:
 
 
 def _in_full(override: str) -> str:
-    """Return `n_trials=40` as hydra.sweeper.n_trials=40, and what an environment takes with the plus that adds it."""
+    """Return `n_trials=40` as hydra.sweeper.n_trials=40, and arguments of the user's code with a plus to add them."""
     key, equals, value = override.partition("=")
     if (key == "direction" and "," in value and value[0] != "[") or (key == "enqueue" and value[:1] == "{"):
         override = f"{key}=[{value}]"  # a list, to Hydra
@@ -49,7 +49,7 @@ def _in_full(override: str) -> str:
         return f"hydra.sweeper.{override}"
     if equals and key.startswith(("sampler.", "pruner.")):
         return f"++hydra.sweeper.{override}"
-    return f"++{override}" if override.startswith("env.kwargs") else override
+    return f"++{override}" if override.startswith(("env.kwargs", "model.kwargs")) else override
 
 
 # --- checks of any command -------------------------------------------------------------------------------------------

@@ -76,6 +76,7 @@ def _refuse_two_networks(model: ModelConfig) -> None:
 
 
 def _check_model(model: ModelConfig) -> None:
+    _check_own_network(model)
     for key in ("actor_sizes", "critic_sizes"):
         if model.trunk == "shared" and getattr(model, key) is not None:
             raise ConfigError(
@@ -84,6 +85,23 @@ def _check_model(model: ModelConfig) -> None:
             )
     if model.dropout > 0 and not (model.sizes_of_actor or model.sizes_of_critic):
         raise ConfigError(f"model.dropout={model.dropout}: there is no hidden layer to drop from; set model.dropout=0")
+
+
+def _check_own_network(model: ModelConfig) -> None:
+    if model.network is None:
+        if model.kwargs:
+            raise ConfigError(
+                f"model.kwargs={model.kwargs}: are the arguments of a network of your own; name it, such as "
+                "model.network=my_package:MyNetwork, or leave them out"
+            )
+        return
+    shipped = option_defaults("model", "mlp")
+    for key in ("hidden_sizes", "actor_sizes", "critic_sizes", "activation", "dropout"):
+        if getattr(model, key) != shipped[key]:
+            raise ConfigError(
+                f"model.{key}={spelled(getattr(model, key))}: is about the shipped network, and model.network="
+                f"{model.network} takes its place; leave it out, or hand it over as model.kwargs.NAME=VALUE"
+            )
 
 
 def _check_optimizer(optimizer: Mapping[str, Any]) -> None:

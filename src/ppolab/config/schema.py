@@ -105,6 +105,11 @@ class ModelConfig:
         False,
     )
 
+    network: str | None = setting(
+        "a network of your own in place of the hidden layers, as my_package:MyNetwork; null: the layers above", None
+    )
+    kwargs: dict[str, Any] = setting("arguments of that network, as model.kwargs.NAME=VALUE", {})
+
     @property
     def sizes_of_actor(self) -> list[int]:
         """Units of the hidden layers that lead to the action head."""

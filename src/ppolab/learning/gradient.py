@@ -49,7 +49,7 @@ def whole_gradient(policy: ActorCritic, flat: FlatParameters, objective: Objecti
     """
 
     def loss(vector: Tensor, batch: Samples, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        parameters, values = functional_call(policy, flat.named(vector), (batch.observations,))
+        parameters, values = functional_call(policy, flat.substitutes(vector), (batch.observations,), tie_weights=False)
         return objective.function(parameters, values, batch, *inputs)
 
     differentiated = grad_and_value(loss, has_aux=True)

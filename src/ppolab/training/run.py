@@ -17,7 +17,7 @@ import torch
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
-from ppolab.agents.policy import CPU, build_policy
+from ppolab.agents.policy import CPU, build_policy, check_network
 from ppolab.config.schema import Config
 from ppolab.envs.factory import (
     EVALUATION,
@@ -98,7 +98,8 @@ def run(
         InterruptedRun: after SIGINT or SIGTERM; everything is saved, the MLflow run is marked KILLED.
     """
     _accelerator(config)
-    check_optimizer(config)  # a mistake in it shows before anything is written
+    check_network(config)  # a mistake in it shows before anything is written
+    check_optimizer(config)
     users = user_callbacks(config.callbacks)
     checkpoint = _checkpoint_of(resume) if resume else None
     _check_resumable(config, checkpoint)
