@@ -8,7 +8,7 @@ from typing import Any
 from ppolab.config.algorithms import check_algorithm, ranges_of, reads
 from ppolab.config.files import option_defaults, options_of
 from ppolab.config.metrics import objective_names, run_metrics
-from ppolab.config.optimizers import OPTIMIZER_NAMESPACE, UNUSABLE, class_name
+from ppolab.config.optimizers import OPTIMIZER_NAMESPACE, UNUSABLE, class_name, is_own
 from ppolab.config.rules import KIND_WORDS, Range, is_a
 from ppolab.config.schema import Config, ModelConfig, OptimizerSettings, flattened
 from ppolab.config.setting import settings_of
@@ -106,13 +106,20 @@ def _check_own_network(model: ModelConfig) -> None:
 
 def _check_optimizer(optimizer: Mapping[str, Any]) -> None:
     target = optimizer.get("_target_")
-    if not isinstance(target, str) or not target.startswith(OPTIMIZER_NAMESPACE):
-        raise ConfigError(f"optimizer._target_={target}: must name a class in torch.optim, such as torch.optim.Adam")
+    if target is None:
+        raise ConfigError("optimizer=own: needs a class, such as optimizer.class=my_package:MyOptimizer")
+    if not isinstance(target, str) or not (target.startswith(OPTIMIZER_NAMESPACE) or is_own(target)):
+        raise ConfigError(
+            f"optimizer._target_={target}: must name a class in torch.optim, such as torch.optim.Adam, or one of your "
+            "own, such as my_package:MyOptimizer"
+        )
     if reason := UNUSABLE.get(class_name(optimizer)):
         raise ConfigError(f"optimizer._target_={target}: cannot train here, since {reason}; use torch.optim.Adam")
     if "lr" not in optimizer:
         raise ConfigError("optimizer.lr: is missing; every optimizer needs a learning rate, such as 3e-4")
     shared = settings_of(OptimizerSettings)
+    if is_own(target):  # which gives names such as betas a meaning of its own
+        shared = {"lr": shared["lr"]}
     for key, value in optimizer.items():
         problem = shared[key].problem(value) if key in shared else _problem_of_own(target, key, value)
         if problem:

@@ -123,9 +123,9 @@ class ModelConfig:
 
 @dataclass
 class OptimizerSettings:
-    """What classes of torch.optim share. An optimizer's file in conf/optimizer/ may set others, too."""
+    """What optimizers share. An optimizer's file in conf/optimizer/ may set others, too."""
 
-    _target_: str = setting("a class in torch.optim")
+    _target_: str = setting("a class in torch.optim, or one of your own as my_package:MyOptimizer")
     lr: float = setting("learning rate", rule=POSITIVE)
     betas: tuple[float, float] = setting(
         "how slowly the running means of the gradient and of its square forget", rule=BELOW_ONE
