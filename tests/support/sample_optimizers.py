@@ -42,6 +42,10 @@ class FlatLion(Lion):
     elementwise = True
 
 
+class Muon(Lion):
+    """Has the name of an optimizer of PyTorch's."""
+
+
 class Normalized(Lion):
     """A step that depends on the norm of a parameter's gradient, hence on shapes."""
 

@@ -26,9 +26,8 @@ from ppolab.config.schema import Config
 from ppolab.errors import ConfigError, nearest, spelled
 from ppolab.learning.actor_critic import is_of_a_head
 from ppolab.learning.flat_parameters import FlatParameters, flatten_parameters
-from ppolab.learning.own_optimizer import check_steps, own_class
+from ppolab.learning.own_optimizer import check_steps, made_own, own_class
 from ppolab.learning.shaped_optimizer import ShapedOptimizer
-from ppolab.runtime.user_code import what_was_raised
 
 log = logging.getLogger(__name__)
 
@@ -79,25 +78,23 @@ def _tell_other_rate(config: Config) -> None:
 def make_optimizer(config: Config, flat: FlatParameters) -> torch.optim.Optimizer:
     """Return the configured optimizer of the parameters in `flat`.
 
-    Most step the vector as it is. Those in `LOOKS_AT_SHAPES` step its parameters in their own shapes, as do the user's,
-    unless the class has an attribute `elementwise` that is true.
+    Most step the vector as it is. Those in `LOOKS_AT_SHAPES` step its parameters in their own shapes, as most of the
+    user's do.
 
     Raises:
         ConfigError: there is none of this name, or it does not take the settings.
     """
     kind, target = optimizer_class(config), config.optimizer["_target_"]
     options, _ = _options(config)
+    if is_own(target):
+        return made_own(kind, target, flat, options)
     try:
-        if kind.__name__ == "Muon":
+        if kind is torch.optim.Muon:
             return ShapedOptimizer(flat, lambda named: _muon_and_adamw(named, options))
-        if kind.__name__ in LOOKS_AT_SHAPES or (is_own(target) and not getattr(kind, "elementwise", False)):
+        if kind.__name__ in LOOKS_AT_SHAPES:
             return ShapedOptimizer(flat, lambda named: [kind(list(named.values()), **options)])
         return kind([flat.vector], **options)
-    except Exception as error:
-        if is_own(target):
-            raise ConfigError(f"optimizer.class={target}: making it raised {what_was_raised(error)}") from error
-        if not isinstance(error, TypeError | ValueError | RuntimeError):
-            raise
+    except (TypeError, ValueError, RuntimeError) as error:
         name = other_file(config.optimizer)
         fix = f"; optimizer={name} has options that it takes" if name else ""
         raise ConfigError(f"optimizer: {target} does not take these settings: {error}{fix}") from error
@@ -116,7 +113,7 @@ def _options(config: Config) -> tuple[dict[str, Any], list[str]]:
     accepted = {parameter.name for parameter in parameters if parameter.kind != parameter.VAR_KEYWORD}
     if len(accepted) < len(parameters):  # it has **others
         accepted |= set(config.optimizer) - {"_target_"}
-    if kind.__name__ == "Muon":
+    if kind is torch.optim.Muon:
         accepted.add(ADAMW_PART)
     options, dropped = {}, []
     for key, value in config.optimizer.items():

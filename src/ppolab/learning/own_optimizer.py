@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import io
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ppolab.errors import ConfigError
 from ppolab.learning.flat_parameters import FlatParameters, flatten_parameters
+from ppolab.learning.shaped_optimizer import ShapedOptimizer
 from ppolab.runtime.user_code import named_object, what_was_raised
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,25 @@ def own_class(target: str) -> type[torch.optim.Optimizer]:
             "give; write step(self, closure=None), and step along the gradients"
         )
     return found
+
+
+def made_own(
+    kind: type[torch.optim.Optimizer], target: str, flat: FlatParameters, options: Mapping[str, Any]
+) -> torch.optim.Optimizer:
+    """Return an optimizer of the user's, of each parameter in its own shape: nobody knows whether it looks at shapes.
+
+    Where its class says `elementwise = True`, it gets the whole vector.
+
+    Raises:
+        ConfigError: it raised.
+    """
+    make: Callable[..., torch.optim.Optimizer] = kind
+    try:
+        if getattr(kind, "elementwise", False):
+            return make([flat.vector], **options)
+        return ShapedOptimizer(flat, lambda named: [make(list(named.values()), **options)])
+    except Exception as error:  # a user's class may raise anything
+        raise ConfigError(f"optimizer.class={target}: making it raised {what_was_raised(error)}") from error
 
 
 def check_steps(target: str, make: MakeOptimizer) -> None:

@@ -38,7 +38,9 @@ def gradients(flat: FlatParameters, count: int = 4) -> list[Tensor]:
     return [torch.randn(flat.vector.shape, generator=generator) for _ in range(count)]
 
 
-@pytest.mark.parametrize(("name", "on_vector"), [("Lion", False), ("FlatLion", True), ("Normalized", False)])
+@pytest.mark.parametrize(
+    ("name", "on_vector"), [("Lion", False), ("FlatLion", True), ("Normalized", False), ("Muon", False)]
+)
 def test_steps_are_those_of_an_ordinary_module(name: str, on_vector: bool) -> None:
     config = config_of(name)
     policy, ordinary = new_policy(config), new_policy(config)
