@@ -213,6 +213,15 @@ class Rounds(Residual):
         return _Straight.apply(super().forward(observations))
 
 
+class TooManyRows(Residual):
+    """Passes its trial, and raises when it is trained."""
+
+    def forward(self, observations: Tensor) -> Tensor:
+        if len(observations) > 10:
+            raise LookupError("too many rows")
+        return super().forward(observations)
+
+
 def no_module(observation_size: int) -> Any:
     """Gives a function."""
     return torch.tanh

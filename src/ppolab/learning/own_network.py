@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad
 
-from ppolab.errors import ConfigError
+from ppolab.errors import ConfigError, NetworkError
 from ppolab.runtime.user_code import named_object, what_was_raised
 
 if TYPE_CHECKING:
@@ -55,8 +55,12 @@ class OwnTrunk(nn.Module):
 
     def forward(self, observations: Tensor) -> Tensor:
         rows = observations.reshape(-1, observations.shape[-1])
-        features: Tensor = self.network(rows)
-        return features.reshape(*observations.shape[:-1], self.width)
+        try:
+            features: Tensor = self.network(rows)
+            return features.reshape(*observations.shape[:-1], self.width)
+        except Exception as error:  # a user's module may raise anything
+            told = f"forward of observations {list(rows.shape)} raised {what_was_raised(error)}"
+            raise NetworkError(f"{self.setting}: {told}") from error
 
     def _problem(self, told: str) -> ConfigError:
         return ConfigError(f"{self.setting}: {told}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+from pathlib import Path
 from typing import Any
 
 import probe_envs  # noqa: F401 -- registers probe/Diary-v0
@@ -19,7 +20,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from ppolab.agents.policy import build_policy, check_network
 from ppolab.config.algorithms import algorithm_names
 from ppolab.config.schema import Config
-from ppolab.errors import ConfigError
+from ppolab.errors import ConfigError, NetworkError
 from ppolab.learning.actor_critic import ActorCritic, action_distribution, evaluating
 from ppolab.learning.algorithms import make_algorithm
 from ppolab.learning.flat_parameters import flatten_parameters
@@ -28,6 +29,7 @@ from ppolab.learning.native import native_policy
 from ppolab.learning.native.policy import unknown_to_native
 from ppolab.learning.own_network import OwnTrunk, own_trunk
 from ppolab.training.build import build_module
+from ppolab.training.run import run
 
 KINDS = ["Residual", "Dropping", "Tied", "TiedWeights", "PartlyFrozen", "Lazy", "of_layers", "nothing_to_learn"]
 
@@ -230,6 +232,18 @@ def test_a_broken_contract_is_told_in_one_line(name: str) -> None:
 def test_the_line_of_the_user_s_own_code_is_named() -> None:
     with pytest.raises(ConfigError, match=r"\([^()]*sample_networks\.py, line \d+\)$"):
         new_policy(config_of("Raises"))  # raised in PyTorch, called from there
+
+
+def test_what_raises_only_later_names_the_line(tmp_path: Path) -> None:
+    small = {"logger": "none", "total_steps": 96, "eval_episodes": 1, "num_envs": 12}
+    with pytest.raises(NetworkError) as raised:
+        run(config_of("TooManyRows", **small), tmp_path)
+    told = str(raised.value)
+    assert told.startswith(
+        "model.network=sample_networks:TooManyRows: forward of observations [12, 3] raised LookupError: too many rows ("
+    )
+    assert "sample_networks.py, line " in told and "\n" not in told
+    assert isinstance(raised.value.__cause__, LookupError)
 
 
 def test_an_argument_that_it_does_not_take_is_named() -> None:
