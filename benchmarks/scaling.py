@@ -1,8 +1,9 @@
-"""How speed and memory change with environments, network, minibatch, rollout, and a neighbour on the machine:
+"""How speed and memory change with environments, network, minibatch, rollout, path of the update, and a neighbour:
 
     python benchmarks/scaling.py envs
     python benchmarks/scaling.py width minibatch pair memory
     python benchmarks/scaling.py device
+    python benchmarks/scaling.py path
     python benchmarks/scaling.py report
 
 Every measurement is a fresh process of the real command line, measured like those of throughput.py: from the end of the
@@ -104,8 +105,23 @@ def device_points() -> list[Point]:
     ]  # fmt: skip
 
 
+def path_points() -> list[Point]:
+    """What computes the update: C++, PyTorch, or one after the other; the shipped network and batch, one thread."""
+    steps, warmup = 5 * BATCH, 2 * BATCH
+    unknown = "model.dropout=0.01"  # to the C++ code
+    paths = {
+        "C++: gradients and steps": (),
+        "C++: gradients; PyTorch: steps of one vector": ("optimizer=rmsprop",),
+        "C++: gradients; PyTorch: steps of each parameter": ("optimizer=adafactor",),
+        "PyTorch, compiled": (unknown,),
+        "PyTorch": (unknown, "compile=false"),
+    }
+    single = ("env.num_threads=1", "trainer.threads=1")
+    return [Point(path, (*single, *settings), steps, warmup) for path, settings in paths.items()]
+
+
 POINTS = {
-    "envs": envs_points, "width": width_points, "minibatch": minibatch_points, "pair": pair_points,
+    "path": path_points, "envs": envs_points, "width": width_points, "minibatch": minibatch_points, "pair": pair_points,
     "memory": memory_points, "device": device_points,
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from result_tables import markdown as table
 
 TITLES = {
+    "path": ("Paths of an update", "update", "The shipped network and batch, one thread; without the time to compile."),
     "envs": ("Environments", "environments", "The batch stays 2048 steps: `rollout_steps` is 2048 / `num_envs`."),
     "width": ("Width of the network", "hidden units, twice", "Actor and critic apart, minibatches of 64."),
     "minibatch": ("Minibatch", "minibatch", "Of a batch of 16,384 steps, 10 epochs."),
@@ -132,7 +133,22 @@ def pair_table(rows: Sequence[Row], _column: str) -> list[str]:
     return table(head, lines)
 
 
-TABLES = {"pair": pair_table, "device": device_table}
+def path_table(rows: Sequence[Row], column: str) -> list[str]:
+    """A line per path; the factor is the median over rounds of its processor time, divided by the first path's."""
+    groups = by_value(rows)
+    first = {row.repeat: row.cpu_seconds_per_million for row in next(iter(groups.values()))}
+    lines = []
+    for value, group in groups.items():
+        factors = [row.cpu_seconds_per_million / first[row.repeat] for row in group if row.repeat in first]
+        lines.append([
+            value, number(statistics.median(row.steps_per_second for row in group)),
+            number(statistics.median(row.cpu_seconds_per_million for row in group)),
+            f"{statistics.median(factors):.1f} ({min(factors):.1f} to {max(factors):.1f})",
+        ])  # fmt: skip
+    return table([column, "steps/s", "CPU s per million steps", "factor of the CPU time"], lines)
+
+
+TABLES = {"path": path_table, "pair": pair_table, "device": device_table}
 """Those that are not a line per value."""
 
 

@@ -6,6 +6,7 @@ PpolabError            exit code 1
 │   └── StateNotReached    it cannot be brought to where a checkpoint had it
 ├── TrainingError      the optimization left the finite numbers
 ├── CallbackError      a callback of the user raised
+├── NetworkError       a network of the user raised
 ├── ProcessError       another process of the run is gone
 ├── CheckpointError    a checkpoint cannot be written, or is not one of ours
 ├── TrackingError      the tracking store cannot answer what was asked of it
@@ -45,6 +46,10 @@ class TrainingError(PpolabError):
 
 class CallbackError(PpolabError):
     """A callback of the user raised; the exception is the cause."""
+
+
+class NetworkError(PpolabError):
+    """A network of the user raised after it had passed its trial; the exception is the cause."""
 
 
 class ProcessError(PpolabError):

@@ -16,7 +16,7 @@ def explicit_fisher(parts: LearnerContext, batch: ActorOnBatch, vector: Tensor) 
     policy, actor, samples = parts.policy, actor_parameters(parts), batch._samples
 
     def outputs(point: Tensor) -> Tensor:
-        named = {**dict(policy.named_parameters()), **actor.named(point)}
+        named = {**dict(policy.named_parameters()), **actor.substitutes(point)}
         return functional_call(policy, named, (samples.observations,))[0]
 
     jacobians: Tensor = jacrev(outputs)(vector)  # [B, P, K]

@@ -394,6 +394,16 @@ def test_processor_and_gpu_stand_side_by_side() -> None:
     assert "| 64 | 64 | 100 | 50 | 0.50 |" in text and "| 1,024 | 512 | 10 | 400 | 40.00 |" in text
 
 
+def test_paths_are_compared_by_their_processor_time_within_each_round() -> None:
+    times = {"all": (50.0, 100.0, 60.0), "other": (100.0, 150.0, 180.0)}
+    rows = [
+        scaling_row("path", value, repeat, 10.0, cpu_seconds_per_million=seconds)
+        for value, three in times.items()
+        for repeat, seconds in enumerate(three)
+    ]
+    assert "| other | 10 | 150 | 2.0 (1.5 to 3.0) |" in scaling_report.markdown({"path": rows})
+
+
 # --- the paper's Table 1 ---------------------------------------------------------------------------------------------
 
 

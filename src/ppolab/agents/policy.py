@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
 from gymnasium import Space
 
 from ppolab.config.schema import Config
-from ppolab.envs.factory import VectorEnv
+from ppolab.envs.factory import VectorEnv, environment_spaces
 from ppolab.envs.spaces import observation_encoder
 from ppolab.errors import CheckpointError
 from ppolab.learning.actor_critic import ActorCritic, action_distribution
+from ppolab.learning.own_network import OwnTrunk
 from ppolab.records.checkpoint import Checkpoint
 
+log = logging.getLogger(__name__)
+
 CPU = torch.device("cpu")
+
+
+def check_network(config: Config) -> None:
+    """Make a network of the user's own once, if there is one, and log which of its parameters will not be trained.
+
+    Raises:
+        ConfigError: it does not keep its contract, or the environment cannot be made.
+    """
+    if config.model.network is None:
+        return
+    observation_space, action_space = environment_spaces(config.env)
+    size, _ = observation_encoder(observation_space)
+    policy = _network(config, size, action_space)
+    for name, trunk in policy.named_children():
+        if isinstance(trunk, OwnTrunk) and trunk.unreached:
+            log.warning(
+                "%s: no feature of the %s depends on its parameters %s, which therefore stay as they are",
+                trunk.setting, name, ", ".join(trunk.unreached),
+            )  # fmt: skip
 
 
 def build_policy(config: Config, env: VectorEnv, device: torch.device = CPU) -> ActorCritic:
@@ -36,7 +59,8 @@ def policy_from(
     try:
         policy.load_state_dict(checkpoint.module["policy"])
     except (RuntimeError, KeyError) as error:
-        raise CheckpointError(f"the checkpoint does not fit {config.env.id} and its model settings: {error}") from error
+        told = " ".join(str(error).split())  # PyTorch lists what differs in lines of their own
+        raise CheckpointError(f"the checkpoint does not fit {config.env.id} and its model settings: {told}") from error
     return policy
 
 

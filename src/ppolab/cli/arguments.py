@@ -17,6 +17,7 @@ from ppolab.runtime.signals import heeded_interrupt
 
 PATHS = ("run", "resume", "hydra.run.dir", "hydra.sweep.dir")
 """Settings whose values are paths or ids, whatever characters are in them."""
+OWN_CLASS = "optimizer.class"
 PLAIN_ID = re.compile(r"[A-Z]\w*-v\d+")
 """An id without special characters of Hydra's grammar, which Gymnasium knows without another import, if at all."""
 PICKLED = "--experimental-rerun"
@@ -27,7 +28,24 @@ PICKLED = "--experimental-rerun"
 
 def rewrite(overrides: Sequence[str]) -> list[str]:
     """Return the settings of a training command as Hydra wants them; a function of its argument alone."""
-    return [_in_full(as_text(override)) for override in overrides]
+    return [_in_full(as_text(override)) for override in _with_own_optimizer(overrides)]
+
+
+def _with_own_optimizer(overrides: Sequence[str]) -> list[str]:
+    """Return `optimizer.class=C` as the optimizer `own` whose class is C, which takes any further arguments."""
+    keys = [override.partition("=")[0].lstrip("+") for override in overrides]
+    if OWN_CLASS not in keys:
+        return list(overrides)
+    composed = "optimizer" in keys or "resume" in keys  # a resumed run has its settings
+    found = [] if composed else ["optimizer=own"]
+    for key, override in zip(keys, overrides, strict=True):
+        _, equals, value = override.partition("=")
+        if key == OWN_CLASS:
+            found.append(f"++optimizer._target_={value}")
+        else:
+            new = equals and key.startswith("optimizer.") and key not in ("optimizer._target_", "optimizer.lr")
+            found.append(f"++{key}={value}" if new else override)
+    return found
 
 
 def as_text(override: str) -> str:
@@ -41,7 +59,7 @@ def as_text(override: str) -> str:
 
 
 def _in_full(override: str) -> str:
-    """Return `n_trials=40` as hydra.sweeper.n_trials=40, and what an environment takes with the plus that adds it."""
+    """Return `n_trials=40` as hydra.sweeper.n_trials=40, and arguments of the user's code with a plus to add them."""
     key, equals, value = override.partition("=")
     if (key == "direction" and "," in value and value[0] != "[") or (key == "enqueue" and value[:1] == "{"):
         override = f"{key}=[{value}]"  # a list, to Hydra
@@ -49,7 +67,7 @@ def _in_full(override: str) -> str:
         return f"hydra.sweeper.{override}"
     if equals and key.startswith(("sampler.", "pruner.")):
         return f"++hydra.sweeper.{override}"
-    return f"++{override}" if override.startswith("env.kwargs") else override
+    return f"++{override}" if override.startswith(("env.kwargs", "model.kwargs")) else override
 
 
 # --- checks of any command -------------------------------------------------------------------------------------------

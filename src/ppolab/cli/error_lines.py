@@ -16,6 +16,9 @@ from ppolab.config.quoting import quoted
 from ppolab.config.schema import SWEEP_SETTINGS, Config, EvaluateConfig, known_keys, option_keys
 from ppolab.errors import ConfigError, PpolabError, nearest
 
+OWN_CODE = {"model": "model.network", "optimizer": "optimizer.class", "env": "env.id"}
+"""{group: the setting that names the user's own code, as MODULE:NAME}."""
+
 
 def answer_to(error: Exception) -> tuple[str, int] | None:
     """Return one line and an exit code; None for an error that nobody foresaw."""
@@ -84,6 +87,8 @@ def _missing_file(error: MissingConfigException) -> str:
     group, _, option = str(error.missing_cfg_file).rpartition("/")
     options = list(error.options or ())
     choices = f"; there are {', '.join(options)}" if options else ""
+    if ":" in option and group in OWN_CODE:
+        choices = f"; one of your own is named as {OWN_CODE[group]}={option}"
     return f"{group or 'config'}={option}: no such option{nearest(option, options)}{choices}"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from ppolab.config.algorithms import check_algorithm, ranges_of, reads
 from ppolab.config.files import option_defaults, options_of
 from ppolab.config.metrics import objective_names, run_metrics
-from ppolab.config.optimizers import OPTIMIZER_NAMESPACE, UNUSABLE, class_name
+from ppolab.config.optimizers import OPTIMIZER_NAMESPACE, UNUSABLE, class_name, is_own
 from ppolab.config.rules import KIND_WORDS, Range, is_a
 from ppolab.config.schema import Config, ModelConfig, OptimizerSettings, flattened
 from ppolab.config.setting import settings_of
@@ -17,6 +17,7 @@ from ppolab.errors import ConfigError, nearest, spelled
 
 def check(config: Config) -> None:
     """Raise ConfigError for the first setting that breaks a rule."""
+    _refuse_two_networks(config.model)
     check_values(config)
     values = flattened(config)
     check_algorithm(config.algorithm, values.get)
@@ -62,20 +63,63 @@ def _check_objective(config: Config) -> None:
             )
 
 
+def _refuse_two_networks(model: ModelConfig) -> None:
+    """Answer those who know `[[64, 64], [256]]` for actor and critic from elsewhere."""
+    sizes: list[Any] = list(model.hidden_sizes)
+    if any(isinstance(part, list) for part in sizes):
+        given = [part if isinstance(part, list) else [part] for part in sizes]
+        actor, critic = (str(part).replace(" ", "") for part in (given[0], given[-1]))
+        raise ConfigError(
+            f"model.hidden_sizes={model.hidden_sizes}: must be a list of whole numbers; for an actor and a critic of "
+            f"different sizes, write model.actor_sizes={actor} model.critic_sizes={critic}"
+        )
+
+
 def _check_model(model: ModelConfig) -> None:
-    if model.dropout > 0 and not model.hidden_sizes:
+    _check_own_network(model)
+    for key in ("actor_sizes", "critic_sizes"):
+        if model.trunk == "shared" and getattr(model, key) is not None:
+            raise ConfigError(
+                f"model.{key}={getattr(model, key)}: a shared trunk has one size, model.hidden_sizes; set "
+                "model.trunk=separate, or leave it out"
+            )
+    if model.dropout > 0 and not (model.sizes_of_actor or model.sizes_of_critic):
         raise ConfigError(f"model.dropout={model.dropout}: there is no hidden layer to drop from; set model.dropout=0")
+
+
+def _check_own_network(model: ModelConfig) -> None:
+    if model.network is None:
+        if model.kwargs:
+            raise ConfigError(
+                f"model.kwargs={model.kwargs}: are the arguments of a network of your own; name it, such as "
+                "model.network=my_package:MyNetwork, or leave them out"
+            )
+        return
+    shipped = option_defaults("model", "mlp")
+    for key in ("hidden_sizes", "actor_sizes", "critic_sizes", "activation", "dropout"):
+        if getattr(model, key) != shipped[key]:
+            raise ConfigError(
+                f"model.{key}={spelled(getattr(model, key))}: is about the shipped network, and model.network="
+                f"{model.network} takes its place; leave it out, or hand it over as model.kwargs.NAME=VALUE"
+            )
 
 
 def _check_optimizer(optimizer: Mapping[str, Any]) -> None:
     target = optimizer.get("_target_")
-    if not isinstance(target, str) or not target.startswith(OPTIMIZER_NAMESPACE):
-        raise ConfigError(f"optimizer._target_={target}: must name a class in torch.optim, such as torch.optim.Adam")
+    if target is None:
+        raise ConfigError("optimizer=own: needs a class, such as optimizer.class=my_package:MyOptimizer")
+    if not isinstance(target, str) or not (target.startswith(OPTIMIZER_NAMESPACE) or is_own(target)):
+        raise ConfigError(
+            f"optimizer._target_={target}: must name a class in torch.optim, such as torch.optim.Adam, or one of your "
+            "own, such as my_package:MyOptimizer"
+        )
     if reason := UNUSABLE.get(class_name(optimizer)):
         raise ConfigError(f"optimizer._target_={target}: cannot train here, since {reason}; use torch.optim.Adam")
     if "lr" not in optimizer:
         raise ConfigError("optimizer.lr: is missing; every optimizer needs a learning rate, such as 3e-4")
     shared = settings_of(OptimizerSettings)
+    if is_own(target):  # which gives names such as betas a meaning of its own
+        shared = {"lr": shared["lr"]}
     for key, value in optimizer.items():
         problem = shared[key].problem(value) if key in shared else _problem_of_own(target, key, value)
         if problem:

@@ -54,7 +54,7 @@ def _refuse_unknown(node: DictConfig) -> None:
     """`+key=value` can append what no code reads; a mistyped key must not pass that way."""
     known = set(known_keys(Config))
     for key in flattened(OmegaConf.to_container(node)):
-        if key not in known and not key.startswith(("optimizer.", "algorithm.", "env.kwargs")):
+        if key not in known and not key.startswith(("optimizer.", "algorithm.", "env.kwargs", "model.kwargs")):
             raise ConfigError(f"{key}: no such setting{nearest(key, known)}")
 
 

@@ -1,4 +1,4 @@
-"""Which classes of torch.optim can train here, and what their shipped files set."""
+"""Which optimizers can train here, and what the shipped files set: classes of torch.optim, or the user's own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 from ppolab.config.files import option_defaults, options_of
 
 OPTIMIZER_NAMESPACE = "torch.optim."
+OWN_FILE = "own"
+"""The option whose class the user names."""
 
 LOOKS_AT_SHAPES = {
     "Adafactor": "keeps one mean per row and per column of a matrix, not one per element",
@@ -26,6 +28,11 @@ UNUSABLE = {
 
 ADAMW_PART = "adamw"
 """Muon steps matrices only; this setting of conf/optimizer/muon.yaml holds the options of AdamW for the rest."""
+
+
+def is_own(target: object) -> bool:
+    """Return whether an optimizer's class is the user's, which is named as MODULE:NAME."""
+    return isinstance(target, str) and ":" in target
 
 
 def class_name(optimizer: Mapping[str, Any]) -> str:

@@ -84,6 +84,12 @@ class ModelConfig:
     """The actor-critic network."""
 
     hidden_sizes: list[int] = setting("units of each hidden layer", rule=Range(">= 1"))
+    actor_sizes: list[int] | None = setting(
+        "units of the actor's hidden layers; null: hidden_sizes", None, rule=Range(">= 1")
+    )
+    critic_sizes: list[int] | None = setting(
+        "units of the critic's hidden layers; null: hidden_sizes", None, rule=Range(">= 1")
+    )
     activation: str = setting("what follows each hidden layer", choices=("tanh", "relu", "elu", "gelu", "silu"))
     trunk: str = setting(
         "separate: the critic has hidden layers of its own; shared: one trunk, two heads",
@@ -99,12 +105,27 @@ class ModelConfig:
         False,
     )
 
+    network: str | None = setting(
+        "a network of your own in place of the hidden layers, as my_package:MyNetwork; null: the layers above", None
+    )
+    kwargs: dict[str, Any] = setting("arguments of that network, as model.kwargs.NAME=VALUE", {})
+
+    @property
+    def sizes_of_actor(self) -> list[int]:
+        """Units of the hidden layers that lead to the action head."""
+        return self.hidden_sizes if self.actor_sizes is None else self.actor_sizes
+
+    @property
+    def sizes_of_critic(self) -> list[int]:
+        """Units of the hidden layers that lead to the value head."""
+        return self.hidden_sizes if self.critic_sizes is None else self.critic_sizes
+
 
 @dataclass
 class OptimizerSettings:
-    """What classes of torch.optim share. An optimizer's file in conf/optimizer/ may set others, too."""
+    """What optimizers share. An optimizer's file in conf/optimizer/ may set others, too."""
 
-    _target_: str = setting("a class in torch.optim")
+    _target_: str = setting("a class in torch.optim, or one of your own as my_package:MyOptimizer")
     lr: float = setting("learning rate", rule=POSITIVE)
     betas: tuple[float, float] = setting(
         "how slowly the running means of the gradient and of its square forget", rule=BELOW_ONE

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ppolab.core.distributions import ActionDistribution, Bernoulli, DiagonalGaussian, MultiCategorical
 from ppolab.learning.normalization import RunningScale
+from ppolab.learning.own_network import OwnTrunk, own_trunk, refuse_common_parameters
 
 if TYPE_CHECKING:
     from ppolab.config.schema import ModelConfig
@@ -75,11 +76,14 @@ class ActorCritic(nn.Module):
         outputs = distribution.action_shape[0] if shared_std else distribution.parameter_size
         self.log_std = nn.Parameter(torch.full((outputs,), config.initial_log_std)) if shared_std else None
 
-        width = config.hidden_sizes[-1] if config.hidden_sizes else observation_size
-        self.actor = _trunk(observation_size, config)
-        self.critic = _trunk(observation_size, config) if config.trunk == "separate" else None
+        separate = config.trunk == "separate"
+        self.actor, width = _trunk(observation_size, config.sizes_of_actor, config)
+        critic, value_width = _trunk(observation_size, config.sizes_of_critic, config) if separate else (None, width)
+        self.critic = critic
+        if isinstance(self.actor, OwnTrunk) and isinstance(critic, OwnTrunk):
+            refuse_common_parameters(self.actor, critic)
         self.action_head = nn.Linear(width, outputs)
-        self.value_head = nn.Linear(width, 1)
+        self.value_head = nn.Linear(value_width, 1)
         if config.orthogonal:
             self._initialize_orthogonally()
         if gaussian and not shared_std:
@@ -104,11 +108,12 @@ class ActorCritic(nn.Module):
     def _initialize_orthogonally(self) -> None:
         """Draw orthogonal weights with gains sqrt(2) inside, 0.01 for actions and 1 for the value.
 
-        Engstrom et al. 2020 (arXiv:2005.12729).
+        Engstrom et al. 2020 (arXiv:2005.12729). A network of the user's keeps the weights that it came with.
         """
         gains = {self.action_head: 0.01, self.value_head: 1.0}
+        users = {module for trunk in self.children() if isinstance(trunk, OwnTrunk) for module in trunk.modules()}
         for module in self.modules():
-            if isinstance(module, nn.Linear):
+            if isinstance(module, nn.Linear) and module not in users:
                 nn.init.orthogonal_(module.weight, gains.get(module, math.sqrt(2.0)))
                 nn.init.zeros_(module.bias)
 
@@ -137,10 +142,15 @@ def _mode(policy: nn.Module, *, training: bool) -> Iterator[None]:
         policy.train(found)
 
 
-def _trunk(observation_size: int, config: ModelConfig) -> nn.Sequential:
+def _trunk(observation_size: int, hidden_sizes: list[int], config: ModelConfig) -> tuple[nn.Module, int]:
+    """Return hidden layers, or the user's own network, and how many features they give."""
+    if config.network is not None:
+        own = own_trunk(observation_size, config)
+        return own, own.width
     layers: list[nn.Module] = []
-    for inputs, outputs in pairwise([observation_size, *config.hidden_sizes]):
+    sizes = [observation_size, *hidden_sizes]
+    for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), ACTIVATIONS[config.activation]()]
         if config.dropout > 0:
             layers.append(nn.Dropout(config.dropout))
-    return nn.Sequential(*layers)
+    return nn.Sequential(*layers), sizes[-1]

@@ -6,8 +6,8 @@ one vector replace a dozen of each.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -20,15 +20,26 @@ class FlatParameters:
     Attributes:
         vector: [P] the leaf that an optimizer steps. The module's parameters are views of it.
         names, shapes: of the parameters, in the vector's order.
+        aliases: further names of parameters that the module has under several, and the one in `names`.
     """
 
     vector: nn.Parameter
     names: tuple[str, ...]
     shapes: tuple[torch.Size, ...]
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     def named(self, vector: Tensor) -> dict[str, Tensor]:
         """Return views of `vector` [P] under the module's parameter names; differentiable with respect to it."""
         return _named(vector, self.names, self.shapes)
+
+    def substitutes(self, vector: Tensor) -> dict[str, Tensor]:
+        """Return the same under all names, for `functional_call(..., tie_weights=False)`.
+
+        With `tie_weights=True`, PyTorch leaves the views in a layer that has two names
+        (findings/functional_call_and_a_layer_of_two_names.sh).
+        """
+        named = self.named(vector)
+        return named | {alias: named[name] for alias, name in self.aliases.items() if name in named}
 
     def slice_of(self, name: str) -> slice:
         """Return where the parameter `name` lies in the vector."""
@@ -62,9 +73,9 @@ class ParameterSubset:
         """Return a copy that an optimizer of its own can step."""
         return FlatParameters(nn.Parameter(self.read()), self.names, self.shapes)
 
-    def named(self, vector: Tensor) -> dict[str, Tensor]:
-        """Return views of `vector` [K] under the parameters' names; differentiable with respect to it."""
-        return _named(vector, self.names, self.shapes)
+    def substitutes(self, vector: Tensor) -> dict[str, Tensor]:
+        """Return views of `vector` [K] under all names of the parameters; as `FlatParameters.substitutes`."""
+        return FlatParameters(self.flat.vector, self.names, self.shapes, self.flat.aliases).substitutes(vector)
 
 
 def parameter_subset(flat: FlatParameters, names: Sequence[str]) -> ParameterSubset:
@@ -80,14 +91,30 @@ def _named(vector: Tensor, names: Sequence[str], shapes: Sequence[torch.Size]) -
 
 
 def flatten_parameters(module: nn.Module) -> FlatParameters:
-    """Re-point every parameter of `module` at a slice of one new vector with the same values.
+    """Re-point every parameter of `module` that is to be trained at a slice of one new vector with the same values.
 
+    Parameters without `requires_grad` stay where they are, and are not part of the vector.
     The module goes on working as before: `state_dict`, `load_state_dict` (which copies in place) and `forward` see the
     vector's values. Moving the module to another device afterwards would break the sharing, so move it first.
     """
-    named = dict(module.named_parameters())
+    named = {name: each for name, each in module.named_parameters() if each.requires_grad}
     vector = nn.Parameter(torch.cat([parameter.detach().reshape(-1) for parameter in named.values()]))
-    flat = FlatParameters(vector, tuple(named), tuple(parameter.shape for parameter in named.values()))
+    shapes = tuple(parameter.shape for parameter in named.values())
+    flat = FlatParameters(vector, tuple(named), shapes, _aliases(module, named))
     for name, view in flat.named(vector.data).items():
         named[name].data = view
     return flat
+
+
+def _aliases(module: nn.Module, named: Mapping[str, nn.Parameter]) -> dict[str, str]:
+    """Return the further names of parameters that several modules have; a module with two names counts once.
+
+    `functional_call` would put back what it had itself put into the module, were this given under both names.
+    """
+    first = {id(parameter): name for name, parameter in named.items()}
+    found = {}
+    for prefix, part in module.named_modules():
+        for key, parameter in part.named_parameters(prefix, recurse=False, remove_duplicate=False):
+            if key not in named and id(parameter) in first:
+                found[key] = first[id(parameter)]
+    return found

@@ -29,17 +29,24 @@ The next call may overwrite the gradient.
 
 
 def worth_compiling(config: Config, device: torch.device) -> bool:
-    """Return whether to use PyTorch's compiler on `device`, as `compile` says; log why not."""
+    """Return whether to use PyTorch's compiler on `device`, as `compile` says."""
     choice = config.compile.lower()
-    if choice != "auto":
-        return choice == "true"
+    return choice == "true" if choice != "auto" else _problem_of_compiling(config, device) is None
+
+
+def log_whether_compiling(config: Config, device: torch.device) -> None:
+    """Write to the log why `compile=auto` does not use PyTorch's compiler, where it does not."""
+    problem = _problem_of_compiling(config, device) if config.compile.lower() == "auto" else None
+    if problem:
+        log.info("compile=auto: not compiling, since %s", problem)
+
+
+def _problem_of_compiling(config: Config, device: torch.device) -> str | None:
     if compiler() is None:
-        log.info("compile=auto: not compiling, since there is no C++ compiler here (g++ or clang++)")
-        return False
+        return "there is no C++ compiler here (g++ or clang++)"
     if config.total_steps * config.epochs // config.minibatch_size < COMPILING_EARNS[device.type]:
-        log.info("compile=auto: not compiling, since the run is too short to earn the time back")
-        return False
-    return True
+        return "the run is too short to earn the time back"
+    return None
 
 
 def whole_gradient(policy: ActorCritic, flat: FlatParameters, objective: Objective) -> Gradient:
@@ -49,7 +56,7 @@ def whole_gradient(policy: ActorCritic, flat: FlatParameters, objective: Objecti
     """
 
     def loss(vector: Tensor, batch: Samples, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        parameters, values = functional_call(policy, flat.named(vector), (batch.observations,))
+        parameters, values = functional_call(policy, flat.substitutes(vector), (batch.observations,), tie_weights=False)
         return objective.function(parameters, values, batch, *inputs)
 
     differentiated = grad_and_value(loss, has_aux=True)

@@ -12,11 +12,21 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
-from ppolab.config.optimizers import ADAMW_PART, LOOKS_AT_SHAPES, OPTIMIZER_NAMESPACE, other_file, shipped_values
+from ppolab.config.files import option_defaults
+from ppolab.config.optimizers import (
+    ADAMW_PART,
+    LOOKS_AT_SHAPES,
+    OPTIMIZER_NAMESPACE,
+    OWN_FILE,
+    is_own,
+    other_file,
+    shipped_values,
+)
 from ppolab.config.schema import Config
 from ppolab.errors import ConfigError, nearest, spelled
 from ppolab.learning.actor_critic import is_of_a_head
 from ppolab.learning.flat_parameters import FlatParameters, flatten_parameters
+from ppolab.learning.own_optimizer import check_steps, made_own, own_class
 from ppolab.learning.shaped_optimizer import ShapedOptimizer
 
 log = logging.getLogger(__name__)
@@ -26,8 +36,10 @@ RATE_SHARE = "rate_share"
 
 
 def optimizer_class(config: Config) -> type[torch.optim.Optimizer]:
-    """Return the class that `optimizer._target_` names; raise ConfigError when torch.optim has no such optimizer."""
+    """Return the class that `optimizer._target_` names; raise ConfigError when there is no such optimizer."""
     target = str(config.optimizer["_target_"])
+    if is_own(target):
+        return own_class(target)
     optimizers = importlib.import_module("torch.optim")
     found = vars(optimizers).get(target.removeprefix(OPTIMIZER_NAMESPACE))
     if isinstance(found, type) and issubclass(found, optimizers.Optimizer):
@@ -41,29 +53,48 @@ def check_optimizer(config: Config) -> None:
     _, dropped = _options(config)
     if dropped:
         log.info("optimizer: %s does not take %s: left out", config.optimizer["_target_"], ", ".join(dropped))
+    if is_own(config.optimizer["_target_"]):
+        _tell_other_rate(config)
+        check_steps(config.optimizer["_target_"], lambda flat: make_optimizer(config, flat))
+        return
     layers = {"action_head": nn.Linear(1, 1)}
-    layers |= {"actor": nn.Linear(1, 1)} if config.model.hidden_sizes else {}
+    hidden = config.model.sizes_of_actor or config.model.sizes_of_critic
+    layers |= {"actor": nn.Linear(1, 1)} if hidden else {}
     make_optimizer(config, flatten_parameters(nn.ModuleDict(layers)))
+
+
+def _tell_other_rate(config: Config) -> None:
+    """Log that nobody gave a learning rate, where the user's class has one of its own."""
+    rate = config.optimizer["lr"]
+    parameter = inspect.signature(optimizer_class(config)).parameters.get("lr")
+    own = None if parameter is None or parameter.default is parameter.empty else parameter.default
+    if own is not None and own != rate == option_defaults("optimizer", OWN_FILE)["lr"]:
+        target = config.optimizer["_target_"]
+        log.info(
+            "optimizer.lr=%g is the default here, and that of %s is %s; set optimizer.lr to choose", rate, target, own
+        )
 
 
 def make_optimizer(config: Config, flat: FlatParameters) -> torch.optim.Optimizer:
     """Return the configured optimizer of the parameters in `flat`.
 
-    Most step the vector as it is. Those in `LOOKS_AT_SHAPES` step its parameters in their own shapes.
+    Most step the vector as it is. Those in `LOOKS_AT_SHAPES` step its parameters in their own shapes, as most of the
+    user's do.
 
     Raises:
         ConfigError: there is none of this name, or it does not take the settings.
     """
-    kind = optimizer_class(config)
+    kind, target = optimizer_class(config), config.optimizer["_target_"]
     options, _ = _options(config)
+    if is_own(target):
+        return made_own(kind, target, flat, options)
     try:
-        if kind.__name__ == "Muon":
+        if kind is torch.optim.Muon:
             return ShapedOptimizer(flat, lambda named: _muon_and_adamw(named, options))
         if kind.__name__ in LOOKS_AT_SHAPES:
             return ShapedOptimizer(flat, lambda named: [kind(list(named.values()), **options)])
         return kind([flat.vector], **options)
     except (TypeError, ValueError, RuntimeError) as error:
-        target = config.optimizer["_target_"]
         name = other_file(config.optimizer)
         fix = f"; optimizer={name} has options that it takes" if name else ""
         raise ConfigError(f"optimizer: {target} does not take these settings: {error}{fix}") from error
@@ -78,8 +109,11 @@ def _options(config: Config) -> tuple[dict[str, Any], list[str]]:
         ConfigError: somebody gave an option that the class does not take.
     """
     kind = optimizer_class(config)
-    accepted = set(inspect.signature(kind).parameters) - {"params"}
-    if kind.__name__ == "Muon":
+    parameters = list(inspect.signature(kind).parameters.values())[1:]  # the first is what is to be optimized
+    accepted = {parameter.name for parameter in parameters if parameter.kind != parameter.VAR_KEYWORD}
+    if len(accepted) < len(parameters):  # it has **others
+        accepted |= set(config.optimizer) - {"_target_"}
+    if kind is torch.optim.Muon:
         accepted.add(ADAMW_PART)
     options, dropped = {}, []
     for key, value in config.optimizer.items():

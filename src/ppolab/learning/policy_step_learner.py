@@ -85,8 +85,8 @@ class ActorOnBatch:
         return self._distribution.entropy(parameters)
 
     def _shares(self, quantities: tuple[Quantity, ...], vector: Tensor) -> Tensor:
-        named = {f"policy.{name}": part for name, part in self._actor.named(vector).items()}
-        parameters = functional_call(self._module, named, (self._samples.observations,))
+        named = {f"policy.{name}": part for name, part in self._actor.substitutes(vector).items()}
+        parameters = functional_call(self._module, named, (self._samples.observations,), tie_weights=False)
         log_ratio = self._distribution.log_prob(parameters, self._samples.actions) - self._samples.log_probs
         values = [quantity(parameters, log_ratio, self._samples) for quantity in quantities]
         return torch.stack([value.sum() for value in values]) / self._count

@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib
 import re
 import traceback
+from pathlib import Path
 from typing import Any
 
 from ppolab.errors import ConfigError, nearest
 
+PACKAGE = Path(__file__).parents[1]
+INSTALLED = "site-packages"
 NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -40,7 +43,14 @@ def named_object(key: str, spelled: str, example: str) -> Any:
 
 
 def what_was_raised(error: Exception) -> str:
-    """Return the kind of an error, the first line of its message, and where it was raised."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
+    """Return the kind of an error, the first line of its message, and where in the user's code it was raised, if there.
+
+    The user's code is what ppolab has called, down to where that calls an installed package.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [index for index, frame in enumerate(frames) if Path(frame.filename).is_relative_to(PACKAGE)]
+    called = frames[ours[-1] + 1 :] if ours else list(frames)
+    own = [frame for frame in called if INSTALLED not in Path(frame.filename).parts and frame.filename[0] != "<"]
+    place = "".join(f" ({frame.filename}, line {frame.lineno})" for frame in (own or called)[-1:])
     message = str(error).partition("\n")[0]
-    return f"{type(error).__name__}: {message} ({last.filename}, line {last.lineno})"
+    return f"{type(error).__name__}: {message}{place}"

@@ -17,7 +17,7 @@ import torch
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
-from ppolab.agents.policy import CPU, build_policy
+from ppolab.agents.policy import CPU, build_policy, check_network
 from ppolab.config.schema import Config
 from ppolab.envs.factory import (
     EVALUATION,
@@ -29,7 +29,7 @@ from ppolab.envs.factory import (
     make_vector_env,
 )
 from ppolab.envs.seeding import private_generators
-from ppolab.errors import CallbackError, ConfigError, InterruptedRun, PpolabError, ProcessError
+from ppolab.errors import CallbackError, ConfigError, InterruptedRun, NetworkError, PpolabError, ProcessError
 from ppolab.learning.actor_critic import ActorCritic
 from ppolab.learning.optimizer import check_optimizer
 from ppolab.records.checkpoint import Checkpoint, load_newest
@@ -93,12 +93,13 @@ def run(
 
     Raises:
         ConfigError: something only now known to be impossible (no GPU, a finished run to resume).
-        EnvError, TrainingError, CallbackError: see their docstrings; the MLflow run is marked FAILED.
+        EnvError, TrainingError, CallbackError, NetworkError: see their docstrings; the MLflow run is marked FAILED.
         ProcessError: another rank of the run is gone; the same.
         InterruptedRun: after SIGINT or SIGTERM; everything is saved, the MLflow run is marked KILLED.
     """
     _accelerator(config)
-    check_optimizer(config)  # a mistake in it shows before anything is written
+    check_network(config)  # a mistake in it shows before anything is written
+    check_optimizer(config)
     users = user_callbacks(config.callbacks)
     checkpoint = _checkpoint_of(resume) if resume else None
     _check_resumable(config, checkpoint)
@@ -112,7 +113,7 @@ def run(
             files.path.mkdir(parents=True, exist_ok=True)
             with files.held():
                 return _train_as_first_rank(task, files, checkpoint, trial)
-        except CallbackError as error:  # the environments log the tracebacks of their own errors
+        except (CallbackError, NetworkError) as error:  # the environments log the tracebacks of their own errors
             log_to_file(error)
             raise
 

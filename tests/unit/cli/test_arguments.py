@@ -19,6 +19,7 @@ REWRITTEN = {
     "sampler.seed=3": "++hydra.sweeper.sampler.seed=3",
     "sampler=tpe": "sampler=tpe",
     "env.kwargs.size=3": "++env.kwargs.size=3",
+    "model.kwargs.width=3": "++model.kwargs.width=3",
     "clip=0.1,0.2": "clip=0.1,0.2",
     "~env.kwargs": "~env.kwargs",
     "resume=auto": "resume='auto'",
@@ -39,6 +40,27 @@ def test_rewriting(typed: str) -> None:
     arguments = (typed,)
     assert rewrite(arguments) == [REWRITTEN[typed]]
     assert arguments == (typed,)
+
+
+OWN = "++optimizer._target_=a:B"
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (["optimizer.class=a:B"], ["optimizer=own", OWN]),
+        (["+optimizer.class=a:B", "seed=1"], ["optimizer=own", OWN, "seed=1"]),
+        (
+            ["optimizer.rho=2", "optimizer.lr=1", "optimizer.class=a:B"],
+            ["optimizer=own", "++optimizer.rho=2", "optimizer.lr=1", OWN],
+        ),
+        (["optimizer=lion", "optimizer.class=a:B"], ["optimizer=lion", OWN]),
+        (["resume=r", "optimizer.class=a:B"], ["resume='r'", OWN]),
+        (["optimizer.rho=2"], ["optimizer.rho=2"]),
+    ],
+)
+def test_an_optimizer_s_class_brings_its_file_and_takes_any_argument(typed: list[str], expected: list[str]) -> None:
+    assert rewrite(typed) == expected
 
 
 NAMES = (

@@ -19,6 +19,16 @@ def test_a_missing_file_is_told_by_what_the_error_carries() -> None:
     assert hydra_problem(nested) == "experiment/table1=clip: no such option"
 
 
+@pytest.mark.parametrize(
+    ("group", "setting"), [("model", "model.network"), ("optimizer", "optimizer.class"), ("env", "env.id")]
+)
+def test_code_of_the_user_s_in_place_of_a_file_is_led_to_its_setting(group: str, setting: str) -> None:
+    error = MissingConfigException("", f"{group}/my_package:Mine", ["shipped"])
+    assert hydra_problem(error) == (
+        f"{group}=my_package:Mine: no such option; one of your own is named as {setting}=my_package:Mine"
+    )
+
+
 def test_an_unreadable_setting_is_told_by_what_the_error_carries() -> None:
     assert hydra_problem(OverrideParseException("seed", "")).startswith("seed: cannot be read; write key=value")
     line = hydra_problem(OverrideParseException("run_name=it's=1", ""))

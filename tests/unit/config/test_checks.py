@@ -49,6 +49,37 @@ def test_a_value_of_the_wrong_shape_is_answered_in_one_line(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "fix"),
+    [
+        ([[64, 64], [256]], "write model.actor_sizes=[64,64] model.critic_sizes=[256]"),
+        ([64, [32, 256]], "write model.actor_sizes=[64] model.critic_sizes=[32,256]"),
+    ],
+)
+def test_sizes_of_two_networks_are_led_to_settings_of_their_own(given: list[Any], fix: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        make_config(**{"model.hidden_sizes": given})
+    assert str(raised.value) == (
+        f"model.hidden_sizes={given}: must be a list of whole numbers; for an actor and a critic of different sizes, "
+        f"{fix}"
+    )
+
+
+@pytest.mark.parametrize("key", ["model.actor_sizes", "model.critic_sizes"])
+def test_a_shared_trunk_has_one_size(key: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        make_config(**{"model.trunk": "shared", key: [8]})
+    assert str(raised.value) == (
+        f"{key}=[8]: a shared trunk has one size, model.hidden_sizes; set model.trunk=separate, or leave it out"
+    )
+
+
+def test_dropout_needs_a_hidden_layer_somewhere() -> None:
+    assert make_config(**{"model.dropout": 0.1, "model.hidden_sizes": [], "model.critic_sizes": [8]}).model.dropout
+    with pytest.raises(ConfigError, match=r"model\.dropout=0\.1: there is no hidden layer"):
+        make_config(**{"model.dropout": 0.1, "model.actor_sizes": [], "model.critic_sizes": []})
+
+
+@pytest.mark.parametrize(
     ("overrides", "told"),
     [
         (

@@ -123,7 +123,7 @@ def test_fisher_products_equal_the_mean_outer_product_of_scores() -> None:
     policy, actor = parts.policy, actor_parameters(parts)
 
     def log_probs(point: Tensor) -> Tensor:
-        named = {**dict(policy.named_parameters()), **actor.named(point)}
+        named = {**dict(policy.named_parameters()), **actor.substitutes(point)}
         return functional_call(policy, named, (batch._samples.observations,))[0].log_softmax(-1)
 
     scores: Tensor = jacrev(log_probs)(vector)  # [B, 3, K]

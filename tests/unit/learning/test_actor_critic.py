@@ -80,6 +80,17 @@ def test_layers_are_what_the_settings_say(activation: str, layer: type[nn.Module
     assert kinds == [(nn.Linear, 8), (layer, None), (nn.Linear, 6), (layer, None)]
 
 
+def test_actor_and_critic_have_sizes_of_their_own() -> None:
+    policy = make_policy(hidden_sizes=[8], actor_sizes=[5, 4], critic_sizes=[])
+    assert [tuple(layer.weight.shape) for layer in policy.modules() if isinstance(layer, nn.Linear)] == [
+        (5, 5), (4, 5), (3, 4), (1, 5),
+    ]  # fmt: skip
+    same = make_policy(hidden_sizes=[8], actor_sizes=[8], critic_sizes=[8])
+    for one, two in zip(same.parameters(), make_policy(hidden_sizes=[8]).parameters(), strict=True):
+        assert one.equal(two)
+    assert make_policy(hidden_sizes=[8], critic_sizes=[6]).actor[0].out_features == 8
+
+
 def test_no_hidden_layer_is_a_linear_policy() -> None:
     policy = make_policy(hidden_sizes=[])
     one, other = torch.randn((2, 5))

@@ -196,7 +196,7 @@ def test_the_natural_step_solves_the_explicit_equations(name: str, space: spaces
     fisher = explicit_fisher(parts, ActorOnBatch(parts, actor, samples), before)
 
     def surrogate(vector: Tensor) -> Tensor:
-        book = textbook(policy, {**parts.flat.named(parts.flat.vector), **actor.named(vector)}, rollout, config)
+        book = textbook(policy, {**parts.flat.named(parts.flat.vector), **actor.substitutes(vector)}, rollout, config)
         return ((book.log_probs - book.old_log_probs).exp() * book.advantages).mean()
 
     gradient = by_finite_differences(surrogate, before)

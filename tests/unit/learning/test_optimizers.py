@@ -267,6 +267,6 @@ def test_the_tables_name_classes_that_there_are() -> None:
 
 
 def test_the_shipped_optimizers_can_be_made() -> None:
-    assert set(FILES.values()) == {path.stem for path in (config_folder("conf") / "optimizer").glob("*.yaml")}
+    assert {"own", *FILES.values()} == {path.stem for path in (config_folder("conf") / "optimizer").glob("*.yaml")}
     for name in FILES.values():
         check_optimizer(make_config(optimizer=name))

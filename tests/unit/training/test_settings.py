@@ -69,19 +69,27 @@ FLIPS: dict[str, Any] = {
     "env.squash_actions": True,
     "env.stagger": False,
     "model.hidden_sizes": [16, 17],
+    "model.actor_sizes": [16, 17],
+    "model.critic_sizes": [16],
     "model.activation": "relu",
     "model.trunk": "shared",
     "model.dropout": 0.2,
     "model.orthogonal": False,
     "model.initial_log_std": 0.5,
     "model.state_dependent_std": True,
+    "model.network": "sample_networks:Residual",
+    "model.kwargs": {"width": 9},
     "optimizer._target_": "torch.optim.AdamW",
     "optimizer.lr": 0.02,
     "optimizer.betas": [0.5, 0.9],
     "optimizer.eps": 0.1,
     "optimizer.weight_decay": 0.1,
 }
+SHIPPED_LAYERS = {"model.hidden_sizes": [64, 64]}
+"""What has to stand there for a network of the user's own."""
 CHANGED_WITH: dict[str, dict[str, Any]] = {
+    "model.network": SHIPPED_LAYERS,
+    "model.kwargs": SHIPPED_LAYERS | {"model.network": "sample_networks:Residual"},
     "optimizer._target_": {"optimizer.weight_decay": 0.1},
     "adapt_lr": {"anneal_lr": False, "target_kl": 1e-6},
     "env.stagger": {"+env.kwargs": {"max_episode_steps": 20}},
@@ -103,8 +111,8 @@ HARSH = {"algorithm.max_kl": 5.0, "algorithm.damping": 0.0}
 
 
 def renamed(changes: dict[str, Any]) -> dict[str, Any]:
-    """`env.kwargs` is appended to: it has no keys of its own in the schema."""
-    return {("+env.kwargs" if key == "env.kwargs" else key): value for key, value in changes.items()}
+    """Arguments of the user's code are appended to: they have no keys of their own in the schema."""
+    return {(f"+{key}" if key.endswith(".kwargs") else key): value for key, value in changes.items()}
 
 
 @pytest.mark.parametrize("key", FLIPS)

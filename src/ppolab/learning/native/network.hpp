@@ -104,21 +104,101 @@ inline Vec hyperbolic_tangent(Vec value) {
     return within(x * p / q, -1.0f, 1.0f);
 }
 
-enum Activation : int64_t { TANH = 0, RELU = 1 };
+// e^x for x within [-87, 87]: x = n ln 2 + r (Cody & Waite), then Cephes' polynomial in r; relative error below 2e-7.
+inline Vec exponential(Vec value) {
+    typedef uint32_t Bits __attribute__((vector_size(LANES * sizeof(uint32_t)), aligned(4)));
+    constexpr float SHIFT = 12582912.0f;  // 1.5 * 2^23: a float of this size is a whole number, in its lowest bits
+    const Vec x = within(value, -87.0f, 87.0f);
+    const Vec shifted = x * 1.44269504f + SHIFT;
+    const Vec n = shifted - SHIFT;
+    const Vec r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    Vec p = broadcast(1.9875691500e-4f);
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    const Bits power = ((Bits)shifted + 127) << 23;  // 2^n; the shift pushes the bits of SHIFT out
+    return p * (Vec)power;
+}
 
-inline void activate(Activation activation, float* values, int64_t size) {
+// A value f(z), and the slope f'(z).
+struct Activated {
+    Vec value, slope;
+};
+
+// z times the normal distribution's Phi(z), and Phi(z) + z phi(z): Hendrycks & Gimpel 2016 (arXiv:1606.08415). The error
+// function is Abramowitz & Stegun 7.1.26, off by at most 1.5e-7.
+inline Activated gelu(Vec z) {
+    const Vec size = z < 0.0f ? -z : z;
+    const Vec t = 1.0f / (1.0f + 0.231641888f * size);  // 0.3275911 / sqrt(2)
+    const Vec bell = exponential(-0.5f * (z * z));
+    Vec p = broadcast(1.061405429f);
+    p = p * t - 1.453152027f;
+    p = p * t + 1.421413741f;
+    p = p * t - 0.284496736f;
+    p = p * t + 0.254829592f;
+    const Vec tail = 0.5f * p * t * bell;  // Phi(-|z|)
+    const Vec phi = z < 0.0f ? tail : 1.0f - tail;
+    return {z * phi, phi + 0.398942280f * z * bell};
+}
+
+// z s(z) with s = 1 / (1 + e^-z), and s (1 + z (1 - s)): the same paper, section 2.
+inline Activated silu(Vec z) {
+    const Vec s = 1.0f / (1.0f + exponential(-z));
+    return {z * s, s * (1.0f + z * (1.0f - s))};
+}
+
+// Clevert et al. 2016 (arXiv:1511.07289), alpha 1.
+inline Vec elu(Vec z) { return z > 0.0f ? z : exponential(z) - 1.0f; }
+
+enum Activation : int64_t { TANH = 0, RELU = 1, ELU = 2, GELU = 3, SILU = 4 };
+
+// Whether f'(z) does not follow from f(z): their values do not tell on which side of the minimum z lies.
+inline bool keeps_slopes(Activation activation) { return activation == GELU || activation == SILU; }
+
+template <class Function>
+inline void replace(float* values, int64_t size, Function function) {
+    for (int64_t i = 0; i < size; i += LANES) store(values + i, function(load(values + i)));
+}
+
+// values = f(z), of which they hold the z before; slopes = f'(z), where it does not follow from f(z) and is wanted.
+template <class Function>
+inline void replace_and_keep(float* values, float* slopes, int64_t size, Function function) {
+    if (!slopes) return replace(values, size, [&](Vec z) { return function(z).value; });
     for (int64_t i = 0; i < size; i += LANES) {
-        const Vec value = load(values + i);
-        store(values + i, activation == TANH ? hyperbolic_tangent(value) : (value < 0.0f ? Vec{} : value));
+        const Activated result = function(load(values + i));
+        store(values + i, result.value);
+        store(slopes + i, result.slope);
     }
 }
 
-// gradients *= f'(z), from the activated values f(z).
-inline void through_activation(Activation activation, const float* activated, float* gradients, int64_t size) {
-    for (int64_t i = 0; i < size; i += LANES) {
-        const Vec value = load(activated + i), gradient = load(gradients + i);
-        store(gradients + i, activation == TANH ? gradient * (1.0f - value * value)
-                                                : (value > 0.0f ? gradient : Vec{}));
+inline void activate(Activation activation, float* values, float* slopes, int64_t size) {
+    switch (activation) {
+        case TANH: return replace(values, size, hyperbolic_tangent);
+        case RELU: return replace(values, size, [](Vec z) { return z < 0.0f ? Vec{} : z; });
+        case ELU: return replace(values, size, elu);
+        case GELU: return replace_and_keep(values, slopes, size, gelu);
+        case SILU: return replace_and_keep(values, slopes, size, silu);
+    }
+}
+
+// gradients *= f'(z), from a kept number for each: f'(z) where `keeps_slopes`, else the activated value f(z).
+template <class Function>
+inline void multiply(const float* kept, float* gradients, int64_t size, Function by_slope) {
+    for (int64_t i = 0; i < size; i += LANES) store(gradients + i, by_slope(load(kept + i), load(gradients + i)));
+}
+
+inline void through_activation(Activation activation, const float* kept, float* gradients, int64_t size) {
+    switch (activation) {
+        case TANH:
+            return multiply(kept, gradients, size, [](Vec value, Vec g) { return g * (1.0f - value * value); });
+        case RELU: return multiply(kept, gradients, size, [](Vec value, Vec g) { return value > 0.0f ? g : Vec{}; });
+        case ELU:
+            return multiply(kept, gradients, size, [](Vec value, Vec g) { return value > 0.0f ? g : g * (value + 1.0f); });
+        case GELU:
+        case SILU: return multiply(kept, gradients, size, [](Vec slope, Vec g) { return g * slope; });
     }
 }
 
@@ -159,7 +239,7 @@ struct Trunk {
         int64_t widest = padded(inputs);
         kept_per_block = 2 * BLOCK * padded(inputs);
         for (const Linear& layer : hidden) {
-            kept_per_block += BLOCK * layer.outputs;
+            kept_per_block += kept_of(layer);
             widest = std::max(widest, padded(layer.outputs));
         }
         for (const Linear& layer : heads) widest = std::max(widest, padded(layer.outputs));
@@ -175,7 +255,7 @@ struct Trunk {
         if (static_cast<int64_t>(kept.size()) < blocks * kept_per_block) kept.resize(blocks * kept_per_block);
         for (int64_t first = 0; first < count; first += BLOCK)
             forward_block(parameters, rows.from(first), std::min<int64_t>(BLOCK, count - first),
-                          kept.data() + (keep ? first / BLOCK * kept_per_block : 0), outputs, first);
+                          kept.data() + (keep ? first / BLOCK * kept_per_block : 0), keep, outputs, first);
     }
 
     // Sets the gradients of this trunk's parameters after a forward pass that was kept.
@@ -191,8 +271,11 @@ struct Trunk {
     }
 
   private:
-    void forward_block(const float* parameters, Rows rows, int64_t count, float* block, const Matrix* outputs,
-                       int64_t first) {
+    // Floats that are kept of a layer: activated values, then slopes where these do not follow from them.
+    int64_t kept_of(const Linear& layer) const { return (keeps_slopes(activation) ? 2 : 1) * BLOCK * layer.outputs; }
+
+    void forward_block(const float* parameters, Rows rows, int64_t count, float* block, bool keep,
+                       const Matrix* outputs, int64_t first) {
         const int64_t width = padded(inputs);
         float* features = block + BLOCK * width;
         std::memset(block, 0, 2 * sizeof(float) * BLOCK * width);
@@ -201,9 +284,10 @@ struct Trunk {
         float* next = features + BLOCK * width;
         for (const Linear& layer : hidden) {
             apply(layer, parameters, features, next);
-            activate(activation, next, BLOCK * layer.outputs);
+            float* slopes = keep && keeps_slopes(activation) ? next + BLOCK * layer.outputs : nullptr;
+            activate(activation, next, slopes, BLOCK * layer.outputs);
             features = next;
-            next += BLOCK * layer.outputs;
+            next += kept_of(layer);
         }
         for (size_t i = 0; i < heads.size(); ++i) {
             const Matrix target = outputs[head_index[i]];
@@ -227,8 +311,9 @@ struct Trunk {
         const float* next = block + 2 * BLOCK * padded(inputs);
         for (const Linear& layer : hidden) {
             activated.push_back(next);
-            next += BLOCK * layer.outputs;
+            next += kept_of(layer);
         }
+        const int64_t to_slopes = keeps_slopes(activation) ? BLOCK : 0;
         const float* below_heads = block;
         if (!hidden.empty()) {
             transposed(activated.back(), hidden.back().outputs, by_row.data());
@@ -245,7 +330,8 @@ struct Trunk {
         }
         for (int64_t index = static_cast<int64_t>(hidden.size()) - 1; index >= 0; --index) {
             const Linear& layer = hidden[index];
-            through_activation(activation, activated[index], above.data(), BLOCK * layer.outputs);
+            through_activation(activation, activated[index] + to_slopes * layer.outputs, above.data(),
+                               BLOCK * layer.outputs);
             if (index > 0) transposed(activated[index - 1], layer.inputs, by_row.data());
             add_parameter_gradients(layer, index > 0 ? by_row.data() : block, above.data(), total);
             if (index == 0) continue;

@@ -15,8 +15,9 @@ from ppolab.learning.actor_critic import ActorCritic, distribution_parameters
 from ppolab.learning.flat_parameters import FlatParameters
 from ppolab.learning.native.library import library_problem, native_library
 from ppolab.learning.normalization import FrozenScaling
+from ppolab.learning.own_network import OwnTrunk
 
-ACTIVATIONS: dict[type[nn.Module], int] = {nn.Tanh: 0, nn.ReLU: 1}
+ACTIVATIONS: dict[type[nn.Module], int] = {nn.Tanh: 0, nn.ReLU: 1, nn.ELU: 2, nn.GELU: 3, nn.SiLU: 4}
 FAMILIES: dict[type, int] = {DiagonalGaussian: 0, MultiCategorical: 1, Bernoulli: 2}
 ACTION_HEAD, VALUE_HEAD = 0, 1
 """Numbers of the heads in the C++ code."""
@@ -33,18 +34,22 @@ def unknown_to_native(policy: ActorCritic, flat: FlatParameters) -> str | None:
         return f"the network is on a device of type {flat.vector.device.type}, not on the processor"
     if flat.vector.dtype != torch.float32:
         return f"the parameters are of type {flat.vector.dtype}, not torch.float32"
-    trunks = [policy.actor] if policy.critic is None else [policy.actor, policy.critic]
-    kinds = {type(layer) for trunk in trunks for layer in trunk} - {nn.Linear}
+    if isinstance(policy.actor, OwnTrunk):
+        return f"{policy.actor.setting} is a network of your own"
+    kinds = {type(layer) for layer in _layers(policy)} - {nn.Linear}
     if nn.Dropout in kinds:
         return "the network has dropout (model.dropout)"
-    unknown = sorted(kind.__name__ for kind in kinds - set(ACTIVATIONS))
-    if unknown or len(kinds) > 1:
-        return f"the network has other layers than linear ones, tanh and relu: {', '.join(unknown)}"
+    assert kinds <= set(ACTIVATIONS) and len(kinds) <= 1, kinds
     if type(policy.distribution) not in FAMILIES:
         return f"actions are drawn from a {type(policy.distribution).__name__}"
     if policy.log_std is None and isinstance(policy.distribution, DiagonalGaussian):
         return "standard deviations depend on the state (model.state_dependent_std)"
     return None
+
+
+def _layers(policy: ActorCritic) -> list[nn.Module]:
+    """Return what is between observations and heads."""
+    return [layer for trunk in (policy.actor, policy.critic) if trunk is not None for layer in trunk.children()]
 
 
 class NativePolicy:
@@ -129,7 +134,7 @@ def _description(policy: ActorCritic, flat: FlatParameters, inputs: int) -> list
         trunks = [trunk("actor", [action_head, value_head])]
     else:
         trunks = [trunk("actor", [action_head]), trunk("critic", [value_head])]
-    activation = next((ACTIVATIONS[type(layer)] for layer in policy.actor if type(layer) in ACTIVATIONS), 0)
+    activation = next((ACTIVATIONS[type(layer)] for layer in _layers(policy) if type(layer) in ACTIVATIONS), 0)
     log_std = flat.slice_of("log_std").start if policy.log_std is not None else -1
     sizes = distribution.sizes if isinstance(distribution, MultiCategorical) else ()
     return [
