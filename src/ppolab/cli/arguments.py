@@ -15,10 +15,15 @@ from ppolab.errors import ConfigError
 from ppolab.runtime.fast_imports import lean_imports
 from ppolab.runtime.signals import heeded_interrupt
 
-PATHS = ("run", "resume", "hydra.run.dir", "hydra.sweep.dir")
+PATHS = ("run", "resume", "rerun", "init_from", "hydra.run.dir", "hydra.sweep.dir")
 """Settings whose values are paths or ids, whatever characters are in them."""
 PLAIN_ID = re.compile(r"[A-Z]\w*-v\d+")
 """An id without special characters of Hydra's grammar, which Gymnasium knows without another import, if at all."""
+OF_A_SINGLE_RUN = {
+    "resume": "a sweep goes on by its own command, typed again",
+    "rerun": "leave out -m, and make one run again at a time",
+}
+"""Settings that a sweep cannot have, and what to type instead."""
 PICKLED = "--experimental-rerun"
 
 
@@ -35,7 +40,8 @@ def as_text(override: str) -> str:
     key, equals, value = override.partition("=")
     if not equals or value[:1] in ("", "'", '"') or value == "null":
         return override
-    if key.lstrip("+") in PATHS and "$" not in value:
+    several = key == "init_from" and "," in value  # of a sweep
+    if key.lstrip("+") in PATHS and "$" not in value and not several:
         return f"{key}={quoted(value)}"
     return f"{key}={quoted_where_not_ascii(value)}"
 
@@ -123,13 +129,15 @@ def check_train(overrides: Sequence[str], flags: Namespace) -> None:
     """
     if flags.multirun:
         for override in overrides:
-            if override.startswith("resume=") and override not in ("resume=", "resume=null"):
-                raise ConfigError(f"{override}: is of a single run; a sweep goes on by its own command, typed again")
+            key, _, value = override.partition("=")
+            if key in OF_A_SINGLE_RUN and value not in ("", "null"):
+                raise ConfigError(f"{override}: is of a single run; {OF_A_SINGLE_RUN[key]}")
     elif not asks_for_no_run(flags):
         for override in overrides:
             key, equals, _ = override.partition("=")
             if equals and key.split(".")[0] in (*SWEEP_SETTINGS, *SWEEP_GROUPS):
                 raise ConfigError(f"{override}: belongs to a sweep, and this is a single run; add -m, or leave it out")
+    _refuse_two_runs(overrides)
     groups = _groups()
     for override in overrides:
         key, equals, value = override.lstrip("+").partition("=")
@@ -137,6 +145,15 @@ def check_train(overrides: Sequence[str], flags: Namespace) -> None:
             raise ConfigError(f"{override}: names none of the files of {key}; leave it out, or choose one (--help)")
         if key == "algorithm.name":
             raise ConfigError(f"{override}: an algorithm comes with its settings; choose it with algorithm={value}")
+
+
+def _refuse_two_runs(overrides: Sequence[str]) -> None:
+    """Refuse to name two runs: one to make again, to go on with, or to start from."""
+    given = {key: value for key, _, value in (override.partition("=") for override in overrides)}
+    named = [key for key in ("rerun", "resume", "init_from") if given.get(key, "null") not in ("", "null")]
+    if len(named) > 1:
+        one, other = (f"{key}={given[key]}" for key in named[:2])
+        raise ConfigError(f"{other}: does not go with {one}; leave out one of them (docs/rerun_and_warm_start.md)")
 
 
 def asks_for_no_run(flags: Namespace) -> bool:

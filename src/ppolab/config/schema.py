@@ -227,6 +227,14 @@ class Config:
         None,
         effect=RECORDING,
     )
+    rerun: str | None = setting(
+        "a run to make again from its own settings, in a new folder, and to compare with it", None, effect=RECORDING
+    )
+    init_from: str | None = setting(
+        "a run whose policy and value function this one starts from: an MLflow run id, a run folder (its best "
+        "checkpoint) or a checkpoint file",
+        None,
+    )
 
     @property
     def world_size(self) -> int:

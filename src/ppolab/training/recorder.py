@@ -10,10 +10,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+import torch
+
 from ppolab.config.loading import to_yaml
 from ppolab.config.metrics import run_metrics
 from ppolab.config.schema import Config, flattened
 from ppolab.errors import CheckpointError, InterruptedRun
+from ppolab.learning.native.library import compiler
 from ppolab.records.checkpoint import Checkpoint, save_checkpoint
 from ppolab.records.metrics_file import MetricsFile, read_metrics
 from ppolab.records.run_folder import OUTPUTS, RunFolder, write_whole
@@ -26,10 +29,12 @@ from ppolab.records.tracking import (
     environment_tags,
     resolve_tracking_uri,
 )
+from ppolab.records.versions import machine, package_versions, write_versions
 from ppolab.redaction import redact
 from ppolab.runtime.signals import signals_handled_by
 from ppolab.training.resume import records_may_differ
 from ppolab.training.trial import TrialOfStudy
+from ppolab.training.warm_start import WarmStart
 from ppolab.training.watchdog import end_at_once
 
 log = logging.getLogger(__name__)
@@ -37,7 +42,11 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def recorded_run(
-    config: Config, files: RunFolder, checkpoint: Checkpoint | None, trial: TrialOfStudy | None
+    config: Config,
+    files: RunFolder,
+    checkpoint: Checkpoint | None,
+    trial: TrialOfStudy | None,
+    taken: WarmStart | None = None,
 ) -> Iterator[RunRecorder]:
     """Open the records of a run, and close them with how the block ended.
 
@@ -45,15 +54,17 @@ def recorded_run(
 
     Args:
         checkpoint: where the run goes on; metrics beyond it are dropped. trial: the run is one of a study's.
+        taken: what a new run takes from an earlier one.
     """
     write_whole(files.config, to_yaml(config))
+    write_versions(files.versions, {**package_versions(), **machine(), **_computes_with(config)})
     first_step = checkpoint.module["steps"] if checkpoint else 0
     uri = None
     if config.logger.kind != "none":
         uri = resolve_tracking_uri(config.logger.tracking_uri, OUTPUTS)
     tracker: Tracker = NoTracker()
     if uri is not None:
-        tracker = MlflowTracker(_description(config, checkpoint, trial), uri, files.backlog)
+        tracker = MlflowTracker(_description(config, checkpoint, trial, taken), uri, files.backlog)
     metrics_file = MetricsFile(files.metrics, run_metrics(config), first_step)
     for row in read_metrics(files.metrics):  # of a resumed run: the store may never have got them
         tracker.log_metrics({key: value for key, value in row.items() if key != "step"}, int(row["step"]))
@@ -200,15 +211,25 @@ class RunRecorder:
             )
 
 
-def _description(config: Config, checkpoint: Checkpoint | None, trial: TrialOfStudy | None) -> RunDescription:
-    """Describe the run to the tracking store. Without `callbacks` it looks as runs did before there were any."""
-    left_out = {"logger.tracking_uri"} | (set() if config.callbacks else {"callbacks"})
+def _computes_with(config: Config) -> dict[str, str]:
+    """Return what else may change the last digits of a number: the device, and the compiler of the C++ code."""
+    on_gpu = config.trainer.accelerator != "cpu" and torch.cuda.is_available()
+    device = torch.cuda.get_device_name() if on_gpu else "cpu"
+    return {"device": device, "C++ compiler": compiler() or "none"}
+
+
+def _description(
+    config: Config, checkpoint: Checkpoint | None, trial: TrialOfStudy | None, taken: WarmStart | None
+) -> RunDescription:
+    """Describe the run to the tracking store. Settings that most runs do without are left out where they are empty."""
+    values = flattened(config)
+    left_out = {"logger.tracking_uri"} | {key for key in ("callbacks", "rerun", "init_from") if not values[key]}
     otherwise = checkpoint is not None and records_may_differ(checkpoint.config, config)
     return RunDescription(
         experiment=config.logger.experiment,
         run_name=trial.run_name if trial else config.logger.run_name or f"{config.env.id}-seed{config.seed}",
-        parameters={key: value for key, value in flattened(config).items() if key not in left_out},
-        tags=environment_tags() | (dict(trial.tags) if trial else {}),
+        parameters={key: value for key, value in values.items() if key not in left_out},
+        tags=environment_tags() | (dict(trial.tags) if trial else {}) | (dict(taken.tags) if taken else {}),
         parent_run_id=trial.parent_run_id if trial else None,
         resume_run_id=checkpoint.run_id if checkpoint else None,
         shared_steps=checkpoint.module["steps"] if checkpoint and otherwise else None,
