@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
 
-from ppolab.cli.foreign_names import OUR_NAMES
-from ppolab.config.files import config_folder
+from ppolab.cli.habits import group_names
 from ppolab.config.quoting import quoted, quoted_where_not_ascii
-from ppolab.config.schema import SWEEP_GROUPS, SWEEP_SETTINGS, Config, EvaluateConfig, known_keys
+from ppolab.config.schema import SWEEP_GROUPS, SWEEP_SETTINGS
 from ppolab.errors import ConfigError
 from ppolab.runtime.fast_imports import lean_imports
 from ppolab.runtime.signals import heeded_interrupt
@@ -61,50 +59,6 @@ def _in_full(override: str) -> str:
 # --- checks of any command -------------------------------------------------------------------------------------------
 
 
-def refuse_typing_habits(arguments: Sequence[str], config_name: str) -> None:
-    """Refuse `--key value` and lists with spaces, and tell how to write them.
-
-    Raises:
-        ConfigError: with the setting as it must be typed.
-    """
-    known: set[str] = set()
-    for number, argument in enumerate(arguments):
-        following = arguments[number + 1] if number + 1 < len(arguments) else ""
-        if argument.startswith("-") and len(argument) > 2:
-            known = known or _settings(config_name)
-            _refuse_dashes(argument, following, known)
-        if "=" in argument and argument.endswith(",") and following:
-            whole = argument + following
-            raise ConfigError(f"{argument} {following}: a list has no spaces, or stands in quotes; write {whole}")
-
-
-def _refuse_dashes(argument: str, following: str, known: set[str]) -> None:
-    name, equals, value = argument.partition("=")
-    word = name.lstrip("-").replace("-", "_")
-    key = word if word in known else OUR_NAMES.get(word)
-    if key is None or (name == "--run" and not equals):  # which is a flag of Hydra's, too
-        return
-    typed = argument
-    if not equals and following and not following.startswith("-") and "=" not in following:
-        typed, value = f"{argument} {following}", following
-    raise ConfigError(f"{typed}: a setting is written without dashes; write {key}={value or 'VALUE'}")
-
-
-def _settings(config_name: str) -> set[str]:
-    """Return the settings of a command by their names on the command line."""
-    if config_name == "config":
-        return {*known_keys(Config), *_groups(), *SWEEP_SETTINGS}
-    if config_name == "evaluate":
-        return set(known_keys(EvaluateConfig))
-    from ppolab.report.settings import SHORT, ReportConfig
-
-    return {*known_keys(ReportConfig), *SHORT, "tags"}
-
-
-def _groups() -> set[str]:
-    return {path.name for path in config_folder("conf").iterdir() if path.is_dir()} | set(SWEEP_GROUPS)
-
-
 def refuse_code(arguments: Sequence[str]) -> None:
     """Refuse what Hydra acts on before its configuration is there to be checked.
 
@@ -138,7 +92,7 @@ def check_train(overrides: Sequence[str], flags: Namespace) -> None:
             if equals and key.split(".")[0] in (*SWEEP_SETTINGS, *SWEEP_GROUPS):
                 raise ConfigError(f"{override}: belongs to a sweep, and this is a single run; add -m, or leave it out")
     _refuse_two_runs(overrides)
-    groups = _groups()
+    groups = group_names()
     for override in overrides:
         key, equals, value = override.lstrip("+").partition("=")
         if equals and key in groups and value == "null":
@@ -173,16 +127,3 @@ def check_environment_id(overrides: Sequence[str], flags: Namespace) -> None:
         with heeded_interrupt(), lean_imports():
             from ppolab.envs.factory import registered
         registered(name)
-
-
-def check_evaluate(overrides: Sequence[str]) -> None:
-    """Refuse a run that is named without `run=`.
-
-    Raises:
-        ConfigError: with the setting as it must be typed.
-    """
-    for override in overrides:
-        if override.startswith("~"):
-            continue
-        if "=" not in override or Path(override).exists():
-            raise ConfigError(f"{override}: has no key; write run={override}")

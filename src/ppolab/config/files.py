@@ -44,6 +44,16 @@ def option_file(group: str, name: str) -> Path:
     return config_folder("conf") / group / f"{name}.yaml"
 
 
+def words_of(file: Path) -> str:
+    """Return the first comment of a file that stands on a line of its own; empty without one before the first key."""
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            return ""
+        if not line.startswith("# @package"):
+            return line.removeprefix("#").strip()
+    return ""
+
+
 def comments_in(file: Path) -> dict[str, str]:
     """Return what stands behind a # beside each key or item of a list, by the key without its group."""
     found = {}
