@@ -45,7 +45,7 @@ OWN_FILES = {
 }
 """Files that a reader is told to write."""
 
-OWN_OPTIONS = {"algorithm=spo", "experiment=mine", "model=wide", "optimizer=nadam"}
+OWN_OPTIONS = {"algorithm=spo", "algorithm=my_package:spo", "experiment=mine", "model=wide", "optimizer=nadam"}
 """What such files make possible."""
 
 OWN_SETTINGS = {"algorithm.width"}

@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from ppolab.cli.habits import group_names
+from ppolab.config.files import config_folder, user_folder
 from ppolab.config.quoting import quoted, quoted_where_not_ascii
 from ppolab.config.schema import SWEEP_GROUPS, SWEEP_SETTINGS
 from ppolab.errors import ConfigError
@@ -97,8 +98,22 @@ def check_train(overrides: Sequence[str], flags: Namespace) -> None:
         key, equals, value = override.lstrip("+").partition("=")
         if equals and key in groups and value == "null":
             raise ConfigError(f"{override}: names none of the files of {key}; leave it out, or choose one (--help)")
+        if equals and key in groups:
+            _refuse_hidden(key, value)
         if key == "algorithm.name":
             raise ConfigError(f"{override}: an algorithm comes with its settings; choose it with algorithm={value}")
+
+
+def _refuse_hidden(group: str, options: str) -> None:
+    """Refuse an option of the user that has the name of a shipped one, which is the one that would be taken."""
+    for folder in ("conf", "sweeps"):
+        users = user_folder(folder)
+        for option in options.split(","):
+            file = f"{group}/{option.strip()}.yaml"
+            if users is not None and (users / file).is_file() and (config_folder(folder) / file).is_file():
+                raise ConfigError(
+                    f"{group}={option}: {folder}/{file} has the name of an option of ppolab's; rename the file"
+                )
 
 
 def _refuse_two_runs(overrides: Sequence[str]) -> None:

@@ -32,6 +32,7 @@ from ppolab.cli.help_parts import help_for
 from ppolab.cli.hydra_guard import hydra_guarded
 from ppolab.cli.hydra_run import Task, compose, parse_flags, run_hydra
 from ppolab.cli.jobs import evaluate_task, report_task, train_job
+from ppolab.cli.own_algorithms import know_own_algorithms
 from ppolab.config.loading import from_hydra
 from ppolab.config.quoting import quoted
 from ppolab.config.schema import Config, register_schemas
@@ -79,6 +80,7 @@ def _train(arguments: Sequence[str]) -> None:
     flags = _checked_flags(arguments, "config")
     check_train(flags.overrides, flags)
     check_environment_id(flags.overrides, flags)
+    know_own_algorithms(flags.overrides)
     typed = without_auto(flags.overrides, lambda overrides: _composed(flags, rewrite(overrides)))
     folder = folder_to_resume(typed)
     overrides = rewrite(typed)
@@ -118,12 +120,12 @@ def _report(arguments: Sequence[str]) -> None:
 def _checked_flags(arguments: Sequence[str], config_name: str) -> Namespace:
     refuse_habits(arguments, config_name)
     refuse_code(arguments)
+    sys.path.append(str(Path.cwd()))  # modules of the user's own, such as my_package:MyEnv-v0, lie where it is typed
     return parse_flags(arguments)
 
 
 def _run(config_name: str, task: Task, flags: Namespace, overrides: list[str]) -> None:
     register_schemas()
-    sys.path.append(str(Path.cwd()))  # a user's own env.id=my_package:MyEnv-v0 lies where the command is typed
     if flags == parse_flags(["--help", *flags.overrides]):  # with another flag, --help is left to Hydra
         print(help_for(config_name, flags.overrides, [override for override in overrides if "=" in override]))
         return

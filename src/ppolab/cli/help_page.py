@@ -8,16 +8,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
-from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import IConfigRepository
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
+from hydra.types import RunMode
 from omegaconf import OmegaConf, open_dict
 
+from ppolab.cli.hydra_run import hydra_application, parse_flags
 from ppolab.config.algorithms import ABOUT, metrics_of, ranges_of
-from ppolab.config.files import comments_in, config_folder, option_file
+from ppolab.config.files import comments_in, option_file
 from ppolab.config.metrics import METRIC_WORDS
 from ppolab.config.rules import KIND_WORDS, Range
 from ppolab.config.schema import Config, OptimizerSettings, SweepSettings, flattened
@@ -102,10 +102,10 @@ def composed(config_name: str, overrides: list[str]) -> Composed:
 
     It takes half the time of Hydra's own --help, which lists Hydra's groups, too, and copies all schemas for each.
     """
-    with initialize_config_dir(str(config_folder("conf")), version_base="1.3"):
-        node = compose(config_name, overrides, return_hydra_config=True)
+    with hydra_application(config_name, parse_flags([])) as hydra:
+        loader = hydra.config_loader
+        node = loader.load_configuration(config_name, overrides, RunMode.RUN)
         template = string.Template(node.hydra.help.template)
-        loader = GlobalHydra.instance().config_loader()
         assert isinstance(loader, ConfigLoaderImpl)
         repository = loader.repository  # the loader's own methods of these names copy all schemas, every time
         options = {group: repository.get_group_options(group, ObjectType.CONFIG) for group in _groups(repository)}

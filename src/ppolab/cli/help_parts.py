@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 from ppolab.cli.foreign_names import OUR_NAMES
 from ppolab.cli.help_page import Composed, composed, help_overview, help_page, two_columns
 from ppolab.config.algorithms import about, algorithms_with
-from ppolab.config.files import config_folder, words_of
+from ppolab.config.files import option_file, words_of
 from ppolab.errors import ConfigError, nearest
 from ppolab.records.wording import as_typed
 
@@ -71,8 +70,8 @@ def _facts(group: str, chosen: Mapping[str, str]) -> Iterator[str]:
 
 
 def _words(group: str, option: str) -> str:
-    files = (config_folder(folder) / group / f"{option}.yaml" for folder in ("conf", "sweeps"))
-    return next((words_of(file) for file in files if Path(file).is_file()), "")
+    files = (option_file(group, option, folder) for folder in ("conf", "sweeps"))
+    return next((words_of(file) for file in files if file.is_file()), "")
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:
