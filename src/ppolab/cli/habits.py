@@ -11,6 +11,7 @@ from ppolab.cli.foreign_names import FOREIGN_NAMES, FOREIGN_VALUES, HELP_WORDS, 
 from ppolab.config.files import config_folder, option_defaults, options_of
 from ppolab.config.schema import SWEEP_GROUPS, SWEEP_SETTINGS, Config, EvaluateConfig, known_keys
 from ppolab.errors import ConfigError, nearest
+from ppolab.records.wording import as_typed
 
 ENVIRONMENT_ID = re.compile(r"[\w./-]+:[\w./-]+|[\w./-]+-v\d+")
 """What names an environment itself, and not a file of conf/env."""
@@ -63,7 +64,8 @@ def _refuse_foreign(argument: str, config_name: str) -> None:
     """`learning_rate=1e-3`, `device=cuda`, `algorithm=ppo`, `env=LunarLander-v3`, `render=human`."""
     name, _, value = argument.partition("=")
     if name in RENDERING and name not in _settings(config_name):
-        raise ConfigError(f"{argument}: no window is opened; ppolab-evaluate run=RUN video=true films an episode")
+        films = as_typed("python src/evaluate.py run=RUN video=true")
+        raise ConfigError(f"{argument}: no window is opened; {films} films an episode")
     key = _our_key(name, config_name)
     if key is not None and key != name:
         raise ConfigError(f"{name}: no such setting; write {_right_form(key, value)}")

@@ -58,7 +58,11 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def _form_of(program: str) -> str:
+    """Return `python PATH/train.py` where that file of a clone is what runs, else `ppolab-train`.
+
+    A script of the user's own may be called train.py, too; it has no ppolab beside it.
+    """
     started = Path(sys.argv[0])
-    if started.name in (f"{name}.py" for name in PROGRAMS):
+    if started.name in (f"{name}.py" for name in PROGRAMS) and started.with_name("ppolab").is_dir():
         return f"python {shlex.quote(str(started.with_name(f'{program}.py')))}"
     return f"ppolab-{program}"
