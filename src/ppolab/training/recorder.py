@@ -66,9 +66,9 @@ def recorded_run(
     if uri is not None:
         tracker = MlflowTracker(_description(config, checkpoint, trial, taken), uri, files.backlog)
     metrics_file = MetricsFile(files.metrics, run_metrics(config), first_step)
-    for row in read_metrics(files.metrics):  # of a resumed run: the store may never have got them
-        tracker.log_metrics({key: value for key, value in row.items() if key != "step"}, int(row["step"]))
     recorder = RunRecorder(config, files, tracker, uri, metrics_file, checkpoint)
+    for row in read_metrics(files.metrics):  # of a resumed run
+        recorder.take_in({key: value for key, value in row.items() if key != "step"}, int(row["step"]))
     try:
         yield recorder
     except (InterruptedRun, KeyboardInterrupt):
@@ -89,6 +89,7 @@ class RunRecorder:
         folder_was_lost: whether the run's folder had been removed when the last iteration ended, and its checkpoints
             with it.
         end: how the run came to its end; None until `complete`.
+        evaluated_at: the step of the last evaluation that is recorded; None before the first.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class RunRecorder:
         self.best_return = -math.inf if best is None else best
         self.folder_was_lost = False
         self.end: RunStatus | None = None
+        self.evaluated_at: int | None = None
         self.tracking_uri = tracking_uri
         self._config = config
         self._files = files
@@ -112,6 +114,7 @@ class RunRecorder:
         self._metrics_file = metrics_file
         self._earlier_id = checkpoint.run_id if checkpoint else None
         self._unsaved: CheckpointError | None = None
+        self._saved_at: int | None = None
 
     @property
     def run_id(self) -> str | None:
@@ -122,11 +125,21 @@ class RunRecorder:
         """Make the run's folder again if it was removed: metrics come back by themselves, checkpoints do not."""
         self.folder_was_lost = not self._files.config.exists() and self._make_folder_again()
 
+    def take_in(self, metrics: Mapping[str, float], steps: int) -> None:
+        """Take in metrics that the file has: the tracking store may never have got them."""
+        self._note(steps, metrics)
+        self._tracker.log_metrics(metrics, steps)
+
     def record(self, steps: int, metrics: Mapping[str, float]) -> None:
         """Record metrics after `steps` environment steps, in the file and in the store."""
-        self.metrics |= metrics
+        self._note(steps, metrics)
         self._metrics_file.write(steps, metrics)
         self._tracker.log_metrics(metrics, steps)
+
+    def _note(self, steps: int, metrics: Mapping[str, float]) -> None:
+        self.metrics |= metrics
+        if "eval/return" in metrics:
+            self.evaluated_at = steps
 
     def save(self, name: str, state: dict[str, Any]) -> None:
         """Write the checkpoint `last` or `best`; one that cannot be written is told, and training goes on.
@@ -138,13 +151,14 @@ class RunRecorder:
         checkpoint = Checkpoint(to_yaml(self._config), state, best, self._known_id)
         problem = None
         try:
-            keep = self._config.keep_checkpoints if name == "last" else 1
+            again = state["steps"] == self._saved_at  # it takes the place of the one before the last evaluation
+            keep = self._config.keep_checkpoints if name == "last" and not again else 1
             save_checkpoint(checkpoint, self._files.checkpoint(name), keep)
         except CheckpointError as error:
             problem = error
             log.warning("%s; training goes on, with the one before it kept", error)
         if name == "last":
-            self._unsaved = problem
+            self._unsaved, self._saved_at = problem, state["steps"]
         self._write_record()
 
     def check_saved(self) -> None:

@@ -101,7 +101,8 @@ def run(
     check_optimizer(config)  # a mistake in it shows before anything is written
     users = user_callbacks(config.callbacks)
     checkpoint = _checkpoint_of(resume) if resume else None
-    _check_resumable(config, checkpoint)
+    if resume is not None and checkpoint is not None and resume.folder.is_finished:
+        _check_resumable(config, checkpoint)
     with launch_ranks(config, run_rank, folder) as (rank, group):
         task = Task(config, rank, group, users)
         try:
@@ -143,7 +144,8 @@ def _train_as_first_rank(
         watched((env, eval_env), config.env.timeout, recorder.give_up),
     ):
         started = time.perf_counter()
-        beginning = task.group.broadcast(Beginning(checkpoint.module if checkpoint else None, taken))
+        state = checkpoint.module if checkpoint else None
+        beginning = task.group.broadcast(Beginning(state, taken, recorder.evaluated_at))
         around = _surroundings(task, beginning, recorder, eval_env, trial)
         with signals_handled_by(around.stopping.on_signal):
             module = build_module(config, env, policy, task.group)
@@ -203,7 +205,7 @@ def _surroundings(
         Start(beginning),
         *([Recording(recorder), ProgressBar(config.total_steps, first_step)] if recorder else []),
         stopping,
-        Evaluation(config, first_step, stopping, recorder, eval_env),
+        Evaluation(config, beginning, stopping, recorder, eval_env),
         pruning,
         Checkpoints(config.checkpoint_interval, first_step, stopping, recorder),
         *([*task.users, StopTogether()] if task.users else []),
@@ -298,8 +300,9 @@ def _checkpoint_of(found: FoundRun) -> Checkpoint:
     return replace(checkpoint, run_id=found.folder.run_id() or checkpoint.run_id)
 
 
-def _check_resumable(config: Config, checkpoint: Checkpoint | None) -> None:
-    if checkpoint and checkpoint.module["steps"] >= config.total_steps:
+def _check_resumable(config: Config, checkpoint: Checkpoint) -> None:
+    """Refuse a finished run without further steps; one that was killed after its last step lacks an evaluation."""
+    if checkpoint.module["steps"] >= config.total_steps:
         raise ConfigError(
             f"total_steps={config.total_steps}: the run has already taken {checkpoint.module['steps']} steps; "
             f"go on with a larger one, such as total_steps={2 * config.total_steps}"

@@ -18,10 +18,12 @@ class Beginning:
     Attributes:
         state: of the first rank's checkpoint; None begins a new run.
         taken: what a new run takes from an earlier one.
+        evaluated_at: the step of the last evaluation that is recorded; None before the first.
     """
 
     state: dict[str, Any] | None = None
     taken: WarmStart | None = None
+    evaluated_at: int | None = None
 
     @property
     def first_step(self) -> int:
