@@ -11,6 +11,7 @@ PpolabError            exit code 1
 ├── CheckpointError    a checkpoint cannot be written, or is not one of ours
 ├── TrackingError      the tracking store cannot answer what was asked of it
 ├── SweepError         too many trials of a study failed
+├── RerunError         exit code 3: a run that was made again has other metrics
 └── InterruptedRun     exit code 130: SIGINT or SIGTERM, after everything was saved
 """
 
@@ -66,6 +67,12 @@ class TrackingError(PpolabError):
 
 class SweepError(PpolabError):
     """Too many trials of a study failed; the finished ones are kept."""
+
+
+class RerunError(PpolabError):
+    """A run that was made again has other metrics than it had."""
+
+    exit_code = 3
 
 
 class InterruptedRun(PpolabError):

@@ -72,7 +72,7 @@ def test_files_in_a_clone_make_every_kind_of_option(own: Path, tmp_path: Path) -
     (tmp_path / "conf/algorithm/cautious.yaml").write_text(CAUTIOUS)
     (tmp_path / "src/ppolab/learning/algorithms/cautious.py").write_text(CAUTIOUS_MODULE)
     command = (sys.executable, tmp_path / "src" / TRAIN.name, "model=wide", "optimizer=adagrad", "algorithm=cautious")
-    page = run_command(tmp_path, (*command, "--help")).out
+    page = run_command(tmp_path, (*command, "--help", "all")).out
     for line in (
         "model=wide: the network",
         "model.hidden_sizes=[24,24]          units of each hidden layer (list of whole numbers, >= 1)",

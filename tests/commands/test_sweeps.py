@@ -12,7 +12,7 @@ import pytest
 from optuna.trial import TrialState
 from studies import STUDY, client, runs, trials
 
-from commands import TINY, Answer, metric_rows, run_folders, train
+from commands import TINY, TRAIN, Answer, metric_rows, run_folders, train
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -42,14 +42,14 @@ def test_a_study_tells_its_trials_and_its_best(study: Answer) -> None:
     lines = study.out.splitlines()
     assert sum(line.startswith("trial ") for line in lines) == 4
     assert any("complete" in line and "eval/return" in line and "clip=0.2" in line for line in lines)
-    assert any(line.startswith("train it      python src/train.py") and "clip=" in line for line in lines)
+    assert any(line.startswith(f"train it      python {TRAIN} ") and "clip=" in line for line in lines)
     assert "optuna-dashboard outputs/studies/s.journal" in study.out
 
 
 def test_the_printed_command_trains_the_best_trial_again(workspace: Path, study: Answer, tmp_path: Path) -> None:
     line = next(line for line in study.out.splitlines() if line.startswith("train it"))
     words = shlex.split(line.removeprefix("train it"))
-    assert words[:2] == ["python", "src/train.py"]
+    assert words[:2] == ["python", str(TRAIN)]
     alone = train(tmp_path, *words[2:], "logger=none")
     assert alone.code == 0, alone.err
     (folder,) = run_folders(tmp_path)

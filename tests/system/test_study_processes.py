@@ -99,6 +99,6 @@ def test_result_tells_how_to_go_on(tmp_path: Path) -> None:
     result = run_study(chosen, SPACE, StudyPlace(None, tmp_path, None), Instant(score), lambda: False)
     assert result.counts["complete"] == 6
     assert result.best_values == [max(trial.value for trial in stored_trials(tmp_path))]
-    assert f"python src/train.py env=hopper clip={result.best[0].params['clip']!r}" in result.summary
+    assert f"ppolab-train env=hopper clip={result.best[0].params['clip']!r}" in result.summary
     assert {path.suffix for path in result.pictures} == {".png", ".html"}
     assert all(path.stat().st_size > 5000 for path in result.pictures)

@@ -39,8 +39,9 @@ EMPTY_ROOMS = ("config", "records", "runtime", "training")
 
 LIGHT = (
     "ppolab", "errors", "redaction", "config", "records.run_log", "records.run_folder", "records.wording",
-    "records.tracking",
-    "runtime.cores", "runtime.fast_imports", "runtime.ranks", "runtime.signals", "training.resume", "training.trial",
+    "records.comparison", "records.tracking", "records.versions",
+    "runtime.cores", "runtime.fast_imports", "runtime.ranks", "runtime.signals", "training.rerun", "training.resume",
+    "training.trial",
     "cli", "report", "envs", "hydra_plugins",
 )  # fmt: skip
 """Rooms and modules that answer a mistyped key, and therefore import no package that takes a second, except inside

@@ -51,7 +51,9 @@ OWN_FILES = {
 }
 """Files that a reader is told to write."""
 
-OWN_OPTIONS = {"algorithm=spo", "env=parking", "experiment=mine", "model=wide", "optimizer=nadam"}
+OWN_OPTIONS = {
+    "algorithm=spo", "algorithm=my_package:spo", "env=parking", "experiment=mine", "model=wide", "optimizer=nadam",
+}  # fmt: skip
 """What such files make possible."""
 
 OPEN_GROUPS = ("hydra.", "hydra/", "env.kwargs.", "model.kwargs.", "tags.", "pruner.", "sampler.")

@@ -5,21 +5,25 @@ from __future__ import annotations
 import re
 from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
 
-from ppolab.cli.foreign_names import OUR_NAMES
-from ppolab.config.files import config_folder
+from ppolab.cli.habits import group_names
+from ppolab.config.files import config_folder, user_folder
 from ppolab.config.quoting import quoted, quoted_where_not_ascii
-from ppolab.config.schema import SWEEP_GROUPS, SWEEP_SETTINGS, Config, EvaluateConfig, known_keys
+from ppolab.config.schema import SWEEP_GROUPS, SWEEP_SETTINGS
 from ppolab.errors import ConfigError
 from ppolab.runtime.fast_imports import lean_imports
 from ppolab.runtime.signals import heeded_interrupt
 
-PATHS = ("run", "resume", "hydra.run.dir", "hydra.sweep.dir")
+PATHS = ("run", "resume", "rerun", "init_from", "hydra.run.dir", "hydra.sweep.dir")
 """Settings whose values are paths or ids, whatever characters are in them."""
 OWN_CLASS = "optimizer.class"
 PLAIN_ID = re.compile(r"[A-Z]\w*-v\d+")
 """An id without special characters of Hydra's grammar, which Gymnasium knows without another import, if at all."""
+OF_A_SINGLE_RUN = {
+    "resume": "a sweep goes on by its own command, typed again",
+    "rerun": "leave out -m, and make one run again at a time",
+}
+"""Settings that a sweep cannot have, and what to type instead."""
 PICKLED = "--experimental-rerun"
 
 
@@ -53,7 +57,8 @@ def as_text(override: str) -> str:
     key, equals, value = override.partition("=")
     if not equals or value[:1] in ("", "'", '"') or value == "null":
         return override
-    if key.lstrip("+") in PATHS and "$" not in value:
+    several = key == "init_from" and "," in value  # of a sweep
+    if key.lstrip("+") in PATHS and "$" not in value and not several:
         return f"{key}={quoted(value)}"
     return f"{key}={quoted_where_not_ascii(value)}"
 
@@ -71,50 +76,6 @@ def _in_full(override: str) -> str:
 
 
 # --- checks of any command -------------------------------------------------------------------------------------------
-
-
-def refuse_typing_habits(arguments: Sequence[str], config_name: str) -> None:
-    """Refuse `--key value` and lists with spaces, and tell how to write them.
-
-    Raises:
-        ConfigError: with the setting as it must be typed.
-    """
-    known: set[str] = set()
-    for number, argument in enumerate(arguments):
-        following = arguments[number + 1] if number + 1 < len(arguments) else ""
-        if argument.startswith("-") and len(argument) > 2:
-            known = known or _settings(config_name)
-            _refuse_dashes(argument, following, known)
-        if "=" in argument and argument.endswith(",") and following:
-            whole = argument + following
-            raise ConfigError(f"{argument} {following}: a list has no spaces, or stands in quotes; write {whole}")
-
-
-def _refuse_dashes(argument: str, following: str, known: set[str]) -> None:
-    name, equals, value = argument.partition("=")
-    word = name.lstrip("-").replace("-", "_")
-    key = word if word in known else OUR_NAMES.get(word)
-    if key is None or (name == "--run" and not equals):  # which is a flag of Hydra's, too
-        return
-    typed = argument
-    if not equals and following and not following.startswith("-") and "=" not in following:
-        typed, value = f"{argument} {following}", following
-    raise ConfigError(f"{typed}: a setting is written without dashes; write {key}={value or 'VALUE'}")
-
-
-def _settings(config_name: str) -> set[str]:
-    """Return the settings of a command by their names on the command line."""
-    if config_name == "config":
-        return {*known_keys(Config), *_groups(), *SWEEP_SETTINGS}
-    if config_name == "evaluate":
-        return set(known_keys(EvaluateConfig))
-    from ppolab.report.settings import SHORT, ReportConfig
-
-    return {*known_keys(ReportConfig), *SHORT, "tags"}
-
-
-def _groups() -> set[str]:
-    return {path.name for path in config_folder("conf").iterdir() if path.is_dir()} | set(SWEEP_GROUPS)
 
 
 def refuse_code(arguments: Sequence[str]) -> None:
@@ -141,20 +102,45 @@ def check_train(overrides: Sequence[str], flags: Namespace) -> None:
     """
     if flags.multirun:
         for override in overrides:
-            if override.startswith("resume=") and override not in ("resume=", "resume=null"):
-                raise ConfigError(f"{override}: is of a single run; a sweep goes on by its own command, typed again")
+            key, _, value = override.partition("=")
+            if key in OF_A_SINGLE_RUN and value not in ("", "null"):
+                raise ConfigError(f"{override}: is of a single run; {OF_A_SINGLE_RUN[key]}")
     elif not asks_for_no_run(flags):
         for override in overrides:
             key, equals, _ = override.partition("=")
             if equals and key.split(".")[0] in (*SWEEP_SETTINGS, *SWEEP_GROUPS):
                 raise ConfigError(f"{override}: belongs to a sweep, and this is a single run; add -m, or leave it out")
-    groups = _groups()
+    _refuse_two_runs(overrides)
+    groups = group_names()
     for override in overrides:
         key, equals, value = override.lstrip("+").partition("=")
         if equals and key in groups and value == "null":
             raise ConfigError(f"{override}: names none of the files of {key}; leave it out, or choose one (--help)")
+        if equals and key in groups:
+            _refuse_hidden(key, value)
         if key == "algorithm.name":
             raise ConfigError(f"{override}: an algorithm comes with its settings; choose it with algorithm={value}")
+
+
+def _refuse_hidden(group: str, options: str) -> None:
+    """Refuse an option of the user that has the name of a shipped one, which is the one that would be taken."""
+    for folder in ("conf", "sweeps"):
+        users = user_folder(folder)
+        for option in options.split(","):
+            file = f"{group}/{option.strip()}.yaml"
+            if users is not None and (users / file).is_file() and (config_folder(folder) / file).is_file():
+                raise ConfigError(
+                    f"{group}={option}: {folder}/{file} has the name of an option of ppolab's; rename the file"
+                )
+
+
+def _refuse_two_runs(overrides: Sequence[str]) -> None:
+    """Refuse to name two runs: one to make again, to go on with, or to start from."""
+    given = {key: value for key, _, value in (override.partition("=") for override in overrides)}
+    named = [key for key in ("rerun", "resume", "init_from") if given.get(key, "null") not in ("", "null")]
+    if len(named) > 1:
+        one, other = (f"{key}={given[key]}" for key in named[:2])
+        raise ConfigError(f"{other}: does not go with {one}; leave out one of them (docs/rerun_and_warm_start.md)")
 
 
 def asks_for_no_run(flags: Namespace) -> bool:
@@ -174,16 +160,3 @@ def check_environment_id(overrides: Sequence[str], flags: Namespace) -> None:
         with heeded_interrupt(), lean_imports():
             from ppolab.envs.factory import registered
         registered(name)
-
-
-def check_evaluate(overrides: Sequence[str]) -> None:
-    """Refuse a run that is named without `run=`.
-
-    Raises:
-        ConfigError: with the setting as it must be typed.
-    """
-    for override in overrides:
-        if override.startswith("~"):
-            continue
-        if "=" not in override or Path(override).exists():
-            raise ConfigError(f"{override}: has no key; write run={override}")

@@ -22,17 +22,17 @@ from ppolab.cli.arguments import (
     as_text,
     asks_for_no_run,
     check_environment_id,
-    check_evaluate,
     check_train,
     refuse_code,
-    refuse_typing_habits,
     rewrite,
 )
 from ppolab.cli.error_lines import answer_to
-from ppolab.cli.help_page import help_page
+from ppolab.cli.habits import refuse_habits
+from ppolab.cli.help_parts import help_for
 from ppolab.cli.hydra_guard import hydra_guarded
 from ppolab.cli.hydra_run import Task, compose, parse_flags, run_hydra
 from ppolab.cli.jobs import evaluate_task, report_task, train_job
+from ppolab.cli.own_algorithms import know_own_algorithms
 from ppolab.config.loading import from_hydra
 from ppolab.config.quoting import quoted
 from ppolab.config.schema import Config, register_schemas
@@ -80,6 +80,7 @@ def _train(arguments: Sequence[str]) -> None:
     flags = _checked_flags(arguments, "config")
     check_train(flags.overrides, flags)
     check_environment_id(flags.overrides, flags)
+    know_own_algorithms(flags.overrides)
     typed = without_auto(flags.overrides, lambda overrides: _composed(flags, rewrite(overrides)))
     folder = folder_to_resume(typed)
     overrides = rewrite(typed)
@@ -105,7 +106,6 @@ def _composed(flags: Namespace, overrides: list[str]) -> Config:
 
 def _evaluate(arguments: Sequence[str]) -> None:
     flags = _checked_flags(arguments, "evaluate")
-    check_evaluate(flags.overrides)
     _run("evaluate", evaluate_task, flags, [as_text(override) for override in flags.overrides])
 
 
@@ -118,16 +118,16 @@ def _report(arguments: Sequence[str]) -> None:
 
 
 def _checked_flags(arguments: Sequence[str], config_name: str) -> Namespace:
-    refuse_typing_habits(arguments, config_name)
+    refuse_habits(arguments, config_name)
     refuse_code(arguments)
+    sys.path.append(str(Path.cwd()))  # modules of the user's own, such as my_package:MyEnv-v0, lie where it is typed
     return parse_flags(arguments)
 
 
 def _run(config_name: str, task: Task, flags: Namespace, overrides: list[str]) -> None:
     register_schemas()
-    sys.path.append(str(Path.cwd()))  # a user's own env.id=my_package:MyEnv-v0 lies where the command is typed
     if flags == parse_flags(["--help", *flags.overrides]):  # with another flag, --help is left to Hydra
-        print(help_page(config_name, overrides))
+        print(help_for(config_name, flags.overrides, [override for override in overrides if "=" in override]))
         return
     run_hydra(config_name, task, flags, overrides)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from ppolab.cli.foreign_names import OUR_NAMES
 from ppolab.config.algorithms import algorithms_with
-from ppolab.config.files import option_groups
+from ppolab.config.files import option_file, option_groups, user_folder
 from ppolab.config.loading import type_problem
 from ppolab.config.quoting import quoted
 from ppolab.config.schema import SWEEP_SETTINGS, Config, EvaluateConfig, known_keys, option_keys
@@ -30,6 +31,8 @@ def answer_to(error: Exception) -> tuple[str, int] | None:
         isinstance(error, RuntimeError | ImportError | OSError) and _OUT_OF_MEMORY.search(str(error))
     ):
         return _memory_problem(error), PpolabError.exit_code
+    if isinstance(error, yaml.MarkedYAMLError):
+        return _yaml_problem(error), ConfigError.exit_code
     if isinstance(error, OSError):
         return _file_problem(error), ConfigError.exit_code
     return None
@@ -69,7 +72,7 @@ def hydra_problem(error: Exception) -> str:
         cause = cause.__cause__ or cause.__context__  # Hydra names no cause for what it finds in a file
     text = str(error)
     if isinstance(cause, OmegaConfBaseException) and cause.full_key and (file := re.match(r"In '([^']+)'", text)):
-        return f"{file[1]}.yaml: {type_problem(cause)}"
+        return f"{_place(file[1])}: {type_problem(cause)}"
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
         match = re.search(r"Could not override '([^']+)'", text)  # the key as typed, where an upper part is unknown
         key = match[1] if match else cause.full_key
@@ -83,9 +86,28 @@ def hydra_problem(error: Exception) -> str:
     return "; ".join(line.strip() for line in text.splitlines()[:2] if line.strip())
 
 
+def _place(name: str) -> str:
+    """Return the file that Hydra calls `experiment/mine`: from here, where it is the user's."""
+    group, _, option = name.rpartition("/")
+    for folder in ("conf", "sweeps"):
+        users = user_folder(folder)
+        if users is not None and option_file(group, option, folder).is_relative_to(users):
+            return f"{folder}/{name}.yaml"
+    return f"{name}.yaml"
+
+
+def _yaml_problem(error: yaml.MarkedYAMLError) -> str:
+    mark = error.problem_mark
+    place = f"{mark.name}, line {mark.line + 1}" if mark is not None else "a configuration file"
+    return f"{place}: is no YAML: {error.problem}; mend it, or put the value into quotes"
+
+
 def _missing_file(error: MissingConfigException) -> str:
     group, _, option = str(error.missing_cfg_file).rpartition("/")
     options = list(error.options or ())
+    inner = group.rpartition("/")[2]
+    if group != inner and inner in option_groups("conf"):
+        return f"{error.missing_cfg_file}: no such option; under defaults:, write 'override /{inner}: {option}'"
     choices = f"; there are {', '.join(options)}" if options else ""
     if ":" in option and group in OWN_CODE:
         choices = f"; one of your own is named as {OWN_CODE[group]}={option}"

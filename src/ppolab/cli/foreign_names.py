@@ -1,4 +1,4 @@
-"""Translate the names that other frameworks give to settings."""
+"""Translate what people type who come from other frameworks: names of settings, values, and words without a key."""
 
 from __future__ import annotations
 
@@ -31,9 +31,25 @@ FOREIGN_NAMES = {
     "model.activation": ("activation_fn", "activation", "fcnet_activation"),
     "model.orthogonal": ("ortho_init", "orthogonal_init"),
     "model.initial_log_std": ("log_std_init", "logstd_init"),
-    "trainer": ("device", "accelerator", "cuda", "gpus"),
+    "trainer": ("device", "accelerator", "cuda", "gpu", "gpus", "use_gpu"),
+    "algorithm": ("algo", "alg", "algorithm_name"),
     "logger.experiment": ("exp_name", "wandb_project_name", "experiment_name"),
     "workers": ("n_jobs", "num_workers"),
 }
 """{our name: names in Stable-Baselines3, rl-zoo3, CleanRL, RLlib, Tianshou, Spinning Up, Brax}."""
 OUR_NAMES = {name: ours for ours, names in FOREIGN_NAMES.items() for name in names}
+
+FOREIGN_VALUES = {
+    "algorithm": {"ppo": "ppo_clip", "ppo2": "ppo_clip", "reinforce": "vpg"},
+    "trainer": {
+        "cuda": "gpu", "cuda:0": "gpu", "true": "gpu", "True": "gpu", "1": "gpu", "false": "cpu", "False": "cpu",
+        "0": "cpu",
+    },
+}  # fmt: skip
+"""{group: {value elsewhere: option here}}."""
+
+HELP_WORDS = ("help", "list", "usage", "options", "?")
+"""What is typed without a key by those who look for the list of settings."""
+
+RENDERING = ("render", "render_mode")
+"""Settings of other programs that open a window; here an evaluation films an episode."""

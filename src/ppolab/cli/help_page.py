@@ -5,52 +5,118 @@ from __future__ import annotations
 import string
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
-from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import IConfigRepository
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
+from hydra.types import RunMode
 from omegaconf import OmegaConf, open_dict
 
+from ppolab.cli.hydra_run import hydra_application, parse_flags
 from ppolab.config.algorithms import ABOUT, metrics_of, ranges_of
-from ppolab.config.files import comments_in, config_folder, option_file
+from ppolab.config.files import comments_in, option_file
 from ppolab.config.metrics import METRIC_WORDS
 from ppolab.config.rules import KIND_WORDS, Range
 from ppolab.config.schema import Config, OptimizerSettings, SweepSettings, flattened
 from ppolab.config.setting import Described, settings_of
 from ppolab.errors import spelled
+from ppolab.records.wording import as_typed
 
 WIDTH = 120
 INDENT = 36
 """Where the words begin."""
+OVERVIEW_INDENT = 12
+
+
+@dataclass(frozen=True)
+class Section:
+    """Hold settings that belong together.
+
+    Attributes:
+        name: what `--help NAME` prints it for; empty where a command has no other section.
+        entries: by setting or metric, the lines about it.
+    """
+
+    name: str
+    heading: str
+    entries: Mapping[str, list[str]]
+
+    @property
+    def lines(self) -> Iterator[str]:
+        """The section as it is printed, after an empty line where it has a heading."""
+        if self.heading:
+            yield from ("", self.heading)
+        for lines in self.entries.values():
+            yield from lines
+
+
+@dataclass(frozen=True)
+class Composed:
+    """Hold what the pages of a command are made of.
+
+    Attributes:
+        template: the page around groups and settings, from conf/hydra/help/.
+        options: of each group, by its name.
+        chosen: the option of each group.
+    """
+
+    template: string.Template
+    options: Mapping[str, list[str]]
+    chosen: Mapping[str, str]
+    sections: list[Section]
 
 
 def help_page(config_name: str, overrides: list[str]) -> str:
-    """Return the page for conf/CONFIG_NAME.yaml, with the values that `overrides` make.
+    """Return the page for conf/CONFIG_NAME.yaml, with every setting at the value that `overrides` make."""
+    found = composed(config_name, overrides)
+    lines = [line for section in found.sections for line in section.lines]
+    return _filled(found, [*lines, ""])
+
+
+def help_overview() -> str:
+    """Return the page for conf/config.yaml that names every setting, and tells how to ask for more."""
+    found = composed("config", [])
+    lines = []
+    for section in found.sections:
+        names = ", ".join(name.removeprefix(f"{section.name}.") for name in section.entries)
+        lines += two_columns(section.name, names, indent=OVERVIEW_INDENT)
+    hints = (
+        "--help PART tells value, meaning, type and choices. PART is a name on the left (--help model), a setting",
+        "(--help optimizer.lr), a group (--help search) or one of its options (--help algorithm=trpo). --help all",
+        "prints everything.",
+        "",
+    )
+    return _filled(found, [*lines, "", *hints])
+
+
+def _filled(found: Composed, lines: Iterable[str]) -> str:
+    groups = "".join(f"{group}: {', '.join(options)}\n" for group, options in found.options.items())
+    return as_typed(found.template.substitute(APP_CONFIG_GROUPS=groups, CONFIG="\n".join(lines)))
+
+
+def composed(config_name: str, overrides: list[str]) -> Composed:
+    """Compose conf/CONFIG_NAME.yaml, and describe what it holds.
 
     It takes half the time of Hydra's own --help, which lists Hydra's groups, too, and copies all schemas for each.
     """
-    with initialize_config_dir(str(config_folder("conf")), version_base="1.3"):
-        node = compose(config_name, overrides, return_hydra_config=True)
+    with hydra_application(config_name, parse_flags([])) as hydra:
+        loader = hydra.config_loader
+        node = loader.load_configuration(config_name, overrides, RunMode.RUN)
         template = string.Template(node.hydra.help.template)
-        loader = GlobalHydra.instance().config_loader()
         assert isinstance(loader, ConfigLoaderImpl)
         repository = loader.repository  # the loader's own methods of these names copy all schemas, every time
-        options = [
-            f"{group}: {', '.join(repository.get_group_options(group, ObjectType.CONFIG))}\n"
-            for group in _groups(repository)
-        ]
+        options = {group: repository.get_group_options(group, ObjectType.CONFIG) for group in _groups(repository)}
     chosen = {group: str(option) for group, option in node.hydra.runtime.choices.items()}
     schema = _schema_of(config_name)
     with open_dict(node):
         del node.hydra
     values = OmegaConf.to_container(node)
     assert isinstance(values, dict)
-    lines = settings_lines(schema, {str(key): value for key, value in values.items()}, chosen)
-    return template.substitute(APP_CONFIG_GROUPS="".join(options), CONFIG="\n".join(lines))
+    sections = list(_sections(schema, {str(key): value for key, value in values.items()}, chosen))
+    return Composed(template, options, chosen, sections)
 
 
 def _groups(repository: IConfigRepository, parent: str = "") -> Iterator[str]:
@@ -72,65 +138,68 @@ def _schema_of(config_name: str) -> type:
 # --- settings ----------------------------------------------------------------------------------------------------
 
 
-def settings_lines(schema: type, values: Mapping[str, Any], chosen: Mapping[str, str]) -> Iterator[str]:
-    """Yield a line or more for each setting: first those of no group, then group by group.
+def _sections(schema: type, values: Mapping[str, Any], chosen: Mapping[str, str]) -> Iterator[Section]:
+    """First the settings of no group, then group by group.
 
     Args:
-        values: what was composed.
-        chosen: the option of each group.
+        values: what was composed. chosen: the option of each group.
     """
     described = settings_of(schema)
     groups = [key for key, found in described.items() if found.is_group or key in chosen]
-    for key, found in described.items():
-        if "." not in key and key not in groups:
-            yield from _lines(key, values[key], found.setting.words, _kind(found))
+    alone = {key: found for key, found in described.items() if "." not in key and key not in groups}
+    yield Section(
+        "run" if schema is Config else "",
+        "",
+        {key: _lines(key, values[key], found.setting.words, _kind(found)) for key, found in alone.items()},
+    )
     for group in groups:
-        option = chosen.get(group)
-        yield ""
-        yield f"{group}={option}: {described[group].setting.words}" if option else described[group].setting.words
-        yield from _group_lines(group, option or "", values[group], described)
+        option, words = chosen.get(group), described[group].setting.words
+        heading = f"{group}={option}: {words}" if option else words
+        yield Section(group, heading, _group_entries(group, option or "", values[group], described))
     if schema is Config:
-        yield from ("", "Of a sweep, with -m:")
         defaults = SweepSettings()
-        for key, found in settings_of(SweepSettings).items():
-            yield from _lines(key, getattr(defaults, key), found.setting.words, _kind(found))
-        yield from ("", "== Metrics: for objective=, and for metric= of a report ==")
-        yield from _metric_lines(str(values["algorithm"]["name"]))
+        entries = {
+            key: _lines(key, getattr(defaults, key), found.setting.words, _kind(found))
+            for key, found in settings_of(SweepSettings).items()
+        }
+        yield Section("sweep", "Of a sweep, with -m:", entries)
+        metrics = _metric_entries(str(values["algorithm"]["name"]))
+        yield Section("metrics", "== Metrics: for objective=, and for metric= of a report ==", metrics)
 
 
-def _group_lines(
+def _group_entries(
     group: str, option: str, values: Mapping[str, Any], described: Mapping[str, Described]
-) -> Iterator[str]:
+) -> dict[str, list[str]]:
     """The settings of a group: what the schema says of each, else the option's own file."""
     if group == "optimizer":
         described = {f"optimizer.{key}": found for key, found in settings_of(OptimizerSettings).items()}
     comments = comments_in(option_file(group, option)) if group in ("optimizer", "algorithm") else {}
     ranges = ranges_of(str(values["name"])) if group == "algorithm" else {}
     own = {name: value for name, value in values.items() if group != "algorithm" or name not in ABOUT}
+    entries = {}
     for name, value in flattened(own).items():
         found = described.get(f"{group}.{name}")
         kind = _kind(found) if found else _kind_of_value(value, ranges.get(name))
         words = comments.get(name) or (found.setting.words if found else "")
-        yield from _lines(f"{group}.{name}", value, words, kind)
+        entries[f"{group}.{name}"] = _lines(f"{group}.{name}", value, words, kind)
+    return entries
 
 
-def _metric_lines(algorithm: str) -> Iterator[str]:
+def _metric_entries(algorithm: str) -> dict[str, list[str]]:
     comments = comments_in(option_file("algorithm", algorithm))
     words = METRIC_WORDS | {name: comments.get(name, "") for name in metrics_of(algorithm)}
-    for name, told in words.items():
-        yield from _wrapped(name, told)
-    yield ""
+    return {name: two_columns(name, told) for name, told in words.items()}
 
 
 def _lines(key: str, value: Any, words: str, kind: str) -> list[str]:
-    return _wrapped(f"{key}={_typed(value)}", f"{words} ({kind})".strip() if kind else words)
+    return two_columns(f"{key}={_typed(value)}", f"{words} ({kind})".strip() if kind else words)
 
 
-def _wrapped(left: str, right: str) -> list[str]:
+def two_columns(left: str, right: str, indent: int = INDENT) -> list[str]:
     """Two columns; what is too long for the first one has a line of its own."""
-    lines = textwrap.wrap(right, WIDTH - INDENT, break_on_hyphens=False) or [""]
-    first = [f"{left:<{INDENT}}{lines[0]}".rstrip()] if len(left) < INDENT else [left, f"{'':<{INDENT}}{lines[0]}"]
-    return [*first, *(f"{'':<{INDENT}}{line}" for line in lines[1:])]
+    lines = textwrap.wrap(right, WIDTH - indent, break_on_hyphens=False) or [""]
+    first = [f"{left:<{indent}}{lines[0]}".rstrip()] if len(left) < indent else [left, f"{'':<{indent}}{lines[0]}"]
+    return [*first, *(f"{'':<{indent}}{line}" for line in lines[1:])]
 
 
 def _typed(value: Any) -> str:

@@ -28,7 +28,8 @@ from omegaconf import DictConfig, open_dict
 
 from ppolab.cli.arguments import asks_for_no_run
 from ppolab.cli.hydra_guard import GuardedTask
-from ppolab.config.files import config_folder
+from ppolab.config.files import config_folder, user_folder
+from ppolab.config.quoting import quoted
 from ppolab.config.schema import register_schemas
 from ppolab.errors import ConfigError, nearest
 from ppolab.records.run_folder import RunFolder
@@ -79,10 +80,10 @@ def run_hydra(config_name: str, task: Task, flags: Namespace, overrides: Sequenc
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises, instead of printing and ending the process
         register_schemas()
         version.setbase("1.3")
-        flags = Namespace(**{**vars(flags), "overrides": list(overrides)})
+        flags = Namespace(**{**vars(flags), "overrides": [*overrides, *_search_path_of_the_user(overrides)]})
         _run_hydra(flags, _parser(), task, config_path=flags.config_path, config_name=config_name)
         return
-    with _hydra(config_name, flags) as hydra:
+    with hydra_application(config_name, flags) as hydra:
         name = flags.config_name or config_name
         mode = RunMode.MULTIRUN if flags.multirun else RunMode.RUN
         if any("hydra.mode=" in override for override in overrides):  # Hydra has to compose all to find it
@@ -94,9 +95,20 @@ def run_hydra(config_name: str, task: Task, flags: Namespace, overrides: Sequenc
             _finish(_run_one(hydra, name, task, complete))
 
 
+def _search_path_of_the_user(overrides: Sequence[str]) -> list[str]:
+    """Return the setting that makes Hydra itself look where `hydra_application` looks."""
+    found = [quoted(f"file://{folder}") for folder in _folders_of_the_user()]
+    given = any(override.startswith("hydra.searchpath=") for override in overrides)
+    return [f"hydra.searchpath=[{','.join(found)}]"] if found and not given else []
+
+
+def _folders_of_the_user() -> list[Path]:
+    return [folder for folder in map(user_folder, ("conf", "sweeps")) if folder is not None]
+
+
 def compose(config_name: str, flags: Namespace, overrides: Sequence[str]) -> DictConfig:
     """Return the configuration that a run with these arguments gets, without Hydra's own part."""
-    with _hydra(config_name, flags) as hydra:
+    with hydra_application(config_name, flags) as hydra:
         name = flags.config_name or config_name
         node = hydra.config_loader.load_configuration(name, list(overrides), RunMode.RUN)
     with open_dict(node):
@@ -105,16 +117,20 @@ def compose(config_name: str, flags: Namespace, overrides: Sequence[str]) -> Dic
 
 
 @contextmanager
-def _hydra(config_name: str, flags: Namespace) -> Iterator[Hydra]:
-    """Yield Hydra's application object; another one that this process may have is back afterwards."""
+def hydra_application(config_name: str, flags: Namespace) -> Iterator[Hydra]:
+    """Yield Hydra's application object; another one that this process may have is back afterwards.
+
+    It looks for files in ppolab's own folders, then in --config-dir, then in `conf` and `sweeps` where the command is
+    typed. Those come last, so that a folder of another program that uses Hydra changes nothing here.
+    """
     register_schemas()
     version.setbase("1.3")
     search_path = create_config_search_path(flags.config_path)
-    if flags.config_dir is not None:
-        folder = Path(flags.config_dir).absolute()
-        if not folder.is_dir():
-            raise ConfigError(f"--config-dir={flags.config_dir}: there is no such folder")
-        search_path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
+    if flags.config_dir is not None and not Path(flags.config_dir).is_dir():
+        raise ConfigError(f"--config-dir={flags.config_dir}: there is no such folder")
+    given = [] if flags.config_dir is None else [Path(flags.config_dir).absolute()]
+    for folder in (*given, *_folders_of_the_user()):
+        search_path.prepend("user", f"file://{folder}", SearchPathQuery(provider="schema"))  # that one must stay last
     current = GlobalHydra.instance()
     earlier = current.hydra
     current.clear()

@@ -17,14 +17,15 @@ from omegaconf import DictConfig, OmegaConf
 from ppolab.config.checks import check_values
 from ppolab.config.loading import from_yaml
 from ppolab.config.metrics import objective_names, unmeasured
-from ppolab.config.schema import EvaluateConfig
+from ppolab.config.schema import Config, EvaluateConfig
 from ppolab.envs.rendering import prepare_headless_rendering
 from ppolab.errors import ConfigError, InterruptedRun
-from ppolab.records.run_folder import OUTPUTS, find_run
+from ppolab.records.run_folder import OUTPUTS, FoundRun, find_run
 from ppolab.redaction import redact
 from ppolab.runtime.fast_imports import import_lightning, lean_imports
 from ppolab.runtime.ranks import rank_given_from_outside, ranks_of_this_machine
 from ppolab.runtime.signals import heeded_interrupt
+from ppolab.training.rerun import compared, made_again
 from ppolab.training.resume import resumed
 from ppolab.training.trial import TRIAL, run_of_grid
 
@@ -52,7 +53,7 @@ def _train(node: DictConfig, trial: Callable[[], TrialOfStudy | None] = run_of_g
         None in the ranks of a run that are not the first.
     """
     with heeded_interrupt():
-        config, found = resumed(node, _overridden_keys())
+        config, found = _what_to_train(node)
         if config.world_size > 1 and rank_given_from_outside(config) is None:
             ranks_of_this_machine(config)
         prepare_headless_rendering()
@@ -71,7 +72,19 @@ def _train(node: DictConfig, trial: Callable[[], TrialOfStudy | None] = run_of_g
     result = run(config, Path(HydraConfig.get().runtime.output_dir), found, trial())
     if result is not None:
         print(result.summary)
+        if config.rerun is not None:
+            print(compared(config, result.folder))
     return result
+
+
+def _what_to_train(node: DictConfig) -> tuple[Config, FoundRun | None]:
+    """Return the configuration of the run, and the run to go on with, if there is one."""
+    if node.rerun is not None and node.resume is None:
+        return made_again(node, _overridden_keys()), None
+    config, found = resumed(node, _overridden_keys())
+    if config.init_from is not None and found is None:
+        find_run("init_from", config.init_from, "best")
+    return config, found
 
 
 def _trial(node: DictConfig) -> dict[str, object]:

@@ -29,11 +29,33 @@ def algorithm_names() -> tuple[str, ...]:
     return tuple(sorted(file.stem for file in files if not file.stem.startswith("_")))
 
 
+_OWN: dict[str, Mapping[str, Any]] = {}
+"""What is known about algorithms of the user, by MODULE:NAME."""
+
+
+def is_own(name: str) -> bool:
+    """Return whether `name` is that of an algorithm of the user, MODULE:NAME."""
+    return ":" in name
+
+
+def describe_own(name: str, described: Mapping[str, Any]) -> None:
+    """Let `about` know an algorithm of the user. Processes that run what was checked elsewhere do without."""
+    _OWN[name] = described
+    ranges_of.cache_clear()
+
+
+def own_names() -> tuple[str, ...]:
+    """Return the algorithms of the user that `describe_own` was told of."""
+    return tuple(_OWN)
+
+
 def about(name: str) -> Mapping[str, Any]:
     """Return what the file of the algorithm `name` has below `algorithm`: facts and settings.
 
-    Nothing if there is no such file.
+    Nothing if there is no such file; of an algorithm of the user, what `describe_own` was told.
     """
+    if is_own(name):
+        return _OWN.get(name, {})
     found: Mapping[str, Any] = option_defaults("algorithm", name).get("algorithm", {})
     return found
 
@@ -58,14 +80,16 @@ def ranges_of(name: str) -> Mapping[str, Range]:
     found = {}
     for key, text in about(name).get("ranges", {}).items():
         if key not in defaults_of(name):
-            raise ConfigError(
-                f"conf/algorithm/{name}.yaml: ranges.{key}: is no setting of it{nearest(key, defaults_of(name))}"
-            )
+            raise ConfigError(f"{_place(name)}: ranges.{key}: is no setting of it{nearest(key, defaults_of(name))}")
         try:
             found[key] = Range(str(text))
         except ValueError as error:
-            raise ConfigError(f"conf/algorithm/{name}.yaml: ranges.{key}: {error}") from error
+            raise ConfigError(f"{_place(name)}: ranges.{key}: {error}") from error
     return found
+
+
+def _place(name: str) -> str:
+    return f"algorithm={name}" if is_own(name) else f"conf/algorithm/{name}.yaml"
 
 
 def algorithms_with(setting: str) -> list[str]:
@@ -107,7 +131,7 @@ def check_algorithm(algorithm: Mapping[str, Any], value_of: Callable[[str], Any]
         value_of: any setting of the configuration by its dotted name.
     """
     name = str(algorithm.get("name"))
-    if name not in algorithm_names():
+    if not is_own(name) and name not in algorithm_names():
         names = algorithm_names()
         raise ConfigError(f"algorithm.name={name}: must be one of {', '.join(names)}{nearest(name, names)}")
     refuse_other_facts(algorithm)
@@ -181,7 +205,7 @@ def refuse_unread(algorithm: Mapping[str, Any], given: Mapping[str, object]) -> 
         key = written.lstrip("+")
         group, _, fact = key.partition(".")
         shipped = about(name).get(fact)
-        if group == "algorithm" and fact in ABOUT and value not in (shipped, spelled(shipped)):
+        if group == "algorithm" and fact in ABOUT and about(name) and value not in (shipped, spelled(shipped)):
             raise _no_setting(name, fact, value)
         if not reads(algorithm, key):
             raise ConfigError(

@@ -52,7 +52,7 @@ def unmeasured(names: Sequence[str], values: Sequence[float], steps: int) -> str
 
 def run_metrics(config: Config) -> tuple[str, ...]:
     """Return every metric that a run of `config` may log."""
-    return (*METRICS, *metrics_of(config.algorithm["name"]))
+    return (*METRICS, *(config.algorithm.get("metrics") or metrics_of(config.algorithm["name"])))
 
 
 def metric_names() -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
-from ppolab.config.algorithms import algorithm_names, defaults_of
+from ppolab.config.algorithms import algorithm_names, defaults_of, own_names
 from ppolab.config.files import option_defaults, option_groups, options_of
 from ppolab.config.rules import (
     BELOW_ONE,
@@ -248,6 +248,14 @@ class Config:
         None,
         effect=RECORDING,
     )
+    rerun: str | None = setting(
+        "a run to make again from its own settings, in a new folder, and to compare with it", None, effect=RECORDING
+    )
+    init_from: str | None = setting(
+        "a run whose policy and value function this one starts from: an MLflow run id, a run folder (its best "
+        "checkpoint) or a checkpoint file",
+        None,
+    )
 
     @property
     def world_size(self) -> int:
@@ -362,6 +370,6 @@ def known_keys(schema: type) -> Iterator[str]:
 def option_keys() -> Iterator[str]:
     """Yield the dotted names of the settings that optimizers and algorithms have; reads all of their files."""
     optimizers = {key for name in options_of("optimizer") for key in flattened(option_defaults("optimizer", name))}
-    algorithms = {key for name in algorithm_names() for key in defaults_of(name)}
+    algorithms = {key for name in (*algorithm_names(), *own_names()) for key in defaults_of(name)}
     yield from (f"optimizer.{key}" for key in sorted(optimizers))
     yield from (f"algorithm.{key}" for key in sorted(algorithms))

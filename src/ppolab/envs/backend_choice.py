@@ -13,6 +13,7 @@ from gymnasium import spaces
 from ppolab.config.schema import EnvConfig
 from ppolab.envs import envpool_backend
 from ppolab.envs.envpool_tasks import UNLIKE_GYMNASIUM, end_condition
+from ppolab.envs.simulator import made
 from ppolab.errors import ConfigError
 
 OWN_TASKS = ("gymnasium.envs.mujoco", "gymnasium.envs.classic_control")
@@ -112,7 +113,7 @@ def made_once(env_id: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
     """Make one environment of Gymnasium's, to look at it; without its advice on newer versions."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return gymnasium.make(env_id, disable_env_checker=True, **kwargs)
+        return made(env_id, kwargs)
 
 
 def _alike(ours: spaces.Space[Any], theirs: spaces.Space[Any]) -> bool:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ppolab.envs.guarded import MAKING, Guarded, GuardedAlone
 from ppolab.envs.seeding import seed_global_generators
+from ppolab.envs.simulator import made
 from ppolab.envs.snapshot import State
 from ppolab.envs.spaces import ActionMapping
 from ppolab.envs.vector_env import BackendEnv
@@ -169,7 +170,7 @@ def _maker(env_id: str, kwargs: dict[str, Any], index: int, seed: int) -> Callab
         alone = os.getpid() != ours  # Gymnasium also makes one here, to see its spaces
         if alone:
             seed_global_generators(seed, MAKING)
-        env = gymnasium.make(env_id, disable_env_checker=True, **kwargs)
+        env = made(env_id, kwargs)
         return (GuardedAlone if alone else Guarded)(env, env_id, index)
 
     return make

@@ -97,6 +97,12 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     return [{key: float(value) for key, value in row.items() if value} for row in _rows(path)]
 
 
+def metric_columns(path: Path) -> list[str]:
+    """Return the metrics that a metrics file has columns for."""
+    with path.open(encoding="utf-8") as file:
+        return file.readline().strip().split(",")[1:]
+
+
 def _rows(path: Path) -> list[dict[str, str]]:
     """Return the rows, without a last line that was being written when the machine went down."""
     whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")

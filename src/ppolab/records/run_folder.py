@@ -37,6 +37,11 @@ class RunFolder:
         return self.path / "run.json"
 
     @property
+    def versions(self) -> Path:
+        """The versions of what the run was begun with."""
+        return self.path / "versions.json"
+
+    @property
     def metrics(self) -> Path:
         """Every metric ever logged, one row per step and name."""
         return self.path / "metrics.csv"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
+PROGRAMS = ("train", "evaluate", "report")
 PLAIN = re.compile(r"[\w/.+-]+", re.ASCII)
 """The values that Hydra's grammar takes without quotes."""
 QUOTE_OR_END = re.compile(r'(\\*)("|$)')
@@ -38,13 +40,29 @@ def next_command(program: str, key: str, value: object) -> str:
     return f"{_form_of(program)} {shlex.quote(f'{key}={text}')}"
 
 
+def command_with(program: str, arguments: Iterable[str]) -> str:
+    """Return the command `PROGRAM ARGUMENTS`, as it can be typed into a shell where this one was typed."""
+    return f"{_form_of(program)} {shlex.join(arguments)}"
+
+
+def as_typed(text: str) -> str:
+    """Return `text` with every `python src/train.py` in the form of the running command."""
+    for program in PROGRAMS:
+        text = text.replace(f"python src/{program}.py", _form_of(program))
+    return text
+
+
 def _escaped(match: re.Match[str]) -> str:
     backslashes, quote = match.groups()
     return backslashes * 2 + (f"\\{quote}" if quote else "")
 
 
 def _form_of(program: str) -> str:
+    """Return `python PATH/train.py` where that file of a clone is what runs, else `ppolab-train`.
+
+    A script of the user's own may be called train.py, too; it has no ppolab beside it.
+    """
     started = Path(sys.argv[0])
-    if started.name in ("train.py", "evaluate.py", "report.py"):
+    if started.name in (f"{name}.py" for name in PROGRAMS) and started.with_name("ppolab").is_dir():
         return f"python {shlex.quote(str(started.with_name(f'{program}.py')))}"
     return f"ppolab-{program}"

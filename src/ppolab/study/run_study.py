@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ppolab.errors import ConfigError
 from ppolab.records.tracking import RunStatus, redact
+from ppolab.records.wording import command_with
 from ppolab.study.claims import Trials, settings_of
 from ppolab.study.search_space import Choice, Interval, Scalar, SearchSpace, overrides
 from ppolab.study.settings import StudySettings, check_options, check_pruning, make_pruner, make_sampler
@@ -61,9 +62,8 @@ class StudyResult:
         for trial in self.best:
             values = ", ".join(f"{value:,.4g}" for value in trial.values)
             lines.append(f"best          {values} (trial {trial.number})")
-            lines.append(
-                f"train it      {shlex.join(['python', 'src/train.py', *self.fixed, *overrides(settings_of(trial))])}"
-            )
+            arguments = (*self.fixed, *overrides(settings_of(trial)))
+            lines.append(f"train it      {command_with('train', arguments)}")
         if self.pictures:
             lines.append(f"plots         {self.pictures[0].parent}")
         lines.append(f"browse        {shlex.join(['optuna-dashboard', self.storage])}")

@@ -25,6 +25,7 @@ from ppolab.learning.optimizer import set_learning_rate
 from ppolab.learning.rollout import Episode, Rollout, Totals, totals
 from ppolab.training.collector import Collector
 from ppolab.training.random_state import global_random_states, set_global_random_states, stream_seed
+from ppolab.training.warm_start import WarmStart
 
 log = logging.getLogger(__name__)
 
@@ -163,10 +164,13 @@ class OnPolicyModule(pl.LightningModule):
 
     # --- state ---------------------------------------------------------------------------------------------------
 
-    def start(self, state: dict[str, Any] | None = None) -> None:
+    def start(self, state: dict[str, Any] | None = None, taken: WarmStart | None = None) -> None:
         """Go on from `state`, or begin a new run: fill the running statistics by one rollout, without an update.
 
         Without that rollout, the policy would learn under a scale that changes greatly in the first iterations.
+
+        Args:
+            taken: what a new run takes from an earlier one; its observation statistics go on, the reward's begin anew.
 
         Raises:
             CheckpointError: `state` is of another configuration.
@@ -176,7 +180,10 @@ class OnPolicyModule(pl.LightningModule):
             torch.manual_seed(stream_seed(self.config.seed, 1 + self.group.rank))
         if state is not None:
             self._restore_checked(state)
-        elif self.config.normalize_observations or self.config.normalize_rewards:
+            return
+        if taken is not None:
+            taken.apply(self.policy, self.learner)
+        if self.config.normalize_observations or self.config.normalize_rewards:
             found = totals(self.collector.collect(self.policy, self.native), self.group)
             self.policy.observation_scale.merge(found.observation_moments)
             self.reward_scale.merge(found.return_moments)

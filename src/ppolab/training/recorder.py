@@ -10,10 +10,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+import torch
+
 from ppolab.config.loading import to_yaml
 from ppolab.config.metrics import run_metrics
 from ppolab.config.schema import Config, flattened
 from ppolab.errors import CheckpointError, InterruptedRun
+from ppolab.learning.native.library import compiler
 from ppolab.records.checkpoint import Checkpoint, save_checkpoint
 from ppolab.records.metrics_file import MetricsFile, read_metrics
 from ppolab.records.run_folder import OUTPUTS, RunFolder, write_whole
@@ -26,10 +29,12 @@ from ppolab.records.tracking import (
     environment_tags,
     resolve_tracking_uri,
 )
+from ppolab.records.versions import machine, package_versions, write_versions
 from ppolab.redaction import redact
 from ppolab.runtime.signals import signals_handled_by
 from ppolab.training.resume import records_may_differ
 from ppolab.training.trial import TrialOfStudy
+from ppolab.training.warm_start import WarmStart
 from ppolab.training.watchdog import end_at_once
 
 log = logging.getLogger(__name__)
@@ -37,7 +42,11 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def recorded_run(
-    config: Config, files: RunFolder, checkpoint: Checkpoint | None, trial: TrialOfStudy | None
+    config: Config,
+    files: RunFolder,
+    checkpoint: Checkpoint | None,
+    trial: TrialOfStudy | None,
+    taken: WarmStart | None = None,
 ) -> Iterator[RunRecorder]:
     """Open the records of a run, and close them with how the block ended.
 
@@ -45,19 +54,21 @@ def recorded_run(
 
     Args:
         checkpoint: where the run goes on; metrics beyond it are dropped. trial: the run is one of a study's.
+        taken: what a new run takes from an earlier one.
     """
     write_whole(files.config, to_yaml(config))
+    write_versions(files.versions, {**package_versions(), **machine(), **_computes_with(config)})
     first_step = checkpoint.module["steps"] if checkpoint else 0
     uri = None
     if config.logger.kind != "none":
         uri = resolve_tracking_uri(config.logger.tracking_uri, OUTPUTS)
     tracker: Tracker = NoTracker()
     if uri is not None:
-        tracker = MlflowTracker(_description(config, checkpoint, trial), uri, files.backlog)
+        tracker = MlflowTracker(_description(config, checkpoint, trial, taken), uri, files.backlog)
     metrics_file = MetricsFile(files.metrics, run_metrics(config), first_step)
-    for row in read_metrics(files.metrics):  # of a resumed run: the store may never have got them
-        tracker.log_metrics({key: value for key, value in row.items() if key != "step"}, int(row["step"]))
     recorder = RunRecorder(config, files, tracker, uri, metrics_file, checkpoint)
+    for row in read_metrics(files.metrics):  # of a resumed run
+        recorder.take_in({key: value for key, value in row.items() if key != "step"}, int(row["step"]))
     try:
         yield recorder
     except (InterruptedRun, KeyboardInterrupt):
@@ -78,6 +89,7 @@ class RunRecorder:
         folder_was_lost: whether the run's folder had been removed when the last iteration ended, and its checkpoints
             with it.
         end: how the run came to its end; None until `complete`.
+        evaluated_at: the step of the last evaluation that is recorded; None before the first.
     """
 
     def __init__(
@@ -94,6 +106,7 @@ class RunRecorder:
         self.best_return = -math.inf if best is None else best
         self.folder_was_lost = False
         self.end: RunStatus | None = None
+        self.evaluated_at: int | None = None
         self.tracking_uri = tracking_uri
         self._config = config
         self._files = files
@@ -101,6 +114,7 @@ class RunRecorder:
         self._metrics_file = metrics_file
         self._earlier_id = checkpoint.run_id if checkpoint else None
         self._unsaved: CheckpointError | None = None
+        self._saved_at: int | None = None
 
     @property
     def run_id(self) -> str | None:
@@ -111,11 +125,21 @@ class RunRecorder:
         """Make the run's folder again if it was removed: metrics come back by themselves, checkpoints do not."""
         self.folder_was_lost = not self._files.config.exists() and self._make_folder_again()
 
+    def take_in(self, metrics: Mapping[str, float], steps: int) -> None:
+        """Take in metrics that the file has: the tracking store may never have got them."""
+        self._note(steps, metrics)
+        self._tracker.log_metrics(metrics, steps)
+
     def record(self, steps: int, metrics: Mapping[str, float]) -> None:
         """Record metrics after `steps` environment steps, in the file and in the store."""
-        self.metrics |= metrics
+        self._note(steps, metrics)
         self._metrics_file.write(steps, metrics)
         self._tracker.log_metrics(metrics, steps)
+
+    def _note(self, steps: int, metrics: Mapping[str, float]) -> None:
+        self.metrics |= metrics
+        if "eval/return" in metrics:
+            self.evaluated_at = steps
 
     def save(self, name: str, state: dict[str, Any]) -> None:
         """Write the checkpoint `last` or `best`; one that cannot be written is told, and training goes on.
@@ -127,13 +151,14 @@ class RunRecorder:
         checkpoint = Checkpoint(to_yaml(self._config), state, best, self._known_id)
         problem = None
         try:
-            keep = self._config.keep_checkpoints if name == "last" else 1
+            again = state["steps"] == self._saved_at  # it takes the place of the one before the last evaluation
+            keep = self._config.keep_checkpoints if name == "last" and not again else 1
             save_checkpoint(checkpoint, self._files.checkpoint(name), keep)
         except CheckpointError as error:
             problem = error
             log.warning("%s; training goes on, with the one before it kept", error)
         if name == "last":
-            self._unsaved = problem
+            self._unsaved, self._saved_at = problem, state["steps"]
         self._write_record()
 
     def check_saved(self) -> None:
@@ -200,15 +225,25 @@ class RunRecorder:
             )
 
 
-def _description(config: Config, checkpoint: Checkpoint | None, trial: TrialOfStudy | None) -> RunDescription:
-    """Describe the run to the tracking store. Without `callbacks` it looks as runs did before there were any."""
-    left_out = {"logger.tracking_uri"} | (set() if config.callbacks else {"callbacks"})
+def _computes_with(config: Config) -> dict[str, str]:
+    """Return what else may change the last digits of a number: the device, and the compiler of the C++ code."""
+    on_gpu = config.trainer.accelerator != "cpu" and torch.cuda.is_available()
+    device = torch.cuda.get_device_name() if on_gpu else "cpu"
+    return {"device": device, "C++ compiler": compiler() or "none"}
+
+
+def _description(
+    config: Config, checkpoint: Checkpoint | None, trial: TrialOfStudy | None, taken: WarmStart | None
+) -> RunDescription:
+    """Describe the run to the tracking store. Settings that most runs do without are left out where they are empty."""
+    values = flattened(config)
+    left_out = {"logger.tracking_uri"} | {key for key in ("callbacks", "rerun", "init_from") if not values[key]}
     otherwise = checkpoint is not None and records_may_differ(checkpoint.config, config)
     return RunDescription(
         experiment=config.logger.experiment,
         run_name=trial.run_name if trial else config.logger.run_name or f"{config.env.id}-seed{config.seed}",
-        parameters={key: value for key, value in flattened(config).items() if key not in left_out},
-        tags=environment_tags() | (dict(trial.tags) if trial else {}),
+        parameters={key: value for key, value in values.items() if key not in left_out},
+        tags=environment_tags() | (dict(trial.tags) if trial else {}) | (dict(taken.tags) if taken else {}),
         parent_run_id=trial.parent_run_id if trial else None,
         resume_run_id=checkpoint.run_id if checkpoint else None,
         shared_steps=checkpoint.module["steps"] if checkpoint and otherwise else None,

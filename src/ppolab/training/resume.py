@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,22 +102,37 @@ def resumed(node: DictConfig, overridden: Sequence[str]) -> tuple[Config, FoundR
     asked = typed(node)
     assert asked.resume is not None
     found = find_run("resume", asked.resume)
+    return with_changes(asked, found.folder, overridden, "resume", {"resume": asked.resume}), found
+
+
+def with_changes(
+    asked: Config, folder: RunFolder, overridden: Sequence[str], key: str, own: Mapping[str, object]
+) -> Config:
+    """Return the stored configuration of a run, with what the command line changes.
+
+    Args:
+        asked: what the command line composes; only what it names counts. overridden: these keys. key: the setting that
+            names the run, `resume` or `rerun`. own: settings that follow from it.
+
+    Raises:
+        ConfigError: the stored configuration cannot be read, or a change would make it another run.
+    """
     try:
-        stored = from_yaml(found.folder.config.read_text())
+        stored = from_yaml(folder.config.read_text())
     except ConfigError as error:
-        raise ConfigError(f"{found.folder.config}: damaged, or of another version of ppolab: {error}") from error
+        raise ConfigError(f"{folder.config}: damaged, or of another version of ppolab: {error}") from error
     wanted, before = flattened(asked), flattened(stored)
     given = _given(asked, overridden)
-    changed = {key: wanted[key] for key in given if wanted[key] != before.get(key)}
-    refused = [key for key in changed if not effect_of(key).resumable]
+    changed = {name: wanted[name] for name in given if wanted[name] != before.get(name)}
+    refused = [name for name in changed if not effect_of(name).resumable]
     if refused:
-        differences = ", ".join(f"{key} {before.get(key)} -> {wanted[key]}" for key in refused)
-        raise ConfigError(f"resume={asked.resume}: would silently become another run: {differences}; leave these out")
+        differences = ", ".join(f"{name} {before.get(name)} -> {wanted[name]}" for name in refused)
+        raise ConfigError(f"{key}={wanted[key]}: would silently become another run: {differences}; leave these out")
     merged = OmegaConf.structured(stored)
-    for key, value in changed.items():
-        OmegaConf.update(merged, key, value)
+    for name, value in {**changed, **own}.items():
+        OmegaConf.update(merged, name, value)
     refuse_unread(stored.algorithm, given)
-    return from_hydra(merged), found
+    return from_hydra(merged)
 
 
 def records_may_differ(stored: str, config: Config) -> bool:

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -45,7 +44,7 @@ from ppolab.training.callbacks.checkpoints import Checkpoints
 from ppolab.training.callbacks.evaluating import Evaluation
 from ppolab.training.callbacks.pruning import Pruning
 from ppolab.training.callbacks.recording import Recording
-from ppolab.training.callbacks.start import Start
+from ppolab.training.callbacks.start import Beginning, Start
 from ppolab.training.callbacks.stopping import Stopping, StopTogether
 from ppolab.training.closing import make_pictures
 from ppolab.training.progress_bar import ProgressBar
@@ -53,6 +52,7 @@ from ppolab.training.recorder import RunRecorder, recorded_run
 from ppolab.training.result import RunResult
 from ppolab.training.trial import TrialOfStudy
 from ppolab.training.user_callbacks import user_callbacks
+from ppolab.training.warm_start import WarmStart, warm_start
 from ppolab.training.watchdog import end_at_once, watched
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,8 @@ def run(
     check_optimizer(config)
     users = user_callbacks(config.callbacks)
     checkpoint = _checkpoint_of(resume) if resume else None
-    _check_resumable(config, checkpoint)
+    if resume is not None and checkpoint is not None and resume.folder.is_finished:
+        _check_resumable(config, checkpoint)
     with launch_ranks(config, run_rank, folder) as (rank, group):
         task = Task(config, rank, group, users)
         try:
@@ -140,12 +141,13 @@ def _train_as_first_rank(
     with (
         env_and_policy(config, task.rank, task.group) as (env, policy),
         _evaluation_env(config) as eval_env,
-        recorded_run(config, files, checkpoint, trial) as recorder,
+        recorded_run(config, files, checkpoint, trial, taken := _taken(config, policy, checkpoint)) as recorder,
         watched((env, eval_env), config.env.timeout, recorder.give_up),
     ):
         started = time.perf_counter()
-        state = task.group.broadcast(checkpoint.module if checkpoint else None)
-        around = _surroundings(task, state, recorder, eval_env, trial)
+        state = checkpoint.module if checkpoint else None
+        beginning = task.group.broadcast(Beginning(state, taken, recorder.evaluated_at))
+        around = _surroundings(task, beginning, recorder, eval_env, trial)
         with signals_handled_by(around.stopping.on_signal):
             module = build_module(config, env, policy, task.group)
             make_trainer(config, task.rank, around.callbacks).fit(module)
@@ -162,7 +164,7 @@ def _train_as_first_rank(
         tracking_uri=recorder.tracking_uri,
         metrics=recorder.metrics,
         steps=module.steps,
-        new_steps=module.steps - _first_step(state),
+        new_steps=module.steps - beginning.first_step,
         seconds=seconds,
         best_return=recorder.best_return,
         pruned=around.pruning.pruned,
@@ -175,14 +177,19 @@ def _train_as_other_rank(task: Task) -> None:
         env_and_policy(task.config, task.rank, task.group) as (env, policy),
         watched([env], task.config.env.timeout, end_at_once),
     ):
-        state = task.group.broadcast(None)
+        beginning = task.group.broadcast(Beginning())
         module = build_module(task.config, env, policy, task.group)
-        make_trainer(task.config, task.rank, _surroundings(task, state).callbacks).fit(module)
+        make_trainer(task.config, task.rank, _surroundings(task, beginning).callbacks).fit(module)
+
+
+def _taken(config: Config, policy: ActorCritic, checkpoint: Checkpoint | None) -> WarmStart | None:
+    """Return what a new run takes from an earlier one; a resumed run has taken it before."""
+    return None if checkpoint else warm_start(config, policy)
 
 
 def _surroundings(
     task: Task,
-    state: dict[str, Any] | None,
+    beginning: Beginning,
     recorder: RunRecorder | None = None,
     eval_env: VectorEnv | None = None,
     trial: TrialOfStudy | None = None,
@@ -190,25 +197,21 @@ def _surroundings(
     """Return what surrounds a run, in order. What is sent between ranks is sent by all, since the list is one.
 
     Args:
-        state: where the run begins; None for a new one. recorder, eval_env, trial: of the first rank only.
+        recorder, eval_env, trial: of the first rank only.
     """
-    config, first_step = task.config, _first_step(state)
+    config, first_step = task.config, beginning.first_step
     stopping = Stopping(config.total_steps, recorder)
     pruning = Pruning(config, first_step, trial, recorder)
     callbacks = [
-        Start(state),
+        Start(beginning),
         *([Recording(recorder), ProgressBar(config.total_steps, first_step)] if recorder else []),
         stopping,
-        Evaluation(config, first_step, stopping, recorder, eval_env),
+        Evaluation(config, beginning, stopping, recorder, eval_env),
         pruning,
         Checkpoints(config.checkpoint_interval, first_step, stopping, recorder),
         *([*task.users, StopTogether()] if task.users else []),
     ]
     return Surroundings(callbacks, stopping, pruning)
-
-
-def _first_step(state: dict[str, Any] | None) -> int:
-    return state["steps"] if state else 0
 
 
 @contextmanager
@@ -298,8 +301,9 @@ def _checkpoint_of(found: FoundRun) -> Checkpoint:
     return replace(checkpoint, run_id=found.folder.run_id() or checkpoint.run_id)
 
 
-def _check_resumable(config: Config, checkpoint: Checkpoint | None) -> None:
-    if checkpoint and checkpoint.module["steps"] >= config.total_steps:
+def _check_resumable(config: Config, checkpoint: Checkpoint) -> None:
+    """Refuse a finished run without further steps; one that was killed after its last step lacks an evaluation."""
+    if checkpoint.module["steps"] >= config.total_steps:
         raise ConfigError(
             f"total_steps={config.total_steps}: the run has already taken {checkpoint.module['steps']} steps; "
             f"go on with a larger one, such as total_steps={2 * config.total_steps}"

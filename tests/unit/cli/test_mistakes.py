@@ -71,6 +71,12 @@ MISTAKES = {
     "unknown backend": ("env.backend=envpol", "env.backend=envpol", "'envpool'"),
     "output folder below a file": ("hydra.run.dir=user_module.py/x", "user_module.py/x", "hydra.run.dir="),
     "two of Hydra's commands": ("-m --info", "Only one of --run, --multirun"),
+    "no run to make again": ("rerun=nowhere", "rerun=nowhere", "no such run"),
+    "no run to start from": ("init_from=nowhere", "init_from=nowhere", "no such run"),
+    "made again and gone on with": ("rerun=a resume=b", "resume=b", "does not go with rerun=a", "leave out"),
+    "gone on with and warm": ("resume=a init_from=b", "init_from=b", "does not go with resume=a", "leave out"),
+    "made again and warm": ("rerun=a init_from=b", "init_from=b", "does not go with rerun=a", "leave out"),
+    "made again in a sweep": ("-m rerun=a seed=0,1", "rerun=a", "leave out -m"),
     "no run to resume": ("resume=nowhere", "resume=nowhere", "no such run"),
     "batch too small": ("minibatch_size=4096", "minibatch_size=4096", "32 * 64 = 2048"),
     "minibatch does not divide": ("minibatch_size=100", "minibatch_size=100", "2048", "minibatch_size=128"),
@@ -180,6 +186,17 @@ def test_evaluation_mistake_is_answered_in_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("part", "answer"),
+    [
+        ("clipp", "--help clipp: no such setting or group; did you mean 'clip'?; --help names all"),
+        ("max_kl", "--help max_kl: is a setting of algorithm=npg,trpo; write --help algorithm=npg"),
+    ],
+)
+def test_help_for_what_there_is_not(part: str, answer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert_one_line(call(train_main, tmp_path, capsys, "--help", part), answer)
+
+
 def test_help_for_a_mistyped_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert_one_line(call(train_main, tmp_path, capsys, "--help", "clipp=0.1"), "clipp", "'clip'")
 
@@ -223,9 +240,29 @@ HABITS = {
     "--config-dir=nowhere": "--config-dir=nowhere: there is no such folder",
     "env=hopper, walker2d": "env=hopper, walker2d: a list has no spaces, or stands in quotes; "
     "write env=hopper,walker2d",
-    "learning_rate=1e-3": "learning_rate: no such setting; did you mean 'optimizer.lr'?",
-    "n_steps=128": "n_steps: no such setting; did you mean 'rollout_steps'?",
-    "ent_coef=0.01": "ent_coef: no such setting; did you mean 'entropy_coef'?",
+    "learning_rate=1e-3": "learning_rate: no such setting; write optimizer.lr=1e-3",
+    "-m learning_rate=1e-3,1e-4": "learning_rate: no such setting; write optimizer.lr=1e-3,1e-4",
+    "n_steps=128": "n_steps: no such setting; write rollout_steps=128",
+    "n_steps=": "n_steps: no such setting; write rollout_steps=VALUE",
+    "ent_coef=0.01": "ent_coef: no such setting; write entropy_coef=0.01",
+    "timesteps=100000": "timesteps: no such setting; write total_steps=100000",
+    "--learning_rate 1e-3": "--learning_rate 1e-3: a setting is written without dashes; write optimizer.lr=1e-3",
+    "--env Hopper-v5": "--env Hopper-v5: a setting is written without dashes; write env=hopper",
+    "env Hopper-v5": "env Hopper-v5: a setting is written key=value; write env=hopper",
+    "env=LunarLander-v3": "env=LunarLander-v3: no such option; write env.id=LunarLander-v3",
+    "env=my_package:My-v0": "env=my_package:My-v0: no such option; write env.id=my_package:My-v0",
+    "hopper": "hopper: has no key; write env=hopper",
+    "Hopper-v5": "Hopper-v5: has no key; write env=hopper",
+    "trpo": "trpo: has no key; write algorithm=trpo",
+    "algo=ppo": "algo: no such setting; write algorithm=ppo_clip",
+    "algorithm=ppo": "algorithm=ppo: no such option; write algorithm=ppo_clip",
+    "device=cuda": "device: no such setting; write trainer=gpu",
+    "cuda=True": "cuda: no such setting; write trainer=gpu",
+    "help": "help: is no setting; write --help for all of them, or --help PART, such as --help model",
+    "list": "list: is no setting; write --help for all of them, or --help PART, such as --help model",
+    "env=?": "env=?: no such option; there are acrobot, ant, cartpole,",
+    "total_steps=1e5": "must be a whole number; write total_steps=100000",
+    "clipp": "in quotes where the shell would take it apart; did you mean 'clip'?",
     "hydra.job.chdir=true": "hydra.job.chdir=true: outputs/ and the tracking store would be made anew",
     "-m seed=0,1 hydra.job.chdir=true": "hydra.job.chdir=true: outputs/ and the tracking store would be made anew",
     "logger.experiment=a=b": 'put the value into quotes, and these into quotes for the shell: "logger.experiment=',
@@ -248,7 +285,15 @@ EVALUATION_HABITS = {
     "--run=outputs/my_run": "--run=outputs/my_run: a setting is written without dashes; write run=outputs/my_run",
     "--episodes 3": "--episodes 3: a setting is written without dashes; write episodes=3",
     "run=o/clip=0.1,seed=3": "run=o/clip=0.1,seed=3: there is no such run id, folder or checkpoint",
+    "render=human": "render=human: no window is opened; ppolab-evaluate run=RUN video=true films an episode",
+    "help": "help: is no setting; write --help",
 }
+
+
+@pytest.mark.parametrize("typed", ["ppolab", "list", "--experiment ppolab"])
+def test_habits_in_a_report(typed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = call(report_main, tmp_path, capsys, *typed.split())
+    assert_one_line(answer, "write --help" if typed == "list" else "write experiment=ppolab")
 
 
 @pytest.mark.parametrize("typed", EVALUATION_HABITS)

@@ -55,7 +55,7 @@ def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file of an algorithm that is not shipped, without its module."""
     monkeypatch.setattr(algorithms, "algorithm_names", lambda: ("made_up",))
     monkeypatch.setattr(files, "config_folder", lambda _: tmp_path)
-    for cached in (files.option_defaults, ranges_of):
+    for cached in (files._content, ranges_of):
         cached.cache_clear()
     file = tmp_path / "algorithm/made_up.yaml"
     file.parent.mkdir()

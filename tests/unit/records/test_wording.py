@@ -12,7 +12,7 @@ from helpers import tiny_config
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from ppolab.records.run_folder import RunFolder
-from ppolab.records.wording import next_command, shown, shown_return
+from ppolab.records.wording import as_typed, command_with, next_command, shown, shown_return
 from ppolab.training.result import RunResult
 
 SHOWN = {
@@ -64,11 +64,24 @@ def test_shell_and_hydra_read_the_folder_that_was_meant(folder: str) -> None:
         ("../my clone/src/train.py", "python '../my clone/src/evaluate.py'"),
         ("/usr/local/bin/ppolab-train", "ppolab-evaluate"),
         ("ppolab-train", "ppolab-evaluate"),
+        ("train.py", "ppolab-evaluate"),  # a script of the user's own, which calls ppolab.train
+        ("my_script.py", "ppolab-evaluate"),
     ],
 )
-def test_a_command_has_the_form_that_was_typed(typed: str, program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_has_the_form_that_was_typed(
+    typed: str, program: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for clone in ("here/src", "my clone/src"):
+        (tmp_path / clone / "ppolab").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr(sys, "argv", [typed, "env=cartpole"])
     assert next_command("evaluate", "run", "outputs/a") == f"{program} run=outputs/a"
+
+
+def test_a_whole_command_is_quoted_for_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["ppolab-train"])
+    assert command_with("train", ["env=ant", "a=[1, 2]"]) == "ppolab-train env=ant 'a=[1, 2]'"
+    assert as_typed("type python src/train.py or python src/report.py") == "type ppolab-train or ppolab-report"
 
 
 # --- the summary -----------------------------------------------------------------------------------------------------

@@ -204,6 +204,8 @@ def test_objective_names_the_value_that_a_run_returns(plain_run: RunResult, tmp_
 def test_no_setting_is_without_a_test() -> None:
     tested_elsewhere = {
         "compile",  # test_native.py, test_update.py: compiled and eager agree
+        "rerun",  # test_rerun.py
+        "init_from",  # test_warm_start.py
         "resume", "trainer.accelerator", "logger.kind", "logger.tracking_uri", "logger.experiment",
         "logger.run_name",  # test_cli*.py: real commands
         "trainer.devices", "trainer.num_nodes",  # test_parallel.py, test_ddp_runs.py

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import importlib.metadata
 import os
 import platform
 import shlex
@@ -13,10 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import ppolab
+from ppolab.records.versions import package_versions
 from ppolab.redaction import redact
 
-_DISTRIBUTIONS = ("torch", "pytorch-lightning", "gymnasium", "envpool", "mujoco", "mlflow", "numpy")
 _GIT_SECONDS = 5.0
 COMMAND = "PPOLAB_COMMAND"
 """Environment variable of the jobs of a sweep: the command line of the sweep."""
@@ -28,8 +26,7 @@ def environment_tags() -> dict[str, str]:
     The commit is that of ppolab's own source when it runs from a checkout, else that of the current folder.
     """
     tags = {
-        "version.ppolab": ppolab.__version__,
-        "version.python": platform.python_version(),
+        **{f"version.{name}": version for name, version in package_versions().items()},
         "host": socket.gethostname(),
         "platform": platform.platform(),
         "command": redact(typed_command()),
@@ -38,9 +35,6 @@ def environment_tags() -> dict[str, str]:
     }
     with contextlib.suppress(KeyError, OSError, ImportError):  # a container's user may have no name
         tags["mlflow.user"] = getpass.getuser()
-    for distribution in _DISTRIBUTIONS:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            tags[f"version.{distribution}"] = importlib.metadata.version(distribution)
     return tags | _git_tags()
 
 

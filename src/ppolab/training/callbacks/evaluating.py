@@ -9,6 +9,7 @@ from ppolab.config.schema import Config
 from ppolab.envs.factory import EVALUATION, VectorEnv, environment_seeds
 from ppolab.envs.seeding import private_generators
 from ppolab.training.callbacks.callback_base import Interval, IterationCallback
+from ppolab.training.callbacks.start import Beginning
 from ppolab.training.callbacks.stopping import Stopping
 from ppolab.training.module import OnPolicyModule
 from ppolab.training.progress_bar import announce
@@ -18,19 +19,26 @@ from ppolab.training.recorder import RunRecorder
 class Evaluation(IterationCallback):
     """Evaluate at every multiple of `eval_interval`, and at the end of a run that was not interrupted.
 
+    A checkpoint comes before the last evaluation, so that a run which is killed there only lacks this evaluation.
+
     Args:
         recorder, env: of the first rank, which evaluates; None on others.
     """
 
     def __init__(
-        self, config: Config, first_step: int, stopping: Stopping, recorder: RunRecorder | None, env: VectorEnv | None
+        self,
+        config: Config,
+        beginning: Beginning,
+        stopping: Stopping,
+        recorder: RunRecorder | None,
+        env: VectorEnv | None,
     ) -> None:
         self._config = config
-        self._interval = Interval(config.eval_interval, first_step)
+        self._interval = Interval(config.eval_interval, beginning.first_step)
         self._stopping = stopping
         self._recorder = recorder
         self._env = env
-        self._evaluated_at: int | None = None
+        self._evaluated_at = beginning.evaluated_at
 
     def after_iteration(self, trainer: pl.Trainer, module: OnPolicyModule, metrics: dict[str, float]) -> None:
         """Evaluate if it is time; the last evaluation waits for the end."""
@@ -40,7 +48,9 @@ class Evaluation(IterationCallback):
     def after_training(self, module: OnPolicyModule) -> None:
         """Evaluate what training came to."""
         if not self._stopping.interrupted and self._evaluated_at != module.steps:
+            state = module.state(barrier=False)
             if self._recorder is not None:
+                self._recorder.save("last", state)
                 announce(f"evaluating the policy in {self._config.eval_episodes} episodes")
             self._evaluate(module)
 

@@ -53,6 +53,8 @@ class Stopping(IterationCallback):
         """Handle signals again: Lightning has just put its own handlers there, which hang on other ranks."""
         for number in SIGNALS:
             signal.signal(number, self.on_signal)
+        assert isinstance(pl_module, OnPolicyModule)
+        trainer.should_stop = pl_module.steps >= self._total_steps  # a run that was killed after its last step
 
     def after_iteration(self, trainer: pl.Trainer, module: OnPolicyModule, metrics: dict[str, float]) -> None:
         """Ask all ranks."""
