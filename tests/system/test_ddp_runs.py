@@ -211,3 +211,31 @@ def test_an_interrupt_saves_and_ends_all(number: signal.Signals, workspace: Path
     assert "everything is saved; go on with" in answer.err
     (run,) = run_folders(workspace)
     assert (run / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_two_processes_start_from_an_earlier_policy_and_are_made_again(tmp_path: Path) -> None:
+    """The first process reads the earlier run, and the other one gets its policy from there."""
+    small = (
+        "env=cartpole",
+        "num_envs=4",
+        "logger.video=false",
+        "rollout_steps=16",
+        "minibatch_size=32",
+        "eval_episodes=2",
+        "logger=none",
+    )
+    source = train(tmp_path, *small, "total_steps=512", "hydra.run.dir=source")
+    assert source.code == 0, source.err
+    two = ("trainer=ddp", "trainer.accelerator=cpu", "total_steps=256")
+    warm = train(tmp_path, *small, *two, "init_from=source", "hydra.run.dir=warm")
+    assert warm.code == 0, warm.err
+    alone = train(tmp_path, *small, "num_envs=8", "total_steps=256", "init_from=source", "hydra.run.dir=alone")
+    assert alone.code == 0, alone.err
+    ours, theirs = (series(tmp_path / name, "loss/value") for name in ("warm", "alone"))
+    assert ours == pytest.approx(theirs, rel=1e-3), "all ranks have the policy, or they would not be one run"
+    again = train(tmp_path, "rerun=warm", "hydra.run.dir=again")
+    assert again.code == 0, again.err
+    assert "the same metrics as" in again.out.splitlines()[-1]
+    other = train(tmp_path, *small, *two, "init_from=source", "model.hidden_sizes=[8]")
+    assert other.code == 2
+    assert "init_from=source: the networks differ: action_head.weight is [2, 64] there and [2, 8] here" in other.err
