@@ -21,7 +21,7 @@ class TrainedPolicy:
     """Hold a policy and where it comes from.
 
     Attributes:
-        policy: network, action distribution and normaliser, on the CPU.
+        policy: network, action distribution and normaliser, on the CPU and in evaluation mode.
         observation_space, action_space: of one environment, as Gymnasium has them.
         steps: environment steps that it was trained for.
         run: the folder and the checkpoint that it was read from.
@@ -45,5 +45,5 @@ def load_policy(run: FoundRun) -> TrainedPolicy:
     config = from_yaml(run.folder.config.read_text())
     observations, actions = environment_spaces(config.env)
     checkpoint = load_checkpoint(run.checkpoint)
-    policy = policy_from(checkpoint, config, observations, actions)
+    policy = policy_from(checkpoint, config, observations, actions).eval()
     return TrainedPolicy(config, policy, observations, actions, checkpoint.module["steps"], run)

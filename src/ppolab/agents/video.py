@@ -9,7 +9,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from ppolab.agents.evaluation import MAX_EPISODE_STEPS, DeterministicPolicy
+from ppolab.agents.evaluation import MAX_EPISODE_STEPS
+from ppolab.agents.policy_actor import PolicyActor
 from ppolab.config.schema import EnvConfig
 from ppolab.envs.factory import action_mapping
 from ppolab.envs.rendering import prepare_scene
@@ -56,7 +57,7 @@ def _film(
     simulator: gymnasium.Env[Any, Any], policy: ActorCritic, env: EnvConfig, seed: int, stride: int, writer: Any
 ) -> float:
     """Play one episode; every `stride`-th frame goes to `writer`, and the one after the last step."""
-    act = DeterministicPolicy(policy)
+    act = PolicyActor(policy)
     _, encode = observation_encoder(simulator.observation_space)
     decode = action_decoder(simulator.action_space, action_mapping(env))
     batch = gymnasium.vector.utils.batch_space(simulator.observation_space, 1)
