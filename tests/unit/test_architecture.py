@@ -14,7 +14,7 @@ SOURCE = ROOT / "src"
 ROOMS = (
     ("errors", "redaction", "core"),
     ("config", "records"),
-    ("runtime", "report"),
+    ("runtime", "reports"),
     ("envs", "learning"),
     ("agents",),
     ("training",),
@@ -41,7 +41,7 @@ LIGHT = (
     "ppolab", "errors", "redaction", "config", "records.run_log", "records.run_folder", "records.wording",
     "records.tracking",
     "runtime.cores", "runtime.fast_imports", "runtime.ranks", "runtime.signals", "training.resume", "training.trial",
-    "cli", "report", "envs", "hydra_plugins",
+    "cli", "reports", "envs", "hydra_plugins",
 )  # fmt: skip
 """Rooms and modules that answer a mistyped key, and therefore import no package that takes a second, except inside
 functions.
@@ -125,7 +125,7 @@ def test_unit_tests_mirror_the_rooms() -> None:
 
 
 def test_a_report_needs_nothing_of_what_trains() -> None:
-    for name in (name for name in MODULES if room_of(name) == "report"):
+    for name in (name for name in MODULES if room_of(name) == "reports"):
         rooms = {room_of(imported.removeprefix("ppolab.")) for imported in imports(MODULES[name])}
         assert not {"training", "learning", "envs"} & rooms, name
 

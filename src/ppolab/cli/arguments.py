@@ -90,7 +90,7 @@ def _settings(config_name: str) -> set[str]:
         return {*known_keys(Config), *_groups(), *SWEEP_SETTINGS}
     if config_name == "evaluate":
         return set(known_keys(EvaluateConfig))
-    from ppolab.report.settings import SHORT, ReportConfig
+    from ppolab.reports.settings import SHORT, ReportConfig
 
     return {*known_keys(ReportConfig), *SHORT, "tags"}
 

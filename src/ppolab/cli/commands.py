@@ -110,7 +110,7 @@ def _evaluate(arguments: Sequence[str]) -> None:
 
 
 def _report(arguments: Sequence[str]) -> None:
-    from ppolab.report.settings import ReportConfig, in_full
+    from ppolab.reports.settings import ReportConfig, in_full
 
     ConfigStore.instance().store(name="report_schema", node=ReportConfig)
     flags = _checked_flags(arguments, "report")

@@ -29,6 +29,7 @@ from ppolab.training.resume import resumed
 from ppolab.training.trial import TRIAL, run_of_grid
 
 if TYPE_CHECKING:
+    from ppolab.reports.make_report import Report
     from ppolab.training.result import RunResult
     from ppolab.training.trial import TrialOfStudy
 
@@ -114,14 +115,19 @@ def evaluate_task(node: DictConfig) -> None:
 
 def report_task(node: DictConfig) -> None:
     """Write one report and print it."""
-    from ppolab.report.settings import ReportConfig
+    print(reported(node).text)
+
+
+def reported(node: DictConfig) -> Report:
+    """Write one report."""
+    from ppolab.reports.settings import ReportConfig
 
     settings = OmegaConf.to_object(node)
     assert isinstance(settings, ReportConfig)
     with heeded_interrupt():
-        from ppolab.report.make_report import make_report
+        from ppolab.reports.make_report import make_report
 
-        print(make_report(settings))
+        return make_report(settings)
 
 
 def _overridden_keys() -> list[str]:
