@@ -395,7 +395,7 @@ def test_store_elsewhere(way: str, store: Store, tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri if way == "variable" else "http://127.0.0.1:9")
     settings = settings_for(study="s", tracking_uri=store.uri if way == "setting" else None)
-    assert "4 finished runs with `study=s`" in make_report(settings)
+    assert "4 finished runs with `study=s`" in make_report(settings).text
     assert {path.name for path in tmp_path.iterdir()} == {"outputs"}
 
 

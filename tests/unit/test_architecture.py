@@ -20,7 +20,7 @@ ROOMS = (
     ("training",),
     ("study",),
     ("cli",),
-    ("hydra_plugins",),
+    ("api", "hydra_plugins"),
 )
 """The rooms, lowest first: a module imports its own room and lower ones. `ppolab` itself is below all."""
 
@@ -41,7 +41,7 @@ LIGHT = (
     "ppolab", "errors", "redaction", "config", "records.run_log", "records.run_folder", "records.wording",
     "records.tracking",
     "runtime.cores", "runtime.fast_imports", "runtime.ranks", "runtime.signals", "training.resume", "training.trial",
-    "cli", "reports", "envs", "hydra_plugins",
+    "cli", "api", "reports", "envs", "hydra_plugins",
 )  # fmt: skip
 """Rooms and modules that answer a mistyped key, and therefore import no package that takes a second, except inside
 functions.

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,19 +41,31 @@ def train_job(node: DictConfig) -> object:
     """
     if TRIAL in os.environ:
         return _trial(node)
-    result = _train(node)
+    result = told(trained(node))
     values = list(result.objectives) if result else [math.nan]
     return values[0] if len(values) == 1 else values
 
 
-def _train(node: DictConfig, trial: Callable[[], TrialOfStudy | None] = run_of_grid) -> RunResult | None:
+def told(result: RunResult | None) -> RunResult | None:
+    """Print the summary of a run, if there is one."""
+    if result is not None:
+        print(result.summary)
+    return result
+
+
+def trained(
+    node: DictConfig, trial: Callable[[], TrialOfStudy | None] = run_of_grid, *, own_process: bool = True
+) -> RunResult | None:
     """Check all that can be checked cheaply, then import what is heavy, and train.
+
+    Args:
+        own_process: see `ppolab.training.run.run`.
 
     Returns:
         None in the ranks of a run that are not the first.
     """
     with heeded_interrupt():
-        config, found = resumed(node, _overridden_keys())
+        config, found = resumed(node, overridden_keys(HydraConfig.get().overrides.task))
         if config.world_size > 1 and rank_given_from_outside(config) is None:
             ranks_of_this_machine(config)
         prepare_headless_rendering()
@@ -69,10 +81,7 @@ def _train(node: DictConfig, trial: Callable[[], TrialOfStudy | None] = run_of_g
             from ppolab.envs.envpool_import import register_family
             from ppolab.training.run import run
         register_family(config.env)
-    result = run(config, Path(HydraConfig.get().runtime.output_dir), found, trial())
-    if result is not None:
-        print(result.summary)
-    return result
+    return run(config, Path(HydraConfig.get().runtime.output_dir), found, trial(), own_process=own_process)
 
 
 def _trial(node: DictConfig) -> dict[str, object]:
@@ -81,7 +90,7 @@ def _trial(node: DictConfig) -> dict[str, object]:
 
     end, values, error = "failed", [], ""
     try:
-        result = _train(node, trial_here)
+        result = told(trained(node, trial_here))
         assert result is not None, "torchrun and srun start runs, not studies"
         end, values = "pruned" if result.pruned else "complete", list(result.objectives)
         error = unmeasured(objective_names(result.config), values, result.steps)
@@ -130,6 +139,7 @@ def reported(node: DictConfig) -> Report:
         return make_report(settings)
 
 
-def _overridden_keys() -> list[str]:
-    overrides = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
-    return [override.key_or_group.replace("/", ".") for override in overrides]
+def overridden_keys(overrides: Sequence[str]) -> list[str]:
+    """Return the settings and groups that a command line sets."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return [override.key_or_group.replace("/", ".") for override in parsed]
