@@ -159,12 +159,17 @@ def check_environment_id(overrides: Sequence[str], flags: Namespace) -> None:
 
 
 def check_evaluate(overrides: Sequence[str]) -> None:
-    """Refuse a run that is named without `run=`.
+    """Refuse a run that is named without `run=`, and a window, which only Python has.
 
     Raises:
-        ConfigError: with the setting as it must be typed.
+        ConfigError: with what may be typed instead.
     """
     for override in overrides:
+        if override.startswith(("render=", "render_mode=")):
+            raise ConfigError(
+                f"{override}: this command opens no window, it films an episode (video=true); in Python, "
+                "ppolab.load(RUN).make_env('human') opens one"
+            )
         if override.startswith("~"):
             continue
         if "=" not in override or Path(override).exists():

@@ -105,7 +105,9 @@ def _trial(node: DictConfig) -> dict[str, object]:
 def evaluate_task(node: DictConfig) -> None:
     """Evaluate one run and print the result."""
     if OmegaConf.is_missing(node, "run"):
-        raise ConfigError("run=RUN: is missing; RUN is a run folder, a checkpoint file or an MLflow run id")
+        raise ConfigError(
+            "run=RUN: is missing; RUN is a run folder, a checkpoint file, an MLflow run id or a run's name"
+        )
     settings = OmegaConf.to_object(node)
     assert isinstance(settings, EvaluateConfig)
     with heeded_interrupt():
@@ -119,7 +121,7 @@ def evaluate_task(node: DictConfig) -> None:
         with lean_imports():
             import_lightning()
             from ppolab.agents.evaluate_run import evaluate_run
-    print(evaluate_run(config, found, settings))
+    print(evaluate_run(found, settings))
 
 
 def report_task(node: DictConfig) -> None:

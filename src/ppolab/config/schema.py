@@ -281,9 +281,12 @@ class SweepSettings:
 class EvaluateConfig:
     """One call of src/evaluate.py."""
 
-    run: str = setting("an MLflow run id, a run folder or a checkpoint file")
+    run: str = setting(
+        "a run folder, a checkpoint file, an MLflow run id or its first digits, a run's name, or models:/NAME/VERSION"
+    )
     episodes: int = setting("how many are played", 10, rule=POSITIVE)
-    seed: int = setting("of the environments", 0, rule=NOT_NEGATIVE)
+    seed: int = setting("of the environments, and of sampled actions", 0, rule=NOT_NEGATIVE)
+    deterministic: bool = setting("take the most probable actions; false: sample them, as training does", True)
     checkpoint: str = setting(
         "best (by eval/return) or last; a checkpoint file in run= names its own", "best", choices=("best", "last")
     )
