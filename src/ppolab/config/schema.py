@@ -222,8 +222,7 @@ class Config:
         effect=EXECUTION,
     )
     resume: str | None = setting(
-        "an MLflow run id, a run folder or a checkpoint file to go on with; auto: the last unfinished run with "
-        "this configuration",
+        "the run to go on with, as run= of evaluate.py takes it; auto: the last unfinished run with this configuration",
         None,
         effect=RECORDING,
     )
