@@ -348,7 +348,7 @@ def test_environment_that_raises(workspace: Path) -> None:
 def test_evaluation_in_gymnasium(workspace: Path, resumed: Finished) -> None:
     answer = evaluate(workspace, f"run={resumed.folder}", "episodes=3", "seed=5")
     assert answer.code == 0, answer.err
-    target = resumed.folder / "evaluations/best-seed5"
+    target = resumed.folder / "evaluations/best-seed5-3episodes"
     result = json.loads((target / "result.json").read_text())
     assert len(result["returns"]) == len(result["lengths"]) == 3
     assert result["returns"] == [float(length) for length in result["lengths"]], "CartPole pays 1 a step"
@@ -361,6 +361,45 @@ def test_evaluation_in_gymnasium(workspace: Path, resumed: Finished) -> None:
     assert (target / "video.mp4").stat().st_size > 1000
     assert answer.err == ""
 
-    again = evaluate(workspace, f"run={resumed.run_id}", "episodes=3", "seed=5", "video=false")
+    again = evaluate(workspace, f"run={resumed.run_id[:10]}", "episodes=3", "seed=5", "video=false")
     assert again.code == 0, again.err
-    assert json.loads((target / "result.json").read_text()) == result, "the same seed, the same returns"
+    second = target.with_name(f"{target.name}-2") / "result.json"
+    assert json.loads(second.read_text()) == result, "the same seed, the same returns"
+    assert (target / "video.mp4").is_file(), "an evaluation overwrites no other"
+
+    client = client_of(workspace)
+    run = client.get_run(resumed.run_id)
+    assert run.data.metrics["evaluate/return"] == result["mean"] == run.data.metrics["evaluate/length"]
+    assert run.data.metrics["evaluate/return_std"] == pytest.approx(result["std"])
+    assert run.info.status == "FINISHED"
+    kept = {file.path for file in client.list_artifacts(resumed.run_id, "evaluations")}
+    assert kept == {f"evaluations/{target.name}", f"evaluations/{target.name}-2"}
+
+
+def test_an_evaluation_by_name_and_by_model_of_the_registry(tmp_path: Path) -> None:
+    assert train(tmp_path, "env=cartpole", *TINY, "total_steps=64", "logger.video=false").code == 0
+    (folder,) = run_folders(tmp_path)
+    run_id = str(json.loads((folder / "run.json").read_text())["run_id"])
+    client = client_of(tmp_path)
+    client.create_registered_model("cart")
+    client.create_model_version("cart", source=client.get_run(run_id).info.artifact_uri, run_id=run_id)
+
+    named = evaluate(tmp_path, "run=CartPole-v1-seed0", "episodes=2", "video=false", "deterministic=false")
+    assert named.code == 0, named.err
+    assert "over 2 episodes of sampled actions" in named.out
+    assert (folder / "evaluations/best-seed0-2episodes-sampled/result.json").is_file()
+    here = evaluate(tmp_path, "run=models:/cart/1", "episodes=2", "video=false")
+    assert (here.code, here.err) == (0, "")
+    expected = json.loads((folder / "evaluations/best-seed0-2episodes/result.json").read_text())
+
+    folder.rename(tmp_path / "elsewhere")
+    fetched = evaluate(tmp_path, "run=models:/cart/1", "episodes=2", "video=false")
+    assert (fetched.code, fetched.err) == (0, "")
+    copy = tmp_path / "outputs/downloaded" / run_id / "evaluations/best-seed0-2episodes/result.json"
+    assert json.loads(copy.read_text()) == expected
+
+    (tmp_path / "outputs/mlflow.db").unlink()
+    away = evaluate(tmp_path, f"run={tmp_path / 'elsewhere'}", "episodes=2", "video=false")
+    assert away.code == 0
+    assert away.err.startswith("the evaluation is in ") and "but not in MLflow: there is no tracking store" in away.err
+    assert "over 2 deterministic episodes" in away.out

@@ -19,12 +19,12 @@ from rliable_parts import library, metrics
 from commands import REPORT, Answer, assert_one_line, report, run_command
 from ppolab.errors import ConfigError
 from ppolab.records.tracking import StoreReader
-from ppolab.report.figures import labels
-from ppolab.report.make_report import make_report
-from ppolab.report.results import results_of
-from ppolab.report.scores import collect
-from ppolab.report.settings import ReportConfig, RunsConfig, in_full
-from ppolab.report.tables import write_csv
+from ppolab.reports.figures import labels
+from ppolab.reports.make_report import make_report
+from ppolab.reports.results import results_of
+from ppolab.reports.scores import collect
+from ppolab.reports.settings import ReportConfig, RunsConfig, in_full
+from ppolab.reports.tables import write_csv
 
 
 @pytest.fixture(scope="module")
@@ -395,7 +395,7 @@ def test_store_elsewhere(way: str, store: Store, tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri if way == "variable" else "http://127.0.0.1:9")
     settings = settings_for(study="s", tracking_uri=store.uri if way == "setting" else None)
-    assert "4 finished runs with `study=s`" in make_report(settings)
+    assert "4 finished runs with `study=s`" in make_report(settings).text
     assert {path.name for path in tmp_path.iterdir()} == {"outputs"}
 
 

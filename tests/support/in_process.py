@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import pytest
-from absl import logging as absl_logging
+from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core import utils
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 
 from commands import Answer
+from ppolab.config.schema import EnvConfig
+from ppolab.envs.envpool_import import register_family
+from ppolab.runtime.fast_imports import import_lightning, lean_imports
 
-# Setting up logging closes all handlers, and this one would close the stream in which pytest captures what is printed.
-absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
+HEAVY = (
+    "ppolab.training.run",
+    "ppolab.study.run_study",
+    "gymnasium.envs.mujoco",
+    "gymnasium.envs.classic_control",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.figure",
+    "rich.progress",
+    "torch._dynamo",
+)
+
+
+def import_heavy() -> None:
+    """Import once what takes seconds."""
+    with lean_imports():
+        import_lightning()
+    for name in HEAVY:
+        importlib.import_module(name)
+    register_family(EnvConfig(id="CartPole-v1"))
 
 
 def call(
@@ -39,6 +62,7 @@ def call(
 def process_state() -> dict[str, Any]:
     """All that a command might leave changed."""
     root = logging.getLogger()
+    named = [logging.getLogger(name) for name in ("ppolab", "pytorch_lightning", "lightning_fabric")]
     return {
         "argv": list(sys.argv),
         "path": list(sys.path),
@@ -46,6 +70,9 @@ def process_state() -> dict[str, Any]:
         "environment": dict(os.environ),
         "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
         "logging": ([handler for handler in root.handlers if "pytest" not in type(handler).__module__], root.level),
+        "loggers": [(each.level, list(each.handlers), each.propagate, each.disabled) for each in named],
+        "filters": list(warnings.filters),
         "folder": Path.cwd(),
         "hydra": (utils._save_config, ConfigLoaderImpl.load_configuration, GlobalHydra.instance().hydra),
+        "hydra's versions": (version.getbase(), utils.JobRuntime.instance().get("name"), HydraConfig.instance().cfg),
     }

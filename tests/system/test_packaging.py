@@ -85,7 +85,7 @@ def test_installed_commands_work_away_from_the_source(installed: Path, tmp_path:
 
     judged = run_installed(installed / "ppolab-evaluate", tmp_path, f"run={run}", "episodes=2", "video=false")
     assert judged.code == 0, judged.err
-    assert (run / "evaluations/best-seed0/result.json").is_file()
+    assert (run / "evaluations/best-seed0-2episodes/result.json").is_file()
 
     shown = run_installed(installed / "ppolab-report", tmp_path, "--help")
     assert (shown.code, shown.err) == (0, "")

@@ -21,6 +21,7 @@ for folder in (BENCHMARKS, BENCHMARKS / "peers"):  # last: a file there has the 
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
 
+import agent_speed  # noqa: E402
 import options  # noqa: E402
 import paper_table1  # noqa: E402
 import profile_report  # noqa: E402
@@ -504,3 +505,28 @@ def test_what_is_in_the_table_of_options_is_not_run_again(tmp_path: Path, capsys
     append(tmp_path / "runs.csv", [field.name for field in fields(row)], [asdict(row)])
     options.run_all(argparse.Namespace(out=tmp_path, seeds=[0], env=["hopper"], option=["lr"], jobs=1))
     assert "1 of 1 runs are in" in capsys.readouterr().out
+
+
+# --- the speed of an agent -------------------------------------------------------------------------------------------
+
+
+def test_the_speed_of_an_agent_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ("env=cartpole", "model.hidden_sizes=[8]", "compile=false")
+    assert agent_speed.main(["--stretches", "3", "--calls", "2", "--settings", *settings]) == 0
+    first, header, *rows = capsys.readouterr().out.splitlines()
+    assert first == "<Agent CartPole-v1, 0 steps, no checkpoint, computed in PyTorch>"
+    assert header.split() == ["microseconds", "median", "least"]
+    assert [row[:34].strip() for row in rows] == [
+        "one observation", "one observation, sampled", "1,024 observations", "1,024 observations, sampled",
+    ]  # fmt: skip
+    assert all(0 < float(row.split()[-1]) <= float(row.split()[-2]) for row in rows)
+
+
+def test_an_agent_that_is_too_slow_is_told() -> None:
+    timings = [
+        agent_speed.Timing(what, median, 1.0) for what, median in (("a", 30.5), ("b", 99), ("c", 300), ("d", 999))
+    ]
+    assert agent_speed.problems(timings) == ["a: 30.5 us, not 30"]
+    assert agent_speed.problems([timings[0], *timings[1:2], agent_speed.Timing("c", 301.0, 1.0), timings[3]])[1:] == [
+        "c: 301.0 us, not 300"
+    ]

@@ -15,7 +15,7 @@ import yaml
 from ppolab.config.algorithms import ABOUT
 from ppolab.config.metrics import metric_names
 from ppolab.config.schema import Config, EvaluateConfig, known_keys
-from ppolab.report.settings import ReportConfig
+from ppolab.reports.settings import ReportConfig
 
 ROOT = Path(__file__).parents[2]
 WRITTEN = [

@@ -41,7 +41,7 @@ def acts(statement: ast.stmt) -> bool:
         case ast.AugAssign() | ast.With() | ast.For() | ast.While() | ast.Try() | ast.Delete():
             return True
         case ast.If(test=test):
-            return ast.unparse(test) not in ("TYPE_CHECKING", "__name__ == '__main__'")
+            return ast.unparse(test) not in ("TYPE_CHECKING", "not TYPE_CHECKING", "__name__ == '__main__'")
     return False
 
 

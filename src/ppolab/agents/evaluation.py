@@ -1,15 +1,16 @@
-"""Play deterministic episodes of a policy."""
+"""Play episodes of a policy."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from ppolab.agents.policy_actor import PolicyActor
 from ppolab.envs.factory import VectorEnv
 from ppolab.learning.actor import Actor
 from ppolab.learning.actor_critic import ActorCritic, evaluating
@@ -48,34 +49,22 @@ class EvalResult:
         }
 
 
-class DeterministicPolicy:
-    """Take a policy's most probable actions, with its normaliser as it stands; call it inside `evaluating(policy)`."""
-
-    def __init__(self, policy: ActorCritic, native: Actor | None = None) -> None:
-        self._distribution = policy.distribution
-        self._actor = native or policy
-        self._scaling = policy.observation_scale.frozen()
-        self._device = policy.value_head.weight.device
-
-    @torch.no_grad()
-    def __call__(self, observations: NDArray[np.float64]) -> NDArray[Any]:
-        """Return policy actions [N, ...] for raw observations [N, D]."""
-        inputs = torch.from_numpy(self._scaling(observations)).to(self._device)
-        return self._distribution.mode(self._actor.action_parameters(inputs)).cpu().numpy()
-
-
 def evaluate_policy(policy: ActorCritic, env: VectorEnv, native: Actor | None = None) -> EvalResult:
-    """Play one episode in each environment of `env`, so that short episodes are not counted more often than long ones.
+    """Play one deterministic episode in each environment of `env`.
 
     Args:
         native: computes `policy` faster.
     """
     with evaluating(policy):
-        return _play(policy, env, native)
+        return play_episodes(PolicyActor(policy, native), env)
 
 
-def _play(policy: ActorCritic, env: VectorEnv, native: Actor | None) -> EvalResult:
-    act = DeterministicPolicy(policy, native)
+def play_episodes(act: Callable[[NDArray[np.float64]], NDArray[Any]], env: VectorEnv) -> EvalResult:
+    """Play one episode in each environment of `env`, so that short episodes are not counted more often than long ones.
+
+    Args:
+        act: returns policy actions [N, ...] for raw observations [N, D].
+    """
     statistics = EpisodeStatistics(env.num_envs, gamma=1.0)
     returns, lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, dtype=np.int64)
     waiting = np.ones(env.num_envs, dtype=np.bool_)

@@ -45,6 +45,13 @@ def build_policy(config: Config, env: VectorEnv, device: torch.device = CPU) -> 
     return _network(config, env.observation_size, env.action_space).to(device)
 
 
+def fresh_policy(config: Config, observation_space: Space[Any], action_space: Space[Any]) -> ActorCritic:
+    """Return the untrained network for these spaces; PyTorch's global generator stays as it is."""
+    size, _ = observation_encoder(observation_space)
+    with torch.random.fork_rng(devices=[]):  # making a network draws its first weights
+        return _network(config, size, action_space)
+
+
 def policy_from(
     checkpoint: Checkpoint, config: Config, observation_space: Space[Any], action_space: Space[Any]
 ) -> ActorCritic:
@@ -53,9 +60,7 @@ def policy_from(
     Raises:
         CheckpointError: the checkpoint is of another network or another task.
     """
-    size, _ = observation_encoder(observation_space)
-    with torch.random.fork_rng(devices=[]):  # making a network draws its first weights
-        policy = _network(config, size, action_space)
+    policy = fresh_policy(config, observation_space, action_space)
     try:
         policy.load_state_dict(checkpoint.module["policy"])
     except (RuntimeError, KeyError) as error:

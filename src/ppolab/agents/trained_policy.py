@@ -11,6 +11,7 @@ from ppolab.agents.policy import policy_from
 from ppolab.config.loading import from_yaml
 from ppolab.config.schema import Config
 from ppolab.envs.factory import environment_spaces
+from ppolab.envs.seeding import private_generators
 from ppolab.learning.actor_critic import ActorCritic
 from ppolab.records.checkpoint import load_checkpoint
 from ppolab.records.run_folder import FoundRun
@@ -21,7 +22,7 @@ class TrainedPolicy:
     """Hold a policy and where it comes from.
 
     Attributes:
-        policy: network, action distribution and normaliser, on the CPU.
+        policy: network, action distribution and normaliser, on the CPU and in evaluation mode.
         observation_space, action_space: of one environment, as Gymnasium has them.
         steps: environment steps that it was trained for.
         run: the folder and the checkpoint that it was read from.
@@ -43,7 +44,8 @@ def load_policy(run: FoundRun) -> TrainedPolicy:
         ConfigError: the environment cannot be made here.
     """
     config = from_yaml(run.folder.config.read_text())
-    observations, actions = environment_spaces(config.env)
+    with private_generators(config.seed):  # an environment may draw from the global ones when it is made
+        observations, actions = environment_spaces(config.env)
     checkpoint = load_checkpoint(run.checkpoint)
-    policy = policy_from(checkpoint, config, observations, actions)
+    policy = policy_from(checkpoint, config, observations, actions).eval()
     return TrainedPolicy(config, policy, observations, actions, checkpoint.module["steps"], run)

@@ -8,8 +8,10 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 
-from ppolab.agents.evaluation import MAX_EPISODE_STEPS, DeterministicPolicy
+from ppolab.agents.evaluation import MAX_EPISODE_STEPS
+from ppolab.agents.policy_actor import PolicyActor
 from ppolab.config.schema import EnvConfig
 from ppolab.envs.factory import action_mapping
 from ppolab.envs.rendering import prepare_scene
@@ -27,8 +29,12 @@ class RenderError(PpolabError):
     """This machine or this environment cannot make pictures."""
 
 
-def record_video(policy: ActorCritic, env: EnvConfig, seed: int, path: Path) -> float:
-    """Film one deterministic episode in Gymnasium's environment to `path` (.mp4); return the episode's return.
+def record_video(policy: ActorCritic, env: EnvConfig, seed: int, path: Path, *, deterministic: bool = True) -> float:
+    """Film one episode in Gymnasium's environment to `path` (.mp4); return the episode's return.
+
+    Args:
+        seed: of the environment, and of actions that are drawn.
+        deterministic: take the most probable actions.
 
     Raises:
         RenderError: there is no way to render here; the message names the cause, and `path` is left as it was.
@@ -43,7 +49,8 @@ def record_video(policy: ActorCritic, env: EnvConfig, seed: int, path: Path) -> 
         stride = max(1, round(native_fps / VIDEO_FPS))
         writer = imageio.get_writer(unfinished, fps=native_fps / stride, macro_block_size=2)
         with simulator, closing(writer):  # by itself, it stays open after an error, and writes its file later
-            total = _film(simulator, policy, env, seed, stride, writer)
+            generator = None if deterministic else torch.Generator().manual_seed(seed)
+            total = _film(simulator, policy, env, seed, stride, writer, generator)
         unfinished.replace(path)
     except Exception as error:  # OpenGL, pygame, ffmpeg and user environments each fail in ways of their own
         told = str(error).splitlines()[0] if str(error) else ""
@@ -54,10 +61,16 @@ def record_video(policy: ActorCritic, env: EnvConfig, seed: int, path: Path) -> 
 
 
 def _film(
-    simulator: gymnasium.Env[Any, Any], policy: ActorCritic, env: EnvConfig, seed: int, stride: int, writer: Any
+    simulator: gymnasium.Env[Any, Any],
+    policy: ActorCritic,
+    env: EnvConfig,
+    seed: int,
+    stride: int,
+    writer: Any,
+    generator: torch.Generator | None,
 ) -> float:
     """Play one episode; every `stride`-th frame goes to `writer`, and the one after the last step."""
-    act = DeterministicPolicy(policy)
+    act = PolicyActor(policy)
     _, encode = observation_encoder(simulator.observation_space)
     decode = action_decoder(simulator.action_space, action_mapping(env))
     batch = gymnasium.vector.utils.batch_space(simulator.observation_space, 1)
@@ -68,7 +81,7 @@ def _film(
         while not ended and step < MAX_EPISODE_STEPS:
             if step % stride == 0 and step < last_filmed:
                 writer.append_data(np.asarray(simulator.render()))
-            action = decode(act(encode(_batched(observation, batch))))[0]
+            action = decode(act(encode(_batched(observation, batch)), generator))[0]
             observation, reward, terminated, truncated, _ = simulator.step(action)
             total += float(reward)
             ended = terminated or truncated

@@ -31,7 +31,7 @@ from ppolab.cli.habits import refuse_habits
 from ppolab.cli.help_parts import help_for
 from ppolab.cli.hydra_guard import hydra_guarded
 from ppolab.cli.hydra_run import Task, compose, parse_flags, run_hydra
-from ppolab.cli.jobs import evaluate_task, report_task, train_job
+from ppolab.cli.jobs import evaluate_task, overridden_keys, report_task, train_job
 from ppolab.cli.own_algorithms import know_own_algorithms
 from ppolab.config.loading import from_hydra
 from ppolab.config.quoting import quoted
@@ -40,7 +40,7 @@ from ppolab.redaction import redact
 from ppolab.runtime.process_state import process_state_kept
 from ppolab.runtime.ranks import started_as_another_rank
 from ppolab.runtime.signals import signals_handled_by
-from ppolab.training.resume import folder_to_resume, without_auto
+from ppolab.training.resume import folder_to_resume, resumed, without_auto
 
 
 def train() -> NoReturn:
@@ -63,7 +63,7 @@ def report() -> NoReturn:
 
 def train_main(arguments: Sequence[str]) -> int:
     """Train as `ppolab-train ARGUMENTS` does; return the exit code."""
-    return _exit_code(lambda: _train(arguments))
+    return _exit_code(lambda: run_training(arguments, train_job))
 
 
 def evaluate_main(arguments: Sequence[str]) -> int:
@@ -73,69 +73,88 @@ def evaluate_main(arguments: Sequence[str]) -> int:
 
 def report_main(arguments: Sequence[str]) -> int:
     """Write a report as `ppolab-report ARGUMENTS` does; return the exit code."""
-    return _exit_code(lambda: _report(arguments))
+    return _exit_code(lambda: run_report(arguments, report_task))
 
 
-def _train(arguments: Sequence[str]) -> None:
-    flags = _checked_flags(arguments, "config")
+def run_training(arguments: Sequence[str], job: Task) -> object:
+    """Run `job` as `ppolab-train ARGUMENTS` runs it; return what it returned, of one run."""
+    flags = checked_flags(arguments, "config")
     check_train(flags.overrides, flags)
     check_environment_id(flags.overrides, flags)
     know_own_algorithms(flags.overrides)
-    typed = without_auto(flags.overrides, lambda overrides: _composed(flags, rewrite(overrides)))
+    typed = without_auto(flags.overrides, lambda overrides: _checked(flags, rewrite(overrides)))
     folder = folder_to_resume(typed)
     overrides = rewrite(typed)
     if folder is not None:  # a resumed run goes on in its own folder
-        _run("config", train_job, flags, [*overrides, f"hydra.run.dir={quoted(str(folder))}"])
-    elif _is_another_rank(flags, overrides):  # the first rank has the folder
+        return _run("config", job, flags, [*overrides, f"hydra.run.dir={quoted(str(folder))}"])
+    if _is_another_rank(flags, overrides):  # the first rank has the folder
         with tempfile.TemporaryDirectory() as nowhere:
-            _run("config", train_job, flags, [*overrides, f"hydra.run.dir='{nowhere}'", "hydra.output_subdir=null"])
-    else:
-        _run("config", train_job, flags, overrides)
+            return _run("config", job, flags, [*overrides, f"hydra.run.dir='{nowhere}'", "hydra.output_subdir=null"])
+    return _run("config", job, flags, overrides)
+
+
+def composed(arguments: Sequence[str]) -> Config:
+    """Return the configuration that `ppolab-train ARGUMENTS` runs; of one that goes on, with what it had stored.
+
+    Raises:
+        ConfigError: what the command would answer.
+    """
+    flags = checked_flags(arguments, "config")
+    check_train(flags.overrides, flags)
+    know_own_algorithms(flags.overrides)
+    overrides = rewrite(without_auto(flags.overrides, lambda typed: _checked(flags, rewrite(typed))))
+    return resumed(compose("config", flags, overrides), overridden_keys(overrides))[0]
 
 
 def _is_another_rank(flags: Namespace, overrides: list[str]) -> bool:
     """Return whether this process is one of a run's ranks, and not the first."""
     if flags.multirun or asks_for_no_run(flags) or not started_as_another_rank():
         return False
-    return _composed(flags, overrides).world_size > 1
+    return _checked(flags, overrides).world_size > 1
 
 
-def _composed(flags: Namespace, overrides: list[str]) -> Config:
+def _checked(flags: Namespace, overrides: list[str]) -> Config:
     return from_hydra(compose("config", flags, overrides))
 
 
 def _evaluate(arguments: Sequence[str]) -> None:
-    flags = _checked_flags(arguments, "evaluate")
+    flags = checked_flags(arguments, "evaluate")
     _run("evaluate", evaluate_task, flags, [as_text(override) for override in flags.overrides])
 
 
-def _report(arguments: Sequence[str]) -> None:
-    from ppolab.report.settings import ReportConfig, in_full
+def run_report(arguments: Sequence[str], job: Task) -> object:
+    """Run `job` as `ppolab-report ARGUMENTS` runs it; return what it returned."""
+    from ppolab.reports.settings import ReportConfig, in_full
 
     ConfigStore.instance().store(name="report_schema", node=ReportConfig)
-    flags = _checked_flags(arguments, "report")
-    _run("report", report_task, flags, [in_full(as_text(override)) for override in flags.overrides])
+    flags = checked_flags(arguments, "report")
+    return _run("report", job, flags, [in_full(as_text(override)) for override in flags.overrides])
 
 
-def _checked_flags(arguments: Sequence[str], config_name: str) -> Namespace:
+def checked_flags(arguments: Sequence[str], config_name: str) -> Namespace:
+    """Return Hydra's flags, and the settings as `overrides`, of a command that can be meant.
+
+    Raises:
+        ConfigError: an argument is no setting and no flag, or would run code that Hydra does not check.
+    """
     refuse_habits(arguments, config_name)
     refuse_code(arguments)
     sys.path.append(str(Path.cwd()))  # modules of the user's own, such as my_package:MyEnv-v0, lie where it is typed
     return parse_flags(arguments)
 
 
-def _run(config_name: str, task: Task, flags: Namespace, overrides: list[str]) -> None:
+def _run(config_name: str, task: Task, flags: Namespace, overrides: list[str]) -> object:
     register_schemas()
     if flags == parse_flags(["--help", *flags.overrides]):  # with another flag, --help is left to Hydra
         print(help_for(config_name, flags.overrides, [override for override in overrides if "=" in override]))
-        return
-    run_hydra(config_name, task, flags, overrides)
+        return None
+    return run_hydra(config_name, task, flags, overrides)
 
 
 # --- exit codes ------------------------------------------------------------------------------------------------------
 
 
-def _exit_code(command: Callable[[], None]) -> int:
+def _exit_code(command: Callable[[], object]) -> int:
     """Run a command; return 0, or the exit code of the error after one line on stderr."""
     wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
     until_a_run_has_its_own = signals_handled_by(signal.default_int_handler, (signal.SIGTERM,))

@@ -146,7 +146,7 @@ def _nearest_key(key: str) -> str:
 
 
 def _command_keys() -> Iterator[str]:
-    from ppolab.report.settings import ReportConfig
+    from ppolab.reports.settings import ReportConfig
 
     yield from known_keys(Config)
     yield from option_keys()

@@ -65,7 +65,10 @@ def _refuse_foreign(argument: str, config_name: str) -> None:
     name, _, value = argument.partition("=")
     if name in RENDERING and name not in _settings(config_name):
         films = as_typed("python src/evaluate.py run=RUN video=true")
-        raise ConfigError(f"{argument}: no window is opened; {films} films an episode")
+        raise ConfigError(
+            f"{argument}: no window is opened; {films} films an episode, and in Python "
+            "ppolab.load(RUN).make_env('human') opens one"
+        )
     key = _our_key(name, config_name)
     if key is not None and key != name:
         raise ConfigError(f"{name}: no such setting; write {_right_form(key, value)}")
@@ -116,7 +119,7 @@ def _settings(config_name: str) -> frozenset[str]:
         return frozenset({*known_keys(Config), *group_names(), *SWEEP_SETTINGS, *FOREIGN_NAMES})
     if config_name == "evaluate":
         return frozenset(known_keys(EvaluateConfig))
-    from ppolab.report.settings import SHORT, ReportConfig
+    from ppolab.reports.settings import SHORT, ReportConfig
 
     return frozenset({*known_keys(ReportConfig), *SHORT, "tags"})
 

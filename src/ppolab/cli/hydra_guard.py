@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core import utils
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import get_omega_conf_dumper
 
@@ -49,12 +51,17 @@ def guard_hydra() -> None:
 def hydra_guarded() -> Iterator[None]:
     """Guard Hydra inside the block, and leave it to other applications of this process afterwards."""
     save, load = utils._save_config, ConfigLoaderImpl.load_configuration
+    base, runtime, of_job = version.VersionBase.instance(), utils.JobRuntime.instance(), HydraConfig.instance()
+    earlier_base, earlier_name, earlier_config = base.getbase(), runtime.conf.get("name"), of_job.cfg
     guard_hydra()
     try:
         yield
     finally:
         utils._save_config = save
         ConfigLoaderImpl.load_configuration = load  # type: ignore[method-assign]
+        base.version_base = earlier_base
+        runtime.set("name", earlier_name)
+        of_job.cfg = earlier_config
 
 
 @dataclass(frozen=True)

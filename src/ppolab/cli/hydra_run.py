@@ -70,8 +70,11 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def run_hydra(config_name: str, task: Task, flags: Namespace, overrides: Sequence[str]) -> None:
+def run_hydra(config_name: str, task: Task, flags: Namespace, overrides: Sequence[str]) -> object:
     """Do what the command line asks for: one run of `task`, a sweep of it, or to show something.
+
+    Returns:
+        What `task` returned, of one run; else None.
 
     Raises:
         ConfigError, and whatever else `task` raises: in a run. A folder that a ConfigError leaves unused is removed.
@@ -82,7 +85,7 @@ def run_hydra(config_name: str, task: Task, flags: Namespace, overrides: Sequenc
         version.setbase("1.3")
         flags = Namespace(**{**vars(flags), "overrides": [*overrides, *_search_path_of_the_user(overrides)]})
         _run_hydra(flags, _parser(), task, config_path=flags.config_path, config_name=config_name)
-        return
+        return None
     with hydra_application(config_name, flags) as hydra:
         name = flags.config_name or config_name
         mode = RunMode.MULTIRUN if flags.multirun else RunMode.RUN
@@ -91,8 +94,8 @@ def run_hydra(config_name: str, task: Task, flags: Namespace, overrides: Sequenc
         complete = [*overrides, f"hydra.mode={mode.name}"]
         if mode == RunMode.MULTIRUN:
             hydra.multirun(name, GuardedTask(task), complete)
-        else:
-            _finish(_run_one(hydra, name, task, complete))
+            return None
+        return _finished(_run_one(hydra, name, task, complete))
 
 
 def _search_path_of_the_user(overrides: Sequence[str]) -> list[str]:
@@ -151,10 +154,10 @@ def _run_one(hydra: Hydra, config_name: str, task: Task, overrides: list[str]) -
     return result
 
 
-def _finish(result: JobReturn) -> None:
-    """Raise the task's error; `JobReturn.return_value` would print a line of its own first."""
+def _finished(result: JobReturn) -> object:
+    """Return what the task did, or raise its error; `JobReturn.return_value` would print a line of its own first."""
     if result.status == JobStatus.COMPLETED:
-        return
+        return result._return_value
     error, config = result._return_value, result.hydra_cfg
     assert isinstance(error, Exception)
     assert config is not None

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ from ppolab.training.resume import resumed
 from ppolab.training.trial import TRIAL, run_of_grid
 
 if TYPE_CHECKING:
+    from ppolab.reports.make_report import Report
     from ppolab.training.result import RunResult
     from ppolab.training.trial import TrialOfStudy
 
@@ -41,13 +42,36 @@ def train_job(node: DictConfig) -> object:
     """
     if TRIAL in os.environ:
         return _trial(node)
-    result = _train(node)
+    result = told(trained(node))
     values = list(result.objectives) if result else [math.nan]
     return values[0] if len(values) == 1 else values
 
 
-def _train(node: DictConfig, trial: Callable[[], TrialOfStudy | None] = run_of_grid) -> RunResult | None:
+def told(result: RunResult | None) -> RunResult | None:
+    """Print the summary of a run, if there is one, and how it compares with the run that it makes again."""
+    if result is not None:
+        print(result.summary)
+        tell_of_rerun(result)
+    return result
+
+
+def tell_of_rerun(result: RunResult) -> None:
+    """Print that a run made again has the metrics that it had.
+
+    Raises:
+        RerunError: it has others.
+    """
+    if result.config.rerun is not None:
+        print(compared(result.config, result.folder))
+
+
+def trained(
+    node: DictConfig, trial: Callable[[], TrialOfStudy | None] = run_of_grid, *, own_process: bool = True
+) -> RunResult | None:
     """Check all that can be checked cheaply, then import what is heavy, and train.
+
+    Args:
+        own_process: see `ppolab.training.run.run`.
 
     Returns:
         None in the ranks of a run that are not the first.
@@ -69,19 +93,15 @@ def _train(node: DictConfig, trial: Callable[[], TrialOfStudy | None] = run_of_g
             from ppolab.envs.envpool_import import register_family
             from ppolab.training.run import run
         register_family(config.env)
-    result = run(config, Path(HydraConfig.get().runtime.output_dir), found, trial())
-    if result is not None:
-        print(result.summary)
-        if config.rerun is not None:
-            print(compared(config, result.folder))
-    return result
+    return run(config, Path(HydraConfig.get().runtime.output_dir), found, trial(), own_process=own_process)
 
 
 def _what_to_train(node: DictConfig) -> tuple[Config, FoundRun | None]:
     """Return the configuration of the run, and the run to go on with, if there is one."""
+    given = overridden_keys(HydraConfig.get().overrides.task)
     if node.rerun is not None and node.resume is None:
-        return made_again(node, _overridden_keys()), None
-    config, found = resumed(node, _overridden_keys())
+        return made_again(node, given), None
+    config, found = resumed(node, given)
     if config.init_from is not None and found is None:
         find_run("init_from", config.init_from, "best")
     return config, found
@@ -93,7 +113,7 @@ def _trial(node: DictConfig) -> dict[str, object]:
 
     end, values, error = "failed", [], ""
     try:
-        result = _train(node, trial_here)
+        result = told(trained(node, trial_here))
         assert result is not None, "torchrun and srun start runs, not studies"
         end, values = "pruned" if result.pruned else "complete", list(result.objectives)
         error = unmeasured(objective_names(result.config), values, result.steps)
@@ -108,7 +128,9 @@ def _trial(node: DictConfig) -> dict[str, object]:
 def evaluate_task(node: DictConfig) -> None:
     """Evaluate one run and print the result."""
     if OmegaConf.is_missing(node, "run"):
-        raise ConfigError("run=RUN: is missing; RUN is a run folder, a checkpoint file or an MLflow run id")
+        raise ConfigError(
+            "run=RUN: is missing; RUN is a run folder, a checkpoint file, an MLflow run id or a run's name"
+        )
     settings = OmegaConf.to_object(node)
     assert isinstance(settings, EvaluateConfig)
     with heeded_interrupt():
@@ -122,21 +144,27 @@ def evaluate_task(node: DictConfig) -> None:
         with lean_imports():
             import_lightning()
             from ppolab.agents.evaluate_run import evaluate_run
-    print(evaluate_run(config, found, settings))
+    print(evaluate_run(found, settings))
 
 
 def report_task(node: DictConfig) -> None:
     """Write one report and print it."""
-    from ppolab.report.settings import ReportConfig
+    print(reported(node).text)
+
+
+def reported(node: DictConfig) -> Report:
+    """Write one report."""
+    from ppolab.reports.settings import ReportConfig
 
     settings = OmegaConf.to_object(node)
     assert isinstance(settings, ReportConfig)
     with heeded_interrupt():
-        from ppolab.report.make_report import make_report
+        from ppolab.reports.make_report import make_report
 
-        print(make_report(settings))
+        return make_report(settings)
 
 
-def _overridden_keys() -> list[str]:
-    overrides = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
-    return [override.key_or_group.replace("/", ".") for override in overrides]
+def overridden_keys(overrides: Sequence[str]) -> list[str]:
+    """Return the settings and groups that a command line sets."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return [override.key_or_group.replace("/", ".") for override in parsed]

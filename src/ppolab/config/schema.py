@@ -243,8 +243,7 @@ class Config:
         effect=EXECUTION,
     )
     resume: str | None = setting(
-        "an MLflow run id, a run folder or a checkpoint file to go on with; auto: the last unfinished run with "
-        "this configuration",
+        "the run to go on with, as run= of evaluate.py takes it; auto: the last unfinished run with this configuration",
         None,
         effect=RECORDING,
     )
@@ -252,8 +251,8 @@ class Config:
         "a run to make again from its own settings, in a new folder, and to compare with it", None, effect=RECORDING
     )
     init_from: str | None = setting(
-        "a run whose policy and value function this one starts from: an MLflow run id, a run folder (its best "
-        "checkpoint) or a checkpoint file",
+        "a run whose policy and value function this one starts from, as run= of evaluate.py takes it; a folder is its "
+        "best checkpoint",
         None,
     )
 
@@ -310,9 +309,12 @@ class SweepSettings:
 class EvaluateConfig:
     """One call of src/evaluate.py."""
 
-    run: str = setting("an MLflow run id, a run folder or a checkpoint file")
+    run: str = setting(
+        "a run folder, a checkpoint file, an MLflow run id or its first digits, a run's name, or models:/NAME/VERSION"
+    )
     episodes: int = setting("how many are played", 10, rule=POSITIVE)
-    seed: int = setting("of the environments", 0, rule=NOT_NEGATIVE)
+    seed: int = setting("of the environments, and of sampled actions", 0, rule=NOT_NEGATIVE)
+    deterministic: bool = setting("take the most probable actions; false: sample them, as training does", True)
     checkpoint: str = setting(
         "best (by eval/return) or last; a checkpoint file in run= names its own", "best", choices=("best", "last")
     )

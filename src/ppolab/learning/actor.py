@@ -21,6 +21,11 @@ class Actor(Protocol):
         """Return the distribution parameters [..., P] alone."""
 
     def act(
-        self, raw: NDArray[np.float64], scaling: FrozenScaling, noise: Tensor, observations: Tensor, actions: Tensor
+        self,
+        raw: NDArray[np.float64],
+        scaling: FrozenScaling,
+        noise: Tensor | None,
+        observations: Tensor,
+        actions: Tensor,
     ) -> None:
-        """Act as the function `act` of the collector does with a policy in PyTorch."""
+        """Act as the function `act` of the collector does with a policy in PyTorch; without noise, as `mode` does."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -13,11 +14,14 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ppolab.errors import ConfigError, nearest
+from ppolab.errors import ConfigError, TrackingError, nearest
 
 OUTPUTS = Path("outputs")
 CHECKPOINT_SUFFIX = ".ckpt"
 RUN_ID = re.compile(r"[0-9a-f]{32}")
+SHORT_ID = re.compile(r"[0-9a-f]{6,31}")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class RunFolder:
 
     @property
     def record(self) -> Path:
-        """The file with the run's MLflow id and store, and whether it is finished."""
+        """The file with the run's MLflow id, store and name, and whether it is finished."""
         return self.path / "run.json"
 
     @property
@@ -65,9 +69,13 @@ class RunFolder:
         """Checkpoint `last` or `best`."""
         return self.path / "checkpoints" / f"{name}{CHECKPOINT_SUFFIX}"
 
-    def write_record(self, run_id: str | None, tracking_uri: str, *, finished: bool = False) -> None:
-        """Remember under which id the tracking store knows this run, and whether there is anything left to do."""
-        record = {"run_id": run_id, "tracking_uri": tracking_uri, "finished": finished}
+    def write_record(
+        self, run_id: str | None, tracking_uri: str, *, finished: bool = False, name: str | None = None
+    ) -> None:
+        """Remember under which id and name the tracking store knows this run, and whether anything is left to do."""
+        record: dict[str, object] = {"run_id": run_id, "tracking_uri": tracking_uri, "finished": finished}
+        if name is not None:
+            record["name"] = name
         text = json.dumps(record) + "\n"
         try:
             write_whole(self.record, text)
@@ -80,6 +88,16 @@ class RunFolder:
         """Return the MLflow run id, or None for a run without one."""
         value = self._recorded().get("run_id")
         return str(value) if value else None
+
+    def tracking_uri(self) -> str | None:
+        """Return the store that has the run, without a password; None for a run without one."""
+        value = self._recorded().get("tracking_uri")
+        return str(value) if value else None
+
+    def name(self) -> str | None:
+        """Return the run's name in MLflow; of a run that did not write it down, what it is called by default."""
+        value = self._recorded().get("name")
+        return str(value) if value else _default_name(self.config)
 
     @property
     def is_finished(self) -> bool:
@@ -133,7 +151,10 @@ class FoundRun:
 
 
 def find_run(key: str, value: str, checkpoint: str = "last", outputs: Path = OUTPUTS) -> FoundRun:
-    """Return the run that `value` names: a run folder, a checkpoint file, or an MLflow run id.
+    """Return the run that `value` names.
+
+    It is a run folder, a checkpoint file, an MLflow run id or its first six digits or more, the name of a run in MLflow
+    (the newest one of that name), or a model of MLflow's registry, `models:/NAME/VERSION` or `models:/NAME@ALIAS`.
 
     Args:
         key: the setting that names it, for the message. checkpoint: `last` or `best`, unless value is a file.
@@ -150,13 +171,19 @@ def find_run(key: str, value: str, checkpoint: str = "last", outputs: Path = OUT
         return FoundRun(RunFolder(path.parents[1]), path)
     if path.is_dir() and path.name == "checkpoints" and (path.parent / "config.yaml").is_file():
         path = path.parent
-    folder = RunFolder(path) if path.is_dir() else _folder_of_id(key, value, outputs)
+    if value.startswith(REGISTERED):
+        folder = registered_run_folder(key, value, outputs)
+    else:
+        folder = RunFolder(path) if path.is_dir() else _folder_named(key, value, outputs)
     if not folder.config.is_file():
         raise ConfigError(f"{key}={value}: is not a run folder; it has no config.yaml{_newest_hint(outputs)}")
     for name in (checkpoint, "last"):
         if folder.checkpoint(name).is_file():
             return FoundRun(folder, folder.checkpoint(name))
-    raise ConfigError(f"{key}={value}: has no checkpoint; the run ended before its first one was written")
+    raise ConfigError(
+        f"{key}={value}: {folder.path} has no checkpoint; the run ended before its first one was written, so train it "
+        "again"
+    )
 
 
 def unfinished_run(is_wanted: Callable[[RunFolder], bool], outputs: Path = OUTPUTS) -> RunFolder | None:
@@ -168,12 +195,27 @@ def unfinished_run(is_wanted: Callable[[RunFolder], bool], outputs: Path = OUTPU
     return None
 
 
-def _folder_of_id(key: str, value: str, outputs: Path) -> RunFolder:
-    folders = {run_id: folder for folder in _folders(outputs) if (run_id := folder.run_id())}
-    if value in folders:
-        return folders[value]
-    kind = "run id" if RUN_ID.fullmatch(value) else "run id, folder or checkpoint file"
-    hint = nearest(value, folders) or _newest_hint(outputs)
+def _folder_named(key: str, value: str, outputs: Path) -> RunFolder:
+    """Return the folder of the run with this id, of the newest with this name, or of the one whose id begins so."""
+    folders = _folders(outputs)
+    by_id = {run_id: folder for folder in reversed(folders) if (run_id := folder.run_id())}
+    if value in by_id:
+        return by_id[value]
+    is_id, by_name = RUN_ID.fullmatch(value), dict[str, list[RunFolder]]()
+    if not is_id:
+        for folder in folders:
+            by_name.setdefault(folder.name() or "", []).append(folder)
+        if found := by_name.get(value, []):
+            if len(found) > 1:
+                log.info("%s=%s: %d runs have this name; this is the newest, %s", key, value, len(found), found[0].path)
+            return found[0]
+    matching = [run_id for run_id in by_id if run_id.startswith(value)] if SHORT_ID.fullmatch(value) else []
+    if len(matching) == 1:
+        return by_id[matching[0]]
+    if matching:
+        raise ConfigError(f"{key}={value}: the ids of {len(matching)} runs begin so: {', '.join(matching)}; add digits")
+    kind = "run id" if is_id else "run id, run name, folder or checkpoint file"
+    hint = nearest(value, [*by_id, *by_name]) or _newest_hint(outputs)
     raise ConfigError(f"{key}={value}: there is no such {kind} under {outputs.absolute()}{hint}")
 
 
@@ -183,6 +225,63 @@ def _folders(outputs: Path) -> list[RunFolder]:
     return [RunFolder(record.parent) for record in sorted(records, key=lambda r: r.stat().st_mtime, reverse=True)]
 
 
+def _default_name(config: Path) -> str | None:
+    """Return what a run is called whose configuration is at `config`; None if that cannot be read."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(config.read_text())
+        return str(content["logger"]["run_name"] or f"{content['env']['id']}-seed{content['seed']}")
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return None
+
+
 def _newest_hint(outputs: Path) -> str:
     newest = _folders(outputs)[:1]
     return f"; the newest run here is {newest[0].path}" if newest else ""
+
+
+# --- runs of a tracking store ----------------------------------------------------------------------------------------
+
+REGISTERED = "models:/"
+MODEL = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
+
+
+def registered_run_folder(key: str, value: str, outputs: Path) -> RunFolder:
+    """Return the folder of the run that a model of MLflow's registry comes from; it is downloaded if it is not here.
+
+    Raises:
+        ConfigError: there is no such registry, model or version, or the run has no checkpoint.
+    """
+    from ppolab.records.tracking import registered_run, resolve_tracking_uri
+
+    model = MODEL.fullmatch(value)
+    if model is None:
+        raise ConfigError(f"{key}={value}: is no model of a registry; write models:/NAME/VERSION or models:/NAME@ALIAS")
+    uri = resolve_tracking_uri(None, outputs, "MLFLOW_TRACKING_URI")
+    try:
+        run_id = registered_run(uri, model["name"], model["version"], model["alias"])
+        here = [folder for folder in _folders(outputs) if folder.run_id() == run_id]
+        return here[0] if here else download_run(uri, run_id, outputs / "downloaded" / run_id)
+    except TrackingError as error:
+        raise ConfigError(
+            f"{key}={value}: {error}; name another, or the store that has it with MLFLOW_TRACKING_URI"
+        ) from error
+
+
+def download_run(uri: str, run_id: str, path: Path) -> RunFolder:
+    """Return a folder at `path` with the configuration and the checkpoints of a run that is not here.
+
+    Raises:
+        TrackingError: the store does not answer, or does not hold the run and its checkpoints.
+    """
+    from ppolab.records.tracking import find_run_artifacts, redact
+
+    folder = RunFolder(path)
+    find_run_artifacts(uri, run_id, folder.path)
+    if not folder.config.is_file():  # a store of an earlier version may hold the checkpoint alone
+        from ppolab.records.checkpoint import load_checkpoint
+
+        folder.config.write_text(load_checkpoint(folder.checkpoint("last")).config)
+    folder.write_record(run_id, redact(uri))
+    return folder

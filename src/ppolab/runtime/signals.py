@@ -14,13 +14,18 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 Handler = Callable[[int, FrameType | None], object]
 
 
+def in_main_thread() -> bool:
+    """Return whether this is the thread that Python delivers signals to, which alone may set their handlers."""
+    return threading.current_thread() is threading.main_thread()
+
+
 @contextmanager
 def signals_handled_by(handler: Handler, numbers: Sequence[signal.Signals] = SIGNALS) -> Iterator[None]:
     """Let `handler` answer the signals `numbers` inside the block; the earlier handlers answer again after it.
 
     Python delivers signals to the main thread only, so in another thread this changes nothing.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if not in_main_thread():
         yield
         return
     previous = {number: signal.signal(number, handler) for number in numbers}

@@ -66,7 +66,7 @@ def recorded_run(
     if uri is not None:
         tracker = MlflowTracker(_description(config, checkpoint, trial, taken), uri, files.backlog)
     metrics_file = MetricsFile(files.metrics, run_metrics(config), first_step)
-    recorder = RunRecorder(config, files, tracker, uri, metrics_file, checkpoint)
+    recorder = RunRecorder(config, files, tracker, uri, metrics_file, checkpoint, _run_name(config, trial))
     for row in read_metrics(files.metrics):  # of a resumed run
         recorder.take_in({key: value for key, value in row.items() if key != "step"}, int(row["step"]))
     try:
@@ -100,6 +100,7 @@ class RunRecorder:
         tracking_uri: str | None,
         metrics_file: MetricsFile,
         checkpoint: Checkpoint | None,
+        name: str,
     ) -> None:
         best = checkpoint.best_return if checkpoint else None
         self.metrics: dict[str, float] = {}
@@ -110,6 +111,7 @@ class RunRecorder:
         self.tracking_uri = tracking_uri
         self._config = config
         self._files = files
+        self._name = name
         self._tracker = tracker
         self._metrics_file = metrics_file
         self._earlier_id = checkpoint.run_id if checkpoint else None
@@ -193,7 +195,8 @@ class RunRecorder:
     def _write_record(self) -> None:
         """Write run.json; where it cannot be written, checkpoint and tracking store know the same."""
         with contextlib.suppress(OSError):
-            self._files.write_record(self._known_id, redact(self.tracking_uri or ""), finished=self.end is not None)
+            uri, finished = redact(self.tracking_uri or ""), self.end is not None
+            self._files.write_record(self._known_id, uri, finished=finished, name=self._name)
 
     def _make_folder_again(self) -> bool:
         """Return whether that was possible."""
@@ -232,6 +235,10 @@ def _computes_with(config: Config) -> dict[str, str]:
     return {"device": device, "C++ compiler": compiler() or "none"}
 
 
+def _run_name(config: Config, trial: TrialOfStudy | None) -> str:
+    return trial.run_name if trial else config.logger.run_name or f"{config.env.id}-seed{config.seed}"
+
+
 def _description(
     config: Config, checkpoint: Checkpoint | None, trial: TrialOfStudy | None, taken: WarmStart | None
 ) -> RunDescription:
@@ -241,7 +248,7 @@ def _description(
     otherwise = checkpoint is not None and records_may_differ(checkpoint.config, config)
     return RunDescription(
         experiment=config.logger.experiment,
-        run_name=trial.run_name if trial else config.logger.run_name or f"{config.env.id}-seed{config.seed}",
+        run_name=_run_name(config, trial),
         parameters={key: value for key, value in values.items() if key not in left_out},
         tags=environment_tags() | (dict(trial.tags) if trial else {}) | (dict(taken.tags) if taken else {}),
         parent_run_id=trial.parent_run_id if trial else None,

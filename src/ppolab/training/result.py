@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ppolab.config.metrics import objective_names
 from ppolab.config.schema import Config
-from ppolab.records.run_folder import RunFolder
+from ppolab.records.run_folder import RunFolder, find_run
 from ppolab.records.tracking import ui_command
 from ppolab.records.wording import next_command, shown, shown_return
+
+if TYPE_CHECKING:
+    from ppolab.agents.agent import Agent
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,13 @@ class RunResult:
     seconds: float
     best_return: float
     pruned: bool
+
+    def agent(self, checkpoint: str = "best", seed: int = 0) -> Agent:
+        """Return the trained policy, as `ppolab.load` does."""
+        from ppolab.agents.agent import Agent
+        from ppolab.agents.trained_policy import load_policy
+
+        return Agent(load_policy(find_run("run", str(self.folder.path), checkpoint)), seed)
 
     @property
     def objectives(self) -> tuple[float, ...]:

@@ -14,7 +14,7 @@ from ppolab.config.algorithms import refuse_unread, unread
 from ppolab.config.loading import from_hydra, from_yaml, typed
 from ppolab.config.schema import Config, effect_of, flattened
 from ppolab.errors import ConfigError, TrackingError
-from ppolab.records.run_folder import OUTPUTS, RUN_ID, FoundRun, RunFolder, find_run, unfinished_run
+from ppolab.records.run_folder import OUTPUTS, RUN_ID, FoundRun, RunFolder, download_run, find_run, unfinished_run
 
 log = logging.getLogger(__name__)
 
@@ -66,18 +66,13 @@ def folder_to_resume(arguments: list[str]) -> Path | None:
 
 def _downloaded(store: str, run_id: str) -> Path:
     """Return a folder with the checkpoints of a run that was made on another machine."""
-    from ppolab.records.checkpoint import load_checkpoint
-    from ppolab.records.tracking import find_run_artifacts, redact, resolve_tracking_uri
+    from ppolab.records.tracking import resolve_tracking_uri
 
-    folder = RunFolder(OUTPUTS / "resumed" / run_id)
     uri = resolve_tracking_uri(store, OUTPUTS)
     try:
-        find_run_artifacts(uri, run_id, folder.path)
+        return download_run(uri, run_id, OUTPUTS / "resumed" / run_id).path
     except TrackingError as error:
         raise ConfigError(f"resume={run_id}: neither under {OUTPUTS.absolute()} nor in the store: {error}") from error
-    folder.config.write_text(load_checkpoint(folder.checkpoint("last")).config)
-    folder.write_record(run_id, redact(uri))
-    return folder.path
 
 
 def resumed(node: DictConfig, overridden: Sequence[str]) -> tuple[Config, FoundRun | None]:

@@ -64,12 +64,14 @@ class Task:
 
     Attributes:
         users: the user's own callbacks.
+        own_process: this process is there for the run alone, and may be ended with it.
     """
 
     config: Config
     rank: Rank
     group: ProcessGroup
     users: Sequence[pl.Callback]
+    own_process: bool = True
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,12 @@ class Surroundings:
 
 
 def run(
-    config: Config, folder: Path, resume: FoundRun | None = None, trial: TrialOfStudy | None = None
+    config: Config,
+    folder: Path,
+    resume: FoundRun | None = None,
+    trial: TrialOfStudy | None = None,
+    *,
+    own_process: bool = True,
 ) -> RunResult | None:
     """Train as `config` says; every file goes to `folder`.
 
@@ -90,6 +97,8 @@ def run(
 
     Args:
         trial: the run is one of a study's.
+        own_process: False keeps this process alive whatever happens: a second signal raises KeyboardInterrupt, and an
+            environment that does not come back is only told of.
 
     Raises:
         ConfigError: something only now known to be impossible (no GPU, a finished run to resume).
@@ -105,7 +114,7 @@ def run(
     if resume is not None and checkpoint is not None and resume.folder.is_finished:
         _check_resumable(config, checkpoint)
     with launch_ranks(config, run_rank, folder) as (rank, group):
-        task = Task(config, rank, group, users)
+        task = Task(config, rank, group, users, own_process)
         try:
             if not group.is_first:
                 _train_as_other_rank(task)
@@ -142,7 +151,7 @@ def _train_as_first_rank(
         env_and_policy(config, task.rank, task.group) as (env, policy),
         _evaluation_env(config) as eval_env,
         recorded_run(config, files, checkpoint, trial, taken := _taken(config, policy, checkpoint)) as recorder,
-        watched((env, eval_env), config.env.timeout, recorder.give_up),
+        watched((env, eval_env), config.env.timeout, recorder.give_up if task.own_process else _tell_of_hanging),
     ):
         started = time.perf_counter()
         state = checkpoint.module if checkpoint else None
@@ -150,7 +159,12 @@ def _train_as_first_rank(
         around = _surroundings(task, beginning, recorder, eval_env, trial)
         with signals_handled_by(around.stopping.on_signal):
             module = build_module(config, env, policy, task.group)
-            make_trainer(config, task.rank, around.callbacks).fit(module)
+            try:
+                make_trainer(config, task.rank, around.callbacks).fit(module)
+            except BaseException:
+                if around.stopping.ended_at_once:
+                    raise KeyboardInterrupt from None
+                raise
         seconds = time.perf_counter() - started
         recorder.check_saved()
         if around.stopping.interrupted:
@@ -200,7 +214,7 @@ def _surroundings(
         recorder, eval_env, trial: of the first rank only.
     """
     config, first_step = task.config, beginning.first_step
-    stopping = Stopping(config.total_steps, recorder)
+    stopping = Stopping(config.total_steps, recorder, own_process=task.own_process)
     pruning = Pruning(config, first_step, trial, recorder)
     callbacks = [
         Start(beginning),
@@ -217,7 +231,6 @@ def _surroundings(
 @contextmanager
 def env_and_policy(config: Config, rank: Rank, group: ProcessGroup) -> Iterator[tuple[VectorEnv, ActorCritic]]:
     """Seed this process, and make this rank's own environments and the untrained policy on its device."""
-    _quiet_lightning()
     torch.set_num_threads(config.trainer.threads or 1)  # small networks lose by more
     pl.seed_everything(config.seed, verbose=False)
     choice = backend_choice(config.env)
@@ -226,7 +239,7 @@ def env_and_policy(config: Config, rank: Rank, group: ProcessGroup) -> Iterator[
     seeds = environment_seeds(config.seed, group.rank * config.num_envs, config.num_envs, TRAINING)
     with private_generators(seeds[0]):  # else environments of several ranks may be made with the same random numbers
         made = make_vector_env(config.env, seeds, choice.name)
-    with closing(made) as env:
+    with closing(made) as env, _quiet_lightning():
         log.info(
             "%s on %s: %d environments x %d steps", config.env.id, choice.name, config.num_envs, config.rollout_steps
         )
@@ -332,6 +345,10 @@ def _device(config: Config, rank: Rank) -> torch.device:
     return device
 
 
+def _tell_of_hanging(problem: str) -> None:
+    log.error("%s; Ctrl-C twice ends the run", problem)
+
+
 def _interruption(config: Config, files: RunFolder, steps: int) -> str:
     return (
         f"stopped after {steps:,} of {config.total_steps:,} steps, everything is saved; "
@@ -339,11 +356,27 @@ def _interruption(config: Config, files: RunFolder, steps: int) -> str:
     )
 
 
-def _quiet_lightning() -> None:
-    """Silence notices about hardware and data loading, which are not about this program."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
-    warnings.filterwarnings("ignore", message=".*module\\(s\\) in eval mode.*")
-    warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Silence notices about hardware and data loading inside the block; they are not about this program."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        for about in QUIET:
+            warnings.filterwarnings("ignore", message=about)
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+QUIET = (
+    ".*does not have many workers.*",
+    ".*GPU available but not used.*",
+    ".*module\\(s\\) in eval mode.*",
+    ".*isinstance\\(treespec, LeafSpec\\).*",
+)
+"""Warnings of Lightning that are not shown."""

@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-
 import pytest
+from in_process import import_heavy
 
-from ppolab.config.schema import EnvConfig
-from ppolab.envs.envpool_import import register_family
-from ppolab.runtime.fast_imports import import_lightning, lean_imports
 from ppolab.runtime.fork_server import ProcessPool
-
-HEAVY = (
-    "ppolab.training.run",
-    "ppolab.study.run_study",
-    "gymnasium.envs.mujoco",
-    "gymnasium.envs.classic_control",
-    "matplotlib.backends.backend_agg",
-    "matplotlib.figure",
-    "rich.progress",
-    "torch._dynamo",
-)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _imports() -> None:
-    with lean_imports():
-        import_lightning()
-    for name in HEAVY:
-        importlib.import_module(name)
-    register_family(EnvConfig(id="CartPole-v1"))
+    import_heavy()
 
 
 @pytest.fixture(autouse=True)

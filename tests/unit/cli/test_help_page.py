@@ -11,7 +11,7 @@ from ppolab.config.files import option_groups
 from ppolab.config.metrics import METRICS
 from ppolab.config.schema import Config, EvaluateConfig, SweepSettings, register_schemas
 from ppolab.config.setting import settings_of
-from ppolab.report.settings import ReportConfig
+from ppolab.reports.settings import ReportConfig
 
 
 def page(name: str, *overrides: str) -> str:

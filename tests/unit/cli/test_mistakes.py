@@ -266,7 +266,7 @@ HABITS = {
     "hydra.job.chdir=true": "hydra.job.chdir=true: outputs/ and the tracking store would be made anew",
     "-m seed=0,1 hydra.job.chdir=true": "hydra.job.chdir=true: outputs/ and the tracking store would be made anew",
     "logger.experiment=a=b": 'put the value into quotes, and these into quotes for the shell: "logger.experiment=',
-    "resume=o/clip=0.1,seed=3": "resume=o/clip=0.1,seed=3: there is no such run id, folder or checkpoint",
+    "resume=o/clip=0.1,seed=3": "resume=o/clip=0.1,seed=3: there is no such run id, run name, folder or checkpoint",
 }
 
 
@@ -279,13 +279,15 @@ def test_habit_is_answered_with_what_to_type(typed: str, tmp_path: Path, capsys:
 
 
 EVALUATION_HABITS = {
-    "": "run=RUN: is missing; RUN is a run folder, a checkpoint file or an MLflow run id",
+    "run=models:/cart/1": "run=models:/cart/1: there is no tracking store at ",
+    "": "run=RUN: is missing; RUN is a run folder, a checkpoint file, an MLflow run id or a run's name",
     "outputs/my_run": "outputs/my_run: has no key; write run=outputs/my_run",
     "--run outputs/my_run": "outputs/my_run: has no key; write run=outputs/my_run",
     "--run=outputs/my_run": "--run=outputs/my_run: a setting is written without dashes; write run=outputs/my_run",
     "--episodes 3": "--episodes 3: a setting is written without dashes; write episodes=3",
-    "run=o/clip=0.1,seed=3": "run=o/clip=0.1,seed=3: there is no such run id, folder or checkpoint",
-    "render=human": "render=human: no window is opened; ppolab-evaluate run=RUN video=true films an episode",
+    "run=o/clip=0.1,seed=3": "run=o/clip=0.1,seed=3: there is no such run id, run name, folder or checkpoint",
+    "render=human": "render=human: no window is opened; ppolab-evaluate run=RUN video=true films an episode, "
+    "and in Python ppolab.load(RUN).make_env('human') opens one",
     "help": "help: is no setting; write --help",
 }
 

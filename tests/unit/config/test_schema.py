@@ -38,8 +38,8 @@ from ppolab.config.schema import (
 )
 from ppolab.config.setting import EXECUTION, METADATA, Described, setting, settings_of
 from ppolab.errors import ConfigError
-from ppolab.report.method_names import tells_methods_apart
-from ppolab.report.settings import ReportConfig
+from ppolab.reports.method_names import tells_methods_apart
+from ppolab.reports.settings import ReportConfig
 
 CONF = config_folder("conf")
 SCHEMAS = (Config, EvaluateConfig, ReportConfig, OptimizerSettings, SearchSettings, SweepSettings)

@@ -50,8 +50,7 @@ def test_an_earlier_run_goes_on_as_its_own_version_went_on(name: str, tmp_path: 
 @pytest.mark.parametrize("name", RUNS)
 def test_an_earlier_run_is_evaluated(name: str, tmp_path: Path) -> None:
     found = copied(name, tmp_path)
-    config = from_yaml(found.folder.config.read_text())
-    report = evaluate_run(config, found, EvaluateConfig(run=name, episodes=2, video=False))
+    report = evaluate_run(found, EvaluateConfig(run=name, episodes=2, video=False))
     steps = load_checkpoint(found.checkpoint).module["steps"]
     assert f"last.ckpt after {steps} steps" in report
     assert "over 2 deterministic episodes" in report

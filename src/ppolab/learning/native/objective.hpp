@@ -99,7 +99,23 @@ class PolicyHead {
         }
     }
 
+    // The most probable action per row of `outputs` [count, A], as core/distributions.py chooses it.
+    void mode(const float* outputs, int64_t count, void* actions) const {
+        if (family_ == CATEGORICAL) return mode_categorical(outputs, count, static_cast<int64_t*>(actions));
+        for (int64_t at = 0; at < count * outputs_; ++at)
+            if (has_log_std()) static_cast<float*>(actions)[at] = outputs[at];
+            else static_cast<int64_t*>(actions)[at] = outputs[at] > 0.0f;
+    }
+
   private:
+    void mode_categorical(const float* outputs, int64_t count, int64_t* actions) const {
+        for (int64_t row = 0; row < count; ++row)
+            for (const int64_t size : sizes_) {
+                *actions++ = std::max_element(outputs, outputs + size) - outputs;  // the first of equal ones
+                outputs += size;
+            }
+    }
+
     void sample_categorical(const float* outputs, const float* noise, int64_t count, int64_t* actions) const {
         const int64_t widest = *std::max_element(sizes_.begin(), sizes_.end());
         for (int64_t row = 0; row < count; ++row)

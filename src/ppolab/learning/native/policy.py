@@ -97,14 +97,23 @@ class NativePolicy:
         return values
 
     def act(
-        self, raw: NDArray[np.float64], scaling: FrozenScaling, noise: Tensor, observations: Tensor, actions: Tensor
+        self,
+        raw: NDArray[np.float64],
+        scaling: FrozenScaling,
+        noise: Tensor | None,
+        observations: Tensor,
+        actions: Tensor,
     ) -> None:
-        """Fill `observations` [N, D] with `raw` [N, D] scaled, and `actions` [N, ...] with those that `noise` draws."""
-        assert raw.flags.c_contiguous and all(part.is_contiguous() for part in (noise, observations, actions))
+        """Fill `observations` [N, D] with `raw` [N, D] scaled, and `actions` [N, ...] with those that `noise` draws.
+
+        Without noise these are the most probable ones.
+        """
+        assert raw.flags.c_contiguous and observations.is_contiguous() and actions.is_contiguous()
+        assert noise is None or noise.is_contiguous()
         self.library.ppo_act(
             self.handle, self.vector.data_ptr(), raw.ctypes.data, scaling.mean.ctypes.data,
-            scaling.inverse_std.ctypes.data, scaling.limit, len(raw), noise.data_ptr(), observations.data_ptr(),
-            actions.data_ptr(),
+            scaling.inverse_std.ctypes.data, scaling.limit, len(raw), None if noise is None else noise.data_ptr(),
+            observations.data_ptr(), actions.data_ptr(),
         )  # fmt: skip
 
     def _evaluate(self, observations: Tensor, outputs: Tensor | None, values: Tensor | None) -> None:

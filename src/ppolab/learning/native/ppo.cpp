@@ -214,7 +214,8 @@ void ppo_evaluate(void* handle, const float* parameters, const float* observatio
             trunk.forward(parameters, {observations, policy.inputs, nullptr}, rows, false, outputs);
 }
 
-// Raw observations [rows, inputs] -> scaled ones, (x - mean) * inverse_std within the limit, and an action for each row.
+// Raw observations [rows, inputs] -> scaled ones, (x - mean) * inverse_std within the limit, and an action for each row:
+// drawn by `noise`, or the most probable one where that is null.
 void ppo_act(void* handle, const float* parameters, const double* raw, const double* mean, const double* inverse_std,
              double limit, int64_t rows, const float* noise, float* observations, void* actions) {
     ActorCritic& policy = *static_cast<ActorCritic*>(handle);
@@ -225,7 +226,8 @@ void ppo_act(void* handle, const float* parameters, const double* raw, const dou
         }
     policy.reserve(rows);
     ppo_evaluate(handle, parameters, observations, rows, policy.actions.data(), nullptr);
-    policy.head.sample(policy.actions.data(), parameters + policy.log_std, noise, rows, actions);
+    if (noise) policy.head.sample(policy.actions.data(), parameters + policy.log_std, noise, rows, actions);
+    else policy.head.mode(policy.actions.data(), rows, actions);
 }
 
 // gradient [P] of the objective on `count` samples in order, and its terms.

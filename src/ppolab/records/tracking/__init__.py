@@ -10,7 +10,13 @@ takes seconds that neither `--help` nor a mistyped key should cost.
 """
 
 from ppolab.records.tracking.links import experiment_link
-from ppolab.records.tracking.mlflow_store import StoreReader, end_abandoned_runs, find_run_artifacts
+from ppolab.records.tracking.mlflow_store import (
+    StoreReader,
+    add_evaluation,
+    end_abandoned_runs,
+    find_run_artifacts,
+    registered_run,
+)
 from ppolab.records.tracking.operations import CloseReport, RunDescription, RunStatus, StoredRun
 from ppolab.records.tracking.tags import environment_tags
 from ppolab.records.tracking.tracker import MlflowTracker, NoTracker, Tracker
@@ -26,12 +32,14 @@ __all__ = [
     "StoreReader",
     "StoredRun",
     "Tracker",
+    "add_evaluation",
     "end_abandoned_runs",
     "environment_tags",
     "experiment_link",
     "find_run_artifacts",
     "is_database",
     "redact",
+    "registered_run",
     "resolve_tracking_uri",
     "sqlite_path",
     "ui_command",

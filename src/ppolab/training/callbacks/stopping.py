@@ -8,7 +8,7 @@ from types import FrameType
 
 import pytorch_lightning as pl
 
-from ppolab.runtime.signals import SIGNALS
+from ppolab.runtime.signals import SIGNALS, in_main_thread
 from ppolab.training.callbacks.callback_base import IterationCallback
 from ppolab.training.module import OnPolicyModule
 from ppolab.training.recorder import RunRecorder
@@ -20,16 +20,22 @@ log = logging.getLogger(__name__)
 class Stopping(IterationCallback):
     """Stop at `total_steps`, or after the iteration in which any rank got a signal; a second signal ends it at once.
 
+    Args:
+        own_process: the process is there for this run alone, and may be ended; else KeyboardInterrupt is raised.
+
     Attributes:
         interrupted: a signal ends the run before `total_steps`.
+        ended_at_once: a second signal did, by KeyboardInterrupt, of which Lightning makes something else.
         checkpoint_wanted: the run's folder was removed, so that a checkpoint is due at once.
     """
 
-    def __init__(self, total_steps: int, recorder: RunRecorder | None) -> None:
+    def __init__(self, total_steps: int, recorder: RunRecorder | None, *, own_process: bool = True) -> None:
         self.interrupted = False
+        self.ended_at_once = False
         self.checkpoint_wanted = False
         self._total_steps = total_steps
         self._recorder = recorder
+        self._own_process = own_process
         self._signal: int | None = None
 
     @property
@@ -44,6 +50,9 @@ class Stopping(IterationCallback):
             if self._recorder is not None:
                 name = signal.Signals(number).name
                 log.warning("%s: saving after this iteration, then stopping; once more to stop now", name)
+        elif not self._own_process:
+            self.ended_at_once = True
+            raise KeyboardInterrupt
         elif self._recorder is None:
             end_at_once("interrupted twice", 130)
         else:
@@ -51,8 +60,9 @@ class Stopping(IterationCallback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Handle signals again: Lightning has just put its own handlers there, which hang on other ranks."""
-        for number in SIGNALS:
-            signal.signal(number, self.on_signal)
+        if in_main_thread():
+            for number in SIGNALS:
+                signal.signal(number, self.on_signal)
         assert isinstance(pl_module, OnPolicyModule)
         trainer.should_stop = pl_module.steps >= self._total_steps  # a run that was killed after its last step
 

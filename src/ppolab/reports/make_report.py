@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ppolab.errors import ConfigError
@@ -16,15 +17,32 @@ from ppolab.records.tracking import (
     resolve_tracking_uri,
     sqlite_path,
 )
-from ppolab.report.settings import ReportConfig, check
+from ppolab.reports.settings import ReportConfig, check
 
 SENDING_SECONDS = 60.0
 KEPT = ("metric", "curve", "compare", "seed", "baseline", "normalize", "bootstrap", "confidence", "selection")
 """Settings of a report that become parameters of its run."""
 
 
-def make_report(settings: ReportConfig) -> str:
-    """Write the report that `settings` describe; return the closing lines for the terminal.
+@dataclass(frozen=True)
+class Report:
+    """Hold what a report has written.
+
+    Attributes:
+        text: the closing lines for the terminal: tables, and where the files are.
+        folder: of the files. files: the report as Markdown first, then tables as CSV, then pictures.
+    """
+
+    text: str
+    folder: Path
+    files: tuple[Path, ...]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def make_report(settings: ReportConfig) -> Report:
+    """Write the report that `settings` describe.
 
     Raises:
         ConfigError: a setting breaks a rule, or names something that does not exist.
@@ -36,10 +54,10 @@ def make_report(settings: ReportConfig) -> str:
         raise ConfigError(
             f"tracking_uri={redact(uri)}: there is no such store; train first, or name another with tracking_uri="
         )
-    from ppolab.report.figures import PICTURES, draw
-    from ppolab.report.results import results_of
-    from ppolab.report.scores import collect  # with NumPy, for which a mistake should not wait
-    from ppolab.report.tables import MARKDOWN, markdown, write_csv
+    from ppolab.reports.figures import PICTURES, draw
+    from ppolab.reports.results import results_of
+    from ppolab.reports.scores import collect  # with NumPy, for which a mistake should not wait
+    from ppolab.reports.tables import MARKDOWN, markdown, write_csv
 
     reader = StoreReader(uri)
     found = collect(settings, reader)
@@ -56,7 +74,7 @@ def make_report(settings: ReportConfig) -> str:
     if settings.log_to_mlflow:
         experiment = max((run.run for run in found.runs), key=lambda run: run.started).experiment
         lines.append(_kept(settings, uri, experiment, [run.run.run_id for run in found.runs], files))
-    return "\n".join(lines)
+    return Report("\n".join(lines), folder, tuple(files))
 
 
 def _shown(text: str) -> list[str]:

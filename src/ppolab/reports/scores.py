@@ -11,8 +11,8 @@ from functools import cached_property
 from ppolab.config.schema import effect_of
 from ppolab.errors import ConfigError, nearest
 from ppolab.records.tracking import StoredRun, StoreReader, redact
-from ppolab.report.method_names import TASK, beside_the_kind, method_names, task_names
-from ppolab.report.settings import ReportConfig
+from ppolab.reports.method_names import TASK, beside_the_kind, method_names, task_names
+from ppolab.reports.settings import ReportConfig
 
 SEED = "seed"
 MOST_NAMED = 8

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppolab.report.results import OVER_TASKS, Curve, Estimate, Results
-from ppolab.report.scores import Collection
-from ppolab.report.settings import ReportConfig
-from ppolab.report.tables import NAMES
+from ppolab.reports.results import OVER_TASKS, Curve, Estimate, Results
+from ppolab.reports.scores import Collection
+from ppolab.reports.settings import ReportConfig
+from ppolab.reports.tables import NAMES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

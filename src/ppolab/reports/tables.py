@@ -7,9 +7,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from ppolab.report.results import OVER_TASKS, Aggregates, Curve, Estimate, Results
-from ppolab.report.scores import Collection
-from ppolab.report.settings import ReportConfig
+from ppolab.reports.results import OVER_TASKS, Aggregates, Curve, Estimate, Results
+from ppolab.reports.scores import Collection
+from ppolab.reports.settings import ReportConfig
 
 MARKDOWN = "report.md"
 NAMES = {"iqm": "IQM", "median": "median", "mean": "mean", "gap": "optimality gap"}

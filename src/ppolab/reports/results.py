@@ -21,8 +21,8 @@ from ppolab.core.statistics import (
     run_median,
 )
 from ppolab.errors import ConfigError, nearest
-from ppolab.report.scores import Collection, Scored
-from ppolab.report.settings import ReportConfig
+from ppolab.reports.scores import Collection, Scored
+from ppolab.reports.settings import ReportConfig
 
 OVER_TASKS = "over tasks"
 MOST_SHOWN = 12

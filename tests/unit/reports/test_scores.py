@@ -11,9 +11,9 @@ from typing import Any, cast
 import pytest
 
 from ppolab.records.tracking import StoredRun, StoreReader
-from ppolab.report.results import results_of
-from ppolab.report.scores import Scored, as_last_trained, collect
-from ppolab.report.settings import ReportConfig, RunsConfig
+from ppolab.reports.results import results_of
+from ppolab.reports.scores import Scored, as_last_trained, collect
+from ppolab.reports.settings import ReportConfig, RunsConfig
 
 OLD_RUNS = Path(__file__).parents[2] / "fixtures/study_0_1_0/runs.json"
 """Runs of ppolab 0.1.0 on CartPole: three trials of a study, and seeds 0, 1 and 2, of which 0 went on to 512 steps."""

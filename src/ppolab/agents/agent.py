@@ -1,0 +1,175 @@
+"""Use a trained policy: observations go in as the environment gives them, actions come out as it takes them."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ppolab.agents.evaluation import EvalResult, play_episodes
+from ppolab.agents.observations import ObservationReader
+from ppolab.agents.policy_actor import PolicyActor
+from ppolab.agents.trained_policy import TrainedPolicy
+from ppolab.config.schema import Config
+from ppolab.envs.factory import EVALUATION, action_mapping, environment_seeds, make_vector_env
+from ppolab.envs.rendering import prepare_headless_rendering, prepare_scene
+from ppolab.envs.seeding import private_generators
+from ppolab.envs.spaces import action_decoder
+from ppolab.errors import ConfigError
+from ppolab.learning.actor_critic import ActorCritic
+from ppolab.learning.flat_parameters import flatten_parameters
+from ppolab.learning.native import NativePolicy, native_policy
+
+FRAMES = "_list"
+"""Ends the render modes that Gymnasium makes of others: all frames since the last call."""
+
+
+class Agent:
+    """Hold a trained policy with its normaliser and its action mapping.
+
+    An agent computes what the policy was when it was loaded. Several threads may use one agent.
+
+    Attributes:
+        trained: the policy by itself, and where it comes from.
+
+    Args:
+        seed: of the actions that `act(deterministic=False)` draws.
+    """
+
+    def __init__(self, trained: TrainedPolicy, seed: int = 0) -> None:
+        self.trained = trained
+        self._native = _in_native_code(trained)
+        self._actor = PolicyActor(trained.policy, self._native)
+        self._read = ObservationReader(trained.observation_space)
+        self._decode = action_decoder(trained.action_space, action_mapping(trained.config.env))
+        self._generator = torch.Generator().manual_seed(seed)
+        self._lock = threading.Lock()  # native code has buffers, and sampling a generator
+
+    @property
+    def config(self) -> Config:
+        """The configuration of the run."""
+        return self.trained.config
+
+    @property
+    def observation_space(self) -> gymnasium.Space[Any]:
+        """The space of one observation."""
+        return self.trained.observation_space
+
+    @property
+    def action_space(self) -> gymnasium.Space[Any]:
+        """The space of one action."""
+        return self.trained.action_space
+
+    @property
+    def steps(self) -> int:
+        """Environment steps that the policy was trained for."""
+        return self.trained.steps
+
+    @property
+    def run_id(self) -> str | None:
+        """The MLflow run id; None for a run without one."""
+        return self.trained.run.folder.run_id()
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the run."""
+        return self.trained.run.folder.path
+
+    def __repr__(self) -> str:
+        path = "C++" if self._native else "PyTorch"
+        return f"<Agent {self.config.env.id}, {self.steps:,} steps, {self.trained.run.checkpoint}, computed in {path}>"
+
+    def act(self, observation: Any, deterministic: bool = True, state: None = None, mask: None = None) -> Any:
+        """Return the action for one observation, or a batch of actions for a batch of observations.
+
+        An observation with one dimension more than the space's is a batch of N. Of a Dict or Tuple space, every part
+        has that dimension. A batch of actions is what a vector environment takes: an array [N, ...].
+
+        Args:
+            deterministic: the most probable action; False draws one with the agent's own generator.
+            state, mask: of policies with memory and of invalid actions. No policy has them yet: leave them out.
+
+        Raises:
+            ConfigError: the observation does not have the shape or the type of the space, or holds NaN; the message is
+                one line. Also for a state or a mask.
+            EnvError: a discrete observation lies outside its space.
+        """
+        if state is not None:
+            raise ConfigError("state: this policy has no memory; leave state out")
+        if mask is not None:
+            raise ConfigError("mask: this policy was trained without invalid actions; leave mask out")
+        rows, alone = self._read(observation)
+        with self._lock:
+            chosen = self._actor(rows, None if deterministic else self._generator)
+        actions = self._decode(chosen)
+        if alone:  # a Box of shape () has arrays, not scalars
+            return actions[0, ...] if isinstance(self.action_space, gymnasium.spaces.Box) else actions[0]
+        return actions
+
+    def evaluate(self, episodes: int = 20, seed: int = 0, deterministic: bool = True) -> EvalResult:
+        """Play episodes in Gymnasium's own environment, all at the same time.
+
+        The same arguments give the same episodes, and the global random generators are as before afterwards.
+
+        Args:
+            seed: of the environments, and of the actions that are drawn.
+            deterministic: take the most probable actions; False draws them.
+
+        Raises:
+            ConfigError: episodes or seed is no number that can be meant.
+            EnvError: an environment raised.
+        """
+        for key, value, lowest in (("episodes", episodes, 1), ("seed", seed, 0)):
+            if not isinstance(value, int) or value < lowest:
+                raise ConfigError(f"{key}={value}: must be a whole number >= {lowest}")
+        generator = None if deterministic else torch.Generator().manual_seed(seed)
+
+        def act(observations: NDArray[np.float64]) -> NDArray[Any]:
+            with self._lock:
+                return self._actor(observations, generator)
+
+        seeds = environment_seeds(seed, 0, episodes, EVALUATION)
+        with private_generators(seeds[0]), closing(make_vector_env(self.config.env, seeds, "gymnasium")) as env:
+            return play_episodes(act, env)
+
+    def make_env(self, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
+        """Return the run's environment, made by Gymnasium.
+
+        Args:
+            render_mode: such as "human" or "rgb_array". Where there is no display, environment variables then tell
+                MuJoCo and SDL to render without one.
+
+        Raises:
+            ConfigError: the environment has no such render mode.
+        """
+        env = self.config.env
+        if render_mode is None:
+            return gymnasium.make(env.id, disable_env_checker=True, **env.kwargs)
+        known = self._render_modes()
+        if render_mode not in known:
+            listed = ", ".join(known) or "none"
+            raise ConfigError(f"render_mode={render_mode}: {env.id} has no such mode; it has {listed}")
+        prepare_headless_rendering()
+        made = gymnasium.make(env.id, render_mode=render_mode, disable_env_checker=True, **env.kwargs)
+        prepare_scene(made)
+        return made
+
+    def _render_modes(self) -> list[str]:
+        with closing(self.make_env()) as env:
+            modes = [mode for mode in env.metadata.get("render_modes", []) if mode is not None]
+        return [*modes, *(mode + FRAMES for mode in modes if mode != "human" and not mode.endswith(FRAMES))]
+
+
+def _in_native_code(trained: TrainedPolicy) -> NativePolicy | None:
+    """Return the policy in C++; None where it cannot be, or the run was told not to compile."""
+    if trained.config.compile.lower() == "false":
+        return None
+    policy: ActorCritic = copy.deepcopy(trained.policy)  # its parameters move into one vector
+    return native_policy(policy, flatten_parameters(policy))

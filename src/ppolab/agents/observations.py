@@ -1,0 +1,96 @@
+"""Take one observation, or a batch of them, as an environment gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from ppolab.envs.spaces import observation_encoder
+from ppolab.errors import ConfigError
+
+WHOLE = "iu"
+"""Kinds of NumPy's types that hold whole numbers."""
+
+
+class ObservationReader:
+    """Turn observations of `space` into rows for a policy, and say what is wrong with those that are none."""
+
+    def __init__(self, space: spaces.Space[Any]) -> None:
+        self._space = space
+        _, self._encode = observation_encoder(space)
+
+    def __call__(self, observation: Any) -> tuple[NDArray[np.float64], bool]:
+        """Return rows [N, D], and whether it was one observation and no batch; N is 1 then.
+
+        Raises:
+            ConfigError: the shape or the type is of no observation of the space, or a number is not finite.
+            EnvError: a discrete value lies outside its space.
+        """
+        batch, count = _as_batch(observation, self._space, "observation")
+        rows = self._encode(batch)
+        if not np.isfinite(rows).all():
+            row, column = np.argwhere(~np.isfinite(rows))[0]
+            where = f"row {row}, " if count is not None else ""
+            raise ConfigError(
+                f"observation: holds {rows[row, column]} ({where}number {column}); mend what makes the observations"
+            )
+        return rows, count is None
+
+
+def _as_batch(value: Any, space: spaces.Space[Any], name: str) -> tuple[Any, int | None]:
+    """Return a batch, and how many observations were given; None for one by itself."""
+    if isinstance(space, spaces.Dict):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{name}: is a {type(value).__name__}; give a dict with the keys {_listed(space)}")
+        missing = [key for key in space.spaces if key not in value]
+        if missing:
+            raise ConfigError(f"{name}: lacks the key {missing[0]!r}; it needs {_listed(space)}")
+        return _parts_as_batch({key: (value[key], part) for key, part in space.spaces.items()}, name)
+    if isinstance(space, spaces.Tuple):
+        if not isinstance(value, Sequence) or len(value) != len(space.spaces):
+            raise ConfigError(f"{name}: is no tuple of {len(space.spaces)} parts; give one part for each of {space}")
+        pairs = zip(value, space.spaces, strict=True)
+        return _parts_as_batch(dict(enumerate(pairs)), name)
+    shape = space.shape
+    assert shape is not None
+    array = _array(value, space, name)
+    if array.shape == shape:
+        return array[None], None
+    if array.ndim == len(shape) + 1 and array.shape[1:] == shape:
+        return array, len(array)
+    several = f"({', '.join(['N', *map(str, shape)])}{'' if shape else ','})"
+    raise ConfigError(f"{name}: has shape {array.shape}; one observation has {shape}, a batch of N has {several}")
+
+
+def _parts_as_batch(parts: dict[Any, tuple[Any, spaces.Space[Any]]], name: str) -> tuple[Any, int | None]:
+    batches, counts = {}, {}
+    for key, (value, space) in parts.items():
+        batches[key], counts[key] = _as_batch(value, space, f"{name}[{key!r}]")
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{key!r}: {'one' if count is None else count}" for key, count in counts.items())
+        raise ConfigError(f"{name}: its parts hold different numbers of observations ({told}); give as many of each")
+    return batches, next(iter(counts.values()))
+
+
+def _array(value: Any, space: spaces.Space[Any], name: str) -> NDArray[Any]:
+    try:
+        array = np.asarray(value)
+    except Exception as error:  # lists of unequal length, tensors on a GPU or with gradients
+        raise ConfigError(f"{name}: is no array of numbers: {str(error).partition(chr(10))[0]}") from error
+    kinds = "fiub" if isinstance(space, spaces.Box) else WHOLE + "b" * isinstance(space, spaces.MultiBinary)
+    if array.dtype.kind not in kinds:
+        wanted = "numbers" if "f" in kinds else "whole numbers"
+        raise ConfigError(
+            f"{name}: is of type {array.dtype}; give {wanted} of shape {space.shape}, as {space} has them"
+        )
+    if isinstance(space, spaces.MultiBinary) and ((array != 0) & (array != 1)).any():
+        raise ConfigError(f"{name}: holds other numbers than 0 and 1, of which {space} is made")
+    return array
+
+
+def _listed(space: spaces.Dict) -> str:
+    return ", ".join(repr(key) for key in space.spaces)

@@ -1,0 +1,1 @@
+"""ppolab from Python: what `import ppolab` offers."""

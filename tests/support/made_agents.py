@@ -1,0 +1,47 @@
+"""Agents of untrained policies, for tests that need no run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from helpers import tiny_config
+
+from ppolab.agents.agent import Agent
+from ppolab.agents.trained_policy import TrainedPolicy
+from ppolab.config.schema import Config
+from ppolab.envs.spaces import observation_encoder
+from ppolab.learning.actor_critic import ActorCritic, action_distribution
+from ppolab.records.run_folder import FoundRun, RunFolder
+
+NOWHERE = FoundRun(RunFolder(Path("nowhere")), Path("nowhere/checkpoints/best.ckpt"))
+
+
+def trained_on(observations: spaces.Space[Any], actions: spaces.Space[Any], config: Config) -> TrainedPolicy:
+    """A policy for these spaces that reacts to its observations, with made-up statistics of them."""
+    size, _ = observation_encoder(observations)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        policy = ActorCritic(size, action_distribution(actions), config.model, normalize=config.normalize_observations)
+        with torch.no_grad():
+            for parameter in policy.parameters():
+                parameter += 0.3 * torch.randn(parameter.shape)
+            policy.observation_scale.mean += torch.linspace(-1.0, 1.0, size, dtype=torch.float64)
+            policy.observation_scale.variance += 2.0
+    return TrainedPolicy(config, policy.eval(), observations, actions, 1234, NOWHERE)
+
+
+def made_agent(observations: spaces.Space[Any], actions: spaces.Space[Any], seed: int = 0, **settings: Any) -> Agent:
+    """An agent for these spaces; in C++ where that can be, unless `compile` says "false"."""
+    config = tiny_config("CartPole-v1", **({"normalize_observations": True, "compile": "auto"} | settings))
+    return Agent(trained_on(observations, actions, config), seed)
+
+
+def some(space: spaces.Space[Any], count: int, seed: int = 0) -> list[Any]:
+    """Observations of `space`; those of a Box stay within +-3."""
+    space.seed(seed)
+    found = [space.sample() for _ in range(count)]
+    return [np.clip(each, -3, 3) for each in found] if isinstance(space, spaces.Box) else found
