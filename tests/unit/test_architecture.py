@@ -40,6 +40,7 @@ EMPTY_ROOMS = ("config", "records", "runtime", "training")
 LIGHT = (
     "ppolab", "errors", "redaction", "config", "records.run_log", "records.run_folder", "records.wording",
     "records.tracking",
+    "agents.export_formats",
     "runtime.cores", "runtime.fast_imports", "runtime.ranks", "runtime.signals", "training.resume", "training.trial",
     "cli", "report", "envs", "hydra_plugins",
 )  # fmt: skip

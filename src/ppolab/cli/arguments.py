@@ -10,12 +10,12 @@ from pathlib import Path
 from ppolab.cli.foreign_names import OUR_NAMES
 from ppolab.config.files import config_folder
 from ppolab.config.quoting import quoted, quoted_where_not_ascii
-from ppolab.config.schema import SWEEP_GROUPS, SWEEP_SETTINGS, Config, EvaluateConfig, known_keys
+from ppolab.config.schema import SWEEP_GROUPS, SWEEP_SETTINGS, Config, EvaluateConfig, ExportConfig, known_keys
 from ppolab.errors import ConfigError
 from ppolab.runtime.fast_imports import lean_imports
 from ppolab.runtime.signals import heeded_interrupt
 
-PATHS = ("run", "resume", "hydra.run.dir", "hydra.sweep.dir")
+PATHS = ("run", "resume", "path", "hydra.run.dir", "hydra.sweep.dir")
 """Settings whose values are paths or ids, whatever characters are in them."""
 PLAIN_ID = re.compile(r"[A-Z]\w*-v\d+")
 """An id without special characters of Hydra's grammar, which Gymnasium knows without another import, if at all."""
@@ -88,8 +88,8 @@ def _settings(config_name: str) -> set[str]:
     """Return the settings of a command by their names on the command line."""
     if config_name == "config":
         return {*known_keys(Config), *_groups(), *SWEEP_SETTINGS}
-    if config_name == "evaluate":
-        return set(known_keys(EvaluateConfig))
+    if config_name in ("evaluate", "export"):
+        return set(known_keys(EvaluateConfig if config_name == "evaluate" else ExportConfig))
     from ppolab.report.settings import SHORT, ReportConfig
 
     return {*known_keys(ReportConfig), *SHORT, "tags"}
@@ -158,7 +158,7 @@ def check_environment_id(overrides: Sequence[str], flags: Namespace) -> None:
         registered(name)
 
 
-def check_evaluate(overrides: Sequence[str]) -> None:
+def check_run_is_named(overrides: Sequence[str]) -> None:
     """Refuse a run that is named without `run=`.
 
     Raises:

@@ -1,6 +1,6 @@
 """Answer the commands: Hydra composes, ppolab checks, and every error becomes one line and an exit code.
 
-`train`, `evaluate` and `report` are what a shell starts. `train_main(arguments)` and its like are the same as
+`train`, `evaluate`, `report` and `export` are what a shell starts. `train_main(arguments)` and its like are the same as
 functions: they return the exit code, and leave `sys.argv`, `sys.path`, the environment and the signals as they were.
 """
 
@@ -22,7 +22,7 @@ from ppolab.cli.arguments import (
     as_text,
     asks_for_no_run,
     check_environment_id,
-    check_evaluate,
+    check_run_is_named,
     check_train,
     refuse_code,
     refuse_typing_habits,
@@ -32,7 +32,7 @@ from ppolab.cli.error_lines import answer_to
 from ppolab.cli.help_page import help_page
 from ppolab.cli.hydra_guard import hydra_guarded
 from ppolab.cli.hydra_run import Task, compose, parse_flags, run_hydra
-from ppolab.cli.jobs import evaluate_task, report_task, train_job
+from ppolab.cli.jobs import evaluate_task, export_task, report_task, train_job
 from ppolab.config.loading import from_hydra
 from ppolab.config.quoting import quoted
 from ppolab.config.schema import Config, register_schemas
@@ -58,6 +58,11 @@ def report() -> NoReturn:
     sys.exit(report_main(sys.argv[1:]))
 
 
+def export() -> NoReturn:
+    """Run `python src/export.py`, `ppolab-export`, and end the process."""
+    sys.exit(export_main(sys.argv[1:]))
+
+
 # --- the commands as functions ---------------------------------------------------------------------------------------
 
 
@@ -74,6 +79,11 @@ def evaluate_main(arguments: Sequence[str]) -> int:
 def report_main(arguments: Sequence[str]) -> int:
     """Write a report as `ppolab-report ARGUMENTS` does; return the exit code."""
     return _exit_code(lambda: _report(arguments))
+
+
+def export_main(arguments: Sequence[str]) -> int:
+    """Export a policy as `ppolab-export ARGUMENTS` does; return the exit code."""
+    return _exit_code(lambda: _export(arguments))
 
 
 def _train(arguments: Sequence[str]) -> None:
@@ -105,8 +115,14 @@ def _composed(flags: Namespace, overrides: list[str]) -> Config:
 
 def _evaluate(arguments: Sequence[str]) -> None:
     flags = _checked_flags(arguments, "evaluate")
-    check_evaluate(flags.overrides)
+    check_run_is_named(flags.overrides)
     _run("evaluate", evaluate_task, flags, [as_text(override) for override in flags.overrides])
+
+
+def _export(arguments: Sequence[str]) -> None:
+    flags = _checked_flags(arguments, "export")
+    check_run_is_named(flags.overrides)
+    _run("export", export_task, flags, [as_text(override) for override in flags.overrides])
 
 
 def _report(arguments: Sequence[str]) -> None:

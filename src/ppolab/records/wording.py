@@ -29,8 +29,8 @@ def next_command(program: str, key: str, value: object) -> str:
     """Return the command `PROGRAM key=value`, as it can be typed into a shell where this one was typed.
 
     Args:
-        program: `train`, `evaluate` or `report`. It takes the form of the running command: `ppolab-evaluate` after
-            `ppolab-train`, `python src/evaluate.py` after `python src/train.py`.
+        program: `train`, `evaluate`, `report` or `export`. It takes the form of the running command:
+            `ppolab-evaluate` after `ppolab-train`, `python src/evaluate.py` after `python src/train.py`.
     """
     text = str(value)
     if not PLAIN.fullmatch(text):
@@ -45,6 +45,6 @@ def _escaped(match: re.Match[str]) -> str:
 
 def _form_of(program: str) -> str:
     started = Path(sys.argv[0])
-    if started.name in ("train.py", "evaluate.py", "report.py"):
+    if started.name in ("train.py", "evaluate.py", "report.py", "export.py"):
         return f"python {shlex.quote(str(started.with_name(f'{program}.py')))}"
     return f"ppolab-{program}"

@@ -7,7 +7,7 @@ from hydra.core.config_store import ConfigStore
 
 from ppolab.cli.help_page import WIDTH, help_page
 from ppolab.config.metrics import METRICS
-from ppolab.config.schema import Config, EvaluateConfig, SweepSettings, register_schemas
+from ppolab.config.schema import Config, EvaluateConfig, ExportConfig, SweepSettings, register_schemas
 from ppolab.config.setting import settings_of
 from ppolab.report.settings import ReportConfig
 
@@ -19,7 +19,8 @@ def page(name: str, *overrides: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "schema"), [("config", Config), ("evaluate", EvaluateConfig), ("report", ReportConfig)]
+    ("name", "schema"),
+    [("config", Config), ("evaluate", EvaluateConfig), ("report", ReportConfig), ("export", ExportConfig)],
 )
 def test_every_setting_has_a_line_with_value_words_and_choices(name: str, schema: type) -> None:
     text = page(name)
