@@ -63,7 +63,7 @@ def export_policy(trained: TrainedPolicy, export_format: str, path: Path) -> Exp
     """Write the policy to `path`, after comparing it with `trained` on 1,000 observations of its environment.
 
     Args:
-        export_format: `onnx` or `torch_export`.
+        export_format: `onnx` or `torch_export`; `mlflow` is the ONNX file that a registered model holds.
 
     Raises:
         ConfigError: packages of the format are not installed, or `path` cannot be written.
@@ -259,4 +259,8 @@ def _silenced() -> Iterator[None]:
         exporters.setLevel(level)
 
 
-_WRITERS: dict[str, Callable[[TrainedPolicy], _Written]] = {"onnx": _as_onnx, "torch_export": _as_torch_export}
+_WRITERS: dict[str, Callable[[TrainedPolicy], _Written]] = {
+    "onnx": _as_onnx,
+    "torch_export": _as_torch_export,
+    "mlflow": _as_onnx,
+}

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from ppolab.agents.export import ExportResult, export_policy
 from ppolab.agents.export_formats import default_path
+from ppolab.agents.registering import register
 from ppolab.agents.trained_policy import TrainedPolicy, load_policy
 from ppolab.config.schema import ExportConfig
+from ppolab.errors import ConfigError
 from ppolab.records.run_folder import FoundRun
 
 
@@ -15,11 +17,21 @@ def export_run(found: FoundRun, settings: ExportConfig) -> str:
     """Write the file that `settings` describe, and return the report.
 
     Raises:
-        ConfigError, ExportError: see `export_policy`.
+        ConfigError, ExportError, TrackingError: see `export_policy` and `register`.
     """
+    if (settings.format == "mlflow") != (settings.name is not None):
+        given = f"name={settings.name}: only" if settings.name else "format=mlflow: needs the registered model's name;"
+        raise ConfigError(f"{given} {'goes with format=mlflow' if settings.name else 'add name=NAME'}")
     trained = load_policy(found)
     path = Path(settings.path) if settings.path else default_path(found.folder.path, settings.format)
-    return "\n".join(_report(trained, export_policy(trained, settings.format, path)))
+    lines = _report(trained, export_policy(trained, settings.format, path))
+    if settings.name:
+        version = register(trained, path, settings.name)
+        lines += [
+            f"registered    models:/{settings.name}/{version}",
+            f"serve         mlflow models serve --model-uri models:/{settings.name}/{version} --env-manager local",
+        ]
+    return "\n".join(lines)
 
 
 def _report(trained: TrainedPolicy, result: ExportResult) -> list[str]:

@@ -1,4 +1,4 @@
-"""One run in one MLflow store, and what others find there. The only module that imports MLflow."""
+"""One run in one MLflow store, and what others find there."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class RunStore:
                 client.set_terminated(run_id, "KILLED" if status == "PRUNED" else status, end_time)
 
     def _open(self, run: RunDescription, start_time: int) -> None:
-        client = self._client = _connect(self._uri)
+        client = self._client = connect(self._uri)
         if run.resume_run_id is not None:
             earlier = _find_run(client, run.resume_run_id)
             if earlier is not None:
@@ -153,7 +153,7 @@ def find_run_artifacts(uri: str, run_id: str, destination: Path) -> Path:
     if database is not None and not database.exists():
         raise TrackingError(f"no run {run_id}: there is no tracking store at {database}")
     try:
-        client = _connect(uri)
+        client = connect(uri)
         if _find_run(client, run_id) is None:
             raise TrackingError(f"no run {run_id} in {redact(uri)}")
         if not client.list_artifacts(run_id, _CHECKPOINT_FOLDER):
@@ -175,7 +175,7 @@ def end_abandoned_runs(uri: str, experiment: str, tags: Mapping[str, str]) -> in
     """
     condition = " and ".join([f"tags.`{key}` = '{value}'" for key, value in tags.items()])
     try:
-        client = _connect(uri)
+        client = connect(uri)
         found = client.get_experiment_by_name(experiment)
         ids = [] if found is None else [found.experiment_id]
         runs = client.search_runs(ids, f"{condition} and attributes.status = 'RUNNING'") if ids else []
@@ -199,7 +199,7 @@ class StoreReader:
             raise TrackingError(f"there is no tracking store at {database}")
         self._uri = uri
         with self._telling("open"):
-            self._client = _connect(uri)
+            self._client = connect(uri)
 
     def experiments(self) -> list[str]:
         """The names of all experiments."""
@@ -301,7 +301,7 @@ def import_mlflow_database() -> None:
         importlib.import_module(name)
 
 
-def _connect(uri: str) -> MlflowClient:
+def connect(uri: str) -> MlflowClient:
     """A client of the store; makes the database if it is a local one that is not there yet."""
     import_mlflow()
     from mlflow import MlflowClient
