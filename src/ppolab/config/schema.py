@@ -146,6 +146,9 @@ class LoggerConfig:
     experiment: str = setting("name of the MLflow experiment")
     run_name: str | None = setting("null: environment and seed", None)
     video: bool = setting("record one evaluation episode when the run ends")
+    register: str | None = setting(
+        "the best policy becomes a version of this registered model of MLflow when the run ends; null: of none", None
+    )
 
 
 @dataclass

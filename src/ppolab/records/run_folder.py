@@ -76,6 +76,11 @@ class RunFolder:
         value = self._recorded().get("run_id")
         return str(value) if value else None
 
+    def tracking_uri(self) -> str | None:
+        """Return the store that the run is recorded in, its password hidden; None for a run without one."""
+        value = self._recorded().get("tracking_uri")
+        return str(value) if value else None
+
     @property
     def is_finished(self) -> bool:
         """Whether its training came to its end."""

@@ -201,8 +201,9 @@ class RunRecorder:
 
 
 def _description(config: Config, checkpoint: Checkpoint | None, trial: TrialOfStudy | None) -> RunDescription:
-    """Describe the run to the tracking store. Without `callbacks` it looks as runs did before there were any."""
-    left_out = {"logger.tracking_uri"} | (set() if config.callbacks else {"callbacks"})
+    """Describe the run to the tracking store. Without these settings it looks as runs did before there were any."""
+    later = {"callbacks": config.callbacks, "logger.register": config.logger.register}
+    left_out = {"logger.tracking_uri", *(key for key, value in later.items() if not value)}
     otherwise = checkpoint is not None and records_may_differ(checkpoint.config, config)
     return RunDescription(
         experiment=config.logger.experiment,

@@ -10,7 +10,7 @@ import takes seconds that neither `--help` nor a mistyped key should cost.
 """
 
 from ppolab.records.tracking.links import experiment_link
-from ppolab.records.tracking.mlflow_store import StoreReader, end_abandoned_runs, find_run_artifacts
+from ppolab.records.tracking.mlflow_store import StoreReader, end_abandoned_runs, find_run_artifacts, record_run
 from ppolab.records.tracking.operations import CloseReport, RunDescription, RunStatus, StoredRun
 from ppolab.records.tracking.registry import PolicyModel, register_policy
 from ppolab.records.tracking.tags import environment_tags
@@ -33,6 +33,7 @@ __all__ = [
     "experiment_link",
     "find_run_artifacts",
     "is_database",
+    "record_run",
     "redact",
     "register_policy",
     "resolve_tracking_uri",

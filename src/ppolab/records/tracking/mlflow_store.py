@@ -7,6 +7,7 @@ import importlib
 import json
 import logging
 import os
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -26,6 +27,7 @@ from ppolab.records.tracking.operations import (
     StoredRun,
     Tags,
     clip,
+    parameter_batches,
 )
 from ppolab.records.tracking.uri import artifact_root, sqlite_path
 from ppolab.redaction import redact
@@ -141,6 +143,24 @@ def _last_steps(client: MlflowClient, run: Run) -> dict[str, int]:
 
 def _changed(then: dict[str, str], now: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in now.items() if then.get(key) != value}
+
+
+def record_run(uri: str, run: RunDescription) -> str:
+    """Record a run that has ended, without metrics; returns its id.
+
+    Raises:
+        TrackingError: the store does not answer, or refuses the run.
+    """
+    store, now = RunStore(uri), time.time_ns() // 1_000_000
+    operations: list[Operation] = [Start(run, now), *parameter_batches(run), Finish("FINISHED", now)]
+    try:
+        for operation in operations:
+            store.send(operation)
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise TrackingError(redact(f"cannot record the run in {uri}: {reason}")) from None
+    assert store.run_id is not None
+    return store.run_id
 
 
 def find_run_artifacts(uri: str, run_id: str, destination: Path) -> Path:

@@ -100,10 +100,10 @@ def _make_name(client: MlflowClient, name: str) -> None:
 
 def _save(model: PolicyModel, folder: Path) -> None:
     """Write the folder of an MLflow model of pyfunc flavour."""
-    import mlflow.pyfunc
-
     single = len(model.example) == 1 and "observation" in model.example
     with _quiet(), tempfile.TemporaryDirectory() as code:
+        import mlflow.pyfunc  # which warns, too
+
         loader = Path(code) / "ppolab_served_policy.py"  # a module of its own name among others
         shutil.copyfile(_LOADER, loader)
         mlflow.pyfunc.save_model(
