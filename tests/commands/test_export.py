@@ -210,6 +210,29 @@ def test_a_path_that_cannot_be_written(trained: dict[str, TrainedPolicy], tmp_pa
         export_policy(trained["CartPole"], "onnx", tmp_path / "file" / "policy.onnx")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "run=RUN: is missing"),
+        (("run=nowhere",), "run=nowhere: there is no such run id, folder or checkpoint file"),
+        (("run=.", "fromat=onnx"), "fromat: no such setting; did you mean 'format'?"),
+        (("run=.", "format=tf"), "format=tf: must be one of onnx, torch_export, mlflow"),
+        (("run={run}", "format=mlflow"), "format=mlflow: needs the registered model's name; add name=NAME"),
+        (("run={run}", "name=pole"), "name=pole: only goes with format=mlflow"),
+        (("run={run}", "format=mlflow", "name=a/b"), "name=a/b: must be a name without / and :"),
+    ],
+)
+def test_mistakes_are_answered_in_one_line(
+    arguments: tuple[str, ...],
+    told: str,
+    trained: dict[str, TrainedPolicy],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = trained["CartPole"].run.folder.path
+    assert_one_line(call(export_main, tmp_path, capsys, *(part.format(run=run) for part in arguments)), told)
+
+
 def test_packages_that_are_not_installed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
