@@ -9,8 +9,8 @@
 #
 # Behaviour: with a database as store, create_model_version asks a new MlflowClient(), of the process's own store, for the
 # model. It is not there: RESOURCE_DOES_NOT_EXIST, "Logged model with ID ... not found". It works where MLFLOW_TRACKING_URI
-# names the same store, and with the model's artifact_location in place of models:/MODEL_ID. A remark in MLflow's source says
-# that clients may have other stores; no documentation does.
+# names the same store, and with the model's artifact_location in place of models:/MODEL_ID. A remark in the source of
+# MLflow's store (sqlalchemy_store.py, create_model_version) says that clients may have other stores.
 #
 # Why it matters: a program that keeps clients of several stores, or does not want to change the environment of its caller,
 # cannot register a model by its documented address. If the other store has a model of this id, that one is taken.
