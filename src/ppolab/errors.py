@@ -9,6 +9,7 @@ PpolabError            exit code 1
 ├── NetworkError       a network of the user raised
 ├── ProcessError       another process of the run is gone
 ├── CheckpointError    a checkpoint cannot be written, or is not one of ours
+├── ExportError        a policy cannot be exported, or the exported one acts otherwise
 ├── TrackingError      the tracking store cannot answer what was asked of it
 ├── SweepError         too many trials of a study failed
 ├── RerunError         exit code 3: a run that was made again has other metrics
@@ -59,6 +60,10 @@ class ProcessError(PpolabError):
 
 class CheckpointError(PpolabError):
     """A checkpoint cannot be written or read, or was not written by ppolab."""
+
+
+class ExportError(PpolabError):
+    """A policy cannot be written in a format, or what was written acts otherwise than the policy."""
 
 
 class TrackingError(PpolabError):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TRAIN, EVALUATE, REPORT = ROOT / "src/train.py", ROOT / "src/evaluate.py", ROOT / "src/report.py"
+TRAIN, EVALUATE, REPORT, EXPORT = (ROOT / f"src/{name}.py" for name in ("train", "evaluate", "report", "export"))
 TINY = ("num_envs=4", "rollout_steps=16", "minibatch_size=32", "compile=false", "eval_episodes=2")
 """A run of seconds; a batch is 64 steps."""
 
@@ -104,6 +104,11 @@ def train(folder: Path, *arguments: object, timeout: float = 180) -> Answer:
 def evaluate(folder: Path, *arguments: object) -> Answer:
     """`python src/evaluate.py ...`, typed in `folder`."""
     return run_command(folder, (sys.executable, EVALUATE, *arguments))
+
+
+def export(folder: Path, *arguments: object) -> Answer:
+    """`python src/export.py ...`, typed in `folder`."""
+    return run_command(folder, (sys.executable, EXPORT, *arguments))
 
 
 def report(folder: Path, *arguments: object) -> Answer:

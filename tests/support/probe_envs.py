@@ -277,8 +277,45 @@ class GlobalNumbers(gymnasium.Env[Any, Any]):
         return vector(np.random.rand(), random.random(), float(torch.rand(1)), self.made_with)
 
 
+class Parts(gymnasium.Env[Any, Any]):
+    """Observes a Dict of every kind of part; the reward counts where the MultiDiscrete action is the shown one.
+
+    `flat`: observes the shown numbers alone, as a MultiDiscrete. An episode has 20 steps.
+    """
+
+    def __init__(self, flat: bool = False) -> None:
+        self.flat = flat
+        shown = spaces.MultiDiscrete([3, 4], start=[1, -2])
+        self.action_space = spaces.MultiDiscrete([3, 4], start=[1, -2])
+        self.observation_space: spaces.Space[Any] = shown
+        if not flat:
+            place = spaces.Dict({"x": box(2), "lamp": spaces.MultiBinary(2)})
+            self.observation_space = spaces.Dict(
+                {"shown": shown, "place": place, "pair": spaces.Tuple((spaces.Discrete(3, start=5), box(1)))}
+            )
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.step_number = 0
+        return self._observation(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action), action
+        self.step_number += 1
+        reward = float((np.asarray(action) == self.shown).sum()) + 0.01 * float(action[0])
+        return self._observation(), reward, self.step_number >= 20, False, {}
+
+    def _observation(self) -> Any:
+        draw = self.np_random
+        self.shown = np.array([draw.integers(1, 4), draw.integers(-2, 2)])
+        if self.flat:
+            return self.shown
+        place = {"x": draw.normal(size=2).astype(np.float32), "lamp": draw.integers(0, 2, 2).astype(np.int8)}
+        return {"shown": self.shown, "place": place, "pair": (np.int64(draw.integers(5, 8)), vector(draw.normal()))}
+
+
 for _class in (
     ConstantReward, RewardIsObservation, DelayedReward, BestAction, Endless, Diary, Faulty, AnySpace, Returns,
-    ChangingInfo, GlobalNumbers,
+    ChangingInfo, GlobalNumbers, Parts,
 ):  # fmt: skip
     gymnasium.register(f"probe/{_class.__name__}-v0", entry_point=_class)

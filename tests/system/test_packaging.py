@@ -66,6 +66,7 @@ def test_wheel_declares_its_commands_and_its_version(wheel: Path) -> None:
     entry_points = archive.read(f"{folder}/entry_points.txt").decode()
     assert "ppolab-train = ppolab.cli.commands:train" in entry_points
     assert "ppolab-evaluate = ppolab.cli.commands:evaluate" in entry_points
+    assert "ppolab-export = ppolab.cli.commands:export" in entry_points
     assert "ppolab-report = ppolab.cli.commands:report" in entry_points
     metadata = archive.read(f"{folder}/METADATA").decode()
     assert f"Version: {ppolab.__version__}\n" in metadata

@@ -115,13 +115,13 @@ def test_status_parameters_and_tags(sqlite_uri: str, tmp_path: Path, status: Run
 def test_the_id_is_waited_for_while_the_store_is_only_slow(
     sqlite_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connect = store_module._connect
+    connect = store_module.connect
 
     def slow(uri: str) -> MlflowClient:
         time.sleep(1.5)
         return connect(uri)
 
-    monkeypatch.setattr(store_module, "_connect", slow)
+    monkeypatch.setattr(store_module, "connect", slow)
     tracker = MlflowTracker(describe(), sqlite_uri, tmp_path / "backlog.jsonl")
     assert tracker.wait_for_id(0.5) is not None
     tracker.close("FINISHED", timeout=PATIENCE)
@@ -138,13 +138,13 @@ def test_the_id_of_a_store_that_fails_is_not_waited_for(tmp_path: Path) -> None:
 def test_a_run_starts_when_it_began_not_when_the_store_answered(
     sqlite_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connect = store_module._connect
+    connect = store_module.connect
 
     def slow(uri: str) -> MlflowClient:
         time.sleep(1.0)
         return connect(uri)
 
-    monkeypatch.setattr(store_module, "_connect", slow)
+    monkeypatch.setattr(store_module, "connect", slow)
     began = time.time()
     tracker = MlflowTracker(describe(), sqlite_uri, tmp_path / "backlog.jsonl")
     report = tracker.close("FINISHED", timeout=PATIENCE)

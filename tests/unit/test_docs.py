@@ -14,7 +14,7 @@ import yaml
 
 from ppolab.config.algorithms import ABOUT
 from ppolab.config.metrics import metric_names
-from ppolab.config.schema import Config, EvaluateConfig, known_keys
+from ppolab.config.schema import Config, EvaluateConfig, ExportConfig, known_keys
 from ppolab.reports.settings import ReportConfig
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +29,9 @@ NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FILE = re.compile(r"(?<![\w/.])((?:src|tests|conf|sweeps|benchmarks|findings|docs)/[\w./-]*\w)")
 TEST = re.compile(r"`(?:(test_\w+\.py)|…)::(test_\w+)`")
-COMMAND = re.compile(r"(?:python src/(train|evaluate|report)\.py|ppolab-(train|evaluate|report)) ([^`|\n]*)")
+COMMAND = re.compile(
+    r"(?:python src/(train|evaluate|report|export)\.py|ppolab-(train|evaluate|report|export)) ([^`|\n]*)"
+)
 ARGUMENT = re.compile(r"""(?:^|(?<=\s))(["']?)([\w./]+)=('[^']*'|\S*)""")
 
 OWN_FILES = {
@@ -142,6 +144,8 @@ def settings_of(command: str) -> set[str]:
     """The settings and groups that a command knows."""
     if command == "evaluate":
         return set(known_keys(EvaluateConfig))
+    if command == "export":
+        return set(known_keys(ExportConfig))
     if command == "report":
         return set(known_keys(ReportConfig)) | {"experiment", "study"}
     options = keys_of_options("algorithm") | keys_of_options("optimizer")

@@ -6,7 +6,7 @@ import copy
 import threading
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ppolab.agents.evaluation import EvalResult, play_episodes
+from ppolab.agents.export_formats import FILE_FORMATS
 from ppolab.agents.observations import ObservationReader
 from ppolab.agents.policy_actor import PolicyActor
 from ppolab.agents.trained_policy import TrainedPolicy
@@ -26,6 +27,9 @@ from ppolab.errors import ConfigError
 from ppolab.learning.actor_critic import ActorCritic
 from ppolab.learning.flat_parameters import flatten_parameters
 from ppolab.learning.native import NativePolicy, native_policy
+
+if TYPE_CHECKING:
+    from ppolab.agents.export import ExportResult
 
 FRAMES = "_list"
 """Ends the render modes that Gymnasium makes of others: all frames since the last call."""
@@ -160,6 +164,23 @@ class Agent:
         made = gymnasium.make(env.id, render_mode=render_mode, disable_env_checker=True, **env.kwargs)
         prepare_scene(made)
         return made
+
+    def export(self, path: str | Path, format: str = "onnx") -> ExportResult:
+        """Write the policy as one file that plays without ppolab, and compare it with this agent first.
+
+        Args:
+            path: of the file, such as policy.onnx. It is replaced if it is there.
+            format: `onnx` or `torch_export`.
+
+        Raises:
+            ConfigError: a package is missing, or there is no such format.
+            ExportError: the format cannot hold the policy, the file acts otherwise, or it cannot be written.
+        """
+        if format not in FILE_FORMATS:
+            raise ConfigError(f"format={format}: must be one of {', '.join(FILE_FORMATS)}")
+        from ppolab.agents.export import export_policy  # loads PyTorch's compiler
+
+        return export_policy(self.trained, format, Path(path))
 
     def _render_modes(self) -> list[str]:
         with closing(self.make_env()) as env:

@@ -16,7 +16,7 @@ from ppolab.config.schema import EnvConfig
 from ppolab.envs.factory import action_mapping
 from ppolab.envs.rendering import prepare_scene
 from ppolab.envs.simulator import made
-from ppolab.envs.spaces import action_decoder, observation_encoder
+from ppolab.envs.spaces import action_decoder, observation_encoder, stacked
 from ppolab.errors import PpolabError
 from ppolab.learning.actor_critic import ActorCritic, evaluating
 
@@ -73,7 +73,6 @@ def _film(
     act = PolicyActor(policy)
     _, encode = observation_encoder(simulator.observation_space)
     decode = action_decoder(simulator.action_space, action_mapping(env))
-    batch = gymnasium.vector.utils.batch_space(simulator.observation_space, 1)
     observation, _ = simulator.reset(seed=seed)
     total, ended, step = 0.0, False, 0
     last_filmed = MAX_VIDEO_SECONDS * VIDEO_FPS * stride
@@ -81,7 +80,7 @@ def _film(
         while not ended and step < MAX_EPISODE_STEPS:
             if step % stride == 0 and step < last_filmed:
                 writer.append_data(np.asarray(simulator.render()))
-            action = decode(act(encode(_batched(observation, batch)), generator))[0]
+            action = decode(act(encode(stacked([observation], simulator.observation_space)), generator))[0]
             observation, reward, terminated, truncated, _ = simulator.step(action)
             total += float(reward)
             ended = terminated or truncated
@@ -89,12 +88,3 @@ def _film(
     if step < last_filmed:
         writer.append_data(np.asarray(simulator.render()))
     return total
-
-
-def _batched(observation: Any, batch_space: gymnasium.Space[Any]) -> Any:
-    """Return a batch of one, for spaces of any nesting."""
-    if isinstance(batch_space, gymnasium.spaces.Dict):
-        return {key: _batched(observation[key], space) for key, space in batch_space.spaces.items()}
-    if isinstance(batch_space, gymnasium.spaces.Tuple):
-        return tuple(_batched(part, space) for part, space in zip(observation, batch_space.spaces, strict=True))
-    return np.asarray(observation)[None]

@@ -14,7 +14,7 @@ from ppolab.errors import ConfigError
 from ppolab.runtime.fast_imports import lean_imports
 from ppolab.runtime.signals import heeded_interrupt
 
-PATHS = ("run", "resume", "rerun", "init_from", "hydra.run.dir", "hydra.sweep.dir")
+PATHS = ("run", "resume", "rerun", "init_from", "path", "hydra.run.dir", "hydra.sweep.dir")
 """Settings whose values are paths or ids, whatever characters are in them."""
 OWN_CLASS = "optimizer.class"
 PLAIN_ID = re.compile(r"[A-Z]\w*-v\d+")

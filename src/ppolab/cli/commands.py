@@ -1,6 +1,6 @@
 """Answer the commands: Hydra composes, ppolab checks, and every error becomes one line and an exit code.
 
-`train`, `evaluate` and `report` are what a shell starts. `train_main(arguments)` and its like are the same as
+`train`, `evaluate`, `report` and `export` are what a shell starts. `train_main(arguments)` and its like are the same as
 functions: they return the exit code, and leave `sys.argv`, `sys.path`, the environment and the signals as they were.
 """
 
@@ -31,7 +31,7 @@ from ppolab.cli.habits import refuse_habits
 from ppolab.cli.help_parts import help_for
 from ppolab.cli.hydra_guard import hydra_guarded
 from ppolab.cli.hydra_run import Task, compose, parse_flags, run_hydra
-from ppolab.cli.jobs import evaluate_task, overridden_keys, report_task, train_job
+from ppolab.cli.jobs import evaluate_task, export_task, overridden_keys, report_task, train_job
 from ppolab.cli.own_algorithms import know_own_algorithms
 from ppolab.config.loading import from_hydra
 from ppolab.config.quoting import quoted
@@ -58,6 +58,11 @@ def report() -> NoReturn:
     sys.exit(report_main(sys.argv[1:]))
 
 
+def export() -> NoReturn:
+    """Run `python src/export.py`, `ppolab-export`, and end the process."""
+    sys.exit(export_main(sys.argv[1:]))
+
+
 # --- the commands as functions ---------------------------------------------------------------------------------------
 
 
@@ -74,6 +79,11 @@ def evaluate_main(arguments: Sequence[str]) -> int:
 def report_main(arguments: Sequence[str]) -> int:
     """Write a report as `ppolab-report ARGUMENTS` does; return the exit code."""
     return _exit_code(lambda: run_report(arguments, report_task))
+
+
+def export_main(arguments: Sequence[str]) -> int:
+    """Export a policy as `ppolab-export ARGUMENTS` does; return the exit code."""
+    return _exit_code(lambda: _export(arguments))
 
 
 def run_training(arguments: Sequence[str], job: Task) -> object:
@@ -120,6 +130,11 @@ def _checked(flags: Namespace, overrides: list[str]) -> Config:
 def _evaluate(arguments: Sequence[str]) -> None:
     flags = checked_flags(arguments, "evaluate")
     _run("evaluate", evaluate_task, flags, [as_text(override) for override in flags.overrides])
+
+
+def _export(arguments: Sequence[str]) -> None:
+    flags = checked_flags(arguments, "export")
+    _run("export", export_task, flags, [as_text(override) for override in flags.overrides])
 
 
 def run_report(arguments: Sequence[str], job: Task) -> object:

@@ -14,7 +14,7 @@ from ppolab.config.algorithms import algorithms_with
 from ppolab.config.files import option_file, option_groups, user_folder
 from ppolab.config.loading import type_problem
 from ppolab.config.quoting import quoted
-from ppolab.config.schema import SWEEP_SETTINGS, Config, EvaluateConfig, known_keys, option_keys
+from ppolab.config.schema import SWEEP_SETTINGS, Config, EvaluateConfig, ExportConfig, known_keys, option_keys
 from ppolab.errors import ConfigError, PpolabError, nearest
 
 OWN_CODE = {"model": "model.network", "optimizer": "optimizer.class", "env": "env.id"}
@@ -151,4 +151,5 @@ def _command_keys() -> Iterator[str]:
     yield from known_keys(Config)
     yield from option_keys()
     yield from known_keys(EvaluateConfig)
+    yield from known_keys(ExportConfig)
     yield from known_keys(ReportConfig)

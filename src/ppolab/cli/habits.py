@@ -9,13 +9,13 @@ from pathlib import Path
 
 from ppolab.cli.foreign_names import FOREIGN_NAMES, FOREIGN_VALUES, HELP_WORDS, OUR_NAMES, RENDERING
 from ppolab.config.files import config_folder, option_defaults, options_of
-from ppolab.config.schema import SWEEP_GROUPS, SWEEP_SETTINGS, Config, EvaluateConfig, known_keys
+from ppolab.config.schema import SWEEP_GROUPS, SWEEP_SETTINGS, Config, EvaluateConfig, ExportConfig, known_keys
 from ppolab.errors import ConfigError, nearest
 from ppolab.records.wording import as_typed
 
 ENVIRONMENT_ID = re.compile(r"[\w./-]+:[\w./-]+|[\w./-]+-v\d+")
 """What names an environment itself, and not a file of conf/env."""
-OWN_KEY = {"evaluate": "run", "report": "experiment"}
+OWN_KEY = {"evaluate": "run", "export": "run", "report": "experiment"}
 """The setting that a word without a key means, by command; of a training, each option names its group."""
 
 
@@ -117,8 +117,8 @@ def _settings(config_name: str) -> frozenset[str]:
     """Return the settings of a command by their names on the command line."""
     if config_name == "config":
         return frozenset({*known_keys(Config), *group_names(), *SWEEP_SETTINGS, *FOREIGN_NAMES})
-    if config_name == "evaluate":
-        return frozenset(known_keys(EvaluateConfig))
+    if config_name in ("evaluate", "export"):
+        return frozenset(known_keys(EvaluateConfig if config_name == "evaluate" else ExportConfig))
     from ppolab.reports.settings import SHORT, ReportConfig
 
     return frozenset({*known_keys(ReportConfig), *SHORT, "tags"})

@@ -14,10 +14,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from ppolab.agents.export_formats import check_packages
 from ppolab.config.checks import check_values
 from ppolab.config.loading import from_yaml
 from ppolab.config.metrics import objective_names, unmeasured
-from ppolab.config.schema import Config, EvaluateConfig
+from ppolab.config.schema import Config, EvaluateConfig, ExportConfig
 from ppolab.envs.rendering import prepare_headless_rendering
 from ppolab.errors import ConfigError, InterruptedRun
 from ppolab.records.run_folder import OUTPUTS, FoundRun, find_run
@@ -145,6 +146,24 @@ def evaluate_task(node: DictConfig) -> None:
             import_lightning()
             from ppolab.agents.evaluate_run import evaluate_run
     print(evaluate_run(found, settings))
+
+
+def export_task(node: DictConfig) -> None:
+    """Export one policy and print what was written."""
+    if OmegaConf.is_missing(node, "run"):
+        raise ConfigError("run=RUN: is missing; RUN is a run folder, a checkpoint file or an MLflow run id")
+    settings = OmegaConf.to_object(node)
+    assert isinstance(settings, ExportConfig)
+    with heeded_interrupt():
+        check_values(settings)
+        check_packages(f"format={settings.format}", settings.format)
+        found = find_run("run", settings.run, settings.checkpoint)
+        prepare_headless_rendering()
+        with lean_imports():
+            from ppolab.envs.factory import check_environment
+        check_environment(from_yaml(found.folder.config.read_text()).env)
+        from ppolab.agents.export_run import export_run
+    print(export_run(found, settings))
 
 
 def report_task(node: DictConfig) -> None:

@@ -28,6 +28,16 @@ def check(config: Config) -> None:
     if config.env.squash_actions and not config.env.rescale_actions:
         raise ConfigError("env.squash_actions=true: leaves [-1, 1] to be rescaled; set env.rescale_actions=true")
     _check_batch(config)
+    if config.logger.register is not None:
+        check_model_name("logger.register", config.logger.register)
+        if config.logger.kind == "none":
+            raise ConfigError(f"logger.register={config.logger.register}: needs MLflow; set logger=mlflow")
+
+
+def check_model_name(key: str, name: str) -> None:
+    """Raise ConfigError for what MLflow takes for no name of a registered model."""
+    if not name.strip() or {"/", ":"} & set(name):
+        raise ConfigError(f"{key}={name}: must be a name without / and :, such as {key}=hopper")
 
 
 def check_values(config: Any) -> None:

@@ -167,6 +167,9 @@ class LoggerConfig:
     experiment: str = setting("name of the MLflow experiment")
     run_name: str | None = setting("null: environment and seed", None)
     video: bool = setting("record one evaluation episode when the run ends")
+    register: str | None = setting(
+        "the best policy becomes a version of this registered model of MLflow when the run ends; null: of none", None
+    )
 
 
 @dataclass
@@ -321,6 +324,23 @@ class EvaluateConfig:
     video: bool = setting("film the first episode", True)
 
 
+@dataclass
+class ExportConfig:
+    """One call of src/export.py."""
+
+    run: str = setting("an MLflow run id, a run folder or a checkpoint file")
+    format: str = setting(
+        "onnx, torch_export: a file; mlflow: a version of a registered model, which holds the ONNX file",
+        "onnx",
+        choices=("onnx", "torch_export", "mlflow"),
+    )
+    checkpoint: str = setting(
+        "best (by eval/return) or last; a checkpoint file in run= names its own", "best", choices=("best", "last")
+    )
+    path: str | None = setting("the file; null: policy.onnx or policy.pt2 in the folder export of the run", None)
+    name: str | None = setting("format=mlflow: the registered model", None)
+
+
 SWEEP_SETTINGS = tuple(settings_of(SweepSettings))
 """Settings of hydra.sweeper that the command line takes by these names alone."""
 
@@ -334,10 +354,11 @@ ONLY_STUDIES = tuple(
 
 
 def register_schemas() -> None:
-    """Give Hydra the schemas that conf/config.yaml and conf/evaluate.yaml name in their defaults."""
+    """Give Hydra the schemas that the files of conf/ for train, evaluate and export name in their defaults."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     store.store(name="evaluate_schema", node=EvaluateConfig)
+    store.store(name="export_schema", node=ExportConfig)
 
 
 def flattened(config: object, prefix: str = "") -> dict[str, Any]:

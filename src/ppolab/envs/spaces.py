@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +68,15 @@ def observation_encoder(space: spaces.Space[Any]) -> tuple[int, Encoder]:
     return _concatenated(dict(space.spaces))
 
 
+def stacked(observations: Sequence[Any], space: spaces.Space[Any]) -> Any:
+    """Return single observations of `space`, of any nesting, as one batch in the types that `space` declares."""
+    if isinstance(space, spaces.Dict):
+        return {key: stacked([one[key] for one in observations], part) for key, part in space.spaces.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(stacked([one[i] for one in observations], part) for i, part in enumerate(space.spaces))
+    return np.stack([np.asarray(one, dtype=space.dtype) for one in observations])
+
+
 def _one_hot(sizes: NDArray[Any], starts: NDArray[Any]) -> tuple[int, Encoder]:
     offsets = np.concatenate(([0], np.cumsum(sizes)[:-1]))
     size = int(sizes.sum())
@@ -125,8 +134,25 @@ def action_decoder(space: spaces.Space[Any], mapping: ActionMapping) -> Decoder:
     return lambda actions: actions.astype(np.int8)
 
 
-def _box_decoder(space: spaces.Box, mapping: ActionMapping) -> Decoder:
-    """Map -1, 0, 1 to low, middle, high.
+@dataclass(frozen=True)
+class BoxPlacement:
+    """Where a Gaussian's actions fall in a Box: `action * radius + centre`; one value per component.
+
+    Attributes:
+        bounded: whether the component is rescaled to its two bounds. low, high: of the space, infinite without one.
+        integers: whether the space holds whole numbers.
+    """
+
+    bounded: NDArray[np.bool_]
+    centre: NDArray[Any]
+    radius: NDArray[Any]
+    low: NDArray[Any]
+    high: NDArray[Any]
+    integers: bool
+
+
+def box_placement(space: spaces.Box, mapping: ActionMapping) -> BoxPlacement:
+    """Return the placement that maps -1, 0, 1 to low, middle, high.
 
     Centre and radius are computed in float64, since in a narrow type of the space they may overflow.
     """
@@ -134,22 +160,27 @@ def _box_decoder(space: spaces.Box, mapping: ActionMapping) -> Decoder:
     bounded = space.bounded_below.reshape(-1) & space.bounded_above.reshape(-1) & mapping.rescale
     half_low, half_high = (np.where(bounded, bound, 0).astype(np.float64) / 2 for bound in (low, high))
     centre, radius = half_high + half_low, np.where(bounded, half_high - half_low, 1.0)
-    shape, dtype = space.shape, space.dtype
-    integers = np.issubdtype(dtype, np.integer)
+    integers = bool(np.issubdtype(space.dtype, np.integer))
     if integers:
         # each integer gets an interval of the same length; else the two at the ends would get half of one
         radius = np.where(bounded, radius + 0.5, 1.0)
     else:
-        centre, radius = centre.astype(dtype), radius.astype(dtype)
+        centre, radius = centre.astype(space.dtype), radius.astype(space.dtype)
+    return BoxPlacement(bounded, centre, radius, low, high, integers)
+
+
+def _box_decoder(space: spaces.Box, mapping: ActionMapping) -> Decoder:
+    place = box_placement(space, mapping)
+    shape, dtype = space.shape, space.dtype
 
     def decode(actions: NDArray[Any]) -> NDArray[Any]:
-        if integers:
+        if place.integers:
             actions = actions.astype(np.float64)
-        chosen = np.where(bounded, np.tanh(actions), actions) if mapping.squash else actions
-        placed = chosen * radius + centre
-        if integers:
-            return _nearest_integers(placed, low, high).reshape(-1, *shape)
-        bounded_actions: NDArray[Any] = np.clip(placed, low, high)
+        chosen = np.where(place.bounded, np.tanh(actions), actions) if mapping.squash else actions
+        placed = chosen * place.radius + place.centre
+        if place.integers:
+            return _nearest_integers(placed, place.low, place.high).reshape(-1, *shape)
+        bounded_actions: NDArray[Any] = np.clip(placed, place.low, place.high)
         return bounded_actions.astype(dtype).reshape(-1, *shape)
 
     return decode

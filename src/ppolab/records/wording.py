@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-PROGRAMS = ("train", "evaluate", "report")
+PROGRAMS = ("train", "evaluate", "export", "report")
 PLAIN = re.compile(r"[\w/.+-]+", re.ASCII)
 """The values that Hydra's grammar takes without quotes."""
 QUOTE_OR_END = re.compile(r'(\\*)("|$)')
@@ -31,8 +31,8 @@ def next_command(program: str, key: str, value: object) -> str:
     """Return the command `PROGRAM key=value`, as it can be typed into a shell where this one was typed.
 
     Args:
-        program: `train`, `evaluate` or `report`. It takes the form of the running command: `ppolab-evaluate` after
-            `ppolab-train`, `python src/evaluate.py` after `python src/train.py`.
+        program: `train`, `evaluate`, `report` or `export`. It takes the form of the running command:
+            `ppolab-evaluate` after `ppolab-train`, `python src/evaluate.py` after `python src/train.py`.
     """
     text = str(value)
     if not PLAIN.fullmatch(text):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import shlex
 
+from ppolab.agents.export_formats import default_path
 from ppolab.agents.video import RenderError, record_video
 from ppolab.config.schema import Config
 from ppolab.envs.seeding import private_generators
+from ppolab.errors import PpolabError
 from ppolab.learning.actor_critic import ActorCritic
 from ppolab.records.learning_curve import plot_learning_curve
-from ppolab.records.run_folder import RunFolder
+from ppolab.records.run_folder import FoundRun, RunFolder
+from ppolab.records.wording import next_command
 from ppolab.training.progress_bar import announce
 
 log = logging.getLogger(__name__)
@@ -37,3 +41,23 @@ def make_pictures(config: Config, files: RunFolder, policy: ActorCritic, *, inte
         log.warning("%s: no learning curve or video: %s", files.path, error.strerror or error)
     except KeyboardInterrupt:
         log.warning("interrupted after the last step: the run is complete, but not all of its pictures: %s", files.path)
+
+
+def register_best(config: Config, files: RunFolder, name: str, tracking_uri: str) -> None:
+    """Register the best policy of a complete run; what keeps it from that is a warning, with what to type later."""
+    from ppolab.agents.export import export_policy  # imports PyTorch's compiler, which few runs need
+    from ppolab.agents.registering import register
+    from ppolab.agents.trained_policy import load_policy
+
+    checkpoint = files.checkpoint("best")
+    run = FoundRun(files, checkpoint if checkpoint.is_file() else files.checkpoint("last"))
+    later = f"{next_command('export', 'run', files.path)} format=mlflow {shlex.quote(f'name={name}')}"
+    announce("exporting and registering the best policy; Ctrl-C leaves it out")
+    try:
+        trained = load_policy(run)
+        path = default_path(files.path, "mlflow")
+        export_policy(trained, "mlflow", path)
+        version = register(trained, path, name, tracking_uri)
+        log.info("the best policy of %s is registered: models:/%s/%s", config.env.id, name, version)
+    except (PpolabError, KeyboardInterrupt) as error:
+        log.warning("the policy is not registered: %s; register it later with: %s", str(error) or "interrupted", later)

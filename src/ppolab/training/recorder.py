@@ -244,7 +244,8 @@ def _description(
 ) -> RunDescription:
     """Describe the run to the tracking store. Settings that most runs do without are left out where they are empty."""
     values = flattened(config)
-    left_out = {"logger.tracking_uri"} | {key for key in ("callbacks", "rerun", "init_from") if not values[key]}
+    later = ("callbacks", "rerun", "init_from", "logger.register")
+    left_out = {"logger.tracking_uri"} | {key for key in later if not values[key]}
     otherwise = checkpoint is not None and records_may_differ(checkpoint.config, config)
     return RunDescription(
         experiment=config.logger.experiment,

@@ -16,6 +16,7 @@ import torch
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
+from ppolab.agents.export_formats import check_packages
 from ppolab.agents.policy import CPU, build_policy, check_network
 from ppolab.config.schema import Config
 from ppolab.envs.factory import (
@@ -46,7 +47,7 @@ from ppolab.training.callbacks.pruning import Pruning
 from ppolab.training.callbacks.recording import Recording
 from ppolab.training.callbacks.start import Beginning, Start
 from ppolab.training.callbacks.stopping import Stopping, StopTogether
-from ppolab.training.closing import make_pictures
+from ppolab.training.closing import make_pictures, register_best
 from ppolab.training.progress_bar import ProgressBar
 from ppolab.training.recorder import RunRecorder, recorded_run
 from ppolab.training.result import RunResult
@@ -109,6 +110,8 @@ def run(
     _accelerator(config)
     check_network(config)  # a mistake in it shows before anything is written
     check_optimizer(config)
+    if config.logger.register:
+        check_packages(f"logger.register={config.logger.register}", "mlflow")
     users = user_callbacks(config.callbacks)
     checkpoint = _checkpoint_of(resume) if resume else None
     if resume is not None and checkpoint is not None and resume.folder.is_finished:
@@ -171,6 +174,8 @@ def _train_as_first_rank(
             raise InterruptedRun(_interruption(config, files, module.steps))
         recorder.complete(pruned=around.pruning.pruned)
         make_pictures(config, files, policy, interrupted=around.stopping.got_signal)
+    if config.logger.register and recorder.tracking_uri and not around.pruning.pruned:
+        register_best(config, files, config.logger.register, recorder.tracking_uri)
     return RunResult(
         config=config,
         folder=files,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -187,6 +188,11 @@ def test_an_unknown_render_mode_is_told_with_the_known_ones() -> None:
     assert str(raised.value) == (
         "render_mode=rgb: CartPole-v1 has no such mode; it has human, rgb_array, rgb_array_list"
     )
+
+
+def test_an_unknown_format_of_a_file_is_told_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"format=pickle: must be one of onnx, torch_export"):
+        made_agent(BOX, spaces.Discrete(2)).export(tmp_path / "policy", format="pickle")
 
 
 def test_an_agent_says_what_it_is() -> None:

@@ -9,7 +9,7 @@ from ppolab.cli.help_page import WIDTH, help_overview, help_page
 from ppolab.cli.help_parts import help_for
 from ppolab.config.files import option_groups
 from ppolab.config.metrics import METRICS
-from ppolab.config.schema import Config, EvaluateConfig, SweepSettings, register_schemas
+from ppolab.config.schema import Config, EvaluateConfig, ExportConfig, SweepSettings, register_schemas
 from ppolab.config.setting import settings_of
 from ppolab.reports.settings import ReportConfig
 
@@ -21,7 +21,8 @@ def page(name: str, *overrides: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "schema"), [("config", Config), ("evaluate", EvaluateConfig), ("report", ReportConfig)]
+    ("name", "schema"),
+    [("config", Config), ("evaluate", EvaluateConfig), ("report", ReportConfig), ("export", ExportConfig)],
 )
 def test_every_setting_has_a_line_with_value_words_and_choices(name: str, schema: type) -> None:
     text = page(name)

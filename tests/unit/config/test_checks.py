@@ -115,3 +115,17 @@ def test_other_schemas_are_checked_by_the_same_rules() -> None:
         (key,) = wrong
         with pytest.raises(ConfigError, match=rf"^{key}="):
             check_values(EvaluateConfig(run=".", **wrong))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"logger": "none", "logger.register": "pole"}, r"^logger\.register=pole: needs MLflow; set logger=mlflow$"),
+        ({"logger.register": "a/b"}, r"^logger\.register=a/b: must be a name without / and :, such as"),
+        ({"logger.register": " "}, r"^logger\.register= : must be a name without / and :, such as"),
+    ],
+)
+def test_a_model_is_registered_in_mlflow_under_a_name_of_its_own(changes: dict[str, str], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        make_config(**changes)
+    assert make_config(**{"logger.register": "pole"}).logger.register == "pole"

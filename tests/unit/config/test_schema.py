@@ -27,6 +27,7 @@ from ppolab.config.schema import (
     SWEEP_SETTINGS,
     Config,
     EvaluateConfig,
+    ExportConfig,
     OptimizerSettings,
     SearchSettings,
     SweepSettings,
@@ -42,7 +43,7 @@ from ppolab.reports.method_names import tells_methods_apart
 from ppolab.reports.settings import ReportConfig
 
 CONF = config_folder("conf")
-SCHEMAS = (Config, EvaluateConfig, ReportConfig, OptimizerSettings, SearchSettings, SweepSettings)
+SCHEMAS = (Config, EvaluateConfig, ExportConfig, ReportConfig, OptimizerSettings, SearchSettings, SweepSettings)
 
 # --- what the schema says, and what was once written by hand -----------------------------------------------------
 
@@ -176,6 +177,7 @@ def settings_in(file: str) -> set[str]:
 def test_schema_and_files_have_the_same_settings() -> None:
     assert settings_in("config.yaml") == set(Config.__dataclass_fields__)
     assert settings_in("evaluate.yaml") == set(EvaluateConfig.__dataclass_fields__)
+    assert settings_in("export.yaml") == set(ExportConfig.__dataclass_fields__)
     assert settings_in("report.yaml") == set(ReportConfig.__dataclass_fields__)
 
 
@@ -214,6 +216,7 @@ def of_group(group: str) -> dict[str, Described]:
     [
         ("config.yaml", settings_of(Config)),
         ("evaluate.yaml", settings_of(EvaluateConfig)),
+        ("export.yaml", settings_of(ExportConfig)),
         ("report.yaml", settings_of(ReportConfig)),
         ("model/mlp.yaml", of_group("model")),
         ("trainer/cpu.yaml", of_group("trainer")),

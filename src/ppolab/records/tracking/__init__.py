@@ -5,8 +5,8 @@ sends what is queued in order: metrics in batches, files one by one. While the s
 and the thread tries again; every operation may be repeated safely, so an answer that was lost on the way back
 costs nothing. What could not be sent when the run ends is written to a JSON-lines file.
 
-`mlflow_store.py` is the only module of the project that imports MLflow, and it does so inside functions: the import
-takes seconds that neither `--help` nor a mistyped key should cost.
+`mlflow_store.py` and `registry.py` are the only modules of the project that import MLflow, and inside functions: the
+import takes seconds that neither `--help` nor a mistyped key should cost.
 """
 
 from ppolab.records.tracking.links import experiment_link
@@ -15,9 +15,11 @@ from ppolab.records.tracking.mlflow_store import (
     add_evaluation,
     end_abandoned_runs,
     find_run_artifacts,
+    record_run,
     registered_run,
 )
 from ppolab.records.tracking.operations import CloseReport, RunDescription, RunStatus, StoredRun
+from ppolab.records.tracking.registry import PolicyModel, register_policy
 from ppolab.records.tracking.tags import environment_tags
 from ppolab.records.tracking.tracker import MlflowTracker, NoTracker, Tracker
 from ppolab.records.tracking.uri import is_database, resolve_tracking_uri, sqlite_path, ui_command
@@ -27,6 +29,7 @@ __all__ = [
     "CloseReport",
     "MlflowTracker",
     "NoTracker",
+    "PolicyModel",
     "RunDescription",
     "RunStatus",
     "StoreReader",
@@ -38,7 +41,9 @@ __all__ = [
     "experiment_link",
     "find_run_artifacts",
     "is_database",
+    "record_run",
     "redact",
+    "register_policy",
     "registered_run",
     "resolve_tracking_uri",
     "sqlite_path",

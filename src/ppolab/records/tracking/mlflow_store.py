@@ -1,4 +1,4 @@
-"""One run in one MLflow store, and what others find there. The only module that imports MLflow."""
+"""One run in one MLflow store, and what others find there."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from ppolab.records.tracking.operations import (
     StoredRun,
     Tags,
     clip,
+    parameter_batches,
 )
 from ppolab.records.tracking.uri import artifact_root, sqlite_path
 from ppolab.redaction import redact
@@ -96,7 +97,7 @@ class RunStore:
                 client.set_terminated(run_id, "KILLED" if status == "PRUNED" else status, end_time)
 
     def _open(self, run: RunDescription, start_time: int) -> None:
-        client = self._client = _connect(self._uri)
+        client = self._client = connect(self._uri)
         if run.resume_run_id is not None:
             earlier = _find_run(client, run.resume_run_id)
             if earlier is not None:
@@ -145,6 +146,24 @@ def _changed(then: dict[str, str], now: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in now.items() if then.get(key) != value}
 
 
+def record_run(uri: str, run: RunDescription) -> str:
+    """Record a run that has ended, without metrics; returns its id.
+
+    Raises:
+        TrackingError: the store does not answer, or refuses the run.
+    """
+    store, now = RunStore(uri), time.time_ns() // 1_000_000
+    operations: list[Operation] = [Start(run, now), *parameter_batches(run), Finish("FINISHED", now)]
+    try:
+        for operation in operations:
+            store.send(operation)
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise TrackingError(redact(f"cannot record the run in {uri}: {reason}")) from None
+    assert store.run_id is not None
+    return store.run_id
+
+
 def find_run_artifacts(uri: str, run_id: str, destination: Path) -> Path:
     """Download the artifacts `checkpoints` and `config.yaml` of a run into `destination`; return the first's folder.
 
@@ -155,7 +174,7 @@ def find_run_artifacts(uri: str, run_id: str, destination: Path) -> Path:
     if database is not None and not database.exists():
         raise TrackingError(f"no run {run_id}: there is no tracking store at {database}")
     try:
-        client = _connect(uri)
+        client = connect(uri)
         if _find_run(client, run_id) is None:
             raise TrackingError(f"no run {run_id} in {redact(uri)}")
         if not client.list_artifacts(run_id, _CHECKPOINT_FOLDER):
@@ -235,7 +254,7 @@ def end_abandoned_runs(uri: str, experiment: str, tags: Mapping[str, str]) -> in
     """
     condition = " and ".join([f"tags.`{key}` = '{value}'" for key, value in tags.items()])
     try:
-        client = _connect(uri)
+        client = connect(uri)
         found = client.get_experiment_by_name(experiment)
         ids = [] if found is None else [found.experiment_id]
         runs = client.search_runs(ids, f"{condition} and attributes.status = 'RUNNING'") if ids else []
@@ -259,7 +278,7 @@ class StoreReader:
             raise TrackingError(f"there is no tracking store at {database}")
         self._uri = uri
         with self.telling("open"):
-            self.client = _connect(uri)
+            self.client = connect(uri)
 
     def experiments(self) -> list[str]:
         """The names of all experiments."""
@@ -364,7 +383,7 @@ def import_mlflow_database() -> None:
         importlib.import_module(name)
 
 
-def _connect(uri: str) -> MlflowClient:
+def connect(uri: str) -> MlflowClient:
     """A client of the store; makes the database if it is a local one that is not there yet."""
     import_mlflow()
     from mlflow import MlflowClient

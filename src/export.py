@@ -1,0 +1,4 @@
+from ppolab.cli.commands import export
+
+if __name__ == "__main__":
+    export()

@@ -1,0 +1,266 @@
+"""Export a trained policy as one file that is played without ppolab."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import io
+import json
+import logging
+import os
+import re
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.vector.utils import create_empty_array
+from torch import nn
+from torch.export import Dim, ExportedProgram
+
+import ppolab
+from ppolab.agents.export_check import Play, compare
+from ppolab.agents.export_formats import check_packages
+from ppolab.agents.policy_module import ACTION, PolicyModule, as_tensors, named_parts, parts_of
+from ppolab.agents.trained_policy import TrainedPolicy
+from ppolab.envs.factory import action_mapping
+from ppolab.errors import ConfigError, ExportError
+
+FORMAT = 1
+"""Version of the names of inputs, output and metadata."""
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export has written.
+
+    Attributes:
+        greatest_difference: between an action of the policy and one of the file, over the compared observations.
+        observations: how many were compared. seconds: of the export, comparing included.
+    """
+
+    path: Path
+    greatest_difference: float
+    observations: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A policy in a format: how it plays, and how it becomes a file with metadata."""
+
+    play: Play
+    save: Callable[[dict[str, str], Path], None]
+
+
+def export_policy(trained: TrainedPolicy, export_format: str, path: Path) -> ExportResult:
+    """Write the policy to `path`, after comparing it with `trained` on 1,000 observations of its environment.
+
+    Args:
+        export_format: `onnx` or `torch_export`; `mlflow` is the ONNX file that a registered model holds.
+
+    Raises:
+        ConfigError: packages of the format are not installed, or `path` cannot be written.
+        ExportError: the format cannot hold the policy, or the exported policy acts otherwise. Nothing is left then.
+    """
+    check_packages(f"format={export_format}", export_format)
+    started = time.perf_counter()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()  # what cannot be written is told before the work
+        written = _WRITERS[export_format](trained)
+        found = compare(trained, written.play)
+        measured = {
+            "greatest_difference": repr(found.greatest_difference),
+            "compared_observations": str(found.observations),
+        }
+        written.save(metadata(trained) | measured, temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise ConfigError(f"path={path}: cannot be written: {error.strerror or error}; choose another path") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+    return ExportResult(path, found.greatest_difference, found.observations, time.perf_counter() - started)
+
+
+def metadata(trained: TrainedPolicy) -> dict[str, str]:
+    """Return what a file says about its policy: environment, spaces, origin and versions."""
+    config, run = trained.config, trained.run
+    return {
+        "format": str(FORMAT),
+        "environment": config.env.id,
+        "environment_kwargs": json.dumps(config.env.kwargs),
+        "observation_space": json.dumps(described(trained.observation_space)),
+        "action_space": json.dumps(described(trained.action_space)),
+        "run_id": run.folder.run_id() or "",
+        "checkpoint": run.checkpoint.stem,
+        "steps": str(trained.steps),
+        "version.ppolab": ppolab.__version__,
+        "version.torch": importlib.metadata.version("torch"),
+    }
+
+
+def described(space: spaces.Space[Any]) -> dict[str, Any]:
+    """Return a space as values that JSON holds; infinite bounds as "inf" and "-inf"."""
+    kind = {"type": type(space).__name__}
+    if isinstance(space, spaces.Dict):
+        return {**kind, "spaces": {key: described(part) for key, part in space.spaces.items()}}
+    if isinstance(space, spaces.Tuple):
+        return {**kind, "spaces": [described(part) for part in space.spaces]}
+    shared = {**kind, "shape": list(space.shape or ()), "dtype": str(space.dtype)}
+    if isinstance(space, spaces.Box):
+        return {**shared, "low": _numbers(space.low), "high": _numbers(space.high)}
+    if isinstance(space, spaces.Discrete):
+        return {**shared, "n": int(space.n), "start": int(space.start)}
+    if isinstance(space, spaces.MultiDiscrete):
+        return {**shared, "nvec": space.nvec.tolist(), "start": space.start.tolist()}
+    return shared
+
+
+def _numbers(values: Any) -> Any:
+    if isinstance(values, np.ndarray):
+        return [_numbers(value) for value in values] if values.ndim else _numbers(values.item())
+    number = values.item() if isinstance(values, np.generic) else values
+    return str(number) if isinstance(number, float) and not np.isfinite(number) else number
+
+
+# --- torch.export ----------------------------------------------------------------------------------------------------
+
+
+def _program(trained: TrainedPolicy) -> ExportedProgram:
+    module = PolicyModule(
+        trained.policy, trained.observation_space, trained.action_space, action_mapping(trained.config.env)
+    )
+    with _silenced():
+        try:
+            return torch.export.export(module, (_example(trained),), dynamic_shapes=_free_batch(trained))
+        except Exception as error:  # the network may be a user's, and the compiler has families of its own
+            raise ExportError(f"torch.export cannot hold the network: {_reason(error)}") from error
+
+
+def _example(trained: TrainedPolicy) -> Any:
+    """Return a batch of two: a batch of one would fix the size to one."""
+    return as_tensors(create_empty_array(trained.observation_space, 2))
+
+
+def _free_batch(trained: TrainedPolicy) -> dict[str, Any]:
+    """Return the `dynamic_shapes` that leave the size of a batch open; one axis for all inputs."""
+    axis = {0: Dim("batch")}
+
+    def of(space: spaces.Space[Any]) -> Any:
+        if isinstance(space, spaces.Dict):
+            return {key: of(part) for key, part in space.spaces.items()}
+        return tuple(map(of, space.spaces)) if isinstance(space, spaces.Tuple) else axis
+
+    return {"observation": of(trained.observation_space)}
+
+
+def _as_torch_export(trained: TrainedPolicy) -> _Written:
+    program = _program(trained)
+    saved = io.BytesIO()
+    with _silenced():
+        torch.export.save(program, saved)
+        saved.seek(0)
+        module: nn.Module = torch.export.load(saved).module()
+
+    def play(batch: Any) -> Any:
+        with torch.no_grad():
+            return module(as_tensors(batch)).numpy()
+
+    def save(facts: dict[str, str], path: Path) -> None:
+        with _silenced(), path.open("wb") as file:
+            torch.export.save(program, file, extra_files={"metadata.json": json.dumps(facts)})
+
+    return _Written(play, save)
+
+
+# --- ONNX ------------------------------------------------------------------------------------------------------------
+
+
+def _as_onnx(trained: TrainedPolicy) -> _Written:
+    import onnx
+    import onnxruntime
+
+    names = _input_names(trained.observation_space)
+    model = _onnx_model(trained, names)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    except Exception as error:  # what onnxruntime lacks, it says in errors of its own
+        raise ExportError(f"ONNX cannot hold the network: {_reason(error)}") from error
+
+    def play(batch: Any) -> Any:
+        values = parts_of(batch, trained.observation_space)
+        return session.run([ACTION], dict(zip(names, values, strict=True)))[0]
+
+    def save(facts: dict[str, str], path: Path) -> None:
+        onnx.helper.set_model_props(model, facts)
+        path.write_bytes(model.SerializeToString())
+
+    return _Written(play, save)
+
+
+def _input_names(space: spaces.Space[Any]) -> list[str]:
+    names = [name for name, _ in named_parts(space)]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise ExportError(f"two parts of the observation are both called {min(twice)}; rename a key that has a dot")
+    return names
+
+
+def _onnx_model(trained: TrainedPolicy, names: list[str]) -> Any:
+    program = _program(trained)
+    with _silenced():
+        try:
+            converted = torch.onnx.export(
+                program,
+                dynamo=True,
+                verbose=False,
+                input_names=names,
+                output_names=[ACTION],
+                dynamic_shapes=_free_batch(trained),  # again: the program has lost the name of the axis
+            )
+        except Exception as error:  # torch.onnx wraps what its parts raise, in several classes
+            raise ExportError(f"ONNX cannot hold the network: {_reason(error)}; format=torch_export may") from error
+    assert converted is not None
+    return converted.model_proto
+
+
+def _reason(error: BaseException) -> str:
+    """Return the operator that an error names, else the first line that says something; of its innermost cause."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = str(error)
+    if operator := re.search(r"op='([\w.:]+)'", text):
+        return f"there is no operator for {operator[1]}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep what PyTorch's exporters print about themselves from the terminal."""
+    exporters = logging.getLogger("torch.onnx")
+    level = exporters.level
+    exporters.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        exporters.setLevel(level)
+
+
+_WRITERS: dict[str, Callable[[TrainedPolicy], _Written]] = {
+    "onnx": _as_onnx,
+    "torch_export": _as_torch_export,
+    "mlflow": _as_onnx,
+}

@@ -1,0 +1,103 @@
+"""Compare an exported policy with the policy that it was made from, on observations of a real environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from ppolab.agents.agent import Agent
+from ppolab.agents.trained_policy import TrainedPolicy
+from ppolab.envs.guarded import Guarded
+from ppolab.envs.seeding import private_generators
+from ppolab.envs.spaces import stacked
+from ppolab.errors import ExportError
+
+OBSERVATIONS = 1000
+"""How many observations are compared."""
+BATCHES = (1, 64, OBSERVATIONS)
+"""Sizes of the batches in which they are: a product of matrices adds up in another order for each size."""
+TOLERANCE = 1e-4
+"""The greatest difference of a float32 action, in units of 1, of half its range, or of itself, whichever is largest.
+
+Rounding in a network of a few layers makes about 1e-6 of it; an error in what is computed makes far more.
+"""
+TIES = 0.002
+"""The share of whole numbers that may differ: rounding turns a tie between two actions, which are equally good then."""
+
+Play = Callable[[Any], NDArray[Any]]
+"""A function from a batch of raw observations to a batch of actions."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What comparing has found.
+
+    Attributes:
+        greatest_difference: between two actions, over all components and batch sizes.
+        observations: how many were compared.
+    """
+
+    greatest_difference: float
+    observations: int
+
+
+def compare(trained: TrainedPolicy, exported: Play, count: int = OBSERVATIONS) -> Comparison:
+    """Play `count` steps in Gymnasium's environment with the policy, and compare its actions with the exported one's.
+
+    Raises:
+        ExportError: they differ by more than rounding.
+        EnvError: the environment raised.
+    """
+    policy = Agent(trained).act
+    observations = _played_observations(trained, policy, count)
+    greatest = 0.0
+    for size in BATCHES:
+        for first in range(0, count, size):
+            batch = stacked(observations[first : first + size], trained.observation_space)
+            greatest = max(greatest, _difference(policy(batch), exported(batch), trained.action_space))
+    return Comparison(greatest, count)
+
+
+def _played_observations(trained: TrainedPolicy, policy: Play, count: int) -> list[Any]:
+    env = trained.config.env
+    observations: list[Any] = []
+    with private_generators(trained.config.seed):
+        made = gymnasium.make(env.id, disable_env_checker=True, **env.kwargs)
+        with Guarded(made, env.id, 0) as simulator:
+            observation, _ = simulator.reset(seed=trained.config.seed)
+            while len(observations) < count:
+                observations.append(observation)
+                action = policy(stacked([observation], trained.observation_space))[0]
+                observation, _, terminated, truncated, _ = simulator.step(action)
+                if terminated or truncated:
+                    observation, _ = simulator.reset()
+    return observations
+
+
+def _difference(expected: NDArray[Any], seen: NDArray[Any], space: spaces.Space[Any]) -> float:
+    """Return the greatest difference of two batches of actions; raise ExportError if it is more than rounding."""
+    if (seen.dtype, seen.shape) != (expected.dtype, expected.shape):
+        raise ExportError(
+            f"the exported policy answers with {seen.dtype} of shape {seen.shape}, the policy with {expected.dtype} of "
+            f"shape {expected.shape}; nothing was written"
+        )
+    difference = np.abs(seen.astype(np.float64) - expected.astype(np.float64))
+    scale = np.maximum(1.0, np.abs(expected.astype(np.float64)))
+    if isinstance(space, spaces.Box):
+        bounded = space.bounded_below & space.bounded_above
+        width = np.where(bounded, space.high.astype(np.float64) - space.low.astype(np.float64), 0.0)
+        scale = np.maximum(scale, width / 2)
+    whole = not np.issubdtype(expected.dtype, np.floating)
+    wrong = ~(difference <= TOLERANCE * scale)  # NaN is wrong, too
+    if wrong.sum() > (max(1.0, TIES * wrong.size) if whole else 0.0):
+        raise ExportError(
+            f"the exported policy acts otherwise than the policy: {wrong.sum()} of {wrong.size} numbers differ, by up "
+            f"to {np.nanmax(difference):g}, where rounding makes {TOLERANCE:g}; nothing was written"
+        )
+    return float(difference.max())

@@ -1,0 +1,244 @@
+"""State a trained policy as one PyTorch module: observations as the environment gives them, actions as it takes them.
+
+It computes in tensors what `observation_encoder`, `FrozenScaling`, the network, the mode of its distribution and
+`action_decoder` compute one after another, with the same types. So it can be exported, and needs no ppolab then.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ppolab.envs.spaces import ActionMapping, box_placement
+from ppolab.errors import ExportError
+from ppolab.learning.actor_critic import ActorCritic
+from ppolab.learning.normalization import RunningScale
+
+OBSERVATION, ACTION = "observation", "action"
+"""Names of an exported policy's input and output; the inputs of a Dict are called `observation.KEY`."""
+
+
+def named_parts(space: spaces.Space[Any], name: str = OBSERVATION) -> Iterator[tuple[str, spaces.Space[Any]]]:
+    """Yield the simple spaces in `space` by the names of their inputs, in the order in which they are concatenated."""
+    if isinstance(space, spaces.Dict):
+        for key, part in space.spaces.items():
+            yield from named_parts(part, f"{name}.{key}")
+    elif isinstance(space, spaces.Tuple):
+        for index, part in enumerate(space.spaces):
+            yield from named_parts(part, f"{name}.{index}")
+    else:
+        yield name, space
+
+
+def parts_of(observation: Any, space: spaces.Space[Any]) -> Iterator[Any]:
+    """Yield the arrays or tensors in an observation, or a batch of them, in the order of `named_parts`."""
+    if isinstance(space, spaces.Dict):
+        for key, part in space.spaces.items():
+            yield from parts_of(observation[key], part)
+    elif isinstance(space, spaces.Tuple):
+        for index, part in enumerate(space.spaces):
+            yield from parts_of(observation[index], part)
+    else:
+        yield observation
+
+
+def as_tensors(batch: Any) -> Any:
+    """Return arrays of any nesting as tensors of the same types."""
+    if isinstance(batch, dict):
+        return {key: as_tensors(part) for key, part in batch.items()}
+    if isinstance(batch, tuple):
+        return tuple(as_tensors(part) for part in batch)
+    return torch.from_numpy(np.asarray(batch))
+
+
+class PolicyModule(nn.Module):
+    """Map a batch of raw observations to the most probable actions.
+
+    `forward(observation)` takes a tensor [N, ...], or a dict or tuple of them for Dict and Tuple spaces, in the types
+    that the space declares, and returns actions [N, ...] in the type of the action space. A mask and a recurrent state
+    would be further arguments.
+
+    Raises:
+        ExportError: the action space holds numbers that PyTorch does not compute with.
+    """
+
+    def __init__(
+        self,
+        policy: ActorCritic,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        mapping: ActionMapping,
+    ) -> None:
+        super().__init__()
+        self.policy = copy.deepcopy(policy).cpu()
+        self.encoder = _Encoder(observation_space)
+        self.scaling = _Scaling(policy.observation_scale)
+        self.decoder = _decoder(action_space, mapping)
+        self.eval()
+
+    def forward(self, observation: Any) -> Tensor:
+        inputs = self.scaling(self.encoder(observation))
+        mode = self.policy.distribution.mode(self.policy.action_parameters(inputs))
+        actions: Tensor = self.decoder(mode)
+        return actions
+
+
+# --- observations ----------------------------------------------------------------------------------------------------
+
+
+class _Encoder(nn.Module):
+    """Flatten a batch to [N, D] float64, as `observation_encoder` does.
+
+    A discrete value outside its space is refused there, and becomes a row of zeros here.
+    """
+
+    def __init__(self, space: spaces.Space[Any]) -> None:
+        super().__init__()
+        self._space = space
+        self.parts = nn.ModuleList(_part_encoder(part) for _, part in named_parts(space))
+
+    def forward(self, observation: Any) -> Tensor:
+        values = parts_of(observation, self._space)
+        return torch.cat([encoder(value) for encoder, value in zip(self.parts, values, strict=True)], dim=1)
+
+
+def _part_encoder(space: spaces.Space[Any]) -> nn.Module:
+    if isinstance(space, spaces.Discrete):
+        return _OneHot(np.array([space.n]), np.array([space.start]))
+    if isinstance(space, spaces.MultiDiscrete):
+        return _OneHot(space.nvec.reshape(-1), space.start.reshape(-1))
+    assert isinstance(space, spaces.Box | spaces.MultiBinary), space
+    return _Numbers(int(np.prod(space.shape)))
+
+
+class _Numbers(nn.Module):
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self._size = size
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values.to(torch.float64).reshape(-1, self._size)
+
+
+class _OneHot(nn.Module):
+    """One block of columns per component; the column of its value is 1."""
+
+    component: Tensor
+    values: Tensor
+
+    def __init__(self, sizes: NDArray[Any], starts: NDArray[Any]) -> None:
+        super().__init__()
+        self._components = len(sizes)
+        component = np.repeat(np.arange(len(sizes)), sizes)
+        value = np.concatenate([np.arange(size) for size in sizes]) + starts[component]
+        self.register_buffer("component", torch.from_numpy(component))
+        self.register_buffer("values", torch.from_numpy(value.astype(np.int64)))
+
+    def forward(self, values: Tensor) -> Tensor:
+        rows = values.to(torch.int64).reshape(-1, self._components)
+        return (rows[:, self.component] == self.values).to(torch.float64)
+
+
+class _Scaling(nn.Module):
+    """Scale [N, D] float64 to network inputs float32, as `FrozenScaling` does."""
+
+    mean: Tensor
+    inverse_std: Tensor
+
+    def __init__(self, scale: RunningScale) -> None:
+        super().__init__()
+        frozen = scale.frozen()
+        self._enabled, self._limit = scale.enabled, frozen.limit
+        self.register_buffer("mean", torch.from_numpy(frozen.mean))
+        self.register_buffer("inverse_std", torch.from_numpy(frozen.inverse_std))
+
+    def forward(self, observations: Tensor) -> Tensor:
+        if self._enabled:
+            scaled = (observations - self.mean) * self.inverse_std
+            observations = scaled.clamp(-self._limit, self._limit)
+        return observations.to(torch.float32)
+
+
+# --- actions ---------------------------------------------------------------------------------------------------------
+
+
+def _decoder(space: spaces.Space[Any], mapping: ActionMapping) -> nn.Module:
+    """Return the module that does what `action_decoder` does."""
+    if isinstance(space, spaces.Box):
+        return (_IntegerBox if np.issubdtype(space.dtype, np.integer) else _Box)(space, mapping)
+    if isinstance(space, spaces.Discrete):
+        return _Shifted((), np.array([space.start]), space.dtype)
+    if isinstance(space, spaces.MultiDiscrete):
+        return _Shifted(space.shape, space.start, space.dtype)
+    assert isinstance(space, spaces.MultiBinary), space
+    return _Shifted(space.shape, np.zeros(space.shape, dtype=np.int64), np.dtype(np.int8))
+
+
+class _Shifted(nn.Module):
+    """Add the start of a space with whole numbers."""
+
+    start: Tensor
+
+    def __init__(self, shape: tuple[int, ...], start: NDArray[Any], dtype: Any) -> None:
+        super().__init__()
+        self._shape, self._dtype = shape, torch_type(dtype)
+        self.register_buffer("start", torch.from_numpy(start.astype(np.int64)))
+
+    def forward(self, actions: Tensor) -> Tensor:
+        return (actions + self.start).to(self._dtype).reshape(-1, *self._shape)
+
+
+class _Box(nn.Module):
+    """Place a Gaussian's actions in a Box of floating numbers, and clip them to its bounds."""
+
+    bounded: Tensor
+    centre: Tensor
+    radius: Tensor
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, space: spaces.Box, mapping: ActionMapping) -> None:
+        super().__init__()
+        place = box_placement(space, mapping)
+        self._squash, self._shape, self._dtype = mapping.squash, space.shape, torch_type(space.dtype)
+        for name in ("bounded", "centre", "radius", "low", "high"):
+            self.register_buffer(name, torch.from_numpy(getattr(place, name)))
+
+    def forward(self, actions: Tensor) -> Tensor:
+        placed = self._placed(actions)
+        bounded = torch.minimum(torch.maximum(placed, self.low.to(placed.dtype)), self.high.to(placed.dtype))
+        return bounded.to(self._dtype).reshape(-1, *self._shape)
+
+    def _placed(self, actions: Tensor) -> Tensor:
+        chosen = torch.where(self.bounded, torch.tanh(actions), actions) if self._squash else actions
+        return chosen * self.radius + self.centre
+
+
+class _IntegerBox(_Box):
+    """The same with the nearest whole numbers; values beyond a bound never pass the conversion."""
+
+    def __init__(self, space: spaces.Box, mapping: ActionMapping) -> None:
+        super().__init__(space, mapping)
+        if space.dtype == np.uint64:
+            raise ExportError(f"the action space {space}: PyTorch computes with no numbers of type uint64")
+        self.low, self.high = self.low.to(torch.int64), self.high.to(torch.int64)
+
+    def forward(self, actions: Tensor) -> Tensor:
+        rounded = torch.round(self._placed(actions.to(torch.float64)))
+        low, high = self.low.to(torch.float64), self.high.to(torch.float64)
+        inside = (rounded > low) & (rounded < high)
+        whole = torch.where(inside, rounded, torch.zeros_like(rounded)).to(torch.int64)
+        nearest = torch.where(inside, whole, torch.where(rounded >= high, self.high, self.low))
+        return nearest.to(self._dtype).reshape(-1, *self._shape)
+
+
+def torch_type(dtype: Any) -> torch.dtype:
+    """Return the type of a tensor that holds what an array of `dtype` holds."""
+    return torch.from_numpy(np.zeros(1, dtype=dtype)).dtype

@@ -1,0 +1,87 @@
+"""Register the policy of a tracked run in MLflow."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+from ppolab.agents.agent import Agent
+from ppolab.agents.export import metadata
+from ppolab.agents.policy_module import named_parts, parts_of
+from ppolab.agents.trained_policy import TrainedPolicy
+from ppolab.config.loading import from_yaml
+from ppolab.config.schema import flattened
+from ppolab.envs.spaces import stacked
+from ppolab.records.checkpoint import load_checkpoint
+from ppolab.records.run_folder import OUTPUTS, FoundRun
+from ppolab.records.tracking import (
+    PolicyModel,
+    RunDescription,
+    environment_tags,
+    record_run,
+    register_policy,
+    resolve_tracking_uri,
+)
+from ppolab.records.wording import shown
+from ppolab.redaction import redact
+
+_IN_TAGS = ("environment", "checkpoint", "steps", "run_id", "version.ppolab")
+
+
+def store_of(run: FoundRun) -> str:
+    """Return the address of the store that a run's configuration names, or that commands here use.
+
+    Raises:
+        ConfigError: it is no address of a store, or its password is missing.
+    """
+    config = from_yaml(run.folder.config.read_text())
+    recorded = run.folder.tracking_uri()
+    return resolve_tracking_uri(recorded or config.logger.tracking_uri, OUTPUTS)
+
+
+def register(trained: TrainedPolicy, onnx: Path, name: str, uri: str) -> str:
+    """Register the exported policy in the file `onnx`, and return the version that it has in the registry.
+
+    A run that the store does not know, since it was away or not wanted, is recorded there first, without its metrics.
+
+    Args:
+        uri: of the store that holds the run.
+
+    Raises:
+        TrackingError: see `register_policy`.
+    """
+    config, run_id = trained.config, trained.run.folder.run_id() or _recorded(trained, uri)
+    space = copy.deepcopy(trained.observation_space)
+    space.seed(0)
+    observations = stacked([space.sample()], space)
+    names = [name for name, _ in named_parts(space)]
+    example = dict(zip(names, parts_of(observations, space), strict=True))
+    best = load_checkpoint(trained.run.checkpoint).best_return
+    facts = metadata(trained)
+    tags = {key: facts[key] for key in _IN_TAGS if key in facts} | ({} if best is None else {"eval_return": str(best)})
+    reached = "" if best is None else f" It reached an eval/return of {shown(best)}."
+    model = PolicyModel(
+        onnx=onnx,
+        name=name,
+        run_id=run_id,
+        example=example,
+        actions=Agent(trained).act(observations),
+        tags=tags,
+        description=f"The {facts['checkpoint']} policy of {config.env.id} after {trained.steps:,} steps.{reached}",
+    )
+    return register_policy(uri, model)
+
+
+def _recorded(trained: TrainedPolicy, uri: str) -> str:
+    """Record the run in the store, and return the id that it has there; its folder knows it from now on."""
+    config, folder = trained.config, trained.run.folder
+    parameters = {key: value for key, value in flattened(config).items() if key != "logger.tracking_uri"}
+    run = RunDescription(
+        experiment=config.logger.experiment,
+        run_name=config.logger.run_name or f"{config.env.id}-seed{config.seed}",
+        parameters=parameters,
+        tags=environment_tags(),
+    )
+    run_id = record_run(uri, run)
+    folder.write_record(run_id, redact(uri), finished=folder.is_finished)
+    return run_id

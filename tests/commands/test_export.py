@@ -1,0 +1,242 @@
+"""Exported policies: they act as the policy does, without ppolab, and a failed export leaves nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import onnx
+import onnxruntime
+import probe_envs  # noqa: F401
+import pytest
+import torch
+from in_process import call
+from small_runs import run_small
+from torch import nn
+
+from commands import ROOT, assert_one_line
+from ppolab.agents import export, export_check
+from ppolab.agents.agent import Agent
+from ppolab.agents.export import export_policy
+from ppolab.agents.trained_policy import TrainedPolicy, load_policy
+from ppolab.cli.commands import export_main
+from ppolab.envs.spaces import stacked
+from ppolab.errors import ConfigError, ExportError
+from ppolab.records.run_folder import FoundRun, RunFolder
+
+PLAYER = ROOT / "docs/examples/play_onnx.py"
+WITHOUT_PPOLAB = """
+import runpy, sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("ppolab", "torch"):
+            raise ImportError(f"{name} must not be imported")
+sys.meta_path.insert(0, Absent())
+sys.argv = sys.argv[1:]
+import probe_envs
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+TASKS: dict[str, dict[str, Any]] = {
+    "Hopper": {"env": "hopper", "total_steps": 1024},
+    "CartPole": {"env": "cartpole", "total_steps": 1024},
+    "Dict": {"env.id": "probe_envs:probe/Parts-v0", "total_steps": 2048},
+    "MultiDiscrete": {"env.id": "probe_envs:probe/Parts-v0", "+env.kwargs": {"flat": True}, "total_steps": 2048},
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainedPolicy]:
+    """A policy of each task, after a short training."""
+    found = {}
+    for name, settings in TASKS.items():
+        folder = tmp_path_factory.mktemp(name)
+        run_small(folder, **settings)
+        found[name] = load_policy(FoundRun(RunFolder(folder), RunFolder(folder).checkpoint("best")))
+    return found
+
+
+def played(policy: TrainedPolicy, episodes: int) -> list[float]:
+    """The returns of the policy itself, in the loop of the example."""
+    act, returns = Agent(policy).act, []
+    with gymnasium.make(policy.config.env.id, **policy.config.env.kwargs) as env:
+        for seed in range(episodes):
+            observation, _ = env.reset(seed=seed)
+            total, ended = 0.0, False
+            while not ended:
+                action = act(stacked([observation], env.observation_space))[0]
+                observation, reward, terminated, truncated, _ = env.step(action)
+                total, ended = total + float(reward), terminated or truncated
+            returns.append(total)
+    return returns
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_onnx_file_plays_the_same_episodes_without_ppolab(
+    task: str, trained: dict[str, TrainedPolicy], tmp_path: Path
+) -> None:
+    path = tmp_path / "policy.onnx"
+    result = Agent(trained[task]).export(path)
+    assert result.observations == 1000
+    assert result.greatest_difference <= 1e-6
+    command = [sys.executable, "-c", WITHOUT_PPOLAB, str(PLAYER), str(path), "5"]
+    variables = {**os.environ, "PYTHONPATH": str(ROOT / "tests/support")}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
+    assert done.returncode == 0, done.stderr
+    expected = played(trained[task], 5)
+    seen = [float(line.rpartition(" ")[2]) for line in done.stdout.splitlines()]
+    exact = result.greatest_difference == 0  # else a simulator of floating numbers enlarges the rounding
+    assert seen == (expected if exact else pytest.approx(expected, rel=1e-6))
+    assert exact == (task != "Hopper")
+    assert len(set(expected)) > 1
+
+
+def test_inputs_batch_and_metadata_of_an_onnx_file(trained: dict[str, TrainedPolicy], tmp_path: Path) -> None:
+    path = tmp_path / "policy.onnx"
+    export_policy(trained["Dict"], "onnx", path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert {found.name: (found.type, found.shape) for found in session.get_inputs()} == {
+        "observation.pair.0": ("tensor(int64)", ["batch"]),
+        "observation.pair.1": ("tensor(float)", ["batch", 1]),
+        "observation.place.lamp": ("tensor(int8)", ["batch", 2]),
+        "observation.place.x": ("tensor(float)", ["batch", 2]),
+        "observation.shown": ("tensor(int64)", ["batch", 2]),
+    }
+    assert [(found.name, found.type, found.shape) for found in session.get_outputs()] == [
+        ("action", "tensor(int64)", ["batch", 2])
+    ]
+    facts = session.get_modelmeta().custom_metadata_map
+    assert (facts["environment"], facts["environment_kwargs"]) == ("probe_envs:probe/Parts-v0", "{}")
+    assert (facts["checkpoint"], facts["steps"]) == ("best", str(trained["Dict"].steps))
+    assert json.loads(facts["action_space"]) == {
+        "type": "MultiDiscrete", "shape": [2], "dtype": "int64", "nvec": [3, 4], "start": [1, -2],
+    }  # fmt: skip
+    assert float(facts["greatest_difference"]) == 0
+    assert json.loads(facts["observation_space"])["spaces"]["place"]["spaces"]["x"]["high"] == ["inf", "inf"]
+
+
+@pytest.mark.parametrize("task", ["Hopper", "Dict"])
+def test_a_torch_export_plays_and_says_what_it_is(task: str, trained: dict[str, TrainedPolicy], tmp_path: Path) -> None:
+    path = tmp_path / "policy.pt2"
+    assert export_policy(trained[task], "torch_export", path).greatest_difference <= 1e-6
+    extra = {"metadata.json": ""}
+    module = torch.export.load(path, extra_files=extra).module()
+    assert json.loads(extra["metadata.json"])["environment"] == trained[task].config.env.id
+    space = trained[task].observation_space
+    space.seed(3)
+    for size in (1, 7):
+        batch = stacked([space.sample() for _ in range(size)], space)
+        actions = module(export.as_tensors(batch)).detach().numpy()
+        assert np.allclose(actions, Agent(trained[task]).act(batch), atol=1e-6)
+
+
+def test_the_command_writes_into_the_folder_of_the_run(
+    trained: dict[str, TrainedPolicy], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained["CartPole"].run.folder.path
+    answer = call(export_main, tmp_path, capsys, f"run={run}", "checkpoint=last")
+    assert (answer.code, answer.err) == (0, "")
+    assert "compared      1,000 observations; greatest difference of an action 0\n" in answer.out
+    facts = {entry.key: entry.value for entry in onnx.load(run / "export/policy.onnx").metadata_props}
+    assert facts["checkpoint"] == "last"
+
+
+# --- what goes wrong -------------------------------------------------------------------------------------------------
+
+
+def test_an_export_that_acts_otherwise_is_refused_and_leaves_nothing(
+    trained: dict[str, TrainedPolicy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = export.PolicyModule.forward
+    monkeypatch.setattr(export.PolicyModule, "forward", lambda self, observation: original(self, observation * 1.01))
+    with pytest.raises(ExportError, match=r"acts otherwise than the policy: \d+ of 3 numbers differ"):
+        export_policy(trained["Hopper"], "torch_export", tmp_path / "policy.pt2")
+    assert not list(tmp_path.iterdir())
+
+
+def test_whole_numbers_may_differ_in_a_tie_only() -> None:
+    space = gymnasium.spaces.Discrete(2)
+    expected = np.zeros(1000, dtype=np.int64)
+    for wrong, refused in ((2, False), (3, True)):
+        seen = expected.copy()
+        seen[:wrong] = 1
+        if refused:
+            with pytest.raises(ExportError, match="3 of 1000 numbers differ, by up to 1"):
+                export_check._difference(expected, seen, space)
+        else:
+            assert export_check._difference(expected, seen, space) == 1
+
+
+class OfNoFormat(nn.Module):
+    """Ends in an operator that ONNX does not have."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return torch.special.bessel_j0(values)
+
+
+class Branches(nn.Module):
+    """Takes a path that depends on its input."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return values if values.sum() > 0 else -values
+
+
+@pytest.mark.parametrize(
+    ("layer", "told"),
+    [
+        (OfNoFormat(), r"^ONNX cannot hold the network: there is no operator for \w+\.bessel_j0"),
+        (Branches(), r"^torch\.export cannot hold the network: "),
+    ],
+)
+def test_what_a_format_cannot_hold_is_named(
+    layer: nn.Module, told: str, trained: dict[str, TrainedPolicy], tmp_path: Path
+) -> None:
+    policy = load_policy(trained["CartPole"].run)
+    policy.policy.actor.append(layer)
+    with pytest.raises(ExportError, match=told) as caught:
+        export_policy(policy, "onnx", tmp_path / "policy.onnx")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_path_that_cannot_be_written(trained: dict[str, TrainedPolicy], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"^path=.*: cannot be written: .*; choose another path$"):
+        export_policy(trained["CartPole"], "onnx", tmp_path / "file" / "policy.onnx")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "run=RUN: is missing"),
+        (("run=nowhere",), "run=nowhere: there is no such run id, folder or checkpoint file"),
+        (("run=.", "fromat=onnx"), "fromat: no such setting; did you mean 'format'?"),
+        (("run=.", "format=tf"), "format=tf: must be one of onnx, torch_export, mlflow"),
+        (("run={run}", "format=mlflow"), "format=mlflow: needs the registered model's name; add name=NAME"),
+        (("run={run}", "name=pole"), "name=pole: only goes with format=mlflow"),
+        (("run={run}", "format=mlflow", "name=a/b"), "name=a/b: must be a name without / and :"),
+    ],
+)
+def test_mistakes_are_answered_in_one_line(
+    arguments: tuple[str, ...],
+    told: str,
+    trained: dict[str, TrainedPolicy],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = trained["CartPole"].run.folder.path
+    assert_one_line(call(export_main, tmp_path, capsys, *(part.format(run=run) for part in arguments)), told)
+
+
+def test_packages_that_are_not_installed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    answer = call(export_main, tmp_path, capsys, "run=nowhere")
+    told = "format=onnx: onnx and onnxscript and onnxruntime are not installed; pip install 'ppolab[onnx]'"
+    assert_one_line(answer, told)

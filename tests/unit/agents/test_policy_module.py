@@ -1,0 +1,116 @@
+"""The policy as one module, against the parts that act in training, for every kind of space."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from helpers import make_config
+
+from ppolab.agents.evaluation import DeterministicPolicy
+from ppolab.agents.policy_module import PolicyModule, as_tensors, named_parts
+from ppolab.core.moments import Moments
+from ppolab.envs.spaces import ActionMapping, action_decoder, observation_encoder, stacked
+from ppolab.errors import ExportError
+from ppolab.learning.actor_critic import ActorCritic, action_distribution, evaluating
+
+FLOATS = spaces.Box(-2, 2, (3,), np.float32)
+
+OBSERVATIONS = {
+    "float32": FLOATS,
+    "float64": spaces.Box(-1e6, 1e6, (3,), np.float64),
+    "uint8": spaces.Box(0, 255, (4,), np.uint8),
+    "uint16": spaces.Box(0, 8, (2,), np.uint16),
+    "Discrete": spaces.Discrete(4, start=-1),
+    "MultiDiscrete": spaces.MultiDiscrete([3, 2, 4], start=[1, 0, -2]),
+    "MultiDiscrete of rank 2": spaces.MultiDiscrete([[3, 2], [2, 4]]),
+    "MultiBinary": spaces.MultiBinary((2, 2)),
+    "Dict": spaces.Dict({"z": FLOATS, "a": spaces.Discrete(3), "deep": spaces.Dict({"b": spaces.MultiBinary(2)})}),
+    "Tuple": spaces.Tuple((spaces.Discrete(2, start=5), FLOATS)),
+}
+ACTIONS = {
+    "Discrete": spaces.Discrete(3, start=2),
+    "MultiDiscrete": spaces.MultiDiscrete([3, 2], start=[5, -1]),
+    "MultiBinary": spaces.MultiBinary(3),
+    "float32": spaces.Box(np.array([-1, 0, -np.inf], np.float32), np.array([3, np.inf, np.inf], np.float32)),
+    "float64 of rank 2": spaces.Box(-3, 5, (2, 2), np.float64),
+    "float16": spaces.Box(-60_000, 60_000, (2,), np.float16),
+    "of no rank": spaces.Box(-1, 1, (), np.float32),
+    "uint8": spaces.Box(3, 9, (2,), np.uint8),
+    "uint32": spaces.Box(2**31, 2**32 - 1, (2,), np.uint32),
+    "int64": spaces.Box(np.iinfo(np.int64).min, np.iinfo(np.int64).max, (2,), np.int64),
+}
+MAPPINGS = (ActionMapping(), ActionMapping(rescale=False), ActionMapping(squash=True))
+
+
+def random_policy(observations: spaces.Space[Any], actions: spaces.Space[Any], **settings: Any) -> ActorCritic:
+    """A network whose actions reach beyond the bounds of a Box, with statistics of other observations."""
+    torch.manual_seed(0)
+    config = make_config(**{"model.hidden_sizes": [8], "model.dropout": 0.5, **settings})
+    size, _ = observation_encoder(observations)
+    policy = ActorCritic(size, action_distribution(actions), config.model, normalize=config.normalize_observations)
+    with torch.no_grad():
+        policy.action_head.weight.mul_(200)
+    mean, variance = torch.rand(size, dtype=torch.float64), torch.rand(size, dtype=torch.float64) + 0.01
+    policy.observation_scale.merge(Moments(torch.tensor(50.0, dtype=torch.float64), mean, variance))
+    return policy
+
+
+def both(
+    policy: ActorCritic, observations: spaces.Space[Any], actions: spaces.Space[Any], mapping: ActionMapping
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The actions of the parts, and those of the module, for the same 64 observations."""
+    observations.seed(0)
+    batch = stacked([observations.sample() for _ in range(64)], observations)
+    _, encode = observation_encoder(observations)
+    with evaluating(policy):
+        expected = action_decoder(actions, mapping)(DeterministicPolicy(policy)(encode(batch)))
+    with torch.no_grad():
+        return expected, PolicyModule(policy, observations, actions, mapping)(as_tensors(batch)).numpy()
+
+
+@pytest.mark.parametrize("kind", OBSERVATIONS)
+@pytest.mark.parametrize("normalize", [True, False])
+def test_every_observation_goes_in_as_the_environment_gives_it(kind: str, normalize: bool) -> None:
+    space, actions = OBSERVATIONS[kind], spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    policy = random_policy(space, actions, normalize_observations=normalize)
+    expected, seen = both(policy, space, actions, ActionMapping())
+    assert seen.dtype == expected.dtype
+    assert np.array_equal(seen, expected)
+    assert len(np.unique(seen)) > 4, "a module that ignores its observations must not pass"
+
+
+@pytest.mark.parametrize("kind", ACTIONS)
+@pytest.mark.parametrize("mapping", MAPPINGS, ids=str)
+def test_every_action_comes_out_as_the_environment_takes_it(kind: str, mapping: ActionMapping) -> None:
+    space = ACTIONS[kind]
+    expected, seen = both(random_policy(FLOATS, space), FLOATS, space, mapping)
+    assert (seen.dtype, seen.shape) == (expected.dtype, (64, *space.shape))
+    assert seen == pytest.approx(expected, rel=1e-6, abs=1e-6)  # tanh of PyTorch and NumPy differ in the last bit
+    for action in seen:
+        assert space.contains(np.asarray(action) if isinstance(space, spaces.Box) else action)
+
+
+def test_inputs_are_named_by_their_place() -> None:
+    assert [name for name, _ in named_parts(FLOATS)] == ["observation"]
+    assert [name for name, _ in named_parts(OBSERVATIONS["Tuple"])] == ["observation.0", "observation.1"]
+    named = [name for name, _ in named_parts(OBSERVATIONS["Dict"])]
+    assert named == ["observation.a", "observation.deep.b", "observation.z"]
+
+
+def test_the_module_keeps_a_policy_of_its_own() -> None:
+    policy = random_policy(FLOATS, ACTIONS["Discrete"])
+    module = PolicyModule(policy, FLOATS, ACTIONS["Discrete"], ActionMapping())
+    with torch.no_grad():
+        policy.action_head.weight.zero_()
+    assert policy.training and not module.training
+    assert float(module.policy.action_head.weight.detach().abs().sum()) > 0
+
+
+def test_numbers_that_pytorch_lacks_are_refused() -> None:
+    space = spaces.Box(0, 2**64 - 1, (1,), np.uint64)
+    with pytest.raises(ExportError, match=r"uint64"):
+        PolicyModule(random_policy(FLOATS, space), FLOATS, space, ActionMapping())
