@@ -12,6 +12,7 @@ import numpy as np
 from ppolab.agents.evaluation import MAX_EPISODE_STEPS, DeterministicPolicy
 from ppolab.config.schema import EnvConfig
 from ppolab.envs.factory import action_mapping
+from ppolab.envs.making import make_env
 from ppolab.envs.rendering import prepare_scene
 from ppolab.envs.spaces import action_decoder, observation_encoder
 from ppolab.errors import PpolabError
@@ -36,7 +37,7 @@ def record_video(policy: ActorCritic, env: EnvConfig, seed: int, path: Path) -> 
 
     unfinished = path.with_name(f".unfinished-{path.name}")
     try:
-        simulator = gymnasium.make(env.id, render_mode="rgb_array", disable_env_checker=True, **env.kwargs)
+        simulator = make_env(env, render_mode="rgb_array")
         prepare_scene(simulator)
         native_fps = float(simulator.metadata.get("render_fps") or VIDEO_FPS)
         stride = max(1, round(native_fps / VIDEO_FPS))

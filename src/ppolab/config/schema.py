@@ -77,6 +77,10 @@ class EnvConfig:
         "the policy's [-1, 1] stands for the bounds of the actions, where these are finite", True
     )
     squash_actions: bool = setting("actions pass through tanh, instead of being clipped to the bounds", False)
+    wrappers: list[str] = setting(
+        "Gymnasium wrappers of your own, each my_package:MyWrapper, the first one innermost", []
+    )
+    log_info: list[str] = setting("entries of the environment's info that become metrics, as env/NAME", [])
 
 
 @dataclass

@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from ppolab.config.algorithms import reads
+from ppolab.config.metrics import info_metric
 from ppolab.core.distributions import DiagonalGaussian
 from ppolab.core.schedules import followed_kl, linear_decay
 from ppolab.envs.factory import TRAINING, environment_seeds
@@ -94,6 +95,7 @@ class OnPolicyModule(pl.LightningModule):
         self.seconds += ended - started
         return {
             **self._episode_metrics(),
+            **self._info_metrics(),
             **_update_metrics(stats),
             **self._policy_metrics(rollout),
             "optim/lr": learning_rate,
@@ -124,6 +126,14 @@ class OnPolicyModule(pl.LightningModule):
             "train/return": float(np.mean([episode.total_reward for episode in self.recent_episodes])),
             "train/length": float(np.mean([episode.length for episode in self.recent_episodes])),
         }
+
+    def _info_metrics(self) -> dict[str, float]:
+        found = {}
+        for name in self.config.env.log_info:
+            values = [episode.info[name] for episode in self.recent_episodes if name in episode.info]
+            if values:
+                found[info_metric(name)] = float(np.mean(values))
+        return found
 
     def _policy_metrics(self, rollout: Rollout) -> dict[str, float]:
         if not isinstance(self.policy.distribution, DiagonalGaussian):
@@ -200,7 +210,7 @@ class OnPolicyModule(pl.LightningModule):
             "seconds": self.seconds,
             "iteration": self.iteration,
             "rate_factor": self.rate_factor,
-            "recent_episodes": [(each.total_reward, each.length) for each in self.recent_episodes],
+            "recent_episodes": [_stored(each) for each in self.recent_episodes],
             "random": {
                 "global": self.group.all_gather(global_random_states(self._parameter_device)),
                 "device": self._parameter_device.type,
@@ -227,7 +237,7 @@ class OnPolicyModule(pl.LightningModule):
         self.seconds = state["seconds"]
         self.iteration = state["iteration"]
         self.rate_factor = state["rate_factor"]
-        self.recent_episodes.extend(Episode(total, length) for total, length in state["recent_episodes"])
+        self.recent_episodes.extend(Episode(*stored) for stored in state["recent_episodes"])
         set_global_random_states(state["random"]["global"][self.group.rank], self._parameter_device)
         if state["random"]["device"] == self._parameter_device.type:
             self.action_generator.set_state(state["random"]["actions"])
@@ -252,6 +262,12 @@ class OnPolicyModule(pl.LightningModule):
         """Begin new episodes, with seeds of this iteration's own; those of iteration 0 were the run's first."""
         first, count = self.group.rank * self.config.num_envs, self.config.num_envs
         self.collector.restart(environment_seeds(self.config.seed, first, count, TRAINING, 1 + self.iteration))
+
+
+def _stored(episode: Episode) -> tuple[Any, ...]:
+    """Return an episode for a checkpoint; one without info as in checkpoints from before there was any."""
+    told = (episode.total_reward, episode.length)
+    return (*told, dict(episode.info)) if episode.info else told
 
 
 def _update_metrics(stats: UpdateStats) -> dict[str, float]:

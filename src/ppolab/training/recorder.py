@@ -34,6 +34,9 @@ from ppolab.training.watchdog import end_at_once
 
 log = logging.getLogger(__name__)
 
+HOOKS = ("callbacks", "env.wrappers", "env.log_info")
+"""Settings that name code or metrics of the user's."""
+
 
 @contextmanager
 def recorded_run(
@@ -201,13 +204,14 @@ class RunRecorder:
 
 
 def _description(config: Config, checkpoint: Checkpoint | None, trial: TrialOfStudy | None) -> RunDescription:
-    """Describe the run to the tracking store. Without `callbacks` it looks as runs did before there were any."""
-    left_out = {"logger.tracking_uri"} | (set() if config.callbacks else {"callbacks"})
+    """Describe the run to the tracking store. A hook without a value is left out, as it was before there was one."""
+    values = flattened(config)
+    left_out = {"logger.tracking_uri"} | {key for key in HOOKS if not values[key]}
     otherwise = checkpoint is not None and records_may_differ(checkpoint.config, config)
     return RunDescription(
         experiment=config.logger.experiment,
         run_name=trial.run_name if trial else config.logger.run_name or f"{config.env.id}-seed{config.seed}",
-        parameters={key: value for key, value in flattened(config).items() if key not in left_out},
+        parameters={key: value for key, value in values.items() if key not in left_out},
         tags=environment_tags() | (dict(trial.tags) if trial else {}),
         parent_run_id=trial.parent_run_id if trial else None,
         resume_run_id=checkpoint.run_id if checkpoint else None,
