@@ -15,6 +15,7 @@ from ppolab.learning.native import native_policy
 from ppolab.learning.optimizer import make_optimizer
 from ppolab.runtime.process_group import ALONE, ProcessGroup
 from ppolab.training.collector import Collector
+from ppolab.training.measuring import Measuring
 from ppolab.training.module import OnPolicyModule
 from ppolab.training.random_state import stream_seed
 
@@ -37,4 +38,5 @@ def build_module(config: Config, env: VectorEnv, policy: ActorCritic, group: Pro
     )  # fmt: skip
     native = native_policy(policy, flat) if config.compile.lower() != "false" else None
     context = LearnerContext(policy, flat, optimizer, config, shuffle, group, native)
-    return OnPolicyModule(context, collector, make_algorithm(context), actions)
+    measuring = Measuring(config, env, device)
+    return OnPolicyModule(context, collector, make_algorithm(context), actions, measuring)

@@ -25,6 +25,8 @@ from ppolab.learning.normalization import RunningScale
 from ppolab.learning.optimizer import set_learning_rate
 from ppolab.learning.rollout import Episode, Rollout, Totals, totals
 from ppolab.training.collector import Collector
+from ppolab.training.measuring import Measuring
+from ppolab.training.named_warnings import WarningWatch
 from ppolab.training.random_state import global_random_states, set_global_random_states, stream_seed
 
 log = logging.getLogger(__name__)
@@ -42,10 +44,18 @@ class OnPolicyModule(pl.LightningModule):
 
     Args:
         actions: the generator that `collector` draws action noise from.
+
+    Attributes:
+        watch: which warnings the run has had; kept by the first rank.
     """
 
     def __init__(
-        self, context: LearnerContext, collector: Collector, learner: Algorithm, actions: torch.Generator
+        self,
+        context: LearnerContext,
+        collector: Collector,
+        learner: Algorithm,
+        actions: torch.Generator,
+        measuring: Measuring,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -65,6 +75,8 @@ class OnPolicyModule(pl.LightningModule):
         self.iteration = 0
         self.rate_factor = 1.0
         self.recent_episodes: deque[Episode] = deque(maxlen=EPISODE_WINDOW)
+        self.watch = WarningWatch()
+        self._measuring = measuring
 
     # --- one iteration -------------------------------------------------------------------------------------------
 
@@ -93,7 +105,7 @@ class OnPolicyModule(pl.LightningModule):
         self.iteration += 1
         ended = time.perf_counter()
         self.seconds += ended - started
-        return {
+        metrics = {
             **self._episode_metrics(),
             **self._info_metrics(),
             **_update_metrics(stats),
@@ -102,6 +114,13 @@ class OnPolicyModule(pl.LightningModule):
             **_time_metrics(found.num_steps, started, collected, ended),
             "time/total": self.seconds,
         }
+        if self.group.is_first:
+            deviation = metrics.get("policy/std")
+            scales = self.policy.observation_scale, self.reward_scale
+            self.watch.look(
+                self._measuring.measured(rollout, rewards, found, stats, scales, deviation=deviation, steps=self.steps)
+            )
+        return metrics
 
     def _count(self, found: Totals) -> None:
         self.steps += found.num_steps
@@ -211,6 +230,7 @@ class OnPolicyModule(pl.LightningModule):
             "iteration": self.iteration,
             "rate_factor": self.rate_factor,
             "recent_episodes": [_stored(each) for each in self.recent_episodes],
+            "warnings": {"watch": self.watch.state(), "measuring": self._measuring.state()},
             "random": {
                 "global": self.group.all_gather(global_random_states(self._parameter_device)),
                 "device": self._parameter_device.type,
@@ -238,6 +258,9 @@ class OnPolicyModule(pl.LightningModule):
         self.iteration = state["iteration"]
         self.rate_factor = state["rate_factor"]
         self.recent_episodes.extend(Episode(*stored) for stored in state["recent_episodes"])
+        if "warnings" in state:  # not in checkpoints from before there were any
+            self.watch.load_state(state["warnings"]["watch"])
+            self._measuring.load_state(state["warnings"]["measuring"])
         set_global_random_states(state["random"]["global"][self.group.rank], self._parameter_device)
         if state["random"]["device"] == self._parameter_device.type:
             self.action_generator.set_state(state["random"]["actions"])

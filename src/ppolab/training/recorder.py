@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -34,6 +34,7 @@ from ppolab.training.watchdog import end_at_once
 
 log = logging.getLogger(__name__)
 
+WARNINGS_TAG = "ppolab.warnings"
 HOOKS = ("callbacks", "env.wrappers", "env.log_info")
 """Settings that name code or metrics of the user's."""
 
@@ -119,6 +120,10 @@ class RunRecorder:
         self.metrics |= metrics
         self._metrics_file.write(steps, metrics)
         self._tracker.log_metrics(metrics, steps)
+
+    def record_warnings(self, names: Sequence[str]) -> None:
+        """Tag the run with the warnings that it has had."""
+        self._tracker.set_tags({WARNINGS_TAG: ",".join(names)})
 
     def save(self, name: str, state: dict[str, Any]) -> None:
         """Write the checkpoint `last` or `best`; one that cannot be written is told, and training goes on.

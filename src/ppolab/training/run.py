@@ -45,6 +45,7 @@ from ppolab.training.callbacks.checkpoints import Checkpoints
 from ppolab.training.callbacks.evaluating import Evaluation
 from ppolab.training.callbacks.pruning import Pruning
 from ppolab.training.callbacks.recording import Recording
+from ppolab.training.callbacks.show_warnings import ShowWarnings
 from ppolab.training.callbacks.start import Start
 from ppolab.training.callbacks.stopping import Stopping, StopTogether
 from ppolab.training.closing import make_pictures
@@ -196,7 +197,8 @@ def _surroundings(
     pruning = Pruning(config, first_step, trial, recorder)
     callbacks = [
         Start(state),
-        *([Recording(recorder), ProgressBar(config.total_steps, first_step)] if recorder else []),
+        *([Recording(recorder), ShowWarnings(recorder)] if recorder else []),
+        *([ProgressBar(config.total_steps, first_step)] if recorder else []),
         stopping,
         Evaluation(config, first_step, stopping, recorder, eval_env),
         pruning,
