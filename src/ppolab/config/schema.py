@@ -144,7 +144,9 @@ class LoggerConfig:
     """Where runs are recorded."""
 
     kind: str = setting(
-        "none: metrics.csv, checkpoints and the plot in the run's folder only", choices=("mlflow", "none")
+        "tensorboard: MLflow, and event files for TensorBoard; none: metrics.csv, checkpoints and the plot in the "
+        "run's folder only",
+        choices=("mlflow", "tensorboard", "none"),
     )
     tracking_uri: str | None = setting("null: MLFLOW_TRACKING_URI, else the file outputs/mlflow.db", None)
     experiment: str = setting("name of the MLflow experiment")

@@ -29,6 +29,7 @@ from ppolab.records.tracking import (
 from ppolab.redaction import redact
 from ppolab.runtime.signals import signals_handled_by
 from ppolab.training.resume import records_may_differ
+from ppolab.training.tensorboard_events import TensorBoardEvents
 from ppolab.training.trial import TrialOfStudy
 from ppolab.training.watchdog import end_at_once
 
@@ -59,9 +60,16 @@ def recorded_run(
     if uri is not None:
         tracker = MlflowTracker(_description(config, checkpoint, trial), uri, files.backlog)
     metrics_file = MetricsFile(files.metrics, run_metrics(config), first_step)
-    for row in read_metrics(files.metrics):  # of a resumed run: the store may never have got them
-        tracker.log_metrics({key: value for key, value in row.items() if key != "step"}, int(row["step"]))
-    recorder = RunRecorder(config, files, tracker, uri, metrics_file, checkpoint)
+    earlier = [
+        (int(row["step"]), {key: value for key, value in row.items() if key != "step"})
+        for row in read_metrics(files.metrics)
+    ]
+    for steps, metrics in earlier:  # of a resumed run: the store may never have got them
+        tracker.log_metrics(metrics, steps)
+    events = None
+    if config.logger.kind == "tensorboard":
+        events = TensorBoardEvents(files.tensorboard, _parameters(config), earlier)
+    recorder = RunRecorder(config, files, tracker, uri, metrics_file, checkpoint, events)
     try:
         yield recorder
     except (InterruptedRun, KeyboardInterrupt):
@@ -92,6 +100,7 @@ class RunRecorder:
         tracking_uri: str | None,
         metrics_file: MetricsFile,
         checkpoint: Checkpoint | None,
+        events: TensorBoardEvents | None = None,
     ) -> None:
         best = checkpoint.best_return if checkpoint else None
         self.metrics: dict[str, float] = {}
@@ -103,6 +112,7 @@ class RunRecorder:
         self._files = files
         self._tracker = tracker
         self._metrics_file = metrics_file
+        self._events = events
         self._earlier_id = checkpoint.run_id if checkpoint else None
         self._unsaved: CheckpointError | None = None
 
@@ -120,6 +130,8 @@ class RunRecorder:
         self.metrics |= metrics
         self._metrics_file.write(steps, metrics)
         self._tracker.log_metrics(metrics, steps)
+        if self._events is not None:
+            self._events.log_metrics(metrics, steps)
 
     def record_warnings(self, names: Sequence[str]) -> None:
         """Tag the run with the warnings that it has had."""
@@ -157,6 +169,8 @@ class RunRecorder:
     def close(self, status: RunStatus) -> None:
         """Send the files and what else the tracking store lacks, and mark the run; a signal ends the wait for it."""
         self._metrics_file.close()
+        if self._events is not None:
+            self._events.close()
         self._write_record()
         with signals_handled_by(signal.default_int_handler):
             self._close_tracker(status)
@@ -209,16 +223,21 @@ class RunRecorder:
 
 
 def _description(config: Config, checkpoint: Checkpoint | None, trial: TrialOfStudy | None) -> RunDescription:
-    """Describe the run to the tracking store. A hook without a value is left out, as it was before there was one."""
-    values = flattened(config)
-    left_out = {"logger.tracking_uri"} | {key for key in HOOKS if not values[key]}
+    """Describe the run to the tracking store."""
     otherwise = checkpoint is not None and records_may_differ(checkpoint.config, config)
     return RunDescription(
         experiment=config.logger.experiment,
         run_name=trial.run_name if trial else config.logger.run_name or f"{config.env.id}-seed{config.seed}",
-        parameters={key: value for key, value in values.items() if key not in left_out},
+        parameters=_parameters(config),
         tags=environment_tags() | (dict(trial.tags) if trial else {}),
         parent_run_id=trial.parent_run_id if trial else None,
         resume_run_id=checkpoint.run_id if checkpoint else None,
         shared_steps=checkpoint.module["steps"] if checkpoint and otherwise else None,
     )
+
+
+def _parameters(config: Config) -> dict[str, Any]:
+    """Return the settings that are recorded. A hook without a value is left out, as it was before there was one."""
+    values = flattened(config)
+    left_out = {"logger.tracking_uri"} | {key for key in HOOKS if not values[key]}
+    return {key: value for key, value in values.items() if key not in left_out}

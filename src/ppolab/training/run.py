@@ -52,6 +52,7 @@ from ppolab.training.closing import make_pictures
 from ppolab.training.progress_bar import ProgressBar
 from ppolab.training.recorder import RunRecorder, recorded_run
 from ppolab.training.result import RunResult
+from ppolab.training.tensorboard_events import check_tensorboard
 from ppolab.training.trial import TrialOfStudy
 from ppolab.training.user_callbacks import user_callbacks
 from ppolab.training.watchdog import end_at_once, watched
@@ -100,6 +101,7 @@ def run(
     """
     _accelerator(config)
     check_optimizer(config)  # a mistake in it shows before anything is written
+    check_tensorboard(config)
     users = user_callbacks(config.callbacks)
     checkpoint = _checkpoint_of(resume) if resume else None
     _check_resumable(config, checkpoint)

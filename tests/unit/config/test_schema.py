@@ -74,7 +74,7 @@ CHOICES = {
     "model.activation": ("tanh", "relu", "elu", "gelu", "silu"),
     "model.trunk": ("separate", "shared"),
     "trainer.accelerator": ("cpu", "gpu", "auto"),
-    "logger.kind": ("mlflow", "none"),
+    "logger.kind": ("mlflow", "tensorboard", "none"),
 }
 CHANGES_RECORDS = ("total_steps", "eval_episodes", "eval_interval", "compile", "trainer.accelerator", "trainer.threads")
 MAY_CHANGE_ON_RESUME = (
