@@ -9,7 +9,7 @@ from ppolab.config.algorithms import algorithm_names, metrics_of
 from ppolab.config.schema import Config
 
 METRIC_WORDS = {
-    "train/return": "mean return of the last 100 training episodes",
+    "train/return": "mean return of the latest training episodes, at most 100",
     "train/length": "mean length of these episodes, in steps",
     "eval/return": "mean return of the evaluation's episodes, with the most probable actions",
     "eval/return_std": "standard deviation of these returns over the episodes",

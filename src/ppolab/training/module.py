@@ -33,7 +33,10 @@ log = logging.getLogger(__name__)
 
 
 EPISODE_WINDOW = 100
-"""Over how many finished episodes, the most recent, train/return is the mean."""
+"""Over at most how many finished episodes, the most recent, train/return is the mean."""
+
+RECENT_SHARE = 0.2
+"""They must have ended in the last fifth of the steps so far: else the mean of a short run is that of all of it."""
 
 
 class OnPolicyModule(pl.LightningModule):
@@ -74,7 +77,7 @@ class OnPolicyModule(pl.LightningModule):
         self.seconds = 0.0
         self.iteration = 0
         self.rate_factor = 1.0
-        self.recent_episodes: deque[Episode] = deque(maxlen=EPISODE_WINDOW)
+        self.recent_episodes: deque[tuple[int, Episode]] = deque(maxlen=EPISODE_WINDOW)
         self.watch = WarningWatch()
         self._measuring = measuring
 
@@ -124,7 +127,7 @@ class OnPolicyModule(pl.LightningModule):
 
     def _count(self, found: Totals) -> None:
         self.steps += found.num_steps
-        self.recent_episodes.extend(found.episodes)
+        self.recent_episodes.extend((self.steps, episode) for episode in found.episodes)
 
     def _set_learning_rate(self) -> float:
         rate = self.rate_factor * float(self.config.optimizer["lr"])
@@ -139,17 +142,25 @@ class OnPolicyModule(pl.LightningModule):
             self.rate_factor = followed_kl(self.rate_factor, kl, self.config.target_kl)
 
     def _episode_metrics(self) -> dict[str, float]:
-        if not self.recent_episodes:
+        episodes = self._latest_episodes()
+        if not episodes:
             return {}
         return {
-            "train/return": float(np.mean([episode.total_reward for episode in self.recent_episodes])),
-            "train/length": float(np.mean([episode.length for episode in self.recent_episodes])),
+            "train/return": float(np.mean([episode.total_reward for episode in episodes])),
+            "train/length": float(np.mean([episode.length for episode in episodes])),
         }
+
+    def _latest_episodes(self) -> list[Episode]:
+        """Return the latest episodes, at least those of the last iteration in which any ended."""
+        if not self.recent_episodes:
+            return []
+        first = min((1 - RECENT_SHARE) * self.steps, self.recent_episodes[-1][0])
+        return [episode for ended, episode in self.recent_episodes if ended >= first]
 
     def _info_metrics(self) -> dict[str, float]:
         found = {}
         for name in self.config.env.log_info:
-            values = [episode.info[name] for episode in self.recent_episodes if name in episode.info]
+            values = [episode.info[name] for episode in self._latest_episodes() if name in episode.info]
             if values:
                 found[info_metric(name)] = float(np.mean(values))
         return found
@@ -229,7 +240,8 @@ class OnPolicyModule(pl.LightningModule):
             "seconds": self.seconds,
             "iteration": self.iteration,
             "rate_factor": self.rate_factor,
-            "recent_episodes": [_stored(each) for each in self.recent_episodes],
+            "recent_episodes": [_stored(each) for _, each in self.recent_episodes],
+            "recent_ends": [ended for ended, _ in self.recent_episodes],
             "warnings": {"watch": self.watch.state(), "measuring": self._measuring.state()},
             "random": {
                 "global": self.group.all_gather(global_random_states(self._parameter_device)),
@@ -257,7 +269,9 @@ class OnPolicyModule(pl.LightningModule):
         self.seconds = state["seconds"]
         self.iteration = state["iteration"]
         self.rate_factor = state["rate_factor"]
-        self.recent_episodes.extend(Episode(*stored) for stored in state["recent_episodes"])
+        episodes = [Episode(*stored) for stored in state["recent_episodes"]]
+        ends = state.get("recent_ends", [self.steps] * len(episodes))  # not in earlier checkpoints
+        self.recent_episodes.extend(zip(ends, episodes, strict=True))
         if "warnings" in state:  # not in checkpoints from before there were any
             self.watch.load_state(state["warnings"]["watch"])
             self._measuring.load_state(state["warnings"]["measuring"])
