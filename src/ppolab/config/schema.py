@@ -227,6 +227,12 @@ class Config:
         [],
         effect=EXECUTION,
     )
+    progress: str = setting(
+        "what the terminal shows while training; full: a line of return, losses, KL and entropy every two seconds, too",
+        "bar",
+        choices=("bar", "full", "off"),
+        effect=RECORDING,
+    )
     resume: str | None = setting(
         "an MLflow run id, a run folder or a checkpoint file to go on with; auto: the last unfinished run with "
         "this configuration",

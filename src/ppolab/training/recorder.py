@@ -239,5 +239,5 @@ def _description(config: Config, checkpoint: Checkpoint | None, trial: TrialOfSt
 def _parameters(config: Config) -> dict[str, Any]:
     """Return the settings that are recorded. A hook without a value is left out, as it was before there was one."""
     values = flattened(config)
-    left_out = {"logger.tracking_uri"} | {key for key in HOOKS if not values[key]}
+    left_out = {"logger.tracking_uri", "progress"} | {key for key in HOOKS if not values[key]}
     return {key: value for key, value in values.items() if key not in left_out}

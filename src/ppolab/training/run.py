@@ -200,7 +200,7 @@ def _surroundings(
     callbacks = [
         Start(state),
         *([Recording(recorder), ShowWarnings(recorder)] if recorder else []),
-        *([ProgressBar(config.total_steps, first_step)] if recorder else []),
+        *([ProgressBar(config.total_steps, first_step, config.progress)] if recorder else []),
         stopping,
         Evaluation(config, first_step, stopping, recorder, eval_env),
         pruning,

@@ -202,6 +202,7 @@ def test_no_setting_is_without_a_test() -> None:
         "trainer.devices", "trainer.num_nodes",  # test_parallel.py, test_ddp_runs.py
         "env.timeout",  # test_watchdog.py
         "env.log_info",  # test_env_metrics.py
+        "progress",  # test_progress_bar.py
         "callbacks",  # test_user_callbacks.py
         "optimizer.fused",  # the same mathematics
         "algorithm.name", "algorithm.ignores",  # test_algorithms.py, test_cli.py
