@@ -191,6 +191,8 @@ def _surroundings(
 ) -> Surroundings:
     """Return what surrounds a run, in order. What is sent between ranks is sent by all, since the list is one.
 
+    The user's callbacks come before checkpoints, which so hold their states of the same iteration.
+
     Args:
         state: where the run begins; None for a new one. recorder, eval_env, trial: of the first rank only.
     """
@@ -198,14 +200,14 @@ def _surroundings(
     stopping = Stopping(config.total_steps, recorder)
     pruning = Pruning(config, first_step, trial, recorder)
     callbacks = [
-        Start(state),
+        Start(state, task.users),
         *([Recording(recorder), ShowWarnings(recorder)] if recorder else []),
         *([ProgressBar(config.total_steps, first_step, config.progress)] if recorder else []),
         stopping,
+        *([*task.users, StopTogether()] if task.users else []),
         Evaluation(config, first_step, stopping, recorder, eval_env),
         pruning,
-        Checkpoints(config.checkpoint_interval, first_step, stopping, recorder),
-        *([*task.users, StopTogether()] if task.users else []),
+        Checkpoints(config.checkpoint_interval, first_step, stopping, recorder, task.users),
     ]
     return Surroundings(callbacks, stopping, pruning)
 
