@@ -72,3 +72,30 @@ class NoCallback:
 
 
 diary = Diary()
+
+
+class Counts(pl.Callback):
+    """Counts iterations, over a resume too."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.count += 1
+        COUNTED.append(self.count)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"count": self.count}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.count = state_dict["count"]
+
+
+COUNTED: list[int] = []
+
+
+class Unstorable(pl.Callback):
+    """Gives a state that no checkpoint can hold."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"self": self}

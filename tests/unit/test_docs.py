@@ -188,7 +188,8 @@ def test_settings_and_metrics_each_have_a_row() -> None:
 
 
 def test_the_example_of_a_callback_ends_a_run_once_it_is_solved() -> None:
-    (code,) = re.findall(r"```python\n(# my_package\.py.*?)```", text_of(ROOT / "docs" / "extending.md"), re.DOTALL)
+    page = text_of(ROOT / "docs" / "extending.md")
+    (code,) = re.findall(r"```python\n(# my_package\.py\nimport pytorch_lightning.*?)```", page, re.DOTALL)
     names: dict[str, Any] = {}
     exec(code, names)
     callback, module = names["StopWhenSolved"](), SimpleNamespace(steps=2048)

@@ -20,6 +20,7 @@ from ppolab.agents.policy_actor import PolicyActor
 from ppolab.agents.trained_policy import TrainedPolicy
 from ppolab.config.schema import Config
 from ppolab.envs.factory import EVALUATION, action_mapping, environment_seeds, make_vector_env
+from ppolab.envs.making import make_env
 from ppolab.envs.rendering import prepare_headless_rendering, prepare_scene
 from ppolab.envs.seeding import private_generators
 from ppolab.envs.spaces import action_decoder
@@ -155,13 +156,13 @@ class Agent:
         """
         env = self.config.env
         if render_mode is None:
-            return gymnasium.make(env.id, disable_env_checker=True, **env.kwargs)
+            return make_env(env)
         known = self._render_modes()
         if render_mode not in known:
             listed = ", ".join(known) or "none"
             raise ConfigError(f"render_mode={render_mode}: {env.id} has no such mode; it has {listed}")
         prepare_headless_rendering()
-        made = gymnasium.make(env.id, render_mode=render_mode, disable_env_checker=True, **env.kwargs)
+        made = make_env(env, render_mode=render_mode)
         prepare_scene(made)
         return made
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from ppolab.agents.agent import Agent
 from ppolab.agents.trained_policy import TrainedPolicy
 from ppolab.envs.guarded import Guarded
+from ppolab.envs.making import make_env
 from ppolab.envs.seeding import private_generators
 from ppolab.envs.spaces import stacked
 from ppolab.errors import ExportError
@@ -67,16 +67,14 @@ def compare(trained: TrainedPolicy, exported: Play, count: int = OBSERVATIONS) -
 def _played_observations(trained: TrainedPolicy, policy: Play, count: int) -> list[Any]:
     env = trained.config.env
     observations: list[Any] = []
-    with private_generators(trained.config.seed):
-        made = gymnasium.make(env.id, disable_env_checker=True, **env.kwargs)
-        with Guarded(made, env.id, 0) as simulator:
-            observation, _ = simulator.reset(seed=trained.config.seed)
-            while len(observations) < count:
-                observations.append(observation)
-                action = policy(stacked([observation], trained.observation_space))[0]
-                observation, _, terminated, truncated, _ = simulator.step(action)
-                if terminated or truncated:
-                    observation, _ = simulator.reset()
+    with private_generators(trained.config.seed), Guarded(make_env(env), env.id, 0) as simulator:
+        observation, _ = simulator.reset(seed=trained.config.seed)
+        while len(observations) < count:
+            observations.append(observation)
+            action = policy(stacked([observation], trained.observation_space))[0]
+            observation, _, terminated, truncated, _ = simulator.step(action)
+            if terminated or truncated:
+                observation, _ = simulator.reset()
     return observations
 
 

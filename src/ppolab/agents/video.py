@@ -14,8 +14,8 @@ from ppolab.agents.evaluation import MAX_EPISODE_STEPS
 from ppolab.agents.policy_actor import PolicyActor
 from ppolab.config.schema import EnvConfig
 from ppolab.envs.factory import action_mapping
+from ppolab.envs.making import make_env
 from ppolab.envs.rendering import prepare_scene
-from ppolab.envs.simulator import made
 from ppolab.envs.spaces import action_decoder, observation_encoder, stacked
 from ppolab.errors import PpolabError
 from ppolab.learning.actor_critic import ActorCritic, evaluating
@@ -43,7 +43,7 @@ def record_video(policy: ActorCritic, env: EnvConfig, seed: int, path: Path, *, 
 
     unfinished = path.with_name(f".unfinished-{path.name}")
     try:
-        simulator = made(env.id, env.kwargs, render_mode="rgb_array")
+        simulator = make_env(env, render_mode="rgb_array")
         prepare_scene(simulator)
         native_fps = float(simulator.metadata.get("render_fps") or VIDEO_FPS)
         stride = max(1, round(native_fps / VIDEO_FPS))

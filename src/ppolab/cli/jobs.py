@@ -87,7 +87,7 @@ def trained(
         check_environment(config.env)
         from ppolab.records.tracking import resolve_tracking_uri
 
-        if config.logger.kind == "mlflow":
+        if config.logger.kind != "none":
             resolve_tracking_uri(config.logger.tracking_uri, OUTPUTS)
         with lean_imports():
             import_lightning()

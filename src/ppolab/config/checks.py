@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,9 +11,12 @@ from ppolab.config.files import option_defaults, options_of
 from ppolab.config.metrics import objective_names, run_metrics
 from ppolab.config.optimizers import OPTIMIZER_NAMESPACE, UNUSABLE, class_name, is_own
 from ppolab.config.rules import KIND_WORDS, Range, is_a
-from ppolab.config.schema import Config, ModelConfig, OptimizerSettings, flattened
+from ppolab.config.schema import Config, EnvConfig, ModelConfig, OptimizerSettings, flattened
 from ppolab.config.setting import settings_of
 from ppolab.errors import ConfigError, nearest, spelled
+
+INFO_NAME = re.compile(r"[\w./-]+")
+"""What MLflow takes as part of a metric's name, without blanks."""
 
 
 def check(config: Config) -> None:
@@ -25,6 +29,7 @@ def check(config: Config) -> None:
     _check_model(config.model)
     _check_optimizer(config.optimizer)
     _check_schedule(config)
+    _check_hooks(config.env)
     if config.env.squash_actions and not config.env.rescale_actions:
         raise ConfigError("env.squash_actions=true: leaves [-1, 1] to be rescaled; set env.rescale_actions=true")
     _check_batch(config)
@@ -83,6 +88,19 @@ def _refuse_two_networks(model: ModelConfig) -> None:
             f"model.hidden_sizes={model.hidden_sizes}: must be a list of whole numbers; for an actor and a critic of "
             f"different sizes, write model.actor_sizes={actor} model.critic_sizes={critic}"
         )
+
+
+def _check_hooks(env: EnvConfig) -> None:
+    if env.wrappers and env.backend == "envpool":
+        raise ConfigError(
+            f"env.wrappers=[{','.join(env.wrappers)}]: wrap environments of Gymnasium, not EnvPool's; set "
+            "env.backend=gymnasium"
+        )
+    for name in env.log_info:
+        if not INFO_NAME.fullmatch(name):
+            raise ConfigError(f"env.log_info=[{name}]: must be letters, digits and any of _ - . / ; leave it out")
+        if env.log_info.count(name) > 1:
+            raise ConfigError(f"env.log_info=[{','.join(env.log_info)}]: names {name} twice; leave one out")
 
 
 def _check_model(model: ModelConfig) -> None:

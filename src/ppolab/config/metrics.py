@@ -9,7 +9,7 @@ from ppolab.config.algorithms import algorithm_names, metrics_of
 from ppolab.config.schema import Config
 
 METRIC_WORDS = {
-    "train/return": "mean return of the last 100 training episodes",
+    "train/return": "mean return of the latest training episodes, at most 100",
     "train/length": "mean length of these episodes, in steps",
     "eval/return": "mean return of the evaluation's episodes, with the most probable actions",
     "eval/return_std": "standard deviation of these returns over the episodes",
@@ -31,6 +31,9 @@ METRIC_WORDS = {
 }
 """Every metric that a run of any algorithm may log, and what it is. An algorithm's file names further ones."""
 
+INFO_METRICS = "env/"
+"""What the names of the metrics begin with that `env.log_info` adds to a run."""
+
 METRICS = tuple(METRIC_WORDS)
 """Their names, in the order of the columns of metrics.csv."""
 
@@ -45,14 +48,20 @@ def unmeasured(names: Sequence[str], values: Sequence[float], steps: int) -> str
     missing = [name for name, value in zip(names, values, strict=True) if math.isnan(value)]
     if not missing:
         return ""
-    if missing[0] in ("train/return", "train/length"):
+    if missing[0] in ("train/return", "train/length") or missing[0].startswith(INFO_METRICS):
         return f"no episode ended within {steps:,} steps, so there is no {missing[0]}"
     return f"the run never measured {missing[0]}"
 
 
+def info_metric(name: str) -> str:
+    """Return the metric of an entry that `env.log_info` names."""
+    return f"{INFO_METRICS}{name}"
+
+
 def run_metrics(config: Config) -> tuple[str, ...]:
     """Return every metric that a run of `config` may log."""
-    return (*METRICS, *(config.algorithm.get("metrics") or metrics_of(config.algorithm["name"])))
+    of_algorithm = config.algorithm.get("metrics") or metrics_of(config.algorithm["name"])
+    return (*METRICS, *of_algorithm, *map(info_metric, config.env.log_info))
 
 
 def metric_names() -> tuple[str, ...]:

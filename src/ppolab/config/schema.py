@@ -77,6 +77,10 @@ class EnvConfig:
         "the policy's [-1, 1] stands for the bounds of the actions, where these are finite", True
     )
     squash_actions: bool = setting("actions pass through tanh, instead of being clipped to the bounds", False)
+    wrappers: list[str] = setting(
+        "Gymnasium wrappers of your own, each my_package:MyWrapper, the first one innermost", []
+    )
+    log_info: list[str] = setting("entries of the environment's info that become metrics, as env/NAME", [])
 
 
 @dataclass
@@ -161,7 +165,9 @@ class LoggerConfig:
     """Where runs are recorded."""
 
     kind: str = setting(
-        "none: metrics.csv, checkpoints and the plot in the run's folder only", choices=("mlflow", "none")
+        "tensorboard: MLflow, and event files for TensorBoard; none: metrics.csv, checkpoints and the plot in the "
+        "run's folder only",
+        choices=("mlflow", "tensorboard", "none"),
     )
     tracking_uri: str | None = setting("null: MLFLOW_TRACKING_URI, else the file outputs/mlflow.db", None)
     experiment: str = setting("name of the MLflow experiment")
@@ -244,6 +250,12 @@ class Config:
         "Lightning callbacks of your own, each my_package:MyCallback: a class without arguments, or an instance",
         [],
         effect=EXECUTION,
+    )
+    progress: str = setting(
+        "what the terminal shows while training; full: a line of return, losses, KL and entropy every two seconds, too",
+        "bar",
+        choices=("bar", "full", "off"),
+        effect=RECORDING,
     )
     resume: str | None = setting(
         "the run to go on with, as run= of evaluate.py takes it; auto: the last unfinished run with this configuration",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from gymnasium import spaces
 from ppolab.config.schema import EnvConfig
 from ppolab.envs import envpool_backend
 from ppolab.envs.envpool_tasks import UNLIKE_GYMNASIUM, end_condition
-from ppolab.envs.simulator import made
+from ppolab.envs.making import made_once
 from ppolab.errors import ConfigError
 
 OWN_TASKS = ("gymnasium.envs.mujoco", "gymnasium.envs.classic_control")
@@ -61,6 +60,8 @@ def _envpool_problem(env: EnvConfig) -> str:
             "EnvPool is not installed, so Gymnasium simulates it, which is slower; pip install envpool helps where it "
             "has a build for this platform"
         )
+    if env.wrappers:
+        return "Gymnasium simulates it, which is slower, since env.wrappers wrap environments of Gymnasium"
     if env.kwargs:
         return "Gymnasium simulates it, which is slower, since EnvPool may not know the arguments of env.kwargs"
     if problem := envpool_backend.import_problem():
@@ -94,11 +95,16 @@ def is_well_known(env_id: str) -> bool:
     return "mujoco" not in str(gymnasium.spec(env_id).entry_point) or env_id.endswith("-v5")
 
 
+def is_as_shipped(env: EnvConfig) -> bool:
+    """Return whether `env` is a task of `is_well_known` without arguments and wrappers."""
+    return not env.kwargs and not env.wrappers and is_well_known(env.id)
+
+
 def space_difference(env: EnvConfig) -> str:
     """Return how EnvPool's spaces differ from Gymnasium's; an empty string where they are the same."""
-    if is_well_known(env.id) and not env.kwargs:
+    if is_as_shipped(env):
         return ""
-    probe = made_once(env.id, env.kwargs)
+    probe = made_once(env)
     observations, actions = envpool_backend.pool_spaces(env.id, env.kwargs)
     probe.close()
     differences = []
@@ -107,13 +113,6 @@ def space_difference(env: EnvConfig) -> str:
     if not (_alike(actions, probe.action_space) and _same_bounds(actions, probe.action_space)):
         differences.append(f"actions {actions}, Gymnasium's {probe.action_space}")
     return f"EnvPool's has the {' and the '.join(differences)}" if differences else ""
-
-
-def made_once(env_id: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
-    """Make one environment of Gymnasium's, to look at it; without its advice on newer versions."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return made(env_id, kwargs)
 
 
 def _alike(ours: spaces.Space[Any], theirs: spaces.Space[Any]) -> bool:

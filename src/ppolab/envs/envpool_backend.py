@@ -19,10 +19,11 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ppolab.envs.envpool_tasks import FinalRows, end_condition
+from ppolab.envs.guarded import unknown_info
 from ppolab.envs.replay import ActionRecord, replay
 from ppolab.envs.snapshot import State
 from ppolab.envs.spaces import ActionMapping
-from ppolab.envs.vector_env import BackendEnv
+from ppolab.envs.vector_env import BackendEnv, Received
 from ppolab.errors import ConfigError, StateNotReached
 
 RANDOM_AT_RESETS_ONLY = ("envpool.mujoco.gym", "envpool.classic_control")
@@ -31,6 +32,9 @@ LONGEST_EPISODE = 10_000
 """Most steps of an episode that is recorded, to be replayed."""
 EVERYTHING = "envpool.entry"
 """The module of EnvPool that registers all families."""
+INFO_KEYS = "info:"
+"""What the names of a pool's info entries begin with, as its C++ code has them."""
+NOT_OF_AN_EPISODE = ("info:env_id", "info:players.env_id")
 NO_LIMIT = 2**31 - 1
 """EnvPool's `max_episode_steps` of a task without a time limit."""
 
@@ -111,19 +115,20 @@ def has_time_limit(env_id: str) -> bool:
 
 
 class PublicLine:
-    """Step a pool by EnvPool's own methods."""
+    """Step a pool by EnvPool's own methods. `log_info` names what is received of its info."""
 
-    def __init__(self, pool: Any) -> None:
+    def __init__(self, pool: Any, log_info: Sequence[str]) -> None:
         self._pool = pool
+        self._log_info = log_info
 
     def send(self, actions: NDArray[Any]) -> None:
         """Start a step."""
         self._pool.send(actions)
 
-    def receive(self) -> tuple[Any, Any, NDArray[np.bool_], NDArray[np.bool_]]:
-        """Wait for the step; return observations, rewards, terminated, truncated."""
-        observations, rewards, terminated, truncated, _ = self._pool.recv()
-        return observations, rewards, terminated, truncated
+    def receive(self) -> tuple[Any, Any, NDArray[np.bool_], NDArray[np.bool_], Sequence[NDArray[Any]]]:
+        """Wait for the step; return observations, rewards, terminated, truncated, and what is named of the info."""
+        observations, rewards, terminated, truncated, info = self._pool.recv()
+        return observations, rewards, terminated, truncated, [info[name] for name in self._log_info]
 
 
 class DirectLine:
@@ -136,10 +141,11 @@ class DirectLine:
     SENT = ("env_id", "players.env_id", "action")
     RECEIVED = ("obs", "reward", "done", "trunc")
 
-    def __init__(self, pool: Any, num_envs: int) -> None:
+    def __init__(self, pool: Any, num_envs: int, log_info: Sequence[str]) -> None:
         self._send, self._recv = pool._send, pool._recv
         keys = list(pool._state_keys)
-        self._places = itemgetter(*(keys.index(key) for key in self.RECEIVED))
+        wanted = (*self.RECEIVED, *(f"{INFO_KEYS}{name}" for name in log_info))
+        self._places = itemgetter(*(keys.index(key) for key in wanted))
         self._everyone = np.arange(num_envs, dtype=np.int32)
         self._type = pool.spec.action_array_spec["action"].dtype
 
@@ -152,10 +158,10 @@ class DirectLine:
         """Start a step."""
         self._send([self._everyone, self._everyone, actions.astype(self._type, order="C", copy=False)])
 
-    def receive(self) -> tuple[Any, Any, NDArray[np.bool_], NDArray[np.bool_]]:
-        """Wait for the step; return observations, rewards, terminated, truncated."""
-        observations, rewards, done, truncated = self._places(self._recv())
-        return observations, rewards, done & ~truncated, truncated
+    def receive(self) -> tuple[Any, Any, NDArray[np.bool_], NDArray[np.bool_], Sequence[NDArray[Any]]]:
+        """Wait for the step; return observations, rewards, terminated, truncated, and what is named of the info."""
+        observations, rewards, done, truncated, *info = self._places(self._recv())
+        return observations, rewards, done & ~truncated, truncated, info
 
 
 class EnvPoolEnv(BackendEnv):
@@ -172,8 +178,10 @@ class EnvPoolEnv(BackendEnv):
         num_threads: int,
         mapping: ActionMapping,
         first_index: int = 0,
+        log_info: Sequence[str] = (),
     ) -> None:
         self._id = env_id
+        self._log_info = tuple(log_info)
         self._has_ended = end_condition(env_id)
         self._make = partial(_made, env_id, kwargs, num_threads=num_threads)
         self._open(seeds)
@@ -208,13 +216,16 @@ class EnvPoolEnv(BackendEnv):
             self._record.stepped(actions, self._ended)
         self._line.send(actions)
 
-    def _receive(self) -> tuple[Any, Any, NDArray[np.bool_], NDArray[np.bool_]]:
-        self._observations, rewards, terminated, truncated = self._line.receive()
+    def _receive(self) -> Received:
+        self._observations, rewards, terminated, truncated, infos = self._line.receive()
         if self._has_ended is not None and truncated.any():
             last = np.flatnonzero(truncated)  # where an end on the last allowed step would be hidden
             rows = FinalRows(self._observations[last], rewards[last], self._envs.spec.config)
             terminated[last] |= self._has_ended(rows)
-        return self._observations, rewards, terminated, truncated
+        info = None
+        if infos and (terminated | truncated).any():
+            info = np.stack([np.asarray(values, dtype=np.float64).reshape(self.num_envs) for values in infos], axis=1)
+        return Received(self._observations, rewards, terminated, truncated, info)
 
     def close(self) -> None:
         self._envs.close()
@@ -241,8 +252,11 @@ class EnvPoolEnv(BackendEnv):
 
     def _open(self, seeds: Sequence[int]) -> None:
         self._envs = self._make(seeds)
+        _check_info(self._envs, self._log_info)
         self._line: DirectLine | PublicLine = (
-            DirectLine(self._envs, len(seeds)) if DirectLine.fits(self._envs) else PublicLine(self._envs)
+            DirectLine(self._envs, len(seeds), self._log_info)
+            if DirectLine.fits(self._envs)
+            else PublicLine(self._envs, self._log_info)
         )
         self._record = self._new_record(seeds)
 
@@ -253,6 +267,22 @@ class EnvPoolEnv(BackendEnv):
         if longest is None or longest > LONGEST_EPISODE or family not in RANDOM_AT_RESETS_ONLY:
             return None
         return ActionRecord(seeds, longest)
+
+
+def _check_info(pool: Any, log_info: Sequence[str]) -> None:
+    """Raise ConfigError unless the pool's info has these entries, and each is one number per environment."""
+    state = dict(zip(pool._state_keys, pool.spec.state_array_spec.values(), strict=True))
+    known = [
+        key.removeprefix(INFO_KEYS)
+        for key in pool._state_keys
+        if key.startswith(INFO_KEYS) and key not in NOT_OF_AN_EPISODE
+    ]
+    for name in log_info:
+        if name not in known:
+            raise ConfigError(unknown_info(name, known))
+        shape = tuple(state[f"{INFO_KEYS}{name}"].shape)
+        if any(size > 1 for size in shape):  # -1 is the environments' own axis
+            raise ConfigError(f"env.log_info=[{name}]: is of shape {shape}, no single number; leave it out")
 
 
 def _with_rows(batch: Any, which: NDArray[np.bool_], rows: Any) -> Any:

@@ -24,7 +24,7 @@ def register_family(env: EnvConfig) -> None:
     imports first, and the real one follows if the id is none of the usual ones. Should a version of EnvPool be laid
     out otherwise, it is imported in full.
     """
-    if env.backend == "gymnasium" or env.kwargs or not envpool_backend.is_installed():
+    if env.backend == "gymnasium" or env.kwargs or env.wrappers or not envpool_backend.is_installed():
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its import warns about the precision of its own Box bounds

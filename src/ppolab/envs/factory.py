@@ -11,8 +11,9 @@ import gymnasium
 
 from ppolab.config.schema import EnvConfig
 from ppolab.envs import envpool_backend
-from ppolab.envs.backend_choice import backend_choice, check_envpool, choose_backend, is_well_known, made_once
+from ppolab.envs.backend_choice import backend_choice, check_envpool, choose_backend, is_as_shipped
 from ppolab.envs.gymnasium_backend import GymnasiumEnv
+from ppolab.envs.making import made_once
 from ppolab.envs.seeding import EVALUATION, TRAINING, environment_seeds
 from ppolab.envs.spaces import ActionMapping, check_spaces
 from ppolab.envs.vector_env import JoinedEnv, Step, VectorEnv
@@ -36,7 +37,7 @@ __all__ = [
 def check_environment(env: EnvConfig) -> None:
     """Raise ConfigError unless the environment exists, can be made, and has supported spaces."""
     spec = registered(env.id)
-    if is_well_known(env.id) and not env.kwargs:
+    if is_as_shipped(env):
         if "mujoco" in str(spec.entry_point) and importlib.util.find_spec("mujoco") is None:
             raise ConfigError(f"env.id={env.id}: needs the package mujoco; pip install 'gymnasium[mujoco]'")
     else:
@@ -46,7 +47,7 @@ def check_environment(env: EnvConfig) -> None:
 
 
 def environment_spaces(env: EnvConfig) -> tuple[gymnasium.Space[Any], gymnasium.Space[Any]]:
-    """Return the spaces of one environment's observations and actions, as Gymnasium has them.
+    """Return the spaces of one environment's observations and actions, as Gymnasium and the wrappers have them.
 
     Raises:
         ConfigError: the environment cannot be made, or has spaces that are not supported.
@@ -80,7 +81,9 @@ def registered(env_id: str) -> gymnasium.envs.registration.EnvSpec:
 
 def _make(env: EnvConfig) -> gymnasium.Env[Any, Any]:
     try:
-        return made_once(env.id, env.kwargs)
+        return made_once(env)
+    except ConfigError:  # of a wrapper
+        raise
     except gymnasium.error.DependencyNotInstalled as error:
         raise ConfigError(
             f"env.id={env.id}: a package is missing: {_first_line(error)}{_newer_version(env.id)}"
@@ -115,9 +118,7 @@ def action_mapping(env: EnvConfig) -> ActionMapping:
 def make_vector_env(env: EnvConfig, seeds: list[int], backend: str) -> VectorEnv:
     """Make one environment per seed on `backend`. `env.num_threads` 0 means one thread per core (EnvPool)."""
     if backend == "gymnasium":
-        return GymnasiumEnv(
-            env.id, env.kwargs, seeds, asynchronous=env.vectorization == "async", mapping=action_mapping(env)
-        )
+        return GymnasiumEnv(env, seeds, mapping=action_mapping(env))
     threads = min(env.num_threads or usable_cores(), len(seeds))
     groups = min(threads, 2)  # while one group simulates, the policy can answer the other
     starts = [index * len(seeds) // groups for index in range(groups + 1)]
@@ -125,7 +126,7 @@ def make_vector_env(env: EnvConfig, seeds: list[int], backend: str) -> VectorEnv
         [
             envpool_backend.EnvPoolEnv(
                 env.id, env.kwargs, seeds[start:end], num_threads=(threads + index) // groups,
-                mapping=action_mapping(env), first_index=start,
+                mapping=action_mapping(env), first_index=start, log_info=env.log_info,
             )
             for index, (start, end) in enumerate(pairwise(starts))
         ]

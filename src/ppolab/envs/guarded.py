@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, SupportsFloat
 
@@ -14,11 +14,13 @@ from gymnasium import spaces
 
 from ppolab.envs.seeding import global_generator_states, restore_global_generators, seed_global_generators
 from ppolab.envs.snapshot import State, captured, restore
-from ppolab.errors import EnvError
+from ppolab.errors import ConfigError, EnvError, nearest
 
 MAKING, RESETTING = 0, 1
 """Streams of an environment's seed for the global generators of its process."""
 NUMBERS = (float, int, np.floating, np.integer, np.bool_)
+INFO = "ppolab"
+"""The one key of the info that reaches a vector environment."""
 PACKAGES = ("site-packages", "dist-packages")
 """Folders of installed packages."""
 
@@ -26,12 +28,16 @@ PACKAGES = ("site-packages", "dist-packages")
 class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Checks what an environment returns, and captures and restores its state.
 
-    `info` is dropped: nothing reads it, and a vector environment would join the infos of all environments into arrays,
-    which fails where they differ in kind or shape.
+    `info` is dropped, since a vector environment would join the infos of all environments into arrays, which fails
+    where they differ in kind or shape. Of the entries `log_info`, the last values in the episode are handed on at
+    its end.
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any], env_id: str, index: int) -> None:
+    def __init__(self, env: gymnasium.Env[Any, Any], env_id: str, index: int, log_info: Sequence[str] = ()) -> None:
         super().__init__(env)
+        self._log_info = tuple(log_info)
+        self._info = np.full(len(log_info), np.nan)
+        self._first_episode = True
         self._name = f"{env_id}: environment {index}"
         self._index = index
         self._steps = 0
@@ -44,10 +50,13 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
             EnvError: the environment raised, or its observation does not fit its space.
         """
         try:
-            observation, _ = self.env.reset(**kwargs)
+            observation, info = self.env.reset(**kwargs)
         except (Exception, SystemExit) as error:
             raise self._fault(f"raised at a reset after {self._steps} steps", error) from error
         self._ended = False
+        if self._log_info:
+            self._info[:] = np.nan
+            self._read(info)
         return self._checked(observation), {}
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
@@ -61,13 +70,23 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
             return observation, 0.0, False, False, info
         self._steps += 1
         try:
-            observation, reward, terminated, truncated, _ = self.env.step(action)
+            observation, reward, terminated, truncated, info = self.env.step(action)
         except (Exception, SystemExit) as error:
             raise self._fault(f"raised at its step {self._steps}", error) from error
         terminated = self._flag(terminated, "terminated")
         truncated = self._flag(truncated, "truncated")
         self._ended = terminated or truncated
-        return self._checked(observation), self._number(reward), terminated, truncated, {}
+        handed_on = self._handed_on(info) if self._log_info else {}
+        return self._checked(observation), self._number(reward), terminated, truncated, handed_on
+
+    def longest_episode(self) -> int | None:
+        """Return the number of steps after which a time limit truncates an episode; None without one."""
+        layer, limits = self.env, []
+        while isinstance(layer, gymnasium.Wrapper):
+            if isinstance(layer, gymnasium.wrappers.TimeLimit):
+                limits.append(int(layer._max_episode_steps))
+            layer = layer.env
+        return min(limits, default=None)
 
     def captured(self) -> State | None:
         """Return the environment's state, see `ppolab.envs.snapshot`."""
@@ -76,6 +95,26 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
     def restored(self, states: Sequence[State]) -> None:
         """Take the state that is at this environment's place in `states`."""
         restore(self, states[self._index])
+
+    def _handed_on(self, info: dict[str, Any]) -> dict[str, Any]:
+        """Return the info of a step: at an episode's end [K], else nothing."""
+        self._read(info)
+        if not self._ended:
+            return {}
+        if self._first_episode and np.isnan(self._info).any():
+            missing = self._log_info[int(np.isnan(self._info).argmax())]
+            raise ConfigError(unknown_info(missing, info))
+        self._first_episode = False
+        return {INFO: self._info.copy()}
+
+    def _read(self, info: dict[str, Any]) -> None:
+        for index, name in enumerate(self._log_info):
+            value = info.get(name)
+            if value is None:
+                continue
+            if not isinstance(value, NUMBERS) and (np.size(value) != 1 or np.asarray(value).dtype.kind not in "biuf"):
+                raise self._wrong(f"info['{name}']", "that is no single number; leave it out of env.log_info")
+            self._info[index] = float(np.asarray(value).reshape(()))
 
     def _checked(self, observation: Any) -> Any:
         space = self.env.observation_space
@@ -112,8 +151,9 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
     def _fault(self, when: str, error: BaseException) -> EnvError:
         """Return an error with one line, and the traceback as a note, which also reaches another process."""
         place = _place(error, type(self.env.unwrapped))
+        layer = _wrapper_at_fault(error, self.env)
         told = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-        fault = EnvError(f"{self._name} {when}: {told}" + (f" ({place})" if place else ""))
+        fault = EnvError(f"{self._name} {when}{layer}: {told}" + (f" ({place})" if place else ""))
         fault.add_note("".join(traceback.format_exception(error)).rstrip())
         return fault
 
@@ -138,6 +178,28 @@ class GuardedAlone(Guarded):
         state = states[self._index]
         if "generators" in state:  # not where the state is of an environment that shared its process
             restore_global_generators(state["generators"])
+
+
+def unknown_info(name: str, known: Iterable[str]) -> str:
+    """Return a line about an entry of `env.log_info` that an environment's info does not have."""
+    names = sorted(str(each) for each in known)
+    there = f"there are {', '.join(names)}" if names else "its info is empty"
+    return (
+        f"env.log_info=[{name}]: the environment's info has no such entry by the end of its first episode; {there}"
+        f"{nearest(name, names)}"
+    )
+
+
+def _wrapper_at_fault(error: BaseException, env: gymnasium.Env[Any, Any]) -> str:
+    """Return " in NAME" where the innermost layer that an error came through is a wrapper of the user's, else ""."""
+    layers, at_fault = [env], None
+    while isinstance(layers[-1], gymnasium.Wrapper):
+        layers.append(layers[-1].env)
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        owner = frame.f_locals.get("self")
+        at_fault = next((layer for layer in layers if layer is owner), at_fault)
+    users = isinstance(at_fault, gymnasium.Wrapper) and not type(at_fault).__module__.startswith("gymnasium.")
+    return f" in {type(at_fault).__name__}" if users else ""
 
 
 class _Unfit(Exception):

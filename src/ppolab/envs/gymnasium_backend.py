@@ -15,12 +15,13 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
-from ppolab.envs.guarded import MAKING, Guarded, GuardedAlone
+from ppolab.config.schema import EnvConfig
+from ppolab.envs.guarded import INFO, MAKING, Guarded, GuardedAlone
+from ppolab.envs.making import make_env
 from ppolab.envs.seeding import seed_global_generators
-from ppolab.envs.simulator import made
 from ppolab.envs.snapshot import State
 from ppolab.envs.spaces import ActionMapping
-from ppolab.envs.vector_env import BackendEnv
+from ppolab.envs.vector_env import BackendEnv, Received
 from ppolab.errors import EnvError, StateNotReached
 
 log = logging.getLogger(__name__)
@@ -37,17 +38,14 @@ class GymnasiumEnv(BackendEnv):
 
     backend = "gymnasium"
 
-    def __init__(
-        self, env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], *, asynchronous: bool, mapping: ActionMapping
-    ) -> None:
-        self._make = partial(_made, env_id, kwargs, asynchronous=asynchronous)
+    def __init__(self, env: EnvConfig, seeds: Sequence[int], *, mapping: ActionMapping) -> None:
+        self._make = partial(_made, env)
         self._envs = self._make(seeds)
         self._seeds: list[int | None] | None = list(seeds)
-        spec = gymnasium.spec(env_id.rpartition(":")[2])  # the module before a colon was imported with the first one
-        longest = kwargs.get("max_episode_steps", spec.max_episode_steps)
-        self._longest: int | None = longest if longest and longest > 0 else None  # -1 switches the limit off
+        with self._alive():
+            self._longest: int | None = self._envs.call("longest_episode")[0]
         super().__init__(
-            env_id, self._envs.single_observation_space, self._envs.single_action_space, len(seeds),
+            env.id, self._envs.single_observation_space, self._envs.single_action_space, len(seeds),
             mapping=mapping,
         )  # fmt: skip
 
@@ -71,13 +69,13 @@ class GymnasiumEnv(BackendEnv):
         else:
             self._actions = actions
 
-    def _receive(self) -> tuple[Any, Any, NDArray[np.bool_], NDArray[np.bool_]]:
+    def _receive(self) -> Received:
         with self._alive():
             if isinstance(self._envs, AsyncVectorEnv):
-                observations, rewards, terminated, truncated, _ = self._envs.step_wait()
+                observations, rewards, terminated, truncated, infos = self._envs.step_wait()
             else:
-                observations, rewards, terminated, truncated, _ = self._envs.step(self._actions)
-        return observations, rewards, terminated, truncated
+                observations, rewards, terminated, truncated, infos = self._envs.step(self._actions)
+        return Received(observations, rewards, terminated, truncated, infos.get(INFO))
 
     def close(self) -> None:
         """Close the environments; worker processes that do not answer are ended.
@@ -126,15 +124,13 @@ class GymnasiumEnv(BackendEnv):
             self._envs.call("restored", states)
 
 
-def _made(
-    env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], *, asynchronous: bool
-) -> SyncVectorEnv | AsyncVectorEnv:
-    makers = [_maker(env_id, kwargs, index, seed) for index, seed in enumerate(seeds)]
-    if not asynchronous:
+def _made(env: EnvConfig, seeds: Sequence[int]) -> SyncVectorEnv | AsyncVectorEnv:
+    makers = [_maker(env, index, seed) for index, seed in enumerate(seeds)]
+    if env.vectorization != "async":
         return SyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)
     # its report of a worker's error repeats ours, and itself fails on a % in the text
     gymnasium.logger.min_level = gymnasium.logger.ERROR + 1
-    return WorkerProcesses(env_id, makers)
+    return WorkerProcesses(env.id, makers)
 
 
 class WorkerProcesses(AsyncVectorEnv):
@@ -163,14 +159,13 @@ def _end_after_a_loss(env_id: str, envs: AsyncVectorEnv) -> str:
     )
 
 
-def _maker(env_id: str, kwargs: dict[str, Any], index: int, seed: int) -> Callable[[], gymnasium.Env[Any, Any]]:
+def _maker(env: EnvConfig, index: int, seed: int) -> Callable[[], gymnasium.Env[Any, Any]]:
     ours = os.getpid()
 
     def make() -> gymnasium.Env[Any, Any]:
         alone = os.getpid() != ours  # Gymnasium also makes one here, to see its spaces
         if alone:
             seed_global_generators(seed, MAKING)
-        env = made(env_id, kwargs)
-        return (GuardedAlone if alone else Guarded)(env, env_id, index)
+        return (GuardedAlone if alone else Guarded)(make_env(env), env.id, index, env.log_info)
 
     return make

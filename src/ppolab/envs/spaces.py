@@ -134,6 +134,19 @@ def action_decoder(space: spaces.Space[Any], mapping: ActionMapping) -> Decoder:
     return lambda actions: actions.astype(np.int8)
 
 
+def policy_bounds(
+    space: spaces.Space[Any], mapping: ActionMapping
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return the bounds ([A], [A]) beyond which a policy's actions are clipped; None where none are."""
+    if not isinstance(space, spaces.Box):
+        return None
+    low, high = space.low.reshape(-1).astype(np.float64), space.high.reshape(-1).astype(np.float64)
+    bounded = space.bounded_below.reshape(-1) & space.bounded_above.reshape(-1) & mapping.rescale
+    reach = np.inf if mapping.squash else 1.0
+    low, high = np.where(bounded, -reach, low), np.where(bounded, reach, high)
+    return (low, high) if np.isfinite([low, high]).any() else None
+
+
 @dataclass(frozen=True)
 class BoxPlacement:
     """Where a Gaussian's actions fall in a Box: `action * radius + centre`; one value per component.

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from gymnasium import spaces
@@ -28,6 +28,8 @@ class Step:
         observations: [N, D] float64, after the action. At an episode's end this is its real final observation.
         rewards: [N] float64. terminated, truncated: [N] bool.
         valid: [N] bool; False where the step only reset an environment whose episode had ended: no experience.
+        info: [N, K] float64, the K entries that `env.log_info` names, of the episodes that ended with this step; NaN
+            for one that an episode did not have. None where no episode ended, or none are named.
     """
 
     observations: NDArray[np.float64]
@@ -35,6 +37,17 @@ class Step:
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
     valid: NDArray[np.bool_]
+    info: NDArray[np.float64] | None = None
+
+
+class Received(NamedTuple):
+    """The results of one step of N environments as a backend has them; `info` as in `Step`."""
+
+    observations: Any
+    rewards: Any
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+    info: NDArray[np.float64] | None = None
 
 
 class VectorEnv(ABC):
@@ -157,7 +170,7 @@ class BackendEnv(VectorEnv):
         self._send(self._decode(actions))
 
     def receive(self) -> Step:
-        raw_observations, raw_rewards, terminated, truncated = self._awaited(self._receive)
+        raw_observations, raw_rewards, terminated, truncated, info = self._awaited(self._receive)
         self._steps += 1
         observations = self._encode(raw_observations)
         rewards = np.asarray(raw_rewards, dtype=np.float64)
@@ -165,7 +178,7 @@ class BackendEnv(VectorEnv):
         self._check(rewards, "reward", (self.num_envs,))
         valid = ~self._ended
         self._ended = terminated | truncated
-        return Step(observations, rewards, terminated, truncated, valid)
+        return Step(observations, rewards, terminated, truncated, valid, info)
 
     def state(self) -> State | None:
         environments = self._awaited(self._captured)
@@ -212,8 +225,8 @@ class BackendEnv(VectorEnv):
         """Start a step with actions in the backend's own form."""
 
     @abstractmethod
-    def _receive(self) -> tuple[Any, Any, NDArray[np.bool_], NDArray[np.bool_]]:
-        """Wait for the step; return observations, rewards, terminated, truncated, as the backend has them."""
+    def _receive(self) -> Received:
+        """Wait for the step."""
 
     @abstractmethod
     def _captured(self) -> list[State] | None:
@@ -271,6 +284,7 @@ class JoinedEnv(VectorEnv):
             np.concatenate([step.terminated for step in steps]),
             np.concatenate([step.truncated for step in steps]),
             np.concatenate([step.valid for step in steps]),
+            _joined_info(steps),
         )
 
     def state(self) -> State | None:
@@ -295,3 +309,14 @@ class JoinedEnv(VectorEnv):
     def close(self) -> None:
         for group in self._groups:
             group.close()
+
+
+def _joined_info(steps: Sequence[Step]) -> NDArray[np.float64] | None:
+    """Return the info of all groups, NaN for those in which no episode ended; None where none did."""
+    widths = {step.info.shape[1] for step in steps if step.info is not None}
+    if not widths:
+        return None
+    nothing = [np.full((len(step.rewards), *widths), np.nan) for step in steps]
+    return np.concatenate(
+        [empty if step.info is None else step.info for step, empty in zip(steps, nothing, strict=True)]
+    )

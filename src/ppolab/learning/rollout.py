@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import reduce
 from itertools import chain
 from operator import itemgetter
@@ -15,10 +16,15 @@ from ppolab.runtime.process_group import ALONE, ProcessGroup
 
 @dataclass(frozen=True)
 class Episode:
-    """A finished training episode: the sum of its unscaled rewards, and its number of steps."""
+    """A finished training episode: the sum of its unscaled rewards, and its number of steps.
+
+    Attributes:
+        info: what `env.log_info` names, as far as the episode had it.
+    """
 
     total_reward: float
     length: int
+    info: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

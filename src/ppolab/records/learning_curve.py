@@ -17,7 +17,7 @@ def plot_learning_curve(metrics: Path, title: str, target: Path) -> None:
     figure = Figure(figsize=(7, 4), dpi=110, layout="constrained")
     axes = figure.subplots()
     if training:
-        axes.plot(*zip(*training, strict=True), label="training, mean of the last 100 episodes", linewidth=1.2)
+        axes.plot(*zip(*training, strict=True), label="training, mean of the latest episodes", linewidth=1.2)
     if evaluated:
         steps, means, deviations = zip(*evaluated, strict=True)
         axes.errorbar(steps, means, deviations, fmt="o", markersize=4, capsize=3, label="evaluation, deterministic")

@@ -56,6 +56,11 @@ class RunFolder:
         return self.path / "learning_curve.png"
 
     @property
+    def tensorboard(self) -> Path:
+        """The folder of event files for TensorBoard."""
+        return self.path / "tensorboard"
+
+    @property
     def video(self) -> Path:
         """The film of one episode."""
         return self.path / "video.mp4"

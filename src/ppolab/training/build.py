@@ -15,6 +15,7 @@ from ppolab.learning.native import native_policy
 from ppolab.learning.optimizer import make_optimizer
 from ppolab.runtime.process_group import ALONE, ProcessGroup
 from ppolab.training.collector import Collector
+from ppolab.training.measuring import Measuring
 from ppolab.training.module import OnPolicyModule
 from ppolab.training.random_state import stream_seed
 
@@ -31,7 +32,11 @@ def build_module(config: Config, env: VectorEnv, policy: ActorCritic, group: Pro
     shuffle = torch.Generator().manual_seed(stream_seed(config.seed, 1))
     if group.rank > 0:  # else environments that draw from the global generators are the first rank's twins
         seed_global_generators(config.seed, group.rank)
-    collector = Collector(env, config.rollout_steps, config.gamma, actions, group, stagger=config.env.stagger)
+    collector = Collector(
+        env, config.rollout_steps, config.gamma, actions, group,
+        stagger=config.env.stagger, log_info=config.env.log_info,
+    )  # fmt: skip
     native = native_policy(policy, flat) if config.compile.lower() != "false" else None
     context = LearnerContext(policy, flat, optimizer, config, shuffle, group, native)
-    return OnPolicyModule(context, collector, make_algorithm(context), actions)
+    measuring = Measuring(config, env, device)
+    return OnPolicyModule(context, collector, make_algorithm(context), actions, measuring)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from ppolab.learning.actor import Actor
 from ppolab.learning.actor_critic import ActorCritic, evaluating
 from ppolab.learning.episode_statistics import EpisodeStatistics
 from ppolab.learning.normalization import FrozenScaling
-from ppolab.learning.rollout import Rollout
+from ppolab.learning.rollout import Episode, Rollout
 from ppolab.runtime.process_group import ALONE, ProcessGroup
 
 
@@ -42,6 +43,7 @@ class Steps:
     Attributes:
         observations: [T+1, N, D] raw; the last row is what follows the last action.
         rewards: [T, N] unscaled. terminated, truncated, valid: [T, N] bool.
+        info: [T, N, K], filled where an episode ended; see `ppolab.envs.vector_env.Step`.
     """
 
     observations: NDArray[np.float64]
@@ -49,6 +51,7 @@ class Steps:
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
     valid: NDArray[np.bool_]
+    info: NDArray[np.float64]
 
     def put(self, t: int, rows: slice, step: Step) -> None:
         """Store what the action at time t led to."""
@@ -57,6 +60,8 @@ class Steps:
         self.terminated[t, rows] = step.terminated
         self.truncated[t, rows] = step.truncated
         self.valid[t, rows] = step.valid
+        if step.info is not None:
+            self.info[t, rows] = step.info
 
 
 class Collector:
@@ -66,6 +71,7 @@ class Collector:
 
     Args:
         stagger: environments begin their second episodes one after another.
+        log_info: what the K columns of `Step.info` are.
     """
 
     def __init__(
@@ -77,8 +83,10 @@ class Collector:
         group: ProcessGroup = ALONE,
         *,
         stagger: bool = False,
+        log_info: Sequence[str] = (),
     ) -> None:
         self._env = env
+        self._log_info = tuple(log_info)
         self._generator = generator
         self._group = group
         self._gamma = gamma
@@ -87,7 +95,10 @@ class Collector:
         self._steps = Steps(
             np.empty((rollout_steps + 1, env.num_envs, env.observation_size)),
             np.empty(rows),
-            *(np.empty(rows, dtype=np.bool_) for _ in range(3)),
+            np.empty(rows, dtype=np.bool_),
+            np.empty(rows, dtype=np.bool_),
+            np.empty(rows, dtype=np.bool_),
+            np.empty((*rows, len(log_info))),
         )
         self._steps.observations[-1] = env.reset()
         self._stagger = stagger
@@ -130,7 +141,8 @@ class Collector:
             parameters, values = (native or policy)(observations)
         device = actions.device
         steps = self._steps
-        discounted, episodes = self._statistics.add(steps.rewards, steps.terminated | steps.truncated, steps.valid)
+        ended = steps.terminated | steps.truncated
+        discounted, episodes = self._statistics.add(steps.rewards, ended, steps.valid)
         rollout = Rollout(
             observations,
             actions,
@@ -143,10 +155,19 @@ class Collector:
             torch.from_numpy(steps.valid).to(device, copy=True),
             sample_moments(torch.from_numpy(steps.observations[:-1][steps.valid])),
             sample_moments(torch.from_numpy(discounted[steps.valid])),
-            episodes,
+            self._with_info(episodes, ended) if self._log_info else episodes,
         )
         self._stagger_environments()
         return rollout
+
+    def _with_info(self, episodes: Sequence[Episode], ended: NDArray[np.bool_]) -> list[Episode]:
+        """Return the episodes, which are in the order of their ends, each with what `log_info` names."""
+        rows = self._steps.info[ended]
+        named = [dict(zip(self._log_info, row.tolist(), strict=True)) for row in rows]
+        return [
+            replace(episode, info={name: value for name, value in info.items() if not math.isnan(value)})
+            for episode, info in zip(episodes, named, strict=True)
+        ]
 
     def _stagger_environments(self) -> None:
         """Once, spread over the first episode's length, so that environments are not all in the same phase for good.

@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from ppolab.config.algorithms import reads
+from ppolab.config.metrics import info_metric
 from ppolab.core.distributions import DiagonalGaussian
 from ppolab.core.schedules import followed_kl, linear_decay
 from ppolab.envs.factory import TRAINING, environment_seeds
@@ -24,6 +25,8 @@ from ppolab.learning.normalization import RunningScale
 from ppolab.learning.optimizer import set_learning_rate
 from ppolab.learning.rollout import Episode, Rollout, Totals, totals
 from ppolab.training.collector import Collector
+from ppolab.training.measuring import Measuring
+from ppolab.training.named_warnings import WarningWatch
 from ppolab.training.random_state import global_random_states, set_global_random_states, stream_seed
 from ppolab.training.warm_start import WarmStart
 
@@ -31,7 +34,10 @@ log = logging.getLogger(__name__)
 
 
 EPISODE_WINDOW = 100
-"""Over how many finished episodes, the most recent, train/return is the mean."""
+"""Over at most how many finished episodes, the most recent, train/return is the mean."""
+
+RECENT_SHARE = 0.2
+"""They must have ended in the last fifth of the steps so far: else the mean of a short run is that of all of it."""
 
 
 class OnPolicyModule(pl.LightningModule):
@@ -42,10 +48,18 @@ class OnPolicyModule(pl.LightningModule):
 
     Args:
         actions: the generator that `collector` draws action noise from.
+
+    Attributes:
+        watch: which warnings the run has had; kept by the first rank.
     """
 
     def __init__(
-        self, context: LearnerContext, collector: Collector, learner: Algorithm, actions: torch.Generator
+        self,
+        context: LearnerContext,
+        collector: Collector,
+        learner: Algorithm,
+        actions: torch.Generator,
+        measuring: Measuring,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -64,7 +78,9 @@ class OnPolicyModule(pl.LightningModule):
         self.seconds = 0.0
         self.iteration = 0
         self.rate_factor = 1.0
-        self.recent_episodes: deque[Episode] = deque(maxlen=EPISODE_WINDOW)
+        self.recent_episodes: deque[tuple[int, Episode]] = deque(maxlen=EPISODE_WINDOW)
+        self.watch = WarningWatch()
+        self._measuring = measuring
 
     # --- one iteration -------------------------------------------------------------------------------------------
 
@@ -93,18 +109,26 @@ class OnPolicyModule(pl.LightningModule):
         self.iteration += 1
         ended = time.perf_counter()
         self.seconds += ended - started
-        return {
+        metrics = {
             **self._episode_metrics(),
+            **self._info_metrics(),
             **_update_metrics(stats),
             **self._policy_metrics(rollout),
             "optim/lr": learning_rate,
             **_time_metrics(found.num_steps, started, collected, ended),
             "time/total": self.seconds,
         }
+        if self.group.is_first:
+            deviation = metrics.get("policy/std")
+            scales = self.policy.observation_scale, self.reward_scale
+            self.watch.look(
+                self._measuring.measured(rollout, rewards, found, stats, scales, deviation=deviation, steps=self.steps)
+            )
+        return metrics
 
     def _count(self, found: Totals) -> None:
         self.steps += found.num_steps
-        self.recent_episodes.extend(found.episodes)
+        self.recent_episodes.extend((self.steps, episode) for episode in found.episodes)
 
     def _set_learning_rate(self) -> float:
         rate = self.rate_factor * float(self.config.optimizer["lr"])
@@ -119,12 +143,28 @@ class OnPolicyModule(pl.LightningModule):
             self.rate_factor = followed_kl(self.rate_factor, kl, self.config.target_kl)
 
     def _episode_metrics(self) -> dict[str, float]:
-        if not self.recent_episodes:
+        episodes = self._latest_episodes()
+        if not episodes:
             return {}
         return {
-            "train/return": float(np.mean([episode.total_reward for episode in self.recent_episodes])),
-            "train/length": float(np.mean([episode.length for episode in self.recent_episodes])),
+            "train/return": float(np.mean([episode.total_reward for episode in episodes])),
+            "train/length": float(np.mean([episode.length for episode in episodes])),
         }
+
+    def _latest_episodes(self) -> list[Episode]:
+        """Return the latest episodes, at least those of the last iteration in which any ended."""
+        if not self.recent_episodes:
+            return []
+        first = min((1 - RECENT_SHARE) * self.steps, self.recent_episodes[-1][0])
+        return [episode for ended, episode in self.recent_episodes if ended >= first]
+
+    def _info_metrics(self) -> dict[str, float]:
+        found = {}
+        for name in self.config.env.log_info:
+            values = [episode.info[name] for episode in self._latest_episodes() if name in episode.info]
+            if values:
+                found[info_metric(name)] = float(np.mean(values))
+        return found
 
     def _policy_metrics(self, rollout: Rollout) -> dict[str, float]:
         if not isinstance(self.policy.distribution, DiagonalGaussian):
@@ -207,7 +247,9 @@ class OnPolicyModule(pl.LightningModule):
             "seconds": self.seconds,
             "iteration": self.iteration,
             "rate_factor": self.rate_factor,
-            "recent_episodes": [(each.total_reward, each.length) for each in self.recent_episodes],
+            "recent_episodes": [_stored(each) for _, each in self.recent_episodes],
+            "recent_ends": [ended for ended, _ in self.recent_episodes],
+            "warnings": {"watch": self.watch.state(), "measuring": self._measuring.state()},
             "random": {
                 "global": self.group.all_gather(global_random_states(self._parameter_device)),
                 "device": self._parameter_device.type,
@@ -234,7 +276,12 @@ class OnPolicyModule(pl.LightningModule):
         self.seconds = state["seconds"]
         self.iteration = state["iteration"]
         self.rate_factor = state["rate_factor"]
-        self.recent_episodes.extend(Episode(total, length) for total, length in state["recent_episodes"])
+        episodes = [Episode(*stored) for stored in state["recent_episodes"]]
+        ends = state.get("recent_ends", [self.steps] * len(episodes))  # not in earlier checkpoints
+        self.recent_episodes.extend(zip(ends, episodes, strict=True))
+        if "warnings" in state:  # not in checkpoints from before there were any
+            self.watch.load_state(state["warnings"]["watch"])
+            self._measuring.load_state(state["warnings"]["measuring"])
         set_global_random_states(state["random"]["global"][self.group.rank], self._parameter_device)
         if state["random"]["device"] == self._parameter_device.type:
             self.action_generator.set_state(state["random"]["actions"])
@@ -259,6 +306,12 @@ class OnPolicyModule(pl.LightningModule):
         """Begin new episodes, with seeds of this iteration's own; those of iteration 0 were the run's first."""
         first, count = self.group.rank * self.config.num_envs, self.config.num_envs
         self.collector.restart(environment_seeds(self.config.seed, first, count, TRAINING, 1 + self.iteration))
+
+
+def _stored(episode: Episode) -> tuple[Any, ...]:
+    """Return an episode for a checkpoint; one without info as in checkpoints from before there was any."""
+    told = (episode.total_reward, episode.length)
+    return (*told, dict(episode.info)) if episode.info else told
 
 
 def _update_metrics(stats: UpdateStats) -> dict[str, float]:

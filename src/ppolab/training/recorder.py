@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -33,11 +33,16 @@ from ppolab.records.versions import machine, package_versions, write_versions
 from ppolab.redaction import redact
 from ppolab.runtime.signals import signals_handled_by
 from ppolab.training.resume import records_may_differ
+from ppolab.training.tensorboard_events import TensorBoardEvents
 from ppolab.training.trial import TrialOfStudy
 from ppolab.training.warm_start import WarmStart
 from ppolab.training.watchdog import end_at_once
 
 log = logging.getLogger(__name__)
+
+WARNINGS_TAG = "ppolab.warnings"
+HOOKS = ("callbacks", "env.wrappers", "env.log_info", "rerun", "init_from", "logger.register")
+"""Settings that name code or metrics of the user's."""
 
 
 @contextmanager
@@ -66,9 +71,16 @@ def recorded_run(
     if uri is not None:
         tracker = MlflowTracker(_description(config, checkpoint, trial, taken), uri, files.backlog)
     metrics_file = MetricsFile(files.metrics, run_metrics(config), first_step)
-    recorder = RunRecorder(config, files, tracker, uri, metrics_file, checkpoint, _run_name(config, trial))
-    for row in read_metrics(files.metrics):  # of a resumed run
-        recorder.take_in({key: value for key, value in row.items() if key != "step"}, int(row["step"]))
+    earlier = [  # of a resumed run
+        (int(row["step"]), {key: value for key, value in row.items() if key != "step"})
+        for row in read_metrics(files.metrics)
+    ]
+    events = None
+    if config.logger.kind == "tensorboard":
+        events = TensorBoardEvents(files.tensorboard, _parameters(config), earlier)
+    recorder = RunRecorder(config, files, tracker, uri, metrics_file, checkpoint, _run_name(config, trial), events)
+    for steps, metrics in earlier:
+        recorder.take_in(metrics, steps)
     try:
         yield recorder
     except (InterruptedRun, KeyboardInterrupt):
@@ -101,6 +113,7 @@ class RunRecorder:
         metrics_file: MetricsFile,
         checkpoint: Checkpoint | None,
         name: str,
+        events: TensorBoardEvents | None = None,
     ) -> None:
         best = checkpoint.best_return if checkpoint else None
         self.metrics: dict[str, float] = {}
@@ -114,6 +127,7 @@ class RunRecorder:
         self._name = name
         self._tracker = tracker
         self._metrics_file = metrics_file
+        self._events = events
         self._earlier_id = checkpoint.run_id if checkpoint else None
         self._unsaved: CheckpointError | None = None
         self._saved_at: int | None = None
@@ -137,6 +151,12 @@ class RunRecorder:
         self._note(steps, metrics)
         self._metrics_file.write(steps, metrics)
         self._tracker.log_metrics(metrics, steps)
+        if self._events is not None:
+            self._events.log_metrics(metrics, steps)
+
+    def record_warnings(self, names: Sequence[str]) -> None:
+        """Tag the run with the warnings that it has had."""
+        self._tracker.set_tags({WARNINGS_TAG: ",".join(names)})
 
     def _note(self, steps: int, metrics: Mapping[str, float]) -> None:
         self.metrics |= metrics
@@ -176,6 +196,8 @@ class RunRecorder:
     def close(self, status: RunStatus) -> None:
         """Send the files and what else the tracking store lacks, and mark the run; a signal ends the wait for it."""
         self._metrics_file.close()
+        if self._events is not None:
+            self._events.close()
         self._write_record()
         with signals_handled_by(signal.default_int_handler):
             self._close_tracker(status)
@@ -242,17 +264,21 @@ def _run_name(config: Config, trial: TrialOfStudy | None) -> str:
 def _description(
     config: Config, checkpoint: Checkpoint | None, trial: TrialOfStudy | None, taken: WarmStart | None
 ) -> RunDescription:
-    """Describe the run to the tracking store. Settings that most runs do without are left out where they are empty."""
-    values = flattened(config)
-    later = ("callbacks", "rerun", "init_from", "logger.register")
-    left_out = {"logger.tracking_uri"} | {key for key in later if not values[key]}
+    """Describe the run to the tracking store."""
     otherwise = checkpoint is not None and records_may_differ(checkpoint.config, config)
     return RunDescription(
         experiment=config.logger.experiment,
         run_name=_run_name(config, trial),
-        parameters={key: value for key, value in values.items() if key not in left_out},
+        parameters=_parameters(config),
         tags=environment_tags() | (dict(trial.tags) if trial else {}) | (dict(taken.tags) if taken else {}),
         parent_run_id=trial.parent_run_id if trial else None,
         resume_run_id=checkpoint.run_id if checkpoint else None,
         shared_steps=checkpoint.module["steps"] if checkpoint and otherwise else None,
     )
+
+
+def _parameters(config: Config) -> dict[str, Any]:
+    """Return the settings that are recorded. A hook without a value is left out, as it was before there was one."""
+    values = flattened(config)
+    left_out = {"logger.tracking_uri", "progress"} | {key for key in HOOKS if not values[key]}
+    return {key: value for key, value in values.items() if key not in left_out}

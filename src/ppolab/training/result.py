@@ -72,4 +72,4 @@ class RunResult:
     def _train_return(self) -> str:
         if "train/return" not in self.metrics:
             return f"no episode ended within {self.steps:,} steps"
-        return f"{shown(self.metrics['train/return'])} (mean of the last 100 episodes)"
+        return f"{shown(self.metrics['train/return'])} (mean of the latest episodes)"

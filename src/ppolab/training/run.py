@@ -45,12 +45,14 @@ from ppolab.training.callbacks.checkpoints import Checkpoints
 from ppolab.training.callbacks.evaluating import Evaluation
 from ppolab.training.callbacks.pruning import Pruning
 from ppolab.training.callbacks.recording import Recording
+from ppolab.training.callbacks.show_warnings import ShowWarnings
 from ppolab.training.callbacks.start import Beginning, Start
 from ppolab.training.callbacks.stopping import Stopping, StopTogether
 from ppolab.training.closing import make_pictures, register_best
 from ppolab.training.progress_bar import ProgressBar
 from ppolab.training.recorder import RunRecorder, recorded_run
 from ppolab.training.result import RunResult
+from ppolab.training.tensorboard_events import check_tensorboard
 from ppolab.training.trial import TrialOfStudy
 from ppolab.training.user_callbacks import user_callbacks
 from ppolab.training.warm_start import WarmStart, warm_start
@@ -110,6 +112,7 @@ def run(
     _accelerator(config)
     check_network(config)  # a mistake in it shows before anything is written
     check_optimizer(config)
+    check_tensorboard(config)
     if config.logger.register:
         check_packages(f"logger.register={config.logger.register}", "mlflow")
     users = user_callbacks(config.callbacks)
@@ -215,6 +218,8 @@ def _surroundings(
 ) -> Surroundings:
     """Return what surrounds a run, in order. What is sent between ranks is sent by all, since the list is one.
 
+    The user's callbacks come before checkpoints, which so hold their states of the same iteration.
+
     Args:
         recorder, eval_env, trial: of the first rank only.
     """
@@ -222,13 +227,14 @@ def _surroundings(
     stopping = Stopping(config.total_steps, recorder, own_process=task.own_process)
     pruning = Pruning(config, first_step, trial, recorder)
     callbacks = [
-        Start(beginning),
-        *([Recording(recorder), ProgressBar(config.total_steps, first_step)] if recorder else []),
+        Start(beginning, task.users),
+        *([Recording(recorder), ShowWarnings(recorder)] if recorder else []),
+        *([ProgressBar(config.total_steps, first_step, config.progress)] if recorder else []),
         stopping,
+        *([*task.users, StopTogether()] if task.users else []),
         Evaluation(config, beginning, stopping, recorder, eval_env),
         pruning,
-        Checkpoints(config.checkpoint_interval, first_step, stopping, recorder),
-        *([*task.users, StopTogether()] if task.users else []),
+        Checkpoints(config.checkpoint_interval, first_step, stopping, recorder, task.users),
     ]
     return Surroundings(callbacks, stopping, pruning)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
+import torch
 
 from ppolab.errors import CallbackError, ConfigError, PpolabError
 from ppolab.runtime.user_code import named_object, what_was_raised
@@ -26,6 +28,39 @@ def user_callbacks(names: Sequence[str]) -> list[pl.Callback]:
         ConfigError: there is no such module or name, or it is no Lightning callback.
     """
     return [_guarded(_found(name), f"callbacks=[{name}]") for name in names]
+
+
+def states_of(callbacks: Sequence[pl.Callback]) -> dict[str, Any]:
+    """Return what the callbacks' `state_dict` give, by `state_key`, without empty ones.
+
+    Raises:
+        CallbackError: one raised, or gave something that a checkpoint cannot hold.
+    """
+    states = {}
+    for callback in callbacks:
+        key = f"callbacks: {type(callback).__name__}.state_dict"
+        state = _reported(callback.state_dict, key)()
+        if not _is_plain(state):
+            raise CallbackError(f"{key}: must hold numbers, texts, arrays, tensors, and lists or dictionaries of these")
+        if state:
+            states[callback.state_key] = state
+    return states
+
+
+def load_states(callbacks: Sequence[pl.Callback], states: Mapping[str, Any]) -> None:
+    """Let callbacks go on from what `states_of` returned; one without a state begins anew."""
+    for callback in callbacks:
+        if callback.state_key in states:
+            key = f"callbacks: {type(callback).__name__}.load_state_dict"
+            _reported(callback.load_state_dict, key)(states[callback.state_key])
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(_is_plain(key) and _is_plain(item) for key, item in value.items())
+    if type(value) in (list, tuple):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (bool, int, float, str, np.ndarray, torch.Tensor)
 
 
 def _found(spelled: str) -> pl.Callback:

@@ -75,23 +75,24 @@ CHOICES = {
     "model.activation": ("tanh", "relu", "elu", "gelu", "silu"),
     "model.trunk": ("separate", "shared"),
     "trainer.accelerator": ("cpu", "gpu", "auto"),
-    "logger.kind": ("mlflow", "none"),
+    "progress": ("bar", "full", "off"),
+    "logger.kind": ("mlflow", "tensorboard", "none"),
 }
 CHANGES_RECORDS = ("total_steps", "eval_episodes", "eval_interval", "compile", "trainer.accelerator", "trainer.threads")
 MAY_CHANGE_ON_RESUME = (
     *CHANGES_RECORDS, "resume", "checkpoint_interval", "keep_checkpoints", "objective", "logger.", "env.num_threads",
-    "env.timeout", "callbacks", "rerun",
+    "env.timeout", "callbacks", "progress", "rerun",
 )  # fmt: skip
 NOT_OF_THE_STUDY = (
     "logger.", "trainer.accelerator", "trainer.threads", "env.num_threads", "compile", "resume", "checkpoint_interval",
-    "keep_checkpoints", "objective", "seed", "callbacks", "rerun",
+    "keep_checkpoints", "objective", "seed", "callbacks", "progress", "rerun",
 )  # fmt: skip
 NOT_OF_A_METHOD = (
     "seed", "env.", "logger.", "resume", "objective", "eval_interval", "eval_episodes", "checkpoint_interval",
     "keep_checkpoints", "compile", "trainer.accelerator", "trainer.threads", "algorithm.ignores", "algorithm.needs",
-    "algorithm.optional", "algorithm.metrics", "callbacks", "rerun",
+    "algorithm.optional", "algorithm.metrics", "callbacks", "progress", "rerun",
 )  # fmt: skip
-NOT_MENTIONED = ("logger.", "resume", "rerun")
+NOT_MENTIONED = ("logger.", "resume", "progress", "rerun")
 
 PROBES = (-math.inf, -11, -10, -1, -0.5, 0, 1e-9, 0.5, 1, 1.5, 2, 3.0, 10, 11, 2**32 - 1, 2**32, math.inf, math.nan)
 

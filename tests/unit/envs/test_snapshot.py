@@ -44,7 +44,9 @@ def actions_of(env: VectorEnv, count: int, seed: int) -> list[NDArray[Any]]:
 
 def trajectory(env: VectorEnv, actions: list[NDArray[Any]]) -> list[NDArray[Any]]:
     steps = [env.step(action) for action in actions]
-    return [np.concatenate([getattr(step, name).ravel() for step in steps]) for name in vars(steps[0])]
+    return [
+        np.concatenate([getattr(step, name).ravel() for step in steps]) for name in vars(steps[0]) if name != "info"
+    ]
 
 
 def stored(state: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def test_a_summary_tells_results_and_the_next_command(monkeypatch: pytest.Monkey
     assert RESULT.summary.splitlines() == [
         "run           not tracked",
         "steps         1,024 in 2.0 s, 256 steps/s overall",
-        "train return  0.0 (mean of the last 100 episodes)",
+        "train return  0.0 (mean of the latest episodes)",
         "eval return   0.021 ± 0.0, best 0.03",
         "files         o/a=b",
         "evaluate      ppolab-evaluate 'run=\"o/a=b\"'",

@@ -17,6 +17,8 @@ from ppolab.records.run_folder import FoundRun, RunFolder, find_run
 from ppolab.training.run import run
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
+OF_EPISODES = ("train/return", "train/length")
+"""These are means of fewer episodes than they were in 0.1.0."""
 RUNS = ("run_0_untracked", "run_0_tracked")
 
 
@@ -42,8 +44,10 @@ def test_an_earlier_run_goes_on_as_its_own_version_went_on(name: str, tmp_path: 
     assert result is not None and result.new_steps > 200
     now, then = rows_of(found.folder.metrics), rows_of(FIXTURES / name / "metrics_after_resume.csv")
     assert [row.keys() for row in now] == [row.keys() for row in then]
+    resumed_at = rows_of(FIXTURES / name / "metrics.csv")[-1]["step"]
     for ours, theirs in zip(now, then, strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-7)
+        compared = [key for key in ours if key not in OF_EPISODES or ours["step"] <= resumed_at]
+        assert [ours[key] for key in compared] == pytest.approx([theirs[key] for key in compared], rel=1e-5, abs=1e-7)
     assert len(now) > len(rows_of(FIXTURES / name / "metrics.csv")) + 4
 
 

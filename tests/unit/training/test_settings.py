@@ -68,6 +68,7 @@ FLIPS: dict[str, Any] = {
     "env.rescale_actions": False,
     "env.squash_actions": True,
     "env.stagger": False,
+    "env.wrappers": ["sample_wrappers:PlusOne"],
     "model.hidden_sizes": [16, 17],
     "model.actor_sizes": [16, 17],
     "model.critic_sizes": [16],
@@ -210,6 +211,8 @@ def test_no_setting_is_without_a_test() -> None:
         "logger.run_name",  # test_cli*.py: real commands
         "trainer.devices", "trainer.num_nodes",  # test_parallel.py, test_ddp_runs.py
         "env.timeout",  # test_watchdog.py
+        "env.log_info",  # test_env_metrics.py
+        "progress",  # test_progress_bar.py
         "callbacks",  # test_user_callbacks.py
         "optimizer.fused",  # the same mathematics
         "algorithm.name", "algorithm.ignores",  # test_algorithms.py, test_cli.py

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytorch_lightning as pl
 
 from ppolab.training.callbacks.callback_base import Interval, IterationCallback
 from ppolab.training.callbacks.stopping import Stopping
 from ppolab.training.module import OnPolicyModule
 from ppolab.training.recorder import RunRecorder
+from ppolab.training.user_callbacks import states_of
 
 
 class Checkpoints(IterationCallback):
@@ -15,14 +18,21 @@ class Checkpoints(IterationCallback):
 
     Args:
         recorder: of the first rank, which writes; None on others, whose state is part of a checkpoint, too.
+        users: the user's callbacks, whose states on the first rank are kept.
     """
 
     def __init__(
-        self, checkpoint_interval: int, first_step: int, stopping: Stopping, recorder: RunRecorder | None
+        self,
+        checkpoint_interval: int,
+        first_step: int,
+        stopping: Stopping,
+        recorder: RunRecorder | None,
+        users: Sequence[pl.Callback] = (),
     ) -> None:
         self._interval = Interval(checkpoint_interval, first_step)
         self._stopping = stopping
         self._recorder = recorder
+        self._users = users
 
     def after_iteration(self, trainer: pl.Trainer, module: OnPolicyModule, metrics: dict[str, float]) -> None:
         """Save if it is time; the last checkpoint waits for the end."""
@@ -37,4 +47,4 @@ class Checkpoints(IterationCallback):
     def _save(self, module: OnPolicyModule, *, barrier: bool) -> None:
         state = module.state(barrier=barrier)
         if self._recorder is not None:
-            self._recorder.save("last", state)
+            self._recorder.save("last", {**state, "callbacks": states_of(self._users)} if self._users else state)

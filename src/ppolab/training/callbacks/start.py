@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
 
 from ppolab.training.module import OnPolicyModule
+from ppolab.training.user_callbacks import load_states
 from ppolab.training.warm_start import WarmStart
 
 
@@ -35,12 +37,17 @@ class Start(pl.Callback):
     """Go on from a checkpoint, or fill the running statistics of a new run.
 
     This waits for Lightning, which seeds the global generators again when it joins several ranks.
+
+    Args:
+        users: the user's callbacks, which go on from their states in the checkpoint.
     """
 
-    def __init__(self, beginning: Beginning) -> None:
+    def __init__(self, beginning: Beginning, users: Sequence[pl.Callback] = ()) -> None:
         self._beginning = beginning
+        self._users = users
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the module."""
         assert isinstance(pl_module, OnPolicyModule)
         pl_module.start(self._beginning.state, self._beginning.taken)
+        load_states(self._users, (self._beginning.state or {}).get("callbacks", {}))

@@ -9,13 +9,14 @@ from pathlib import Path
 import mujoco
 import pytest
 
-from ppolab.envs import simulator
-from ppolab.envs.simulator import made
+from ppolab.config.schema import EnvConfig
+from ppolab.envs import mujoco_warnings
+from ppolab.envs.making import make_env
 
 
 @pytest.fixture(autouse=True)
 def _no_handler() -> Iterator[None]:
-    simulator._told.clear()
+    mujoco_warnings._told.clear()
     before = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(None)
     yield
@@ -26,7 +27,7 @@ def test_a_warning_is_logged_and_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    env = made("HalfCheetah-v5", {})
+    env = make_env(EnvConfig(id="HalfCheetah-v5"))
     env.close()
     with caplog.at_level(logging.INFO):
         for text in ("unstable at time 0.5", "unstable at time 1.5", "'settotalmass' is deprecated"):
@@ -38,6 +39,6 @@ def test_a_warning_is_logged_and_leaves_no_file(
 def test_a_handler_of_the_user_stays() -> None:
     told: list[str] = []
     mujoco.set_mju_user_warning(told.append)
-    made("Hopper-v5", {}).close()
+    make_env(EnvConfig(id="Hopper-v5")).close()
     mujoco.get_mju_user_warning()("odd")
     assert told == ["odd"]

@@ -1,4 +1,4 @@
-"""Make one environment of Gymnasium's, with MuJoCo's warnings in the log."""
+"""Let MuJoCo's warnings go to the log."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import importlib
 import logging
 import re
 import sys
-from typing import Any
 
 import gymnasium
 
@@ -17,13 +16,7 @@ _told: set[str] = set()
 """Warnings that this process has logged, without their numbers."""
 
 
-def made(env_id: str, kwargs: dict[str, Any], **options: Any) -> gymnasium.Env[Any, Any]:
-    """Return `gymnasium.make(env_id)` with `kwargs` and `options`, without Gymnasium's checks of every step."""
-    _log_mujoco_warnings(env_id)
-    return gymnasium.make(env_id, disable_env_checker=True, **options, **kwargs)
-
-
-def _log_mujoco_warnings(env_id: str) -> None:
+def log_mujoco_warnings(env_id: str) -> None:
     """Let this process log what MuJoCo warns of. Another process that steps an environment does so for itself.
 
     By itself, MuJoCo prints it, and writes it into MUJOCO_LOG.TXT in the current folder. A handler that is already

@@ -1,0 +1,58 @@
+"""Make one environment of Gymnasium's as the configuration says, in the user's own wrappers."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import gymnasium
+
+from ppolab.config.schema import EnvConfig
+from ppolab.envs.mujoco_warnings import log_mujoco_warnings
+from ppolab.errors import ConfigError
+from ppolab.runtime.user_code import named_object, what_was_raised
+
+EXAMPLE = "env.wrappers=[my_package:MyWrapper]"
+
+
+def make_env(env: EnvConfig, **further: Any) -> gymnasium.Env[Any, Any]:
+    """Make one environment: Gymnasium's, inside the wrappers that `env.wrappers` names, the first of them innermost.
+
+    Args:
+        further: arguments of `gymnasium.make` besides those of `env.kwargs`, such as render_mode.
+
+    Raises:
+        ConfigError: a wrapper cannot be found, raised when it was made, or gave something else than an environment.
+            What `gymnasium.make` raises is passed on.
+    """
+    wrappers = [(name, named_object(_key(name), name, EXAMPLE)) for name in env.wrappers]
+    log_mujoco_warnings(env.id)
+    made = gymnasium.make(env.id, disable_env_checker=True, **further, **env.kwargs)
+    for name, wrapper in wrappers:
+        made = _wrapped(made, name, wrapper)
+    return made
+
+
+def made_once(env: EnvConfig) -> gymnasium.Env[Any, Any]:
+    """Make one environment, to look at it; without Gymnasium's advice on newer versions."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return make_env(env)
+
+
+def _key(name: str) -> str:
+    return f"env.wrappers=[{name}]"
+
+
+def _wrapped(env: gymnasium.Env[Any, Any], spelled: str, wrapper: Any) -> gymnasium.Env[Any, Any]:
+    name = spelled.rpartition(":")[2]
+    try:
+        wrapped = wrapper(env)
+    except Exception as error:  # a user's code may raise anything
+        raise ConfigError(f"{_key(spelled)}: {name}(env) raised {what_was_raised(error)}") from error
+    if not isinstance(wrapped, gymnasium.Env):
+        raise ConfigError(
+            f"{_key(spelled)}: {name}(env) must return a gymnasium.Env, not {type(wrapped).__name__}; name a class "
+            "derived from gymnasium.Wrapper, or a function that returns one"
+        )
+    return wrapped
