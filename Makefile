@@ -65,7 +65,7 @@ types: $(DEV_STAMP) ## mypy --strict
 check: lint types ## lint and types
 
 docs: $(DEV_STAMP) ## the documentation as a site, in outputs/site; any warning, such as a dead link, is an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 docs-serve: $(DEV_STAMP) ## the same on 127.0.0.1:8000, rebuilt at every change
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve

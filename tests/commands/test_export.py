@@ -214,7 +214,7 @@ def test_a_path_that_cannot_be_written(trained: dict[str, TrainedPolicy], tmp_pa
     ("arguments", "told"),
     [
         ((), "run=RUN: is missing"),
-        (("run=nowhere",), "run=nowhere: there is no such run id, folder or checkpoint file"),
+        (("run=nowhere",), "run=nowhere: there is no such run id, run name, folder or checkpoint"),
         (("run=.", "fromat=onnx"), "fromat: no such setting; did you mean 'format'?"),
         (("run=.", "format=tf"), "format=tf: must be one of onnx, torch_export, mlflow"),
         (("run={run}", "format=mlflow"), "format=mlflow: needs the registered model's name; add name=NAME"),

@@ -13,7 +13,7 @@ SMALL = '"total_steps=20000", "num_envs=4", "rollout_steps=16", "eval_episodes=2
 
 def test_the_code_of_the_page_runs(tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(), re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     program = "\n".join(blocks)
     assert program.count('"total_steps=20000"') == 1
     (tmp_path / "page.py").write_text(

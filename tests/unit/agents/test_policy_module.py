@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from helpers import make_config
 
-from ppolab.agents.evaluation import DeterministicPolicy
+from ppolab.agents.policy_actor import PolicyActor
 from ppolab.agents.policy_module import PolicyModule, as_tensors, named_parts
 from ppolab.core.moments import Moments
 from ppolab.envs.spaces import ActionMapping, action_decoder, observation_encoder, stacked
@@ -67,7 +67,7 @@ def both(
     batch = stacked([observations.sample() for _ in range(64)], observations)
     _, encode = observation_encoder(observations)
     with evaluating(policy):
-        expected = action_decoder(actions, mapping)(DeterministicPolicy(policy)(encode(batch)))
+        expected = action_decoder(actions, mapping)(PolicyActor(policy)(encode(batch)))
     with torch.no_grad():
         return expected, PolicyModule(policy, observations, actions, mapping)(as_tensors(batch)).numpy()
 

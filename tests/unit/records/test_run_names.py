@@ -114,7 +114,7 @@ class Registry:
 @pytest.fixture
 def registry(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(mlflow_store, "_connect", lambda _: Registry())
+    monkeypatch.setattr(mlflow_store, "connect", lambda _: Registry())
     (outputs / "mlflow.db").touch()
     return outputs
 

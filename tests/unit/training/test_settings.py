@@ -209,6 +209,7 @@ def test_no_setting_is_without_a_test() -> None:
         "init_from",  # test_warm_start.py
         "resume", "trainer.accelerator", "logger.kind", "logger.tracking_uri", "logger.experiment",
         "logger.run_name",  # test_cli*.py: real commands
+        "logger.register",  # test_registered_policies.py
         "trainer.devices", "trainer.num_nodes",  # test_parallel.py, test_ddp_runs.py
         "env.timeout",  # test_watchdog.py
         "env.log_info",  # test_env_metrics.py
