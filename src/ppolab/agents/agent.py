@@ -99,7 +99,8 @@ class Agent:
 
         Args:
             deterministic: the most probable action; False draws one with the agent's own generator.
-            state, mask: of policies with memory and of invalid actions. No policy has them yet: leave them out.
+            state: of a policy with memory. No policy has it yet: leave it out.
+            mask: of invalid actions. No policy takes it yet: leave it out.
 
         Raises:
             ConfigError: the observation does not have the shape or the type of the space, or holds NaN; the message is
