@@ -54,7 +54,8 @@ OWN_FILES = {
 """Files that a reader is told to write."""
 
 OWN_OPTIONS = {
-    "algorithm=spo", "algorithm=my_package:spo", "algorithm=my_algorithms:spo", "env=parking", "experiment=mine", "model=wide", "optimizer=nadam",
+    "algorithm=spo", "algorithm=my_package:spo", "algorithm=my_algorithms:spo",
+    "env=parking", "experiment=mine", "model=wide", "optimizer=nadam",
 }  # fmt: skip
 """What such files make possible."""
 

@@ -108,10 +108,10 @@ def test_another_network_is_refused(source: Path, changes: dict[str, Any], messa
 
 def test_a_warm_run_goes_on_without_its_source(source: Path, tmp_path: Path) -> None:
     """It has taken the policy before, and does not take it again."""
-    settings = {"logger": "none", "logger.video": False, "anneal_lr": False}
-    run(small_config(init_from=str(source), total_steps=640, **settings), tmp_path / "whole")
-    run(small_config(init_from=str(source), total_steps=320, **settings), tmp_path / "cut")
-    longer = small_config(init_from="gone", total_steps=640, **settings)
+    settings = {"logger": "none", "logger.video": False, "anneal_lr": False, "eval_episodes": 1}
+    run(small_config(init_from=str(source), total_steps=256, **settings), tmp_path / "whole")
+    run(small_config(init_from=str(source), total_steps=128, **settings), tmp_path / "cut")
+    longer = small_config(init_from="gone", total_steps=256, **settings)
     run(longer, tmp_path / "cut", find_run("resume", str(tmp_path / "cut")))
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
 
