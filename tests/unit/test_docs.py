@@ -226,3 +226,18 @@ def test_links_out_of_docs_become_paths_on_the_site(written: str) -> None:
     exec((ROOT / "docs/site/hooks.py").read_text(), hooks)
     page = SimpleNamespace(file=SimpleNamespace(src_uri="settings.md"))
     assert hooks["on_page_markdown"](written, page=page) == SITE_LINKS[written]
+
+
+def test_the_page_of_all_settings_has_every_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs/site"))
+    from settings_page import settings_page
+
+    rows = {cells.split(" | ")[0]: cells for cells in re.findall(r"^\| `(.*) \|$", settings_page(), re.MULTILINE)}
+    names = {name.rstrip("`") for name in rows}
+    wanted = {*known_keys(Config), *known_keys(EvaluateConfig), *keys_of_options("algorithm"), *OF_A_SWEEP}
+    groups = {"env", "model", "optimizer", "algorithm", "trainer", "logger", "condition", "env.kwargs", "model.kwargs"}
+    assert sorted(wanted - names - groups) == []
+    assert rows["clip`"] == (
+        "clip` | `0.2` | number, > 0, < 1 | the probability ratio is clipped to [1 - clip, 1 + clip]"
+    )
+    assert "| `1.0` | number, > 0 |" in rows["algorithm.beta`"]

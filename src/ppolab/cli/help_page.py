@@ -32,25 +32,45 @@ OVERVIEW_INDENT = 12
 
 
 @dataclass(frozen=True)
+class Entry:
+    """Hold a setting, or a metric.
+
+    Attributes:
+        value: as it is typed; None of a metric. kind: type and rule, or choices; may be empty.
+    """
+
+    name: str
+    value: str | None
+    words: str
+    kind: str = ""
+
+    @property
+    def lines(self) -> list[str]:
+        """The entry as it is printed."""
+        left = self.name if self.value is None else f"{self.name}={self.value}"
+        return two_columns(left, f"{self.words} ({self.kind})".strip() if self.kind else self.words)
+
+
+@dataclass(frozen=True)
 class Section:
     """Hold settings that belong together.
 
     Attributes:
         name: what `--help NAME` prints it for; empty where a command has no other section.
-        entries: by setting or metric, the lines about it.
+        entries: by setting or metric.
     """
 
     name: str
     heading: str
-    entries: Mapping[str, list[str]]
+    entries: Mapping[str, Entry]
 
     @property
     def lines(self) -> Iterator[str]:
         """The section as it is printed, after an empty line where it has a heading."""
         if self.heading:
             yield from ("", self.heading)
-        for lines in self.entries.values():
-            yield from lines
+        for entry in self.entries.values():
+            yield from entry.lines
 
 
 @dataclass(frozen=True)
@@ -150,7 +170,7 @@ def _sections(schema: type, values: Mapping[str, Any], chosen: Mapping[str, str]
     yield Section(
         "run" if schema is Config else "",
         "",
-        {key: _lines(key, values[key], found.setting.words, _kind(found)) for key, found in alone.items()},
+        {key: Entry(key, _typed(values[key]), found.setting.words, _kind(found)) for key, found in alone.items()},
     )
     for group in groups:
         option, words = chosen.get(group), described[group].setting.words
@@ -159,7 +179,7 @@ def _sections(schema: type, values: Mapping[str, Any], chosen: Mapping[str, str]
     if schema is Config:
         defaults = SweepSettings()
         entries = {
-            key: _lines(key, getattr(defaults, key), found.setting.words, _kind(found))
+            key: Entry(key, _typed(getattr(defaults, key)), found.setting.words, _kind(found))
             for key, found in settings_of(SweepSettings).items()
         }
         yield Section("sweep", "Of a sweep, with -m:", entries)
@@ -169,7 +189,7 @@ def _sections(schema: type, values: Mapping[str, Any], chosen: Mapping[str, str]
 
 def _group_entries(
     group: str, option: str, values: Mapping[str, Any], described: Mapping[str, Described]
-) -> dict[str, list[str]]:
+) -> dict[str, Entry]:
     """The settings of a group: what the schema says of each, else the option's own file."""
     if group == "optimizer":
         described = {f"optimizer.{key}": found for key, found in settings_of(OptimizerSettings).items()}
@@ -181,18 +201,14 @@ def _group_entries(
         found = described.get(f"{group}.{name}")
         kind = _kind(found) if found else _kind_of_value(value, ranges.get(name))
         words = comments.get(name) or (found.setting.words if found else "")
-        entries[f"{group}.{name}"] = _lines(f"{group}.{name}", value, words, kind)
+        entries[f"{group}.{name}"] = Entry(f"{group}.{name}", _typed(value), words, kind)
     return entries
 
 
-def _metric_entries(algorithm: str) -> dict[str, list[str]]:
+def _metric_entries(algorithm: str) -> dict[str, Entry]:
     comments = comments_in(option_file("algorithm", algorithm))
     words = METRIC_WORDS | {name: comments.get(name, "") for name in metrics_of(algorithm)}
-    return {name: two_columns(name, told) for name, told in words.items()}
-
-
-def _lines(key: str, value: Any, words: str, kind: str) -> list[str]:
-    return two_columns(f"{key}={_typed(value)}", f"{words} ({kind})".strip() if kind else words)
+    return {name: Entry(name, None, told) for name, told in words.items()}
 
 
 def two_columns(left: str, right: str, indent: int = INDENT) -> list[str]:

@@ -33,7 +33,7 @@ def help_for(config_name: str, arguments: Sequence[str], overrides: list[str]) -
 
 def _lines_of(argument: str, found: Composed) -> list[str]:
     name, equals, option = argument.lstrip("+").partition("=")
-    entries = {key: lines for section in found.sections for key, lines in section.entries.items()}
+    entries = {key: entry for section in found.sections for key, entry in section.entries.items()}
     sections = {section.name: section for section in found.sections}
     if name in found.options or name in sections:
         lines = [] if equals else list(_options(name, found.options.get(name, ())))
@@ -43,7 +43,7 @@ def _lines_of(argument: str, found: Composed) -> list[str]:
     namesakes = [key for key in entries if key == ours or key.endswith(f".{ours}")]
     if not namesakes:
         raise ConfigError(f"--help {argument}: {_unknown(name, [*entries, *sections, *found.options])}")
-    return [line for key in namesakes for line in entries[key]]
+    return [line for key in namesakes for line in entries[key].lines]
 
 
 def _options(group: str, options: Sequence[str]) -> Iterator[str]:
