@@ -30,7 +30,7 @@ def test_checkpoint_interval_sets_how_often_a_checkpoint_is_written(
         written.clear()
         run_small(tmp_path / str(interval), checkpoint_interval=interval)
         counts[interval] = written.count("last")
-    assert counts[0] == 1
+    assert counts[0] == 2  # before the last evaluation, which may be interrupted, and after it
     assert counts[0] < counts[300] < counts[100]
 
 

@@ -77,11 +77,11 @@ finally:
 """
 
 
-@pytest.mark.parametrize(("activation", "imported"), [("tanh", False), ("gelu", True)])
+@pytest.mark.parametrize(("setting", "imported"), [("model.activation=gelu", False), ("model.dropout=0.1", True)])
 def test_only_networks_unknown_to_the_native_code_need_the_compiler(
-    tmp_path: Path, activation: str, imported: bool
+    tmp_path: Path, setting: str, imported: bool
 ) -> None:
-    settings = f"env=cartpole total_steps=4096 eval_episodes=1 logger=none compile=true model.activation={activation}"
+    settings = f"env=cartpole total_steps=4096 eval_episodes=1 logger=none compile=true {setting}"
     answer = run_command(tmp_path, (sys.executable, "-c", A_RUN, TRAIN.parent, *settings.split()))
     assert answer.out.splitlines()[-1] == str(imported), answer.err
 

@@ -232,7 +232,7 @@ def _surroundings(
         *([ProgressBar(config.total_steps, first_step, config.progress)] if recorder else []),
         stopping,
         *([*task.users, StopTogether()] if task.users else []),
-        Evaluation(config, beginning, stopping, recorder, eval_env),
+        Evaluation(config, beginning, stopping, recorder, eval_env, task.users),
         pruning,
         Checkpoints(config.checkpoint_interval, first_step, stopping, recorder, task.users),
     ]

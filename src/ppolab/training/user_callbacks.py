@@ -30,6 +30,11 @@ def user_callbacks(names: Sequence[str]) -> list[pl.Callback]:
     return [_guarded(_found(name), f"callbacks=[{name}]") for name in names]
 
 
+def with_states(state: dict[str, Any], users: Sequence[pl.Callback]) -> dict[str, Any]:
+    """Return the module's state of a checkpoint with those of the user's callbacks."""
+    return {**state, "callbacks": states_of(users)} if users else state
+
+
 def states_of(callbacks: Sequence[pl.Callback]) -> dict[str, Any]:
     """Return what the callbacks' `state_dict` give, by `state_key`, without empty ones.
 

@@ -18,6 +18,7 @@ from ppolab.records.checkpoint import load_checkpoint
 from ppolab.records.metrics_file import read_metrics
 from ppolab.records.run_folder import RunFolder
 from ppolab.training import closing
+from ppolab.training.callbacks import evaluating
 from ppolab.training.result import RunResult
 from ppolab.training.run import run
 from ppolab.training.user_callbacks import user_callbacks
@@ -100,6 +101,19 @@ def test_an_interrupt_in_training_saves_what_there_is(tmp_path: Path) -> None:
     steps = load_checkpoint(tmp_path / "checkpoints/last.ckpt").module["steps"]
     assert f"stopped after {steps:,} of 96 steps" in str(raised.value)
     assert steps < 96 and not RunFolder(tmp_path).is_finished
+
+
+def test_the_checkpoint_before_the_last_evaluation_has_the_states_of_callbacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(evaluating, "evaluate_policy", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        result_of(tmp_path, "Counts")
+    module = load_checkpoint(tmp_path / "checkpoints/last.ckpt").module
+    assert [state["count"] for state in module["callbacks"].values()] == [module["iteration"]]
 
 
 def test_an_interrupt_after_the_last_step_leaves_out_the_pictures(

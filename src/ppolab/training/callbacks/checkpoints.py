@@ -10,7 +10,7 @@ from ppolab.training.callbacks.callback_base import Interval, IterationCallback
 from ppolab.training.callbacks.stopping import Stopping
 from ppolab.training.module import OnPolicyModule
 from ppolab.training.recorder import RunRecorder
-from ppolab.training.user_callbacks import states_of
+from ppolab.training.user_callbacks import with_states
 
 
 class Checkpoints(IterationCallback):
@@ -47,4 +47,4 @@ class Checkpoints(IterationCallback):
     def _save(self, module: OnPolicyModule, *, barrier: bool) -> None:
         state = module.state(barrier=barrier)
         if self._recorder is not None:
-            self._recorder.save("last", {**state, "callbacks": states_of(self._users)} if self._users else state)
+            self._recorder.save("last", with_states(state, self._users))

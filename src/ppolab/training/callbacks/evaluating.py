@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytorch_lightning as pl
 
 from ppolab.agents.evaluation import evaluate_policy
@@ -14,6 +16,7 @@ from ppolab.training.callbacks.stopping import Stopping
 from ppolab.training.module import OnPolicyModule
 from ppolab.training.progress_bar import announce
 from ppolab.training.recorder import RunRecorder
+from ppolab.training.user_callbacks import with_states
 
 
 class Evaluation(IterationCallback):
@@ -23,6 +26,7 @@ class Evaluation(IterationCallback):
 
     Args:
         recorder, env: of the first rank, which evaluates; None on others.
+        users: the user's callbacks, whose states on the first rank are kept.
     """
 
     def __init__(
@@ -32,12 +36,14 @@ class Evaluation(IterationCallback):
         stopping: Stopping,
         recorder: RunRecorder | None,
         env: VectorEnv | None,
+        users: Sequence[pl.Callback] = (),
     ) -> None:
         self._config = config
         self._interval = Interval(config.eval_interval, beginning.first_step)
         self._stopping = stopping
         self._recorder = recorder
         self._env = env
+        self._users = users
         self._evaluated_at = beginning.evaluated_at
 
     def after_iteration(self, trainer: pl.Trainer, module: OnPolicyModule, metrics: dict[str, float]) -> None:
@@ -50,7 +56,7 @@ class Evaluation(IterationCallback):
         if not self._stopping.interrupted and self._evaluated_at != module.steps:
             state = module.state(barrier=False)
             if self._recorder is not None:
-                self._recorder.save("last", state)
+                self._recorder.save("last", with_states(state, self._users))
                 announce(f"evaluating the policy in {self._config.eval_episodes} episodes")
             self._evaluate(module)
 
