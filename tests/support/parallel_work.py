@@ -28,7 +28,7 @@ from ppolab.runtime.process_group import ALONE, ProcessGroup
 from ppolab.runtime.rank_launcher import join_process_group
 from ppolab.runtime.ranks import Rank
 from ppolab.training.build import build_module
-from ppolab.training.callbacks.start import Start
+from ppolab.training.callbacks.start import Beginning, Start
 from ppolab.training.run import env_and_policy, make_trainer
 
 INPUTS = 3
@@ -147,7 +147,7 @@ def train_in_process(rank: Rank, config: Config, count: int) -> list[Iteration]:
     """Iterations of a run in one of its processes."""
     with join_process_group(rank, config) as group, env_and_policy(config, rank, group) as (env, policy):
         diary = Diary(count)
-        make_trainer(config, rank, [Start(None), diary]).fit(build_module(config, env, policy, group))
+        make_trainer(config, rank, [Start(Beginning()), diary]).fit(build_module(config, env, policy, group))
         return diary.iterations
 
 
