@@ -13,11 +13,12 @@ import pytest
 import sample_networks
 import torch
 from gradients import BOX, DISCRETE, INPUTS, algorithm_config, gradient_of, new_policy, random_batch
-from helpers import make_config, make_context, make_env, ppo_objective, random_rollout
-from torch import Tensor, nn
+from helpers import make_config, make_context, ppo_objective, random_rollout
+from modules import whole_and_resumed
+from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from ppolab.agents.policy import build_policy, check_network
+from ppolab.agents.policy import check_network
 from ppolab.config.algorithms import algorithm_names
 from ppolab.config.schema import Config
 from ppolab.errors import ConfigError, NetworkError
@@ -28,7 +29,6 @@ from ppolab.learning.gradient import whole_gradient
 from ppolab.learning.native import native_policy
 from ppolab.learning.native.policy import unknown_to_native
 from ppolab.learning.own_network import OwnTrunk, own_trunk
-from ppolab.training.build import build_module
 from ppolab.training.run import run
 
 KINDS = ["Residual", "Dropping", "Tied", "TiedWeights", "PartlyFrozen", "Lazy", "of_layers", "nothing_to_learn"]
@@ -179,22 +179,8 @@ def test_dropout_acts_in_updates_alone() -> None:
 @pytest.mark.parametrize("name", ["Dropping", "Tied", "TiedWeights", "PartlyFrozen"])
 def test_a_run_goes_on_from_its_state_bit_for_bit(name: str) -> None:
     config = config_of(name, **{"optimizer.lr": 1e-2})
-    ends: list[Tensor] = []
-    state: dict[str, Any] = {}
-    for resumed in (False, True):
-        torch.manual_seed(1)
-        env = make_env(config)
-        module = build_module(config, env, build_policy(config, env))
-        if resumed:
-            module.start(state)
-        else:
-            module.start()
-            module.training_step(None, 0)
-            state = copy.deepcopy(module.state(barrier=True))
-        module.training_step(None, 1)
-        ends.append(module.parameters_vector.vector.detach().clone())
-        env.close()
-    assert ends[0].equal(ends[1])
+    whole, resumed = whole_and_resumed(config)
+    assert whole.equal(resumed)
 
 
 # --- what is wrong ---------------------------------------------------------------------------------------------------

@@ -13,10 +13,10 @@ import sample_optimizers
 import torch
 import torch._dynamo  # the first step of most optimizers imports it, which takes seconds
 from gradients import INPUTS, algorithm_config, new_policy
-from helpers import make_config, make_context, make_env, random_rollout
+from helpers import make_config, make_context, random_rollout
+from modules import whole_and_resumed
 from torch import Tensor
 
-from ppolab.agents.policy import build_policy
 from ppolab.config.algorithms import algorithm_names
 from ppolab.config.schema import Config
 from ppolab.errors import ConfigError
@@ -25,7 +25,6 @@ from ppolab.learning.flat_parameters import FlatParameters, flatten_parameters
 from ppolab.learning.optimizer import check_optimizer, make_optimizer, optimizer_step
 from ppolab.learning.shaped_optimizer import ShapedOptimizer
 from ppolab.learning.update_path import _epoch_problem
-from ppolab.training.build import build_module
 
 
 def config_of(name: str, algorithm: str = "ppo_clip", **settings: Any) -> Config:
@@ -75,26 +74,15 @@ def test_every_algorithm_trains_with_one(algorithm: str, name: str) -> None:
 @pytest.mark.parametrize("name", ["Lion", "FlatLion", "Noisy"])
 def test_a_run_goes_on_from_its_checkpoint_bit_for_bit(name: str) -> None:
     config = config_of(name)
-    ends: list[Tensor] = []
-    state: dict[str, Any] = {}
-    for resumed in (False, True):
-        torch.manual_seed(1)
-        env = make_env(config)
-        module = build_module(config, env, build_policy(config, env))
-        if resumed:
-            module.start(state)
-        else:
-            module.start()
-            module.training_step(None, 0)
-            file = io.BytesIO()
-            torch.save(module.state(barrier=True)["optimizer"], file)
-            state = copy.deepcopy(module.state(barrier=True))
-            file.seek(0)
-            state["optimizer"] = torch.load(file, weights_only=True)
-        module.training_step(None, 1)
-        ends.append(module.parameters_vector.vector.detach().clone())
-        env.close()
-    assert ends[0].equal(ends[1])
+
+    def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
+        file = io.BytesIO()
+        torch.save(state["optimizer"], file)
+        file.seek(0)
+        return copy.deepcopy({**state, "optimizer": torch.load(file, weights_only=True)})
+
+    whole, resumed = whole_and_resumed(config, through_a_file)
+    assert whole.equal(resumed)
 
 
 def test_arguments_not_given_have_the_class_s_defaults() -> None:

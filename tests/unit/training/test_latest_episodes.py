@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from helpers import make_env
 from small_runs import small_config
 
 from ppolab.agents.policy import build_policy
-from ppolab.envs.factory import choose_backend, environment_seeds, make_vector_env
 from ppolab.learning.rollout import Episode
 from ppolab.training.build import build_module
 from ppolab.training.module import OnPolicyModule
@@ -13,7 +13,7 @@ from ppolab.training.module import OnPolicyModule
 
 def a_module() -> OnPolicyModule:
     config = small_config()
-    env = make_vector_env(config.env, environment_seeds(0, 0, config.num_envs), choose_backend(config.env))
+    env = make_env(config)
     return build_module(config, env, build_policy(config, env))
 
 

@@ -9,17 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from helpers import make_config
+from modules import trained_module
 from small_runs import SMALL, run_small, small_config
 
-from ppolab.agents.policy import build_policy
 from ppolab.config.schema import Config
-from ppolab.envs.factory import choose_backend, environment_seeds, make_vector_env
 from ppolab.envs.spaces import ActionMapping, policy_bounds
 from ppolab.records.run_folder import FoundRun
 from ppolab.training import named_warnings, run
-from ppolab.training.build import build_module
 from ppolab.training.named_warnings import WARNINGS, Measurements, WarningWatch
 
 PAGE = Path(__file__).parents[3] / "docs" / "warnings.md"
@@ -100,15 +97,7 @@ RUNS: dict[str, tuple[dict[str, Any], set[str]]] = {
 
 
 def shown_by(config: Config, iterations: int) -> set[str]:
-    torch.manual_seed(config.seed)
-    seeds = environment_seeds(config.seed, 0, config.num_envs)
-    env = make_vector_env(config.env, seeds, choose_backend(config.env))
-    module = build_module(config, env, build_policy(config, env))
-    module.start()
-    for iteration in range(iterations):
-        module.training_step(None, iteration)
-    env.close()
-    return set(module.watch.shown)
+    return set(trained_module(config, iterations).watch.shown)
 
 
 @pytest.mark.parametrize("case", RUNS)

@@ -10,30 +10,20 @@ from typing import Any
 import pytest
 import torch
 from helpers import make_config
+from modules import trained_module
 from small_runs import SMALL, run_small, small_config
 
-from ppolab.agents.policy import build_policy
 from ppolab.config.algorithms import ABOUT, algorithm_names, reads
 from ppolab.config.files import config_folder
 from ppolab.config.schema import Config, flattened
-from ppolab.envs.factory import choose_backend, environment_seeds, make_vector_env
 from ppolab.records.metrics_file import read_metrics
 from ppolab.records.run_folder import RunFolder
-from ppolab.training.build import build_module
 from ppolab.training.result import RunResult
 
 
 def parameters_after(config: Config, iterations: int = 3) -> torch.Tensor:
     """The flat parameters after a few iterations of the real module, without a trainer around it."""
-    torch.manual_seed(config.seed)
-    seeds = environment_seeds(config.seed, 0, config.num_envs)
-    env = make_vector_env(config.env, seeds, choose_backend(config.env))
-    module = build_module(config, env, build_policy(config, env))
-    module.start()
-    for iteration in range(iterations):
-        module.training_step(None, iteration)
-    env.close()
-    return module.parameters_vector.vector.detach().clone()
+    return trained_module(config, iterations).parameters_vector.vector.detach().clone()
 
 
 @pytest.fixture(scope="module")
