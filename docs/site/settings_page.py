@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 
 from hydra.core.config_store import ConfigStore
 
@@ -30,24 +31,32 @@ def settings_page() -> str:
 
 def _training() -> Iterator[str]:
     found = composed("config", [])
+    of_options = list(_with_each_option())
     for section in found.sections:
         if section.name == "metrics":
             continue
         yield from ("", f"## {section.heading.partition(':')[0].partition('=')[0] or 'The run'}")
         if section.name in found.options:
             yield from ("", "Options: " + ", ".join(f"`{name}`" for name in found.options[section.name]))
-        yield from _table(_entries(section.name, found))
+        sources = (found, *of_options) if section.name in OF_OPTIONS else (found,)
+        yield from _table(_entries(section.name, sources))
 
 
-def _entries(section: str, found: Composed) -> dict[str, Entry]:
-    """Return the entries of a section; those of all options where each has its own."""
-    merged = {key: entry for part in found.sections if part.name == section for key, entry in part.entries.items()}
-    if section in OF_OPTIONS:
-        names = algorithm_names() if section == "algorithm" else options_of(section)
-        for option in sorted(names):
-            for part in composed("config", [f"{section}={option}"]).sections if option != "own" else ():
-                if part.name == section:
-                    merged = {**part.entries, **merged}
+def _with_each_option() -> Iterator[Composed]:
+    """Compose every algorithm and every optimizer once, two at a time since composing is slow."""
+    optimizers = sorted(set(options_of("optimizer")) - {"own"})
+    for pair in zip_longest(sorted(algorithm_names()), optimizers):
+        chosen = [f"{group}={name}" for group, name in zip(("algorithm", "optimizer"), pair, strict=True) if name]
+        yield composed("config", chosen)
+
+
+def _entries(section: str, sources: Iterable[Composed]) -> dict[str, Entry]:
+    """Return the entries of a section in all that was composed; the first value counts."""
+    merged: dict[str, Entry] = {}
+    for source in sources:
+        for part in source.sections:
+            if part.name == section:
+                merged = {**part.entries, **merged}
     return merged
 
 
