@@ -215,6 +215,11 @@ class Config:
         "the gradient is scaled down to this norm; 0: do not clip the gradient", rule=NOT_NEGATIVE
     )
     anneal_lr: bool = setting("learning rate falls linearly to 0")
+    lr_schedule: str | None = setting(
+        "what optimizer.lr is multiplied by over the run: linear, constant, or a function of your own, "
+        "my_package:my_schedule; null: what anneal_lr says",
+        None,
+    )
     adapt_lr: bool = setting(
         "learning rate follows the KL: divided by 1.5 after an update whose KL was above 2 target_kl, times 1.5 "
         "if below target_kl / 2",
@@ -270,6 +275,11 @@ class Config:
         "best checkpoint",
         None,
     )
+
+    @property
+    def rate_schedule(self) -> str:
+        """What the learning rate follows: `lr_schedule`, or what `anneal_lr` stands for."""
+        return self.lr_schedule or ("linear" if self.anneal_lr else "constant")
 
     @property
     def world_size(self) -> int:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from ppolab.config.algorithms import reads
 from ppolab.config.metrics import info_metric
 from ppolab.core.distributions import DiagonalGaussian
-from ppolab.core.schedules import followed_kl, linear_decay
+from ppolab.core.schedules import followed_kl
 from ppolab.envs.factory import TRAINING, environment_seeds
 from ppolab.envs.seeding import seed_global_generators
 from ppolab.errors import CheckpointError, StateNotReached, TrainingError
@@ -24,6 +24,7 @@ from ppolab.learning.interface import Algorithm, LearnerContext, UpdateStats
 from ppolab.learning.normalization import RunningScale
 from ppolab.learning.optimizer import set_learning_rate
 from ppolab.learning.rollout import Episode, Rollout, Totals, totals
+from ppolab.learning.schedules import rate_schedule
 from ppolab.training.collector import Collector
 from ppolab.training.measuring import Measuring
 from ppolab.training.named_warnings import WarningWatch
@@ -81,6 +82,7 @@ class OnPolicyModule(pl.LightningModule):
         self.recent_episodes: deque[tuple[int, Episode]] = deque(maxlen=EPISODE_WINDOW)
         self.watch = WarningWatch()
         self._measuring = measuring
+        self._rate_schedule = rate_schedule(self.config)
 
     # --- one iteration -------------------------------------------------------------------------------------------
 
@@ -132,8 +134,7 @@ class OnPolicyModule(pl.LightningModule):
 
     def _set_learning_rate(self) -> float:
         rate = self.rate_factor * float(self.config.optimizer["lr"])
-        if self.config.anneal_lr:
-            rate = linear_decay(rate, self.steps / self.config.total_steps)
+        rate *= self._rate_schedule.factor(self.steps / self.config.total_steps)
         set_learning_rate(self.optimizer, rate)
         return rate
 

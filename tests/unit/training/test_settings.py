@@ -46,6 +46,7 @@ FLIPS: dict[str, Any] = {
     "entropy_coef": 0.1,
     "max_grad_norm": 0.05,
     "anneal_lr": False,
+    "lr_schedule": "constant",
     "adapt_lr": True,
     "normalize_observations": False,
     "normalize_rewards": False,
@@ -86,7 +87,7 @@ CHANGED_WITH: dict[str, dict[str, Any]] = {
     "env.stagger": {"+env.kwargs": {"max_episode_steps": 20}},
 }
 ALGORITHMS: dict[str, dict[str, Any]] = {
-    "ppo_clip": {"value_clip": 0.01, "anneal_clip": True, "value_epochs": 5},
+    "ppo_clip": {"value_clip": 0.01, "anneal_clip": True, "clip_schedule": "linear", "value_epochs": 5},
     "ppo_penalty": {"value_clip": 0.01, "beta": 5.0, "d_targ": 1e-9},
     "unclipped": {"value_clip": 0.01},
     "a2c": {},
