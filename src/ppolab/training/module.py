@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ from ppolab.learning.optimizer import set_learning_rate
 from ppolab.learning.rollout import Episode, Rollout, Totals, totals
 from ppolab.learning.schedules import rate_schedule
 from ppolab.training.collector import Collector
+from ppolab.training.env_arguments import EnvArguments
 from ppolab.training.measuring import Measuring
 from ppolab.training.named_warnings import WarningWatch
 from ppolab.training.random_state import global_random_states, set_global_random_states, stream_seed
@@ -52,6 +55,7 @@ class OnPolicyModule(pl.LightningModule):
 
     Attributes:
         watch: which warnings the run has had; kept by the first rank.
+        evaluation: the metrics of the last evaluation, on all ranks; empty before the first.
     """
 
     def __init__(
@@ -81,6 +85,8 @@ class OnPolicyModule(pl.LightningModule):
         self.rate_factor = 1.0
         self.recent_episodes: deque[tuple[int, Episode]] = deque(maxlen=EPISODE_WINDOW)
         self.watch = WarningWatch()
+        self.evaluation: dict[str, float] = {}
+        self.env_arguments = EnvArguments(self.config.env)
         self._measuring = measuring
         self._rate_schedule = rate_schedule(self.config)
 
@@ -189,6 +195,41 @@ class OnPolicyModule(pl.LightningModule):
                 "or resume from the last checkpoint where there is one"
             )
 
+    # --- for callbacks of the user ---------------------------------------------------------------------------------
+
+    @property
+    def env_kwargs(self) -> dict[str, Any]:
+        """The `env.kwargs` with which the training environments were made; evaluations keep to the configuration."""
+        return copy.deepcopy(self.env_arguments.in_force)
+
+    def change_env_kwargs(self, changes: Mapping[str, Any]) -> None:
+        """Train with other `env.kwargs` from the next iteration on; those that are not named stay.
+
+        The environments are made anew then; the episodes under way are dropped, and train/return begins anew. Policy,
+        optimizer, and the statistics of observations and rewards go on. Call it alike on all ranks: what the first one
+        asks for counts. Nothing happens where nothing changes.
+
+        Raises:
+            CallbackError: the environments cannot be made with them, or would have other spaces.
+        """
+        self.env_arguments.ask(changes, self.collector)
+
+    def follow_env_kwargs(self) -> None:
+        """Make the environments of all ranks anew, where `change_env_kwargs` asked for others."""
+        asked = self.group.broadcast(self.env_arguments.asked)
+        self.env_arguments.asked = None
+        if asked is None or asked == self.env_arguments.in_force:
+            return
+        self._use_env_kwargs(asked)
+        if self.group.is_first:
+            log.info("env.kwargs of training are %s after %s steps", asked, f"{self.steps:,}")
+
+    def _use_env_kwargs(self, kwargs: dict[str, Any]) -> None:
+        self.env_arguments.in_force = kwargs
+        self.recent_episodes.clear()  # train/return and train/length are of one kind of environment
+        self.collector.use_kwargs(kwargs)
+        self._restart_environments()
+
     # --- Lightning's hooks ---------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -248,6 +289,8 @@ class OnPolicyModule(pl.LightningModule):
             "seconds": self.seconds,
             "iteration": self.iteration,
             "rate_factor": self.rate_factor,
+            "env_kwargs": self.env_kwargs,
+            "evaluation": dict(self.evaluation),
             "recent_episodes": [_stored(each) for _, each in self.recent_episodes],
             "recent_ends": [ended for ended, _ in self.recent_episodes],
             "warnings": {"watch": self.watch.state(), "measuring": self._measuring.state()},
@@ -268,6 +311,9 @@ class OnPolicyModule(pl.LightningModule):
             raise CheckpointError(f"the checkpoint does not fit this run's configuration: {told}") from error
 
     def _restore(self, state: dict[str, Any]) -> None:
+        kwargs = state.get("env_kwargs", self.env_kwargs)  # not in checkpoints from when nothing could change them
+        if kwargs != self.env_kwargs:
+            self._use_env_kwargs(kwargs)
         self.policy.load_state_dict(state["policy"])
         self.reward_scale.load_state_dict(state["reward_scale"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -277,6 +323,7 @@ class OnPolicyModule(pl.LightningModule):
         self.seconds = state["seconds"]
         self.iteration = state["iteration"]
         self.rate_factor = state["rate_factor"]
+        self.evaluation = state.get("evaluation", {})
         episodes = [Episode(*stored) for stored in state["recent_episodes"]]
         ends = state.get("recent_ends", [self.steps] * len(episodes))  # not in earlier checkpoints
         self.recent_episodes.extend(zip(ends, episodes, strict=True))

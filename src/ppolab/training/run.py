@@ -42,6 +42,7 @@ from ppolab.runtime.rank_launcher import join_process_group, launch_ranks
 from ppolab.runtime.ranks import Rank
 from ppolab.runtime.signals import signals_handled_by
 from ppolab.training.build import build_module
+from ppolab.training.callbacks.change_env import ChangeEnv
 from ppolab.training.callbacks.checkpoints import Checkpoints
 from ppolab.training.callbacks.evaluating import Evaluation
 from ppolab.training.callbacks.pruning import Pruning
@@ -233,7 +234,7 @@ def _surroundings(
         *([Recording(recorder), ShowWarnings(recorder)] if recorder else []),
         *([ProgressBar(config.total_steps, first_step, config.progress)] if recorder else []),
         stopping,
-        *([*task.users, StopTogether()] if task.users else []),
+        *([*task.users, StopTogether(), ChangeEnv()] if task.users else []),
         Evaluation(config, beginning, stopping, recorder, eval_env, task.users),
         pruning,
         Checkpoints(config.checkpoint_interval, first_step, stopping, recorder, task.users),
