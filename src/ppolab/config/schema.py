@@ -238,8 +238,11 @@ class Config:
         choices=("auto", "true", "false"),
         effect=COMPUTATION,
     )
-    eval_interval: int = setting(
-        "environment steps between evaluations; 0: only at the end", rule=NOT_NEGATIVE, effect=EVALUATION
+    eval_interval: int | None = setting(
+        "environment steps between evaluations; 0: only at the end; null: a fifth of total_steps, from 10000 to 100000",
+        None,
+        rule=NOT_NEGATIVE,
+        effect=EVALUATION,
     )
     eval_episodes: int = setting("episodes of an evaluation", rule=POSITIVE, effect=EVALUATION)
     checkpoint_interval: int = setting(
@@ -280,6 +283,11 @@ class Config:
     def rate_schedule(self) -> str:
         """What the learning rate follows: `lr_schedule`, or what `anneal_lr` stands for."""
         return self.lr_schedule or ("linear" if self.anneal_lr else "constant")
+
+    @property
+    def steps_between_evaluations(self) -> int:
+        """`eval_interval`; where it is null, what stands for it, which a checked configuration holds in its place."""
+        return min(100_000, max(10_000, self.total_steps // 5)) if self.eval_interval is None else self.eval_interval
 
     @property
     def world_size(self) -> int:

@@ -48,7 +48,7 @@ class Evaluation(IterationCallback):
         users: Sequence[pl.Callback] = (),
     ) -> None:
         self._config = config
-        self._interval = Interval(config.eval_interval, beginning.first_step)
+        self._interval = Interval(config.steps_between_evaluations, beginning.first_step)
         self._stopping = stopping
         self._recorder = recorder
         self._env = env
