@@ -5,8 +5,11 @@ PpolabError            exit code 1
 ├── EnvError           an environment raised, or returned something it must not
 │   └── StateNotReached    it cannot be brought to where a checkpoint had it
 ├── TrainingError      the optimization left the finite numbers
-├── CallbackError      a callback of the user raised
-├── NetworkError       a network of the user raised
+├── UserCodeError      code of the user's raised in the middle of a run
+│   ├── CallbackError      a callback
+│   ├── NetworkError       a network
+│   ├── OptimizerError     an optimizer
+│   └── ScheduleError      a schedule; or it returned what is no factor
 ├── ProcessError       another process of the run is gone
 ├── CheckpointError    a checkpoint cannot be written, or is not one of ours
 ├── ExportError        a policy cannot be exported, or the exported one acts otherwise
@@ -46,12 +49,24 @@ class TrainingError(PpolabError):
     """A loss, a gradient or a parameter is no longer finite."""
 
 
-class CallbackError(PpolabError):
+class UserCodeError(PpolabError):
+    """Code of the user's raised in the middle of a run; the exception is the cause."""
+
+
+class CallbackError(UserCodeError):
     """A callback of the user raised; the exception is the cause."""
 
 
-class NetworkError(PpolabError):
+class NetworkError(UserCodeError):
     """A network of the user raised after it had passed its trial; the exception is the cause."""
+
+
+class OptimizerError(UserCodeError):
+    """An optimizer of the user raised; the exception is the cause."""
+
+
+class ScheduleError(UserCodeError):
+    """A schedule of the user raised, which then is the cause, or returned what is no factor."""
 
 
 class ProcessError(PpolabError):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from commands import TINY, Answer, metric_rows, train, write_user_module
+from commands import ROOT, TINY, Answer, metric_rows, train, write_user_module
+from ppolab.records.checkpoint import load_checkpoint
 from ppolab.records.run_folder import RunFolder
 
 CALLBACKS = """
@@ -75,6 +77,18 @@ def test_an_exception_of_an_environment_is_in_the_log_with_its_traceback(workspa
     assert_one_line_and_a_traceback(
         answer, workspace / "run/train.log", line, 'raise RuntimeError("the simulator is on fire")', "user_module.py"
     )
+
+
+def test_an_exception_of_an_optimizer_is_one_line_a_traceback_in_the_log_and_a_checkpoint(workspace: Path) -> None:
+    shutil.copy(ROOT / "tests/support/sample_optimizers.py", workspace)
+    own = ("optimizer.class=sample_optimizers:BreaksLate", "epochs=1", "minibatch_size=32", "checkpoint_interval=64")
+    answer = train(workspace, *SMALL, *own)
+    line = "ppolab: optimizer.class=sample_optimizers:BreaksLate: its step() raised LookupError: no such direction ("
+    assert_one_line_and_a_traceback(
+        answer, workspace / "run/train.log", line, 'raise LookupError("no such direction', "sample_optimizers.py"
+    )
+    kept = load_checkpoint(workspace / "run/checkpoints/last.ckpt").module
+    assert 0 < kept["steps"] < 512 and not RunFolder(workspace / "run").is_finished
 
 
 def test_a_mistake_leaves_no_folder(workspace: Path) -> None:

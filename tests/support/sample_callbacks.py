@@ -99,3 +99,31 @@ class Unstorable(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         return {"self": self}
+
+
+class OtherArguments(pl.Callback):
+    """Asks for the arguments in `CHANGES` after the second iteration, and notes which ones are in force."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        IN_FORCE.append(module.env_kwargs)
+        if module.iteration == 2:
+            module.change_env_kwargs(CHANGES)
+
+
+class ShortFromTheStart(pl.Callback):
+    """Asks before the first iteration for episodes of two steps."""
+
+    def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
+        module.change_env_kwargs({"lengths": [2]})
+
+
+class ShortOnTheFirstRank(pl.Callback):
+    """Asks for episodes of five steps, on the first rank only."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if module.group.is_first:
+            module.change_env_kwargs({"max_episode_steps": 5})
+
+
+CHANGES: dict[str, Any] = {}
+IN_FORCE: list[dict[str, Any]] = []

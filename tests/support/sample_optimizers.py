@@ -36,6 +36,25 @@ class Lion(Optimizer):
         state["mean"].lerp_(gradient, 1 - slower)
 
 
+class BreaksLate(Lion):
+    """Raises at a step that no trial makes."""
+
+    steps = 0
+
+    def step(self, closure: Any = None) -> None:
+        """Raise at the tenth step."""
+        self.steps += 1
+        if self.steps == 10:
+            raise LookupError("no such direction\nin this space")
+        super().step()
+
+
+class FlatBreaksLate(BreaksLate):
+    """The same, on all parameters as one vector."""
+
+    elementwise = True
+
+
 class FlatLion(Lion):
     """The same, on all parameters as one vector."""
 

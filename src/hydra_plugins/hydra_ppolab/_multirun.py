@@ -233,7 +233,7 @@ def study_settings(multirun: Multirun, base: Config, fixed: dict[str, str], spac
     directions = settings["direction"]
     sampler, pruner = dict(settings["sampler"] or {}), dict(settings["pruner"] or {})
     seeds = settings["seeds_per_trial"]
-    first, last = (1, seeds) if seeds > 1 else (base.eval_interval or base.total_steps, base.total_steps)
+    first, last = (1, seeds) if seeds > 1 else (base.steps_between_evaluations or base.total_steps, base.total_steps)
     return StudySettings(
         name=settings["study_name"] or _study_name(multirun, space, fixed),
         objectives=objective_names(base),

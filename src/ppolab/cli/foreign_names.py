@@ -10,6 +10,8 @@ FOREIGN_NAMES = {
     "total_steps": ("total_timesteps", "num_timesteps", "n_timesteps", "timesteps", "max_steps"),
     "optimizer.lr": ("learning_rate", "lr", "pi_lr", "step_size"),
     "clip": ("clip_range", "cliprange", "clip_coef", "clip_param", "clip_ratio", "clip_eps", "eps_clip"),
+    "lr_schedule": ("learning_rate_schedule", "lr_scheduler", "lr_decay"),
+    "algorithm.clip_schedule": ("clip_schedule", "clip_range_schedule"),
     "algorithm.value_clip": ("clip_range_vf", "vf_clip_param", "clip_vloss"),
     "entropy_coef": ("ent_coef", "ent_weight", "entropy_coeff", "entropy_cost"),
     "value_coef": ("vf_coef", "value_loss_coef", "vf_loss_coeff", "critic_coef"),

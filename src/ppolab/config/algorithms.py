@@ -10,13 +10,16 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from ppolab.config.files import config_folder, option_defaults
-from ppolab.config.rules import KIND_WORDS, Range, is_a
+from ppolab.config.rules import KIND_WORDS, SCHEDULES, Range, is_a
 from ppolab.config.setting import number_problem
 from ppolab.errors import ConfigError, nearest, spelled
 
+SWITCHES = {"lr_schedule": "anneal_lr"}
+"""By the setting that names a schedule, the one that says linear or constant where that is null."""
+
 RECORDED = ("name", "ignores", "needs", "optional", "metrics")
 """Facts about an algorithm that are recorded with a run, among its settings."""
-FILE_ONLY = ("ranges", "conditions")
+FILE_ONLY = ("ranges", "conditions", "schedules")
 """Facts that stand in the algorithm's file only."""
 ABOUT = (*RECORDED, *FILE_ONLY)
 """What an algorithm's file says about the algorithm; all else in it is a setting. conf/algorithm/ppo_clip.yaml and
@@ -151,6 +154,9 @@ def _check_setting(name: str, key: str, value: Any) -> None:
     if key not in defaults:
         raise ConfigError(f"algorithm.{key}: algorithm={name} has no such setting{nearest(key, defaults)}")
     default = defaults[key]
+    if value is not None and key in about(name).get("schedules", {}):
+        check_schedule_name(f"algorithm.{key}", value)
+        return
     if value is None and (default is None or key in about(name).get("optional", ())):
         return
     kind = type(default)
@@ -194,13 +200,14 @@ def _no_setting(name: str, fact: str, value: object) -> ConfigError:
 
 
 def refuse_unread(algorithm: Mapping[str, Any], given: Mapping[str, object]) -> None:
-    """Raise ConfigError for the first setting that somebody gave although the algorithm does not read it, or that
-    would make it out to be another than it is.
+    """Raise ConfigError for the first setting that somebody gave although the algorithm does not read it, that would
+    make it out to be another than it is, or that contradicts another one.
 
     Args:
         given: what the command line or a search space sets, by dotted name; Hydra's + before it means nothing here.
     """
     name = str(algorithm.get("name"))
+    _refuse_two_schedules(name, {key.lstrip("+"): spelled(value) for key, value in given.items()})
     for written, value in given.items():
         key = written.lstrip("+")
         group, _, fact = key.partition(".")
@@ -211,6 +218,36 @@ def refuse_unread(algorithm: Mapping[str, Any], given: Mapping[str, object]) -> 
             raise ConfigError(
                 f"{key}={spelled(value)}: algorithm={name} does not read {key}; leave it out, or choose an algorithm "
                 "that reads it, such as algorithm=ppo_clip"
+            )
+
+
+def check_schedule_name(key: str, name: object) -> None:
+    """Raise ConfigError unless `name` is a shipped schedule, or may be one of the user's own."""
+    if name not in SCHEDULES and not (isinstance(name, str) and ":" in name):
+        raise ConfigError(
+            f"{key}={spelled(name)}: must be {', '.join(SCHEDULES)}, or a function of your own, such as "
+            f"{key}=my_package:my_schedule{nearest(str(name), SCHEDULES)}"
+        )
+
+
+def scheduled_metrics(algorithm: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the metrics of the settings that a run's algorithm schedules."""
+    schedules = about(str(algorithm.get("name"))).get("schedules", {})
+    return tuple(facts["metric"] for key, facts in schedules.items() if algorithm.get(key) is not None)
+
+
+def _refuse_two_schedules(name: str, given: Mapping[str, str]) -> None:
+    """Both may be there, since a switch always has a value; but who gives both must mean the same."""
+    own = about(name).get("schedules", {})
+    switches = SWITCHES | {f"algorithm.{key}": f"algorithm.{facts['switch']}" for key, facts in own.items()}
+    for key, switch in switches.items():
+        schedule, switched = given.get(key, "null"), given.get(switch)
+        if schedule == "null" or switched not in ("true", "false"):
+            continue
+        meaning = "linear" if switched == "true" else "constant"
+        if (meaning == "linear") != (schedule == "linear"):
+            raise ConfigError(
+                f"{key}={schedule}: contradicts {switch}={switched}, which means {key}={meaning}; leave one of them out"
             )
 
 

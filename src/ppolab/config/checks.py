@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ppolab.config.algorithms import check_algorithm, ranges_of, reads
+from ppolab.config.algorithms import check_algorithm, check_schedule_name, ranges_of, reads
 from ppolab.config.files import option_defaults, options_of
 from ppolab.config.metrics import objective_names, run_metrics
 from ppolab.config.optimizers import OPTIMIZER_NAMESPACE, UNUSABLE, class_name, is_own
@@ -166,9 +166,16 @@ def _problem_of_own(target: str, key: str, value: Any) -> str | None:
 
 
 def _check_schedule(config: Config) -> None:
+    if config.lr_schedule is not None:
+        check_schedule_name("lr_schedule", config.lr_schedule)
     if not reads(config.algorithm, "adapt_lr"):
         return
-    if config.adapt_lr and config.anneal_lr:
+    if config.adapt_lr and config.lr_schedule not in (None, "constant"):
+        raise ConfigError(
+            f"adapt_lr=true: the learning rate cannot also follow lr_schedule={config.lr_schedule}; set "
+            "lr_schedule=constant, or leave one of them out"
+        )
+    if config.adapt_lr and config.rate_schedule == "linear":
         raise ConfigError("adapt_lr=true: the learning rate cannot also fall linearly; set anneal_lr=false")
     if config.adapt_lr and config.target_kl is None:
         raise ConfigError("adapt_lr=true: follows target_kl, which is null; set it, such as target_kl=0.01")

@@ -24,14 +24,14 @@ from ppolab.redaction import redacted
 
 
 def from_hydra(node: DictConfig) -> Config:
-    """Return a checked Config.
+    """Return a checked Config, which holds a number for `eval_interval=null`: a resumed run keeps it.
 
     Raises:
         ConfigError: a value has the wrong type, breaks a rule, or does not go with another.
     """
     config = typed(node)
     check(config)
-    return config
+    return replace(config, eval_interval=config.steps_between_evaluations)
 
 
 def typed(node: DictConfig) -> Config:

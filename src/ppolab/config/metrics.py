@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ppolab.config.algorithms import algorithm_names, metrics_of
+from ppolab.config.algorithms import algorithm_names, metrics_of, scheduled_metrics
 from ppolab.config.schema import Config
 
 METRIC_WORDS = {
@@ -61,7 +61,7 @@ def info_metric(name: str) -> str:
 def run_metrics(config: Config) -> tuple[str, ...]:
     """Return every metric that a run of `config` may log."""
     of_algorithm = config.algorithm.get("metrics") or metrics_of(config.algorithm["name"])
-    return (*METRICS, *of_algorithm, *map(info_metric, config.env.log_info))
+    return (*METRICS, *of_algorithm, *scheduled_metrics(config.algorithm), *map(info_metric, config.env.log_info))
 
 
 def metric_names() -> tuple[str, ...]:

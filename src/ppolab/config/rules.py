@@ -8,6 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+SCHEDULES = ("linear", "constant")
+"""Schedules that are shipped; others are the user's own, MODULE:NAME."""
+
 KIND_WORDS: dict[type, str] = {
     bool: "true or false",
     int: "a whole number",

@@ -215,6 +215,11 @@ class Config:
         "the gradient is scaled down to this norm; 0: do not clip the gradient", rule=NOT_NEGATIVE
     )
     anneal_lr: bool = setting("learning rate falls linearly to 0")
+    lr_schedule: str | None = setting(
+        "what optimizer.lr is multiplied by over the run: linear, constant, or a function of your own, "
+        "my_package:my_schedule; null: what anneal_lr says",
+        None,
+    )
     adapt_lr: bool = setting(
         "learning rate follows the KL: divided by 1.5 after an update whose KL was above 2 target_kl, times 1.5 "
         "if below target_kl / 2",
@@ -233,8 +238,11 @@ class Config:
         choices=("auto", "true", "false"),
         effect=COMPUTATION,
     )
-    eval_interval: int = setting(
-        "environment steps between evaluations; 0: only at the end", rule=NOT_NEGATIVE, effect=EVALUATION
+    eval_interval: int | None = setting(
+        "environment steps between evaluations; 0: only at the end; null: a fifth of total_steps, from 10000 to 100000",
+        None,
+        rule=NOT_NEGATIVE,
+        effect=EVALUATION,
     )
     eval_episodes: int = setting("episodes of an evaluation", rule=POSITIVE, effect=EVALUATION)
     checkpoint_interval: int = setting(
@@ -270,6 +278,16 @@ class Config:
         "best checkpoint",
         None,
     )
+
+    @property
+    def rate_schedule(self) -> str:
+        """What the learning rate follows: `lr_schedule`, or what `anneal_lr` stands for."""
+        return self.lr_schedule or ("linear" if self.anneal_lr else "constant")
+
+    @property
+    def steps_between_evaluations(self) -> int:
+        """`eval_interval`; where it is null, what stands for it, which a checked configuration holds in its place."""
+        return min(100_000, max(10_000, self.total_steps // 5)) if self.eval_interval is None else self.eval_interval
 
     @property
     def world_size(self) -> int:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 
-def linear_decay(initial: float, progress: float) -> float:
-    """Return initial * (1 - progress), never negative; progress is the share of environment steps already taken."""
-    return initial * max(0.0, 1.0 - progress)
+def linear(progress: float) -> float:
+    """Return the factor 1 - progress, never negative; progress is the share of environment steps already taken."""
+    return max(0.0, 1.0 - progress)
+
+
+def constant(_progress: float) -> float:
+    """Return the factor 1."""
+    return 1.0
 
 
 def followed_kl(factor: float, kl: float, target: float) -> float:

@@ -19,6 +19,10 @@ OWN_TASKS = ("gymnasium.envs.mujoco", "gymnasium.envs.classic_control")
 """Where Gymnasium's tasks lie that both backends simulate."""
 
 
+Spaces = tuple[spaces.Space[Any], spaces.Space[Any]]
+"""Of observations and of actions."""
+
+
 @dataclass(frozen=True)
 class BackendChoice:
     """A backend's name, and what a user should know about the choice, a line each."""
@@ -105,14 +109,22 @@ def space_difference(env: EnvConfig) -> str:
     if is_as_shipped(env):
         return ""
     probe = made_once(env)
-    observations, actions = envpool_backend.pool_spaces(env.id, env.kwargs)
+    ours = envpool_backend.pool_spaces(env.id, env.kwargs)
     probe.close()
-    differences = []
-    if not _alike(observations, probe.observation_space):
-        differences.append(f"observations {observations}, Gymnasium's {probe.observation_space}")
-    if not (_alike(actions, probe.action_space) and _same_bounds(actions, probe.action_space)):
-        differences.append(f"actions {actions}, Gymnasium's {probe.action_space}")
-    return f"EnvPool's has the {' and the '.join(differences)}" if differences else ""
+    differences = differing_spaces(ours, (probe.observation_space, probe.action_space))
+    told = [f"{what} {mine}, Gymnasium's {other}" for what, mine, other in differences]
+    return f"EnvPool's has the {' and the '.join(told)}" if told else ""
+
+
+def differing_spaces(ours: Spaces, theirs: Spaces) -> list[tuple[str, spaces.Space[Any], spaces.Space[Any]]]:
+    """Return what a policy could not do in both: ("observations" or "actions", our space, their space)."""
+    (seen, taken), (seen_there, taken_there) = ours, theirs
+    found = []
+    if not _alike(seen, seen_there):
+        found.append(("observations", seen, seen_there))
+    if not (_alike(taken, taken_there) and _same_bounds(taken, taken_there)):
+        found.append(("actions", taken, taken_there))
+    return found
 
 
 def _alike(ours: spaces.Space[Any], theirs: spaces.Space[Any]) -> bool:

@@ -9,7 +9,7 @@ import importlib.util
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from operator import itemgetter
 from types import ModuleType
 from typing import Any
@@ -183,7 +183,8 @@ class EnvPoolEnv(BackendEnv):
         self._id = env_id
         self._log_info = tuple(log_info)
         self._has_ended = end_condition(env_id)
-        self._make = partial(_made, env_id, kwargs, num_threads=num_threads)
+        self._kwargs = kwargs
+        self._num_threads = num_threads
         self._open(seeds)
         with _quiet():
             observation_space, action_space = self._envs.observation_space, self._envs.action_space
@@ -236,6 +237,9 @@ class EnvPoolEnv(BackendEnv):
         _return_free_memory()
         self._open(seeds)
 
+    def use_kwargs(self, kwargs: dict[str, Any]) -> None:
+        self._kwargs = kwargs
+
     def _captured(self) -> list[State] | None:
         return None if self._record is None else self._record.states(self._observations)
 
@@ -251,7 +255,7 @@ class EnvPoolEnv(BackendEnv):
         self._observations = np.stack([state["observation"] for state in states])
 
     def _open(self, seeds: Sequence[int]) -> None:
-        self._envs = self._make(seeds)
+        self._envs = _made(self._id, self._kwargs, seeds, num_threads=self._num_threads)
         _check_info(self._envs, self._log_info)
         self._line: DirectLine | PublicLine = (
             DirectLine(self._envs, len(seeds), self._log_info)

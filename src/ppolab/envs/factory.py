@@ -11,7 +11,7 @@ import gymnasium
 
 from ppolab.config.schema import EnvConfig
 from ppolab.envs import envpool_backend
-from ppolab.envs.backend_choice import backend_choice, check_envpool, choose_backend, is_as_shipped
+from ppolab.envs.backend_choice import backend_choice, check_envpool, choose_backend, differing_spaces, is_as_shipped
 from ppolab.envs.gymnasium_backend import GymnasiumEnv
 from ppolab.envs.making import made_once
 from ppolab.envs.seeding import EVALUATION, TRAINING, environment_seeds
@@ -27,6 +27,7 @@ __all__ = [
     "VectorEnv",
     "backend_choice",
     "check_environment",
+    "check_new_kwargs",
     "choose_backend",
     "environment_seeds",
     "environment_spaces",
@@ -57,6 +58,18 @@ def environment_spaces(env: EnvConfig) -> tuple[gymnasium.Space[Any], gymnasium.
     check_spaces(env.id, probe.observation_space, probe.action_space)
     probe.close()
     return probe.observation_space, probe.action_space
+
+
+def check_new_kwargs(env: EnvConfig, current: VectorEnv) -> None:
+    """Raise ConfigError unless the environments `current` can go on as `env` says, with the same spaces.
+
+    Args:
+        env: the same environment and backend with other arguments.
+    """
+    check_environment(env)
+    spaces = current.observation_space, current.action_space
+    for what, old, new in differing_spaces(spaces, environment_spaces(env)):
+        raise ConfigError(f"env.kwargs={env.kwargs}: changes the {what} from {old} to {new}; a policy keeps its spaces")
 
 
 def registered(env_id: str) -> gymnasium.envs.registration.EnvSpec:

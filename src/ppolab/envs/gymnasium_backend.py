@@ -7,7 +7,7 @@ import multiprocessing.connection
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -39,11 +39,10 @@ class GymnasiumEnv(BackendEnv):
     backend = "gymnasium"
 
     def __init__(self, env: EnvConfig, seeds: Sequence[int], *, mapping: ActionMapping) -> None:
-        self._make = partial(_made, env)
-        self._envs = self._make(seeds)
+        self._config = env
+        self._envs = _made(env, seeds)
         self._seeds: list[int | None] | None = list(seeds)
-        with self._alive():
-            self._longest: int | None = self._envs.call("longest_episode")[0]
+        self._longest = self._longest_now()
         super().__init__(
             env.id, self._envs.single_observation_space, self._envs.single_action_space, len(seeds),
             mapping=mapping,
@@ -108,7 +107,16 @@ class GymnasiumEnv(BackendEnv):
     def _restart(self, seeds: Sequence[int]) -> None:
         self.close()
         del self._envs  # before the new ones take as much memory
-        self._envs, self._seeds = self._make(seeds), list(seeds)
+        self._envs, self._seeds = _made(self._config, seeds), list(seeds)
+        self._longest = self._longest_now()
+
+    def use_kwargs(self, kwargs: dict[str, Any]) -> None:
+        self._config = replace(self._config, kwargs=kwargs)
+
+    def _longest_now(self) -> int | None:
+        with self._alive():
+            longest: int | None = self._envs.call("longest_episode")[0]
+        return longest
 
     def _captured(self) -> list[State] | None:
         with self._alive():

@@ -126,6 +126,10 @@ class VectorEnv(ABC):
         """Replace all environments by new ones with these seeds; `reset` must follow."""
 
     @abstractmethod
+    def use_kwargs(self, kwargs: dict[str, Any]) -> None:
+        """Make environments with these arguments from the next `restart` on."""
+
+    @abstractmethod
     def close(self) -> None:
         """Free processes, threads and simulators."""
 
@@ -305,6 +309,10 @@ class JoinedEnv(VectorEnv):
     def restart(self, seeds: Sequence[int]) -> None:
         for rows, group in self.groups:
             group.restart(seeds[rows])
+
+    def use_kwargs(self, kwargs: dict[str, Any]) -> None:
+        for group in self._groups:
+            group.use_kwargs(kwargs)
 
     def close(self) -> None:
         for group in self._groups:

@@ -5,6 +5,7 @@ docs/extending.md has the contract in full.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import io
 import logging
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ppolab.errors import ConfigError
+from ppolab.errors import ConfigError, OptimizerError
 from ppolab.learning.flat_parameters import FlatParameters, flatten_parameters
 from ppolab.learning.shaped_optimizer import ShapedOptimizer
 from ppolab.runtime.user_code import named_object, what_was_raised
@@ -60,10 +61,28 @@ def made_own(
     make: Callable[..., torch.optim.Optimizer] = kind
     try:
         if getattr(kind, "elementwise", False):
-            return make([flat.vector], **options)
-        return ShapedOptimizer(flat, lambda named: [make(list(named.values()), **options)])
+            return _reported(make([flat.vector], **options), target)
+        return ShapedOptimizer(flat, lambda named: [_reported(make(list(named.values()), **options), target)])
     except Exception as error:  # a user's class may raise anything
         raise ConfigError(f"optimizer.class={target}: making it raised {what_was_raised(error)}") from error
+
+
+def _reported(optimizer: torch.optim.Optimizer, target: str) -> torch.optim.Optimizer:
+    """Return the optimizer, whose steps and whose state_dict raise an OptimizerError in place of what they raise."""
+    for name in ("step", "state_dict"):
+        setattr(optimizer, name, _reporting(getattr(optimizer, name), f"optimizer.class={target}: its {name}()"))
+    return optimizer
+
+
+def _reporting(method: Callable[..., Any], told: str) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def call(*arguments: Any, **settings: Any) -> Any:
+        try:
+            return method(*arguments, **settings)
+        except Exception as error:  # a user's class may raise anything
+            raise OptimizerError(f"{told} raised {what_was_raised(error)}") from error
+
+    return call
 
 
 def check_steps(target: str, make: MakeOptimizer) -> None:
@@ -90,6 +109,8 @@ def check_steps(target: str, make: MakeOptimizer) -> None:
             loaded.load_state_dict(_through_a_file(setting, optimizer.state_dict()))
         except ConfigError:
             raise
+        except OptimizerError as error:  # of state_dict
+            raise ConfigError(str(error)) from error.__cause__
         except Exception as error:
             raise ConfigError(f"{setting}: load_state_dict raised {what_was_raised(error)}") from error
         for each, vector in ((optimizer, flat), (loaded, second)):
@@ -108,11 +129,10 @@ def _step(setting: str, optimizer: torch.optim.Optimizer, flat: FlatParameters, 
         flat.vector.grad = gradient.clone()
         try:
             optimizer.step()
-        except Exception as error:
+        except OptimizerError as error:
             raise ConfigError(
-                f"{setting}: its step() raised {what_was_raised(error)}; gradients are dense tensors in p.grad, and "
-                "there is no closure"
-            ) from error
+                f"{error}; gradients are dense tensors in p.grad, and there is no closure"
+            ) from error.__cause__
         place = flat.vector.untyped_storage().data_ptr()
         of_groups = [each for group in optimizer.param_groups for each in group["params"]]
         if any(each.untyped_storage().data_ptr() != place for each in of_groups):

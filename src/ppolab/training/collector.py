@@ -13,7 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ppolab.config.schema import EnvConfig
 from ppolab.core.moments import sample_moments
+from ppolab.envs.factory import check_new_kwargs
+from ppolab.envs.seeding import private_generators
 from ppolab.envs.vector_env import Step, VectorEnv
 from ppolab.learning.actor import Actor
 from ppolab.learning.actor_critic import ActorCritic, evaluating
@@ -125,6 +128,15 @@ class Collector:
         self._steps.observations[-1] = self._env.reset()
         self._statistics = EpisodeStatistics(self._env.num_envs, self._gamma)
         self._taken = 0
+
+    def check_kwargs(self, env: EnvConfig) -> None:
+        """Raise ConfigError unless the environments can be made as `env` says, which has other arguments."""
+        with private_generators(0):  # of which an environment that is made to be looked at may draw
+            check_new_kwargs(replace(env, backend=self._env.backend), self._env)
+
+    def use_kwargs(self, kwargs: dict[str, Any]) -> None:
+        """Make environments with these arguments from the next `restart` on."""
+        self._env.use_kwargs(kwargs)
 
     @torch.no_grad()
     def collect(self, policy: ActorCritic, native: Actor | None = None) -> Rollout:

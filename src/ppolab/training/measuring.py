@@ -27,7 +27,7 @@ class Measuring:
     def __init__(self, config: Config, env: VectorEnv, device: torch.device) -> None:
         bounds = policy_bounds(env.action_space, action_mapping(config.env))
         self._bounds = bounds and tuple(torch.from_numpy(bound).to(device) for bound in bounds)
-        self._longest = env.longest_episode
+        self._env = env
         self._config = config
         self._stops_early = config.target_kl is not None and reads(config.algorithm, "target_kl")
         self._without_end = 0
@@ -61,7 +61,7 @@ class Measuring:
             stopped_at_once=self._stops_early and self._stopped_at_once(stats),
             without_end=self._without_end,
             without_end_per_env=self._without_end // (config.num_envs * config.world_size),
-            longest_episode=self._longest,
+            longest_episode=self._env.longest_episode,  # which other env.kwargs may change
             clipped_rewards=_share(rewards.abs() >= CLIP) if reward_scale.enabled else None,
             clipped_observations=_share(rollout.observations[-1].abs() >= CLIP) if seen.enabled else None,
             reward_variance=float(reward_scale.variance) if reward_scale.enabled else None,

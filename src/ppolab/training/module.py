@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from torch.utils.data import DataLoader
 from ppolab.config.algorithms import reads
 from ppolab.config.metrics import info_metric
 from ppolab.core.distributions import DiagonalGaussian
-from ppolab.core.schedules import followed_kl, linear_decay
+from ppolab.core.schedules import followed_kl
 from ppolab.envs.factory import TRAINING, environment_seeds
 from ppolab.envs.seeding import seed_global_generators
 from ppolab.errors import CheckpointError, StateNotReached, TrainingError
@@ -24,7 +26,9 @@ from ppolab.learning.interface import Algorithm, LearnerContext, UpdateStats
 from ppolab.learning.normalization import RunningScale
 from ppolab.learning.optimizer import set_learning_rate
 from ppolab.learning.rollout import Episode, Rollout, Totals, totals
+from ppolab.learning.schedules import rate_schedule
 from ppolab.training.collector import Collector
+from ppolab.training.env_arguments import EnvArguments
 from ppolab.training.measuring import Measuring
 from ppolab.training.named_warnings import WarningWatch
 from ppolab.training.random_state import global_random_states, set_global_random_states, stream_seed
@@ -51,6 +55,7 @@ class OnPolicyModule(pl.LightningModule):
 
     Attributes:
         watch: which warnings the run has had; kept by the first rank.
+        evaluation: the metrics of the last evaluation, on all ranks; empty before the first.
     """
 
     def __init__(
@@ -80,7 +85,10 @@ class OnPolicyModule(pl.LightningModule):
         self.rate_factor = 1.0
         self.recent_episodes: deque[tuple[int, Episode]] = deque(maxlen=EPISODE_WINDOW)
         self.watch = WarningWatch()
+        self.evaluation: dict[str, float] = {}
+        self.env_arguments = EnvArguments(self.config.env)
         self._measuring = measuring
+        self._rate_schedule = rate_schedule(self.config)
 
     # --- one iteration -------------------------------------------------------------------------------------------
 
@@ -132,8 +140,7 @@ class OnPolicyModule(pl.LightningModule):
 
     def _set_learning_rate(self) -> float:
         rate = self.rate_factor * float(self.config.optimizer["lr"])
-        if self.config.anneal_lr:
-            rate = linear_decay(rate, self.steps / self.config.total_steps)
+        rate *= self._rate_schedule.factor(self.steps / self.config.total_steps)
         set_learning_rate(self.optimizer, rate)
         return rate
 
@@ -187,6 +194,41 @@ class OnPolicyModule(pl.LightningModule):
                 f"lower optimizer.lr={self.config.optimizer['lr']} or {shorter}, then start again, "
                 "or resume from the last checkpoint where there is one"
             )
+
+    # --- for callbacks of the user ---------------------------------------------------------------------------------
+
+    @property
+    def env_kwargs(self) -> dict[str, Any]:
+        """The `env.kwargs` with which the training environments were made; evaluations keep to the configuration."""
+        return copy.deepcopy(self.env_arguments.in_force)
+
+    def change_env_kwargs(self, changes: Mapping[str, Any]) -> None:
+        """Train with other `env.kwargs` from the next iteration on; those that are not named stay.
+
+        The environments are made anew then; the episodes under way are dropped, and train/return begins anew. Policy,
+        optimizer, and the statistics of observations and rewards go on. Call it alike on all ranks: what the first one
+        asks for counts. Nothing happens where nothing changes.
+
+        Raises:
+            CallbackError: the environments cannot be made with them, or would have other spaces.
+        """
+        self.env_arguments.ask(changes, self.collector)
+
+    def follow_env_kwargs(self) -> None:
+        """Make the environments of all ranks anew, where `change_env_kwargs` asked for others."""
+        asked = self.group.broadcast(self.env_arguments.asked)
+        self.env_arguments.asked = None
+        if asked is None or asked == self.env_arguments.in_force:
+            return
+        self._use_env_kwargs(asked)
+        if self.group.is_first:
+            log.info("env.kwargs of training are %s after %s steps", asked, f"{self.steps:,}")
+
+    def _use_env_kwargs(self, kwargs: dict[str, Any]) -> None:
+        self.env_arguments.in_force = kwargs
+        self.recent_episodes.clear()  # train/return and train/length are of one kind of environment
+        self.collector.use_kwargs(kwargs)
+        self._restart_environments()
 
     # --- Lightning's hooks ---------------------------------------------------------------------------------------
 
@@ -247,6 +289,8 @@ class OnPolicyModule(pl.LightningModule):
             "seconds": self.seconds,
             "iteration": self.iteration,
             "rate_factor": self.rate_factor,
+            "env_kwargs": self.env_kwargs,
+            "evaluation": dict(self.evaluation),
             "recent_episodes": [_stored(each) for _, each in self.recent_episodes],
             "recent_ends": [ended for ended, _ in self.recent_episodes],
             "warnings": {"watch": self.watch.state(), "measuring": self._measuring.state()},
@@ -267,6 +311,9 @@ class OnPolicyModule(pl.LightningModule):
             raise CheckpointError(f"the checkpoint does not fit this run's configuration: {told}") from error
 
     def _restore(self, state: dict[str, Any]) -> None:
+        kwargs = state.get("env_kwargs", self.env_kwargs)  # not in checkpoints from when nothing could change them
+        if kwargs != self.env_kwargs:
+            self._use_env_kwargs(kwargs)
         self.policy.load_state_dict(state["policy"])
         self.reward_scale.load_state_dict(state["reward_scale"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -276,6 +323,7 @@ class OnPolicyModule(pl.LightningModule):
         self.seconds = state["seconds"]
         self.iteration = state["iteration"]
         self.rate_factor = state["rate_factor"]
+        self.evaluation = state.get("evaluation", {})
         episodes = [Episode(*stored) for stored in state["recent_episodes"]]
         ends = state.get("recent_ends", [self.steps] * len(episodes))  # not in earlier checkpoints
         self.recent_episodes.extend(zip(ends, episodes, strict=True))

@@ -41,8 +41,11 @@ from ppolab.training.watchdog import end_at_once
 log = logging.getLogger(__name__)
 
 WARNINGS_TAG = "ppolab.warnings"
-HOOKS = ("callbacks", "env.wrappers", "env.log_info", "rerun", "init_from", "logger.register")
-"""Settings that name code or metrics of the user's."""
+HOOKS = (
+    "callbacks", "env.wrappers", "env.log_info", "rerun", "init_from", "logger.register", "lr_schedule",
+    "algorithm.clip_schedule",
+)  # fmt: skip
+"""Settings that name code or metrics of the user's, or a run."""
 
 
 @contextmanager
@@ -280,5 +283,5 @@ def _description(
 def _parameters(config: Config) -> dict[str, Any]:
     """Return the settings that are recorded. A hook without a value is left out, as it was before there was one."""
     values = flattened(config)
-    left_out = {"logger.tracking_uri", "progress"} | {key for key in HOOKS if not values[key]}
+    left_out = {"logger.tracking_uri", "progress"} | {key for key in HOOKS if not values.get(key)}
     return {key: value for key, value in values.items() if key not in left_out}

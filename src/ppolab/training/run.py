@@ -29,9 +29,10 @@ from ppolab.envs.factory import (
     make_vector_env,
 )
 from ppolab.envs.seeding import private_generators
-from ppolab.errors import CallbackError, ConfigError, InterruptedRun, NetworkError, PpolabError, ProcessError
+from ppolab.errors import ConfigError, InterruptedRun, PpolabError, ProcessError, UserCodeError
 from ppolab.learning.actor_critic import ActorCritic
 from ppolab.learning.optimizer import check_optimizer
+from ppolab.learning.schedules import check_schedules
 from ppolab.records.checkpoint import Checkpoint, load_newest
 from ppolab.records.run_folder import FoundRun, RunFolder
 from ppolab.records.run_log import log_to_file
@@ -41,6 +42,7 @@ from ppolab.runtime.rank_launcher import join_process_group, launch_ranks
 from ppolab.runtime.ranks import Rank
 from ppolab.runtime.signals import signals_handled_by
 from ppolab.training.build import build_module
+from ppolab.training.callbacks.change_env import ChangeEnv
 from ppolab.training.callbacks.checkpoints import Checkpoints
 from ppolab.training.callbacks.evaluating import Evaluation
 from ppolab.training.callbacks.pruning import Pruning
@@ -105,13 +107,14 @@ def run(
 
     Raises:
         ConfigError: something only now known to be impossible (no GPU, a finished run to resume).
-        EnvError, TrainingError, CallbackError, NetworkError: see their docstrings; the MLflow run is marked FAILED.
+        EnvError, TrainingError, UserCodeError: see their docstrings; the MLflow run is marked FAILED.
         ProcessError: another rank of the run is gone; the same.
         InterruptedRun: after SIGINT or SIGTERM; everything is saved, the MLflow run is marked KILLED.
     """
     _accelerator(config)
     check_network(config)  # a mistake in it shows before anything is written
     check_optimizer(config)
+    check_schedules(config)
     check_tensorboard(config)
     if config.logger.register:
         check_packages(f"logger.register={config.logger.register}", "mlflow")
@@ -129,7 +132,7 @@ def run(
             files.path.mkdir(parents=True, exist_ok=True)
             with files.held():
                 return _train_as_first_rank(task, files, checkpoint, trial)
-        except (CallbackError, NetworkError) as error:  # the environments log the tracebacks of their own errors
+        except UserCodeError as error:  # the environments log the tracebacks of their own errors
             log_to_file(error)
             raise
 
@@ -231,7 +234,7 @@ def _surroundings(
         *([Recording(recorder), ShowWarnings(recorder)] if recorder else []),
         *([ProgressBar(config.total_steps, first_step, config.progress)] if recorder else []),
         stopping,
-        *([*task.users, StopTogether()] if task.users else []),
+        *([*task.users, StopTogether(), ChangeEnv()] if task.users else []),
         Evaluation(config, beginning, stopping, recorder, eval_env, task.users),
         pruning,
         Checkpoints(config.checkpoint_interval, first_step, stopping, recorder, task.users),

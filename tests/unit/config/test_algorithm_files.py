@@ -35,7 +35,7 @@ def test_every_setting_of_an_algorithm_has_words_and_every_number_a_range(name: 
     words = comments_in(option_file("algorithm", name))
     for key, default in algorithms.defaults_of(name).items():
         assert words[key]
-        assert isinstance(default, bool) or key in ranges_of(name)
+        assert isinstance(default, bool) or key in ranges_of(name) or key in algorithms.about(name).get("schedules", {})
 
 
 def test_there_is_a_file_for_every_algorithm_and_no_other() -> None:

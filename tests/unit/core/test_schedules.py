@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from ppolab.core.schedules import followed_kl, linear_decay
+from ppolab.core.schedules import constant, followed_kl, linear
 
 
-@pytest.mark.parametrize(("progress", "rate"), [(0.0, 0.5), (0.25, 0.375), (1.0, 0.0), (1.01, 0.0)])
-def test_linear_decay(progress: float, rate: float) -> None:
-    assert linear_decay(0.5, progress) == rate
+@pytest.mark.parametrize(("progress", "factor"), [(0.0, 1.0), (0.25, 0.75), (1.0, 0.0), (1.01, 0.0)])
+def test_linear(progress: float, factor: float) -> None:
+    assert linear(progress) == factor
+
+
+def test_constant() -> None:
+    assert (constant(0.0), constant(1.0)) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize(

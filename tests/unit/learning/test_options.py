@@ -19,7 +19,7 @@ from ppolab.config.schema import Config
 from ppolab.core.distributions import DiagonalGaussian
 from ppolab.learning.actor_critic import ActorCritic
 from ppolab.learning.algorithms import make_algorithm
-from ppolab.learning.algorithms.ppo_clip import annealed_clipping
+from ppolab.learning.algorithms.ppo_clip import scheduled_clipping
 from ppolab.learning.experience import Experience
 from ppolab.learning.gradient import whole_gradient
 from ppolab.learning.interface import UpdateStats
@@ -76,7 +76,7 @@ def test_a_traced_graph_follows_the_clip_range() -> None:
     samples = Experience(rollout, rollout.rewards, rollout.values, config).samples(rollout.values)
     samples = samples._replace(log_probs=samples.log_probs + 0.3)
     gradient = whole_gradient(
-        policy, parts.flat, actor_critic_objective(policy.distribution, config, annealed_clipping(torch.tensor(0.2)))
+        policy, parts.flat, actor_critic_objective(policy.distribution, config, scheduled_clipping(torch.tensor(0.2)))
     )
     vector = parts.flat.vector.detach()
     graph = make_fx(gradient)(vector, *samples, torch.tensor(0.5))

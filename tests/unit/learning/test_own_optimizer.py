@@ -14,12 +14,13 @@ import torch
 import torch._dynamo  # the first step of most optimizers imports it, which takes seconds
 from gradients import INPUTS, algorithm_config, new_policy
 from helpers import make_config, make_context, random_rollout
-from modules import whole_and_resumed
+from modules import trained_module, whole_and_resumed
+from small_runs import small_config
 from torch import Tensor
 
 from ppolab.config.algorithms import algorithm_names
 from ppolab.config.schema import Config
-from ppolab.errors import ConfigError
+from ppolab.errors import ConfigError, OptimizerError
 from ppolab.learning.algorithms import make_algorithm
 from ppolab.learning.flat_parameters import FlatParameters, flatten_parameters
 from ppolab.learning.optimizer import check_optimizer, make_optimizer, optimizer_step
@@ -166,3 +167,15 @@ def test_a_learning_rate_that_nobody_chose_is_told(caplog: pytest.LogCaptureFixt
         "optimizer.lr=0.0003 is the default here, and that of sample_optimizers:Lion is 0.0001; set optimizer.lr to "
         "choose"
     ]
+
+
+@pytest.mark.parametrize("name", ["BreaksLate", "FlatBreaksLate"])
+@pytest.mark.parametrize("algorithm", ["ppo_clip", "vpg"])
+def test_what_one_raises_in_the_middle_of_a_run_is_one_line_with_its_place(algorithm: str, name: str) -> None:
+    settings = {"algorithm": algorithm, "optimizer": "own", "optimizer._target_": f"sample_optimizers:{name}"}
+    with pytest.raises(OptimizerError) as raised:
+        trained_module(small_config(**settings), 12)
+    told = str(raised.value)
+    expected = f"optimizer.class=sample_optimizers:{name}: its step() raised LookupError: no such direction ("
+    assert told.startswith(expected) and "sample_optimizers.py, line " in told and "\n" not in told
+    assert isinstance(raised.value.__cause__, LookupError)

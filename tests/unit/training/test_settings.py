@@ -15,6 +15,7 @@ from small_runs import SMALL, run_small, small_config
 
 from ppolab.config.algorithms import ABOUT, algorithm_names, reads
 from ppolab.config.files import config_folder
+from ppolab.config.loading import from_yaml, to_yaml
 from ppolab.config.schema import Config, flattened
 from ppolab.records.metrics_file import read_metrics
 from ppolab.records.run_folder import RunFolder
@@ -46,6 +47,7 @@ FLIPS: dict[str, Any] = {
     "entropy_coef": 0.1,
     "max_grad_norm": 0.05,
     "anneal_lr": False,
+    "lr_schedule": "constant",
     "adapt_lr": True,
     "normalize_observations": False,
     "normalize_rewards": False,
@@ -86,7 +88,7 @@ CHANGED_WITH: dict[str, dict[str, Any]] = {
     "env.stagger": {"+env.kwargs": {"max_episode_steps": 20}},
 }
 ALGORITHMS: dict[str, dict[str, Any]] = {
-    "ppo_clip": {"value_clip": 0.01, "anneal_clip": True, "value_epochs": 5},
+    "ppo_clip": {"value_clip": 0.01, "anneal_clip": True, "clip_schedule": "linear", "value_epochs": 5},
     "ppo_penalty": {"value_clip": 0.01, "beta": 5.0, "d_targ": 1e-9},
     "unclipped": {"value_clip": 0.01},
     "a2c": {},
@@ -178,6 +180,21 @@ def test_eval_interval_sets_how_often_the_policy_is_evaluated(plain_run: RunResu
     run_small(tmp_path, eval_interval=0)
     assert [row["step"] for row in evaluations(plain_run.folder.path)] == [256, 448, 640]  # first at or beyond each 200
     assert len(evaluations(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("total_steps", "interval"),
+    [(4_000, 10_000), (50_000, 10_000), (100_000, 20_000), (500_000, 100_000), (1_000_000, 100_000)],
+)
+def test_short_runs_are_evaluated_every_fifth_of_their_steps(total_steps: int, interval: int) -> None:
+    assert make_config(f"total_steps={total_steps}").eval_interval == interval
+    assert make_config(f"total_steps={total_steps}", "eval_interval=0").eval_interval == 0
+
+
+def test_a_stored_interval_stays_whatever_becomes_of_the_length() -> None:
+    stored = to_yaml(make_config("total_steps=100000"))
+    assert from_yaml(stored.replace("total_steps: 100000", "total_steps: 400000")).eval_interval == 20_000
+    assert from_yaml(stored.replace("eval_interval: 20000", "eval_interval: 100000")).eval_interval == 100_000
 
 
 def test_eval_episodes_sets_how_many_episodes_are_averaged(plain_run: RunResult, tmp_path: Path) -> None:

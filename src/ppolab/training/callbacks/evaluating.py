@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import pytorch_lightning as pl
 
@@ -17,6 +18,14 @@ from ppolab.training.module import OnPolicyModule
 from ppolab.training.progress_bar import announce
 from ppolab.training.recorder import RunRecorder
 from ppolab.training.user_callbacks import with_states
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Hold an evaluation's metrics, and whether no earlier one was as good."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    is_best: bool = False
 
 
 class Evaluation(IterationCallback):
@@ -39,7 +48,7 @@ class Evaluation(IterationCallback):
         users: Sequence[pl.Callback] = (),
     ) -> None:
         self._config = config
-        self._interval = Interval(config.eval_interval, beginning.first_step)
+        self._interval = Interval(config.steps_between_evaluations, beginning.first_step)
         self._stopping = stopping
         self._recorder = recorder
         self._env = env
@@ -62,16 +71,17 @@ class Evaluation(IterationCallback):
 
     def _evaluate(self, module: OnPolicyModule) -> None:
         self._evaluated_at = module.steps
-        is_best = module.group.broadcast(self._is_best(module))
-        if is_best:
+        found = module.group.broadcast(self._evaluated(module))
+        module.evaluation = found.metrics
+        if found.is_best:
             state = module.state(barrier=False)
             if self._recorder is not None:
                 self._recorder.save("best", state)
 
-    def _is_best(self, module: OnPolicyModule) -> bool:
-        """Evaluate and record; return whether no evaluation was as good."""
+    def _evaluated(self, module: OnPolicyModule) -> Evaluated:
+        """Evaluate and record, on the first rank."""
         if self._recorder is None or self._env is None:
-            return False
+            return Evaluated()
         episodes = self._config.eval_episodes
         seeds = environment_seeds(self._config.seed, 0, episodes, EVALUATION, module.iteration)
         with private_generators(seeds[0]):
@@ -81,4 +91,4 @@ class Evaluation(IterationCallback):
         is_best = result.mean > self._recorder.best_return
         if is_best:
             self._recorder.best_return = result.mean
-        return is_best
+        return Evaluated(result.metrics, is_best)

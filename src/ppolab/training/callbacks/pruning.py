@@ -32,7 +32,7 @@ class Pruning(IterationCallback):
     ) -> None:
         self.pruned = False
         self._objective = objective_names(config)[0]
-        self._interval = Interval(config.eval_interval, first_step)
+        self._interval = Interval(config.steps_between_evaluations, first_step)
         self._trial = trial
         self._recorder = recorder
 
