@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -137,7 +136,7 @@ class Agent:
                 raise ConfigError(f"{key}={value}: must be a whole number >= {lowest}")
         generator = None if deterministic else torch.Generator().manual_seed(seed)
 
-        def act(observations: NDArray[np.float64]) -> NDArray[Any]:
+        def act(observations: NDArray[Any]) -> NDArray[Any]:
             with self._lock:
                 return self._actor(observations, generator)
 

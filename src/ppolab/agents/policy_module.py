@@ -1,6 +1,6 @@
 """State a trained policy as one PyTorch module: observations as the environment gives them, actions as it takes them.
 
-It computes in tensors what `observation_encoder`, `FrozenScaling`, the network, the mode of its distribution and
+It computes in tensors what `row_encoder`, `FrozenScaling`, the network, the mode of its distribution and
 `action_decoder` compute one after another, with the same types. So it can be exported, and needs no ppolab then.
 """
 
@@ -94,7 +94,7 @@ class PolicyModule(nn.Module):
 
 
 class _Encoder(nn.Module):
-    """Flatten a batch to [N, D] float64, as `observation_encoder` does.
+    """Flatten a batch to [N, D] float64, as `row_encoder` does.
 
     A discrete value outside its space is refused there, and becomes a row of zeros here.
     """

@@ -109,6 +109,12 @@ class ModelConfig:
         False,
     )
 
+    encoder: str = setting(
+        "what reads images, before the hidden layers: nature: the convolutions of Mnih et al. 2015; small: 3 x 3, for "
+        "few pixels; auto: by their size; without images it is not there",
+        "auto",
+        choices=("auto", "nature", "small"),
+    )
     network: str | None = setting(
         "a network of your own in place of the hidden layers, as my_package:MyNetwork; null: the layers above", None
     )

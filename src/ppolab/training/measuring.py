@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ppolab.config.algorithms import reads
 from ppolab.config.schema import Config
+from ppolab.core.observation_rows import SCALED
 from ppolab.envs.factory import VectorEnv, action_mapping
 from ppolab.envs.spaces import policy_bounds
 from ppolab.learning.interface import UpdateStats
@@ -27,6 +28,7 @@ class Measuring:
     def __init__(self, config: Config, env: VectorEnv, device: torch.device) -> None:
         bounds = policy_bounds(env.action_space, action_mapping(config.env))
         self._bounds = bounds and tuple(torch.from_numpy(bound).to(device) for bound in bounds)
+        self._layout = env.layout
         self._longest = env.longest_episode
         self._config = config
         self._stops_early = config.target_kl is not None and reads(config.algorithm, "target_kl")
@@ -63,7 +65,7 @@ class Measuring:
             without_end_per_env=self._without_end // (config.num_envs * config.world_size),
             longest_episode=self._longest,
             clipped_rewards=_share(rewards.abs() >= CLIP) if reward_scale.enabled else None,
-            clipped_observations=_share(rollout.observations[-1].abs() >= CLIP) if seen.enabled else None,
+            clipped_observations=self._clipped_observations(rollout) if seen.enabled else None,
             reward_variance=float(reward_scale.variance) if reward_scale.enabled else None,
             observation_variance=float(seen.variance.max()) if seen.enabled and seen.variance.numel() else None,
             rollout_variance=float(spread.max()) if found.num_steps and spread.numel() else 1.0,
@@ -80,6 +82,12 @@ class Measuring:
     def _stopped_at_once(self, stats: UpdateStats) -> bool:
         looked = min(1.0, max(KL_SAMPLES, self._config.minibatch_size) / self._config.batch_size)
         return stats.epochs <= looked and stats.epochs < self._config.epochs
+
+    def _clipped_observations(self, rollout: Rollout) -> float | None:
+        rows = rollout.observations[-1]
+        if self._layout.images:
+            rows = rows[:, : SCALED.itemsize * self._layout.vector_size].view(torch.float32)
+        return _share(rows.abs() >= CLIP) if rows.numel() else None
 
     def _clipped_actions(self, actions: Tensor) -> float | None:
         if self._bounds is None:

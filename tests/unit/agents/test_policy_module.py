@@ -13,7 +13,7 @@ from helpers import make_config
 from ppolab.agents.policy_actor import PolicyActor
 from ppolab.agents.policy_module import PolicyModule, as_tensors, named_parts
 from ppolab.core.moments import Moments
-from ppolab.envs.spaces import ActionMapping, action_decoder, observation_encoder, stacked
+from ppolab.envs.spaces import ActionMapping, action_decoder, row_encoder, stacked
 from ppolab.errors import ExportError
 from ppolab.learning.actor_critic import ActorCritic, action_distribution, evaluating
 
@@ -50,11 +50,14 @@ def random_policy(observations: spaces.Space[Any], actions: spaces.Space[Any], *
     """A network whose actions reach beyond the bounds of a Box, with statistics of other observations."""
     torch.manual_seed(0)
     config = make_config(**{"model.hidden_sizes": [8], "model.dropout": 0.5, **settings})
-    size, _ = observation_encoder(observations)
-    policy = ActorCritic(size, action_distribution(actions), config.model, normalize=config.normalize_observations)
+    layout, _ = row_encoder(observations)
+    policy = ActorCritic(layout, action_distribution(actions), config.model, normalize=config.normalize_observations)
     with torch.no_grad():
         policy.action_head.weight.mul_(200)
-    mean, variance = torch.rand(size, dtype=torch.float64), torch.rand(size, dtype=torch.float64) + 0.01
+    mean, variance = (
+        torch.rand(layout.vector_size, dtype=torch.float64),
+        torch.rand(layout.vector_size, dtype=torch.float64) + 0.01,
+    )
     policy.observation_scale.merge(Moments(torch.tensor(50.0, dtype=torch.float64), mean, variance))
     return policy
 
@@ -65,7 +68,7 @@ def both(
     """The actions of the parts, and those of the module, for the same 64 observations."""
     observations.seed(0)
     batch = stacked([observations.sample() for _ in range(64)], observations)
-    _, encode = observation_encoder(observations)
+    _, encode = row_encoder(observations)
     with evaluating(policy):
         expected = action_decoder(actions, mapping)(PolicyActor(policy)(encode(batch)))
     with torch.no_grad():
