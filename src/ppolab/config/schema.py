@@ -110,8 +110,7 @@ class ModelConfig:
     )
 
     encoder: str = setting(
-        "what reads images, before the hidden layers: nature: the convolutions of Mnih et al. 2015; small: 3 x 3, for "
-        "few pixels; auto: by their size; without images it is not there",
+        "what reads images: nature: the convolutions of Mnih et al. 2015; small: kernels of 3 x 3; auto: by their size",
         "auto",
         choices=("auto", "nature", "small"),
     )

@@ -122,9 +122,15 @@ def _image_reader(space: spaces.Space[Any]) -> Encoder:
     assert isinstance(space, spaces.Box), space
     if space.dtype == np.uint8:
         return lambda batch: np.asarray(batch, dtype=np.uint8)
-    low = space.low.astype(np.float64)
-    steps = 255.0 / np.maximum(space.high.astype(np.float64) - low, np.finfo(np.float64).tiny)
+    low, steps = bounds_of_image(space)
     return lambda batch: np.rint(np.clip((np.asarray(batch) - low) * steps, 0, 255)).astype(np.uint8)
+
+
+def bounds_of_image(space: spaces.Space[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return, of a space that is an image: its lowest numbers, and the steps of a byte per number; each [...]."""
+    assert isinstance(space, spaces.Box), space
+    low = space.low.astype(np.float64)
+    return low, 255.0 / np.maximum(space.high.astype(np.float64) - low, np.finfo(np.float64).tiny)
 
 
 def _vector_size(space: spaces.Space[Any]) -> int:

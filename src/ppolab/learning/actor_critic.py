@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ppolab.core.distributions import ActionDistribution, Bernoulli, DiagonalGaussian, MultiCategorical
 from ppolab.core.observation_rows import RowLayout
+from ppolab.errors import ConfigError
 from ppolab.learning.encoders import RowEncoder
 from ppolab.learning.normalization import FrozenScaling, RunningScale
 from ppolab.learning.own_network import OwnTrunk, own_trunk, refuse_common_parameters
@@ -101,6 +102,15 @@ class ActorCritic(nn.Module):
         parameters = distribution_parameters(self.action_head(features), self.log_std)
         return parameters, self.value_head(value_features).squeeze(-1)
 
+    def action_parameters_of(self, vectors: Tensor, images: Sequence[Tensor]) -> Tensor:
+        """Return the same of the parts of rows: scaled vectors [N, D], and images, each [N, size] bytes."""
+        if not images:
+            return self.action_parameters(vectors)
+        assert isinstance(self.actor, nn.Sequential)
+        encoder, hidden = self.actor[0], self.actor[1:]
+        assert isinstance(encoder, RowEncoder)
+        return distribution_parameters(self.action_head(hidden(encoder.features(vectors, images))), self.log_std)
+
     @property
     def scaling(self) -> FrozenScaling:
         """The normaliser as it stands now, for raw rows."""
@@ -157,6 +167,11 @@ def _mode(policy: nn.Module, *, training: bool) -> Iterator[None]:
 def _trunk(layout: RowLayout, hidden_sizes: list[int], config: ModelConfig) -> tuple[nn.Module, int]:
     """Return hidden layers, or the user's own network, and how many features they give."""
     if config.network is not None:
+        if layout.images:
+            told = ", ".join(map(str, layout.images))
+            raise ConfigError(
+                f"model.network={config.network}: takes vectors, and the observation holds images, {told}; leave it out"
+            )
         own = own_trunk(layout.vector_size, config)
         return own, own.width
     layers: list[nn.Module] = []

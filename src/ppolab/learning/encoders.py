@@ -28,16 +28,23 @@ class RowEncoder(nn.Module):
         self._images = layout.images
         self.images = nn.ModuleList(_image_encoder(image, encoder) for image in layout.images)
         with torch.no_grad():
-            rows = torch.zeros((1, layout.scaled_width), dtype=torch.uint8)
-            self.width = self.forward(rows).shape[-1]
+            images = [torch.zeros((1, image.size), dtype=torch.uint8) for image in layout.images]
+            self.width = self.features(torch.zeros((1, layout.vector_size)), images).shape[1]
 
     def forward(self, rows: Tensor) -> Tensor:
         flat = rows.reshape(-1, rows.shape[-1])
-        parts = [flat[:, : self._vector_bytes].view(torch.float32)] if self._vector_bytes else []
-        for place, image, encode in zip(self._places, self._images, self.images, strict=True):
-            parts.append(encode(pixels(flat[:, place], image)))
-        features = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
-        return features.reshape(*rows.shape[:-1], features.shape[1])
+        vectors = flat[:, : self._vector_bytes]
+        if self._vector_bytes:
+            vectors = vectors.view(torch.float32)
+        features = self.features(vectors, [flat[:, place] for place in self._places])
+        return features.reshape(*rows.shape[:-1], self.width)
+
+    def features(self, vectors: Tensor, images: Sequence[Tensor]) -> Tensor:
+        """Return features [N, F] of scaled vectors [N, D] and images, each [N, size] bytes."""
+        parts = [vectors] if self._vector_bytes else []
+        for flat, image, encode in zip(images, self._images, self.images, strict=True):
+            parts.append(encode(pixels(flat, image)))
+        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
 
 def pixels(flat: Tensor, image: ImagePart) -> Tensor:

@@ -84,10 +84,12 @@ class Measuring:
         return stats.epochs <= looked and stats.epochs < self._config.epochs
 
     def _clipped_observations(self, rollout: Rollout) -> float | None:
-        rows = rollout.observations[-1]
+        rows, size = rollout.observations[-1], self._layout.vector_size
+        if size == 0:
+            return None
         if self._layout.images:
-            rows = rows[:, : SCALED.itemsize * self._layout.vector_size].view(torch.float32)
-        return _share(rows.abs() >= CLIP) if rows.numel() else None
+            rows = rows[:, : SCALED.itemsize * size].view(torch.float32)
+        return _share(rows.abs() >= CLIP)
 
     def _clipped_actions(self, actions: Tensor) -> float | None:
         if self._bounds is None:

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from helpers import make_config
 
 from ppolab.agents.policy_actor import PolicyActor
-from ppolab.agents.policy_module import PolicyModule, as_tensors, named_parts
+from ppolab.agents.policy_module import PolicyModule, as_tensors, input_names
 from ppolab.core.moments import Moments
 from ppolab.envs.spaces import ActionMapping, action_decoder, row_encoder, stacked
 from ppolab.errors import ExportError
@@ -29,6 +29,9 @@ OBSERVATIONS = {
     "MultiDiscrete of rank 2": spaces.MultiDiscrete([[3, 2], [2, 4]]),
     "MultiBinary": spaces.MultiBinary((2, 2)),
     "Dict": spaces.Dict({"z": FLOATS, "a": spaces.Discrete(3), "deep": spaces.Dict({"b": spaces.MultiBinary(2)})}),
+    "image": spaces.Box(0, 255, (7, 6, 3), np.uint8),
+    "image of numbers": spaces.Box(-2, 1, (12, 10), np.float32),
+    "image and more": spaces.Dict({"eye": spaces.Box(0, 255, (2, 9, 9), np.uint8), "hand": FLOATS}),
     "Tuple": spaces.Tuple((spaces.Discrete(2, start=5), FLOATS)),
 }
 ACTIONS = {
@@ -98,9 +101,9 @@ def test_every_action_comes_out_as_the_environment_takes_it(kind: str, mapping: 
 
 
 def test_inputs_are_named_by_their_place() -> None:
-    assert [name for name, _ in named_parts(FLOATS)] == ["observation"]
-    assert [name for name, _ in named_parts(OBSERVATIONS["Tuple"])] == ["observation.0", "observation.1"]
-    named = [name for name, _ in named_parts(OBSERVATIONS["Dict"])]
+    assert [name for name, _ in input_names(FLOATS)] == ["observation"]
+    assert [name for name, _ in input_names(OBSERVATIONS["Tuple"])] == ["observation.0", "observation.1"]
+    named = [name for name, _ in input_names(OBSERVATIONS["Dict"])]
     assert named == ["observation.a", "observation.deep.b", "observation.z"]
 
 
