@@ -36,6 +36,35 @@ def act(
     actions[:] = policy.distribution.sample(policy.action_parameters(observations), noise)
 
 
+class ActingOnce:
+    """Act as `act` does, and keep all that the policy answers: convolutions are too slow to be computed again.
+
+    Args:
+        groups: of environments, which take turns.
+    """
+
+    def __init__(self, policy: ActorCritic, groups: int) -> None:
+        self._policy = policy
+        self._groups = groups
+        self._answers: list[tuple[Tensor, Tensor]] = []
+
+    def act(
+        self, raw: NDArray[Any], scaling: FrozenScaling, noise: Tensor, observations: Tensor, actions: Tensor
+    ) -> None:
+        """Fill `observations` and `actions`, as `act` does."""
+        observations[:] = torch.from_numpy(scaling(raw))
+        parameters, values = self._policy(observations)
+        self._answers.append((parameters, values))
+        actions[:] = self._policy.distribution.sample(parameters, noise)
+
+    def answers(self, last: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (distribution parameters [T+1, N, P], values [T+1, N]) of all rows so far and of `last` [N, W]."""
+        turns = range(0, len(self._answers), self._groups)
+        parts = [list(zip(*self._answers[first : first + self._groups], strict=True)) for first in turns]
+        parameters, values = zip(*[map(torch.cat, each) for each in parts], self._policy(last), strict=True)
+        return torch.stack(parameters), torch.stack(values)
+
+
 @dataclass(frozen=True)
 class Steps:
     """Hold what T steps of N environments returned, in arrays that every rollout fills anew.
@@ -137,8 +166,13 @@ class Collector:
             EnvError: see `VectorEnv.receive`.
         """
         with evaluating(policy):
-            observations, actions = self._run(policy, partial(act, policy) if native is None else native.act)
-            parameters, values = (native or policy)(observations)
+            if self._env.layout.images:
+                once = ActingOnce(policy, len(self._env.groups))
+                observations, actions = self._run(policy, once.act)
+                parameters, values = once.answers(observations[-1])
+            else:
+                observations, actions = self._run(policy, partial(act, policy) if native is None else native.act)
+                parameters, values = (native or policy)(observations)
         device = actions.device
         steps = self._steps
         ended = steps.terminated | steps.truncated
