@@ -22,7 +22,7 @@ HEAVY = ("torch", "pytorch_lightning", "mlflow", "envpool", "mujoco", "matplotli
 MISTAKES = {
     "mistyped key": ("clipp=0.1", "clipp", "'clip'"),
     "unknown environment": ("env.id=Hoper-v5", "env.id=Hoper-v5", "'Hopper-v5'"),
-    "images": ("env.id=user_module:Image-v0", "env.id=user_module:Image-v0", "(84, 84, 3)", "supported"),
+    "words": ("env.id=user_module:Words-v0", "env.id=user_module:Words-v0", "Text(1, 5", "supported"),
     "space of networks that it cannot use": (
         "-m search=network algorithm=trpo", "model.trunk=shared", "algorithm=trpo", "set model.trunk=separate",
     ),

@@ -23,7 +23,7 @@ USER_ENVIRONMENTS = '''
 """What a user's own module may hold."""
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, Text
 
 
 class Simple(gymnasium.Env):
@@ -45,8 +45,8 @@ class Simple(gymnasium.Env):
         return 1.0
 
 
-class Image(Simple):
-    observation_space = Box(0, 255, (84, 84, 3), np.uint8)
+class Words(Simple):
+    observation_space = Text(5)
 
 
 class NeedsPackage(Simple):
@@ -66,7 +66,7 @@ class Explodes(Simple):
         return 1e300 if self.steps > 100 else 1.0
 
 
-for kind in (Simple, Image, NeedsPackage, Breaks, Explodes):
+for kind in (Simple, Words, NeedsPackage, Breaks, Explodes):
     gymnasium.register(f"{kind.__name__}-v0", entry_point=kind)
 '''
 

@@ -10,6 +10,7 @@ from gymnasium import spaces
 from helpers import drawn, ppo_objective, tiny_config
 
 from ppolab.config.schema import Config
+from ppolab.core.observation_rows import RowLayout
 from ppolab.learning.actor_critic import ActorCritic, action_distribution
 from ppolab.learning.flat_parameters import FlatParameters
 from ppolab.learning.gradient import Gradient, whole_gradient
@@ -42,7 +43,7 @@ def algorithm_config(algorithm: str, **settings: Any) -> Config:
 
 def new_policy(config: Config, space: spaces.Space = BOX, seed: int = 0) -> ActorCritic:
     torch.manual_seed(seed)
-    policy = ActorCritic(INPUTS, action_distribution(space), config.model, normalize=False)
+    policy = ActorCritic(RowLayout(INPUTS), action_distribution(space), config.model, normalize=False)
     with torch.no_grad():  # far enough from the initial near-uniform policy that every term matters
         policy.action_head.weight.mul_(50.0)
     return policy

@@ -78,7 +78,7 @@ def make_policy(config: Config, env: VectorEnv) -> ActorCritic:
     """The network that a run would train, from `config.seed`."""
     torch.manual_seed(config.seed)
     distribution = action_distribution(env.action_space)
-    return ActorCritic(env.observation_size, distribution, config.model, normalize=config.normalize_observations)
+    return ActorCritic(env.layout, distribution, config.model, normalize=config.normalize_observations)
 
 
 def make_learner(

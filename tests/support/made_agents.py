@@ -13,7 +13,7 @@ from helpers import tiny_config
 from ppolab.agents.agent import Agent
 from ppolab.agents.trained_policy import TrainedPolicy
 from ppolab.config.schema import Config
-from ppolab.envs.spaces import observation_encoder
+from ppolab.envs.spaces import row_encoder
 from ppolab.learning.actor_critic import ActorCritic, action_distribution
 from ppolab.records.run_folder import FoundRun, RunFolder
 
@@ -22,14 +22,16 @@ NOWHERE = FoundRun(RunFolder(Path("nowhere")), Path("nowhere/checkpoints/best.ck
 
 def trained_on(observations: spaces.Space[Any], actions: spaces.Space[Any], config: Config) -> TrainedPolicy:
     """A policy for these spaces that reacts to its observations, with made-up statistics of them."""
-    size, _ = observation_encoder(observations)
+    layout, _ = row_encoder(observations)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        policy = ActorCritic(size, action_distribution(actions), config.model, normalize=config.normalize_observations)
+        policy = ActorCritic(
+            layout, action_distribution(actions), config.model, normalize=config.normalize_observations
+        )
         with torch.no_grad():
             for parameter in policy.parameters():
                 parameter += 0.3 * torch.randn(parameter.shape)
-            policy.observation_scale.mean += torch.linspace(-1.0, 1.0, size, dtype=torch.float64)
+            policy.observation_scale.mean += torch.linspace(-1.0, 1.0, layout.vector_size, dtype=torch.float64)
             policy.observation_scale.variance += 2.0
     return TrainedPolicy(config, policy.eval(), observations, actions, 1234, NOWHERE)
 

@@ -16,6 +16,7 @@ from helpers import random_rollout
 
 from ppolab.config.schema import Config
 from ppolab.core.moments import sample_moments
+from ppolab.core.observation_rows import RowLayout
 from ppolab.learning.actor_critic import ActorCritic, action_distribution
 from ppolab.learning.algorithms import make_algorithm
 from ppolab.learning.flat_parameters import flatten_parameters
@@ -81,7 +82,7 @@ def update_alone(config: Config, space: str, native: bool, scales: tuple[float, 
 
 def new_policy(config: Config, space: str) -> ActorCritic:
     torch.manual_seed(0)
-    return ActorCritic(INPUTS, action_distribution(SPACES[space]), config.model, normalize=False)
+    return ActorCritic(RowLayout(INPUTS), action_distribution(SPACES[space]), config.model, normalize=False)
 
 
 def rollout_of(policy: ActorCritic, rank: int, scales: tuple[float, ...]) -> Rollout:

@@ -23,6 +23,7 @@ from resumed_runs import assert_the_same_run, killed_run, whole_run
 
 from commands import evaluate, run_folders, train
 from ppolab.config.schema import Config
+from ppolab.core.observation_rows import RowLayout
 from ppolab.errors import ConfigError
 from ppolab.learning.actor_critic import ActorCritic, action_distribution
 from ppolab.learning.experience import Experience
@@ -76,7 +77,7 @@ def test_an_update_on_the_gpu_equals_one_on_the_processor(
     space: spaces.Space, compiled: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = tiny_config("probe/Diary-v0", minibatch_size=8, epochs=3)
-    policy = ActorCritic(INPUTS, action_distribution(space), config.model, normalize=False)
+    policy = ActorCritic(RowLayout(INPUTS), action_distribution(space), config.model, normalize=False)
     rollout = random_rollout(policy, INPUTS)
     expected = updated(config, policy, rollout, "cpu", compiled=False)
     result = updated(config, policy, rollout, "cuda", compiled=compiled)
@@ -89,7 +90,7 @@ def test_an_update_on_the_gpu_equals_one_on_the_processor(
 def test_every_algorithm_makes_the_update_on_the_gpu_that_it_makes_on_the_processor(case: str) -> None:
     config = tiny_config("probe/Diary-v0", minibatch_size=8, num_envs=4, rollout_steps=8, **CASES[case])
     torch.manual_seed(0)
-    policy = ActorCritic(INPUTS, action_distribution(spaces.Box(-1, 1, (2,))), config.model, normalize=False)
+    policy = ActorCritic(RowLayout(INPUTS), action_distribution(spaces.Box(-1, 1, (2,))), config.model, normalize=False)
     rollout = random_rollout(policy, INPUTS)
     expected = updated(config, policy, rollout, "cpu", compiled=False)
     assert not torch.equal(expected, flatten_parameters(policy).vector)
@@ -117,7 +118,7 @@ def test_a_run_on_the_gpu_that_is_killed_resumes_as_itself(compiled: str, tmp_pa
 @needs_gpu
 def test_a_replayed_gradient_drops_other_units_every_time(caplog: pytest.LogCaptureFixture) -> None:
     config = tiny_config("probe/Diary-v0", **{"model.dropout": 0.5})
-    policy = ActorCritic(INPUTS, action_distribution(spaces.Discrete(3)), config.model, normalize=False)
+    policy = ActorCritic(RowLayout(INPUTS), action_distribution(spaces.Discrete(3)), config.model, normalize=False)
     rollout = random_rollout(policy, INPUTS)
     policy = policy.to("cuda").train()
     parts = make_context(policy, config)
@@ -149,7 +150,7 @@ def test_what_the_gpu_has_trained_goes_on_and_is_evaluated_on_the_processor(tmp_
 def test_a_rollout_is_stored_on_the_gpu() -> None:
     config = tiny_config("CartPole-v1")
     env = make_env(config)
-    policy = ActorCritic(env.observation_size, action_distribution(env.action_space), config.model, normalize=True)
+    policy = ActorCritic(env.layout, action_distribution(env.action_space), config.model, normalize=True)
     rollout = Collector(env, 8, 0.99, torch.Generator("cuda")).collect(policy.to("cuda"))
     tensors = [value for value in vars(rollout).values() if isinstance(value, torch.Tensor)]
     assert len(tensors) == 9 and all(tensor.is_cuda for tensor in tensors)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -19,7 +18,7 @@ from ppolab.agents.observations import ObservationReader
 from ppolab.agents.policy_actor import PolicyActor
 from ppolab.agents.trained_policy import TrainedPolicy
 from ppolab.config.schema import Config
-from ppolab.envs.factory import EVALUATION, action_mapping, environment_seeds, make_vector_env
+from ppolab.envs.factory import EVALUATION, action_mapping, environment_seeds, evaluation_backend, make_vector_env
 from ppolab.envs.making import make_env
 from ppolab.envs.rendering import prepare_headless_rendering, prepare_scene
 from ppolab.envs.seeding import private_generators
@@ -137,12 +136,15 @@ class Agent:
                 raise ConfigError(f"{key}={value}: must be a whole number >= {lowest}")
         generator = None if deterministic else torch.Generator().manual_seed(seed)
 
-        def act(observations: NDArray[np.float64]) -> NDArray[Any]:
+        def act(observations: NDArray[Any]) -> NDArray[Any]:
             with self._lock:
                 return self._actor(observations, generator)
 
         seeds = environment_seeds(seed, 0, episodes, EVALUATION)
-        with private_generators(seeds[0]), closing(make_vector_env(self.config.env, seeds, "gymnasium")) as env:
+        with (
+            private_generators(seeds[0]),
+            closing(make_vector_env(self.config.env, seeds, evaluation_backend(self.config.env))) as env,
+        ):
             return play_episodes(act, env)
 
     def make_env(self, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:

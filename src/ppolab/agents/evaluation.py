@@ -59,11 +59,11 @@ def evaluate_policy(policy: ActorCritic, env: VectorEnv, native: Actor | None = 
         return play_episodes(PolicyActor(policy, native), env)
 
 
-def play_episodes(act: Callable[[NDArray[np.float64]], NDArray[Any]], env: VectorEnv) -> EvalResult:
+def play_episodes(act: Callable[[NDArray[Any]], NDArray[Any]], env: VectorEnv) -> EvalResult:
     """Play one episode in each environment of `env`, so that short episodes are not counted more often than long ones.
 
     Args:
-        act: returns policy actions [N, ...] for raw observations [N, D].
+        act: returns policy actions [N, ...] for raw rows [N, W].
     """
     statistics = EpisodeStatistics(env.num_envs, gamma=1.0)
     returns, lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, dtype=np.int64)

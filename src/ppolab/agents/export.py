@@ -27,9 +27,10 @@ from torch.export import Dim, ExportedProgram
 import ppolab
 from ppolab.agents.export_check import Play, compare
 from ppolab.agents.export_formats import check_packages
-from ppolab.agents.policy_module import ACTION, PolicyModule, as_tensors, named_parts, parts_of
+from ppolab.agents.policy_module import ACTION, PolicyModule, as_tensors, input_names
 from ppolab.agents.trained_policy import TrainedPolicy
 from ppolab.envs.factory import action_mapping
+from ppolab.envs.spaces import parts_of
 from ppolab.errors import ConfigError, ExportError
 
 FORMAT = 1
@@ -209,7 +210,7 @@ def _as_onnx(trained: TrainedPolicy) -> _Written:
 
 
 def _input_names(space: spaces.Space[Any]) -> list[str]:
-    names = [name for name, _ in named_parts(space)]
+    names = [name for name, _ in input_names(space)]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise ExportError(f"two parts of the observation are both called {min(twice)}; rename a key that has a dot")

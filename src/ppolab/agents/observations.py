@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ppolab.envs.spaces import observation_encoder
+from ppolab.envs.spaces import row_encoder
 from ppolab.errors import ConfigError
 
 WHOLE = "iu"
@@ -21,10 +21,10 @@ class ObservationReader:
 
     def __init__(self, space: spaces.Space[Any]) -> None:
         self._space = space
-        _, self._encode = observation_encoder(space)
+        self._layout, self._encode = row_encoder(space)
 
-    def __call__(self, observation: Any) -> tuple[NDArray[np.float64], bool]:
-        """Return rows [N, D], and whether it was one observation and no batch; N is 1 then.
+    def __call__(self, observation: Any) -> tuple[NDArray[Any], bool]:
+        """Return raw rows [N, W], and whether it was one observation and no batch; N is 1 then.
 
         Raises:
             ConfigError: the shape or the type is of no observation of the space, or a number is not finite.
@@ -32,11 +32,12 @@ class ObservationReader:
         """
         batch, count = _as_batch(observation, self._space, "observation")
         rows = self._encode(batch)
-        if not np.isfinite(rows).all():
-            row, column = np.argwhere(~np.isfinite(rows))[0]
+        vectors = self._layout.vector_of(rows)
+        if not np.isfinite(vectors).all():
+            row, column = np.argwhere(~np.isfinite(vectors))[0]
             where = f"row {row}, " if count is not None else ""
             raise ConfigError(
-                f"observation: holds {rows[row, column]} ({where}number {column}); mend what makes the observations"
+                f"observation: holds {vectors[row, column]} ({where}number {column}); mend what makes the observations"
             )
         return rows, count is None
 

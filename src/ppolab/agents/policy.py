@@ -9,8 +9,9 @@ import torch
 from gymnasium import Space
 
 from ppolab.config.schema import Config
+from ppolab.core.observation_rows import RowLayout
 from ppolab.envs.factory import VectorEnv, environment_spaces
-from ppolab.envs.spaces import observation_encoder
+from ppolab.envs.spaces import row_encoder
 from ppolab.errors import CheckpointError
 from ppolab.learning.actor_critic import ActorCritic, action_distribution
 from ppolab.learning.own_network import OwnTrunk
@@ -30,8 +31,8 @@ def check_network(config: Config) -> None:
     if config.model.network is None:
         return
     observation_space, action_space = environment_spaces(config.env)
-    size, _ = observation_encoder(observation_space)
-    policy = _network(config, size, action_space)
+    layout, _ = row_encoder(observation_space)
+    policy = _network(config, layout, action_space)
     for name, trunk in policy.named_children():
         if isinstance(trunk, OwnTrunk) and trunk.unreached:
             log.warning(
@@ -42,14 +43,14 @@ def check_network(config: Config) -> None:
 
 def build_policy(config: Config, env: VectorEnv, device: torch.device = CPU) -> ActorCritic:
     """Return the untrained network for the spaces of `env`; its weights come from PyTorch's global generator."""
-    return _network(config, env.observation_size, env.action_space).to(device)
+    return _network(config, env.layout, env.action_space).to(device)
 
 
 def fresh_policy(config: Config, observation_space: Space[Any], action_space: Space[Any]) -> ActorCritic:
     """Return the untrained network for these spaces; PyTorch's global generator stays as it is."""
-    size, _ = observation_encoder(observation_space)
+    layout, _ = row_encoder(observation_space)
     with torch.random.fork_rng(devices=[]):  # making a network draws its first weights
-        return _network(config, size, action_space)
+        return _network(config, layout, action_space)
 
 
 def policy_from(
@@ -69,6 +70,6 @@ def policy_from(
     return policy
 
 
-def _network(config: Config, observation_size: int, action_space: Space[Any]) -> ActorCritic:
+def _network(config: Config, layout: RowLayout, action_space: Space[Any]) -> ActorCritic:
     distribution = action_distribution(action_space)
-    return ActorCritic(observation_size, distribution, config.model, normalize=config.normalize_observations)
+    return ActorCritic(layout, distribution, config.model, normalize=config.normalize_observations)

@@ -23,11 +23,11 @@ class PolicyActor:
         self._policy = policy
         self._native = native
         self._distribution = policy.distribution
-        self._scaling = policy.observation_scale.frozen()
+        self._scaling = policy.scaling
         self._device = policy.value_head.weight.device
 
-    def __call__(self, observations: NDArray[np.float64], generator: torch.Generator | None = None) -> NDArray[Any]:
-        """Return policy actions [N, ...] for raw observations [N, D].
+    def __call__(self, observations: NDArray[Any], generator: torch.Generator | None = None) -> NDArray[Any]:
+        """Return policy actions [N, ...] for raw rows [N, W].
 
         Args:
             generator: draws the actions, on the CPU; without one they are the most probable ones.

@@ -1,6 +1,6 @@
 """State a trained policy as one PyTorch module: observations as the environment gives them, actions as it takes them.
 
-It computes in tensors what `observation_encoder`, `FrozenScaling`, the network, the mode of its distribution and
+It computes in tensors what `row_encoder`, `FrozenScaling`, the network, the mode of its distribution and
 `action_decoder` compute one after another, with the same types. So it can be exported, and needs no ppolab then.
 """
 
@@ -16,7 +16,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ppolab.envs.spaces import ActionMapping, box_placement
+from ppolab.envs.spaces import ActionMapping, bounds_of_image, box_placement, is_image, named_parts, parts_of
 from ppolab.errors import ExportError
 from ppolab.learning.actor_critic import ActorCritic
 from ppolab.learning.normalization import RunningScale
@@ -25,28 +25,10 @@ OBSERVATION, ACTION = "observation", "action"
 """Names of an exported policy's input and output; the inputs of a Dict are called `observation.KEY`."""
 
 
-def named_parts(space: spaces.Space[Any], name: str = OBSERVATION) -> Iterator[tuple[str, spaces.Space[Any]]]:
-    """Yield the simple spaces in `space` by the names of their inputs, in the order in which they are concatenated."""
-    if isinstance(space, spaces.Dict):
-        for key, part in space.spaces.items():
-            yield from named_parts(part, f"{name}.{key}")
-    elif isinstance(space, spaces.Tuple):
-        for index, part in enumerate(space.spaces):
-            yield from named_parts(part, f"{name}.{index}")
-    else:
-        yield name, space
-
-
-def parts_of(observation: Any, space: spaces.Space[Any]) -> Iterator[Any]:
-    """Yield the arrays or tensors in an observation, or a batch of them, in the order of `named_parts`."""
-    if isinstance(space, spaces.Dict):
-        for key, part in space.spaces.items():
-            yield from parts_of(observation[key], part)
-    elif isinstance(space, spaces.Tuple):
-        for index, part in enumerate(space.spaces):
-            yield from parts_of(observation[index], part)
-    else:
-        yield observation
+def input_names(space: spaces.Space[Any]) -> Iterator[tuple[str, spaces.Space[Any]]]:
+    """Yield the simple spaces in `space` by the names of an exported policy's inputs."""
+    for place, part in named_parts(space):
+        yield f"{OBSERVATION}.{place}" if place else OBSERVATION, part
 
 
 def as_tensors(batch: Any) -> Any:
@@ -84,8 +66,9 @@ class PolicyModule(nn.Module):
         self.eval()
 
     def forward(self, observation: Any) -> Tensor:
-        inputs = self.scaling(self.encoder(observation))
-        mode = self.policy.distribution.mode(self.policy.action_parameters(inputs))
+        vectors, images = self.encoder(observation)
+        parameters = self.policy.action_parameters_of(self.scaling(vectors), images)
+        mode = self.policy.distribution.mode(parameters)
         actions: Tensor = self.decoder(mode)
         return actions
 
@@ -94,7 +77,7 @@ class PolicyModule(nn.Module):
 
 
 class _Encoder(nn.Module):
-    """Flatten a batch to [N, D] float64, as `observation_encoder` does.
+    """Turn a batch into vectors [N, D] float64, and images, each [N, size] bytes, as `row_encoder` does.
 
     A discrete value outside its space is refused there, and becomes a row of zeros here.
     """
@@ -102,14 +85,22 @@ class _Encoder(nn.Module):
     def __init__(self, space: spaces.Space[Any]) -> None:
         super().__init__()
         self._space = space
-        self.parts = nn.ModuleList(_part_encoder(part) for _, part in named_parts(space))
+        simple = [part for _, part in named_parts(space)]
+        self._is_image = [is_image(part) for part in simple]
+        self.parts = nn.ModuleList(map(_part_encoder, simple))
 
-    def forward(self, observation: Any) -> Tensor:
-        values = parts_of(observation, self._space)
-        return torch.cat([encoder(value) for encoder, value in zip(self.parts, values, strict=True)], dim=1)
+    def forward(self, observation: Any) -> tuple[Tensor, list[Tensor]]:
+        read = [encoder(value) for encoder, value in zip(self.parts, parts_of(observation, self._space), strict=True)]
+        images = [values for values, picture in zip(read, self._is_image, strict=True) if picture]
+        vectors = [values for values, picture in zip(read, self._is_image, strict=True) if not picture]
+        if vectors:
+            return torch.cat(vectors, dim=1), images
+        return images[0].new_zeros((images[0].shape[0], 0), dtype=torch.float64), images
 
 
 def _part_encoder(space: spaces.Space[Any]) -> nn.Module:
+    if is_image(space):
+        return _Bytes(space)
     if isinstance(space, spaces.Discrete):
         return _OneHot(np.array([space.n]), np.array([space.start]))
     if isinstance(space, spaces.MultiDiscrete):
@@ -125,6 +116,27 @@ class _Numbers(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         return values.to(torch.float64).reshape(-1, self._size)
+
+
+class _Bytes(nn.Module):
+    """The bounds of numbers that are no bytes become 0 and 255."""
+
+    low: Tensor
+    steps: Tensor
+
+    def __init__(self, space: spaces.Space[Any]) -> None:
+        super().__init__()
+        low, steps = bounds_of_image(space)
+        self._are_bytes = space.dtype == np.uint8
+        self._size = low.size
+        self.register_buffer("low", torch.from_numpy(low))
+        self.register_buffer("steps", torch.from_numpy(steps))
+
+    def forward(self, values: Tensor) -> Tensor:
+        if not self._are_bytes:
+            placed = (values.to(torch.float64) - self.low) * self.steps
+            values = torch.round(placed.clamp(0, 255)).to(torch.uint8)
+        return values.reshape(-1, self._size)
 
 
 class _OneHot(nn.Module):

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from ppolab.agents.agent import Agent
 from ppolab.agents.export import metadata
-from ppolab.agents.policy_module import named_parts, parts_of
+from ppolab.agents.policy_module import input_names
 from ppolab.agents.trained_policy import TrainedPolicy
 from ppolab.config.loading import from_yaml
 from ppolab.config.schema import flattened
-from ppolab.envs.spaces import stacked
+from ppolab.envs.spaces import parts_of, stacked
 from ppolab.records.checkpoint import load_checkpoint
 from ppolab.records.run_folder import OUTPUTS, FoundRun
 from ppolab.records.tracking import (
@@ -54,7 +54,7 @@ def register(trained: TrainedPolicy, onnx: Path, name: str, uri: str) -> str:
     space = copy.deepcopy(trained.observation_space)
     space.seed(0)
     observations = stacked([space.sample()], space)
-    names = [name for name, _ in named_parts(space)]
+    names = [name for name, _ in input_names(space)]
     example = dict(zip(names, parts_of(observations, space), strict=True))
     best = load_checkpoint(trained.run.checkpoint).best_return
     facts = metadata(trained)

@@ -16,7 +16,7 @@ from ppolab.config.schema import EnvConfig
 from ppolab.envs.factory import action_mapping
 from ppolab.envs.making import make_env
 from ppolab.envs.rendering import prepare_scene
-from ppolab.envs.spaces import action_decoder, observation_encoder, stacked
+from ppolab.envs.spaces import action_decoder, row_encoder, stacked
 from ppolab.errors import PpolabError
 from ppolab.learning.actor_critic import ActorCritic, evaluating
 
@@ -71,7 +71,7 @@ def _film(
 ) -> float:
     """Play one episode; every `stride`-th frame goes to `writer`, and the one after the last step."""
     act = PolicyActor(policy)
-    _, encode = observation_encoder(simulator.observation_space)
+    _, encode = row_encoder(simulator.observation_space)
     decode = action_decoder(simulator.action_space, action_mapping(env))
     observation, _ = simulator.reset(seed=seed)
     total, ended, step = 0.0, False, 0

@@ -109,6 +109,11 @@ class ModelConfig:
         False,
     )
 
+    encoder: str = setting(
+        "what reads images: nature: the convolutions of Mnih et al. 2015; small: kernels of 3 x 3; auto: by their size",
+        "auto",
+        choices=("auto", "nature", "small"),
+    )
     network: str | None = setting(
         "a network of your own in place of the hidden layers, as my_package:MyNetwork; null: the layers above", None
     )

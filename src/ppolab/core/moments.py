@@ -35,6 +35,9 @@ def sample_moments(samples: Tensor) -> Moments:
         return no_samples(tuple(samples.shape[1:]))
     samples = samples.to(torch.float64)
     count = torch.tensor(float(samples.shape[0]), dtype=torch.float64)
+    if samples.numel() == 0:  # observations that are images only
+        nothing = no_samples(tuple(samples.shape[1:]))
+        return Moments(count, nothing.mean, nothing.variance)
     return Moments(count, samples.mean(0), samples.var(0, unbiased=False))
 
 

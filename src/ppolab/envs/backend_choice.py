@@ -44,6 +44,11 @@ def backend_choice(env: EnvConfig) -> BackendChoice:
     """
     if env.backend == "gymnasium":
         return BackendChoice("gymnasium")
+    if envpool_backend.has_alone(env.id):
+        return BackendChoice(
+            "envpool",
+            (f"{env.id}: EnvPool alone has it, so it also plays the evaluations, and there is no video",),
+        )
     if env.backend == "envpool":
         differs = UNLIKE_GYMNASIUM.get(env.id)
         notes = [f"{env.id}: {differs}; ppolab evaluates in Gymnasium, whose returns differ"] if differs else []
@@ -56,6 +61,11 @@ def backend_choice(env: EnvConfig) -> BackendChoice:
     if differs := UNLIKE_GYMNASIUM.get(env.id) or space_difference(env):
         return BackendChoice("gymnasium", (f"{env.id}: Gymnasium simulates it, since {differs}",))
     return BackendChoice("envpool", _notes_on_ends(env.id))
+
+
+def evaluation_backend(env: EnvConfig) -> str:
+    """Return what plays the episodes of an evaluation: Gymnasium, whose environments are the reference, if it can."""
+    return "envpool" if env.backend != "gymnasium" and envpool_backend.has_alone(env.id) else "gymnasium"
 
 
 def _envpool_problem(env: EnvConfig) -> str:
@@ -74,7 +84,11 @@ def _envpool_problem(env: EnvConfig) -> str:
 
 
 def _notes_on_ends(env_id: str) -> tuple[str, ...]:
-    if end_condition(env_id) is not None or gymnasium.spec(env_id).max_episode_steps is None:
+    if (
+        end_condition(env_id) is not None
+        or envpool_backend.has_alone(env_id)
+        or gymnasium.spec(env_id).max_episode_steps is None
+    ):
         return ()
     return (
         f"{env_id}: EnvPool does not tell an end on the last allowed step of an episode from its time limit; such a "
@@ -84,7 +98,7 @@ def _notes_on_ends(env_id: str) -> tuple[str, ...]:
 
 def is_own_task(env_id: str) -> bool:
     """Return whether `env_id` is one of Gymnasium's own that both backends simulate."""
-    if ":" in env_id:  # a module of the user's own, which this rank may not have imported yet
+    if ":" in env_id or env_id not in gymnasium.registry:  # this rank may not have imported a user's own module yet
         return False
     return str(gymnasium.spec(env_id).entry_point).startswith(OWN_TASKS)
 
@@ -158,6 +172,8 @@ def check_envpool(env: EnvConfig) -> None:
         )
     if not envpool_backend.has(env.id):
         raise ConfigError(f"env.backend=envpool: EnvPool has no {env.id}; use env.backend=gymnasium")
+    if envpool_backend.has_alone(env.id):
+        return
     if differs := space_difference(env):
         raise ConfigError(f"env.backend=envpool env.id={env.id}: {differs}; use env.backend=gymnasium")
     limit = env.kwargs.get("max_episode_steps", 1)

@@ -9,11 +9,12 @@ import importlib.util
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from operator import itemgetter
 from types import ModuleType
 from typing import Any
 
+import gymnasium
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
@@ -35,6 +36,8 @@ EVERYTHING = "envpool.entry"
 INFO_KEYS = "info:"
 """What the names of a pool's info entries begin with, as its C++ code has them."""
 NOT_OF_AN_EPISODE = ("info:env_id", "info:players.env_id")
+MAX_SEED = 2**31
+"""EnvPool's seeds lie below it."""
 NO_LIMIT = 2**31 - 1
 """EnvPool's `max_episode_steps` of a task without a time limit."""
 
@@ -90,6 +93,16 @@ def has(env_id: str) -> bool:
     return is_installed() and not import_problem() and env_id in _envpool_with(env_id).list_all_envs()
 
 
+def has_alone(env_id: str) -> bool:
+    """Return whether EnvPool has this id, and Gymnasium does not."""
+    return ":" not in env_id and env_id not in gymnasium.registry and has(env_id)
+
+
+def known_ids(env_id: str) -> list[str]:
+    """Return all ids of EnvPool, in whose registry `env_id` is then looked for; none where it cannot be used."""
+    return list(_envpool_with(env_id).list_all_envs()) if is_installed() and not import_problem() else []
+
+
 def pool_spaces(env_id: str, kwargs: dict[str, Any]) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
     """Return the observation space and the action space of a pool.
 
@@ -112,6 +125,47 @@ def has_time_limit(env_id: str) -> bool:
         _, _, terminated, truncated, _ = pool.step(np.array([pool.action_space.sample() for _ in range(count)]))
     pool.close()
     return bool((terminated | truncated).all())
+
+
+class EnvPoolAlone(gymnasium.Env[Any, Any]):
+    """One environment of EnvPool as Gymnasium has environments; for ids that Gymnasium does not have.
+
+    EnvPool takes a seed only when it makes an environment, so a reset with one makes another.
+    """
+
+    def __init__(self, env_id: str, kwargs: dict[str, Any]) -> None:
+        self._make = partial(_made, env_id, kwargs, num_threads=1)
+        self._pool = self._make([0])
+        with _quiet():
+            self.observation_space, self.action_space = self._pool.observation_space, self._pool.action_space
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode."""
+        super().reset(seed=seed)
+        if seed is not None:
+            self._pool.close()
+            self._pool = self._make([seed % MAX_SEED])
+        with _quiet():
+            observations, info = self._pool.reset()
+        return _first(observations), _first(info)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Take one step."""
+        observations, rewards, terminated, truncated, info = self._pool.step(np.asarray(action)[None])
+        return _first(observations), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), _first(info)
+
+    def close(self) -> None:
+        """Free the simulator."""
+        self._pool.close()
+
+
+def _first(batch: Any) -> Any:
+    """Return the values of the first environment in a batch of any nesting."""
+    if isinstance(batch, dict):
+        return {key: _first(part) for key, part in batch.items()}
+    if isinstance(batch, tuple):
+        return tuple(map(_first, batch))
+    return np.asarray(batch)[0]
 
 
 class PublicLine:

@@ -11,7 +11,14 @@ import gymnasium
 
 from ppolab.config.schema import EnvConfig
 from ppolab.envs import envpool_backend
-from ppolab.envs.backend_choice import backend_choice, check_envpool, choose_backend, differing_spaces, is_as_shipped
+from ppolab.envs.backend_choice import (
+    backend_choice,
+    check_envpool,
+    choose_backend,
+    differing_spaces,
+    evaluation_backend,
+    is_as_shipped,
+)
 from ppolab.envs.gymnasium_backend import GymnasiumEnv
 from ppolab.envs.making import made_once
 from ppolab.envs.seeding import EVALUATION, TRAINING, environment_seeds
@@ -31,6 +38,7 @@ __all__ = [
     "choose_backend",
     "environment_seeds",
     "environment_spaces",
+    "evaluation_backend",
     "make_vector_env",
 ]
 
@@ -38,7 +46,7 @@ __all__ = [
 def check_environment(env: EnvConfig) -> None:
     """Raise ConfigError unless the environment exists, can be made, and has supported spaces."""
     spec = registered(env.id)
-    if is_as_shipped(env):
+    if spec is not None and is_as_shipped(env):
         if "mujoco" in str(spec.entry_point) and importlib.util.find_spec("mujoco") is None:
             raise ConfigError(f"env.id={env.id}: needs the package mujoco; pip install 'gymnasium[mujoco]'")
     else:
@@ -72,8 +80,8 @@ def check_new_kwargs(env: EnvConfig, current: VectorEnv) -> None:
         raise ConfigError(f"env.kwargs={env.kwargs}: changes the {what} from {old} to {new}; a policy keeps its spaces")
 
 
-def registered(env_id: str) -> gymnasium.envs.registration.EnvSpec:
-    """Return what Gymnasium knows of an environment.
+def registered(env_id: str) -> gymnasium.envs.registration.EnvSpec | None:
+    """Return what Gymnasium knows of an environment; None for one that EnvPool alone has.
 
     Raises:
         ConfigError: it does not know the id; the message has the nearest one.
@@ -88,7 +96,10 @@ def registered(env_id: str) -> gymnasium.envs.registration.EnvSpec:
             f"env.id={env_id}: the module '{error.name}' cannot be imported; install it or add its folder to PYTHONPATH"
         ) from error
     except Exception as error:  # gymnasium raises its own family, and a user's module may raise anything on import
-        hint = nearest(name, gymnasium.registry) or "; a module of your own is named as env.id=my_package:MyEnv-v0"
+        if not module and envpool_backend.has(name):
+            return None
+        known = [*gymnasium.registry, *envpool_backend.known_ids(name)]
+        hint = nearest(name, known) or "; a module of your own is named as env.id=my_package:MyEnv-v0"
         raise ConfigError(f"env.id={env_id}: no such registered environment{hint}") from error
 
 

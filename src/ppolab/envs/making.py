@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium
 
 from ppolab.config.schema import EnvConfig
+from ppolab.envs import envpool_backend
 from ppolab.envs.mujoco_warnings import log_mujoco_warnings
 from ppolab.errors import ConfigError
 from ppolab.runtime.user_code import named_object, what_was_raised
@@ -16,7 +17,9 @@ EXAMPLE = "env.wrappers=[my_package:MyWrapper]"
 
 
 def make_env(env: EnvConfig, **further: Any) -> gymnasium.Env[Any, Any]:
-    """Make one environment: Gymnasium's, inside the wrappers that `env.wrappers` names, the first of them innermost.
+    """Make one environment inside the wrappers that `env.wrappers` names, the first of them innermost.
+
+    It is Gymnasium's, or EnvPool's where EnvPool alone has the id.
 
     Args:
         further: arguments of `gymnasium.make` besides those of `env.kwargs`, such as render_mode.
@@ -27,7 +30,10 @@ def make_env(env: EnvConfig, **further: Any) -> gymnasium.Env[Any, Any]:
     """
     wrappers = [(name, named_object(_key(name), name, EXAMPLE)) for name in env.wrappers]
     log_mujoco_warnings(env.id)
-    made = gymnasium.make(env.id, disable_env_checker=True, **further, **env.kwargs)
+    if envpool_backend.has_alone(env.id):
+        made: gymnasium.Env[Any, Any] = envpool_backend.EnvPoolAlone(env.id, env.kwargs)
+    else:
+        made = gymnasium.make(env.id, disable_env_checker=True, **further, **env.kwargs)
     for name, wrapper in wrappers:
         made = _wrapped(made, name, wrapper)
     return made

@@ -1,8 +1,8 @@
-"""Gymnasium spaces to flat network inputs, and policy outputs back to actions."""
+"""Observations of Gymnasium's spaces to rows, and policy outputs back to actions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,13 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from ppolab.core.observation_rows import ImagePart, RowLayout
 from ppolab.errors import ConfigError, EnvError
 
-Encoder = Callable[[Any], NDArray[np.float64]]
+Encoder = Callable[[Any], NDArray[Any]]
 Decoder = Callable[[NDArray[Any]], NDArray[Any]]
 
-SUPPORTED_OBSERVATIONS = "Box of rank 1, Discrete, MultiDiscrete, MultiBinary, and Tuple or Dict of these"
+SUPPORTED_OBSERVATIONS = "Box, Discrete, MultiDiscrete, MultiBinary, and Tuple or Dict of these"
 SUPPORTED_ACTIONS = "Box of finite size, Discrete, and MultiDiscrete or MultiBinary of rank 1"
 
 
@@ -36,36 +37,121 @@ def _observation_problem(space: spaces.Space[Any]) -> str:
         return next(filter(None, map(_observation_problem, space.spaces)), "")
     if isinstance(space, spaces.Dict):
         return next(filter(None, map(_observation_problem, space.spaces.values())), "")
-    if isinstance(space, spaces.Box) and len(space.shape) >= 2:
-        return f"the observation has shape {space.shape}; images are not supported yet, wrap it to a vector of features"
-    if isinstance(space, spaces.Box) and len(space.shape) == 1:
-        return ""
-    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
+    if isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
         return ""
     return f"the observation space {space} is not supported"
 
 
-def observation_encoder(space: spaces.Space[Any]) -> tuple[int, Encoder]:
-    """Return D and a function from a batch of observations of `space` to [N, D] float64.
+def row_encoder(space: spaces.Space[Any]) -> tuple[RowLayout, Encoder]:
+    """Return the layout of rows, and a function from a batch of observations of `space` to raw rows [N, W].
 
-    Discrete values become one-hot vectors; Tuple and Dict are concatenated, Dict in the order of its keys.
+    Images stay bytes. Everything else becomes one vector: discrete values as one-hot vectors, the parts of Tuple and
+    Dict one after another, Dict in the order of its keys.
 
     Raises:
         EnvError: (the function) a discrete observation lies outside its space.
     """
-    if isinstance(space, spaces.Box):
-        return space.shape[0], lambda batch: np.asarray(batch, dtype=np.float64)
+    parts = tuple(named_parts(space))
+    images = {name: image_part(name, part) for name, part in parts if is_image(part)}
+    readers = [_image_reader(part) if name in images else _vector_reader(part) for name, part in parts]
+    size = sum(_vector_size(part) for name, part in parts if name not in images)
+    layout = RowLayout(size, tuple(images.values()))
+
+    def encode(batch: Any) -> NDArray[Any]:
+        read = [reader(value) for reader, value in zip(readers, parts_of(batch, space), strict=True)]
+        vectors = [values for values, (name, _) in zip(read, parts, strict=True) if name not in images]
+        pictures = [values for values, (name, _) in zip(read, parts, strict=True) if name in images]
+        return layout.packed(vectors[0] if len(vectors) == 1 else _joined(vectors), pictures)
+
+    return layout, encode
+
+
+def _joined(vectors: list[NDArray[Any]]) -> NDArray[Any]:
+    return np.concatenate(vectors, axis=1) if vectors else np.zeros((0, 0))
+
+
+def named_parts(space: spaces.Space[Any], name: str = "") -> Iterator[tuple[str, spaces.Space[Any]]]:
+    """Yield the simple spaces in `space` by their places, as `camera` or `hand.0`, in the order of their values."""
+    if isinstance(space, spaces.Dict):
+        for key, part in space.spaces.items():
+            yield from named_parts(part, f"{name}.{key}" if name else str(key))
+    elif isinstance(space, spaces.Tuple):
+        for index, part in enumerate(space.spaces):
+            yield from named_parts(part, f"{name}.{index}" if name else str(index))
+    else:
+        yield name, space
+
+
+def parts_of(observation: Any, space: spaces.Space[Any]) -> Iterator[Any]:
+    """Yield the arrays or tensors in an observation, or a batch of them, in the order of `named_parts`."""
+    if isinstance(space, spaces.Dict):
+        for key, part in space.spaces.items():
+            yield from parts_of(observation[key], part)
+    elif isinstance(space, spaces.Tuple):
+        for index, part in enumerate(space.spaces):
+            yield from parts_of(observation[index], part)
+    else:
+        yield observation
+
+
+def is_image(space: spaces.Space[Any]) -> bool:
+    """Return whether a network should see `space` as pixels.
+
+    It is a Box of two or three dimensions, of bytes or of bounded numbers in more than 8 rows and columns.
+    """
+    if not isinstance(space, spaces.Box) or len(space.shape) not in (2, 3):
+        return False
+    return space.dtype == np.uint8 or (min(_picture("", space).height_and_width) > 8 and space.is_bounded())
+
+
+def image_part(name: str, space: spaces.Space[Any]) -> ImagePart:
+    """Return the image that a space is: of its first and last number, the smaller one counts the channels."""
+    assert isinstance(space, spaces.Box), space
+    return _picture(name, space)
+
+
+def _picture(name: str, space: spaces.Box) -> ImagePart:
+    if len(space.shape) == 2:
+        return ImagePart(name, (1, space.shape[0], space.shape[1]), channels_last=False)
+    first, second, third = space.shape
+    return ImagePart(name, (first, second, third), channels_last=third <= first)
+
+
+def _image_reader(space: spaces.Space[Any]) -> Encoder:
+    """Return a function from batches of `space` to bytes; the bounds of other numbers become 0 and 255."""
+    assert isinstance(space, spaces.Box), space
+    if space.dtype == np.uint8:
+        return lambda batch: np.asarray(batch, dtype=np.uint8)
+    low, steps = bounds_of_image(space)
+    return lambda batch: np.rint(np.clip((np.asarray(batch) - low) * steps, 0, 255)).astype(np.uint8)
+
+
+def bounds_of_image(space: spaces.Space[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return, of a space that is an image: its lowest numbers, and the steps of a byte per number; each [...]."""
+    assert isinstance(space, spaces.Box), space
+    low = space.low.astype(np.float64)
+    return low, 255.0 / np.maximum(space.high.astype(np.float64) - low, np.finfo(np.float64).tiny)
+
+
+def _vector_size(space: spaces.Space[Any]) -> int:
+    if isinstance(space, spaces.Discrete):
+        return int(space.n)
+    if isinstance(space, spaces.MultiDiscrete):
+        return int(space.nvec.sum())
+    assert isinstance(space, spaces.Box | spaces.MultiBinary), space
+    return int(np.prod(space.shape))
+
+
+def _vector_reader(space: spaces.Space[Any]) -> Encoder:
+    """Return a function from batches of a simple space to [N, D] float64."""
     if isinstance(space, spaces.Discrete):
         return _one_hot(np.array([space.n]), np.array([space.start]))
     if isinstance(space, spaces.MultiDiscrete):
         return _one_hot(space.nvec.reshape(-1), space.start.reshape(-1))
-    if isinstance(space, spaces.MultiBinary):
-        size = int(np.prod(space.shape))
-        return size, lambda batch: np.asarray(batch, dtype=np.float64).reshape(-1, size)
-    if isinstance(space, spaces.Tuple):
-        return _concatenated(dict(enumerate(space.spaces)))
-    assert isinstance(space, spaces.Dict), space
-    return _concatenated(dict(space.spaces))
+    if isinstance(space, spaces.Box) and len(space.shape) == 1:  # a wrong shape must stay to be seen
+        return lambda batch: np.asarray(batch, dtype=np.float64)
+    size = _vector_size(space)
+    return lambda batch: np.asarray(batch, dtype=np.float64).reshape(-1, size)
 
 
 def stacked(observations: Sequence[Any], space: spaces.Space[Any]) -> Any:
@@ -77,7 +163,7 @@ def stacked(observations: Sequence[Any], space: spaces.Space[Any]) -> Any:
     return np.stack([np.asarray(one, dtype=space.dtype) for one in observations])
 
 
-def _one_hot(sizes: NDArray[Any], starts: NDArray[Any]) -> tuple[int, Encoder]:
+def _one_hot(sizes: NDArray[Any], starts: NDArray[Any]) -> Encoder:
     offsets = np.concatenate(([0], np.cumsum(sizes)[:-1]))
     size = int(sizes.sum())
 
@@ -90,16 +176,7 @@ def _one_hot(sizes: NDArray[Any], starts: NDArray[Any]) -> tuple[int, Encoder]:
         np.put_along_axis(encoded, columns, 1.0, axis=1)
         return encoded
 
-    return size, encode
-
-
-def _concatenated(parts: dict[Any, spaces.Space[Any]]) -> tuple[int, Encoder]:
-    encoders = {key: observation_encoder(part) for key, part in parts.items()}
-
-    def encode(batch: Any) -> NDArray[np.float64]:
-        return np.concatenate([encoder(batch[key]) for key, (_, encoder) in encoders.items()], axis=1)
-
-    return sum(size for size, _ in encoders.values()), encode
+    return encode
 
 
 @dataclass(frozen=True)

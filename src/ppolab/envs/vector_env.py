@@ -14,7 +14,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ppolab.envs.snapshot import State
-from ppolab.envs.spaces import ActionMapping, action_decoder, check_spaces, observation_encoder
+from ppolab.envs.spaces import ActionMapping, action_decoder, check_spaces, row_encoder
 from ppolab.errors import EnvError
 
 Answer = TypeVar("Answer")
@@ -25,14 +25,15 @@ class Step:
     """The results of one step of N environments.
 
     Attributes:
-        observations: [N, D] float64, after the action. At an episode's end this is its real final observation.
+        observations: [N, W] raw rows as `layout` says, after the action. At an episode's end these
+            are of its real final observation.
         rewards: [N] float64. terminated, truncated: [N] bool.
         valid: [N] bool; False where the step only reset an environment whose episode had ended: no experience.
         info: [N, K] float64, the K entries that `env.log_info` names, of the episodes that ended with this step; NaN
             for one that an episode did not have. None where no episode ended, or none are named.
     """
 
-    observations: NDArray[np.float64]
+    observations: NDArray[Any]
     rewards: NDArray[np.float64]
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
@@ -53,6 +54,8 @@ class Received(NamedTuple):
 class VectorEnv(ABC):
     """N copies of an environment that reset themselves on the step after an episode's end (NEXT_STEP).
 
+    Observations are rows, of which `layout` says what they hold.
+
     `step` is `send` and `receive`. Between the two the caller can do other work, where the backend steps in the
     background.
     """
@@ -67,7 +70,7 @@ class VectorEnv(ABC):
         self.num_envs = num_envs
         self.observation_space = observation_space
         self.action_space = action_space
-        self.observation_size, self._encode = observation_encoder(observation_space)
+        self.layout, self._encode = row_encoder(observation_space)
 
     @property
     def groups(self) -> Sequence[tuple[slice, VectorEnv]]:
@@ -75,12 +78,12 @@ class VectorEnv(ABC):
         return [(slice(0, self.num_envs), self)]
 
     @abstractmethod
-    def reset(self) -> NDArray[np.float64]:
-        """Start a new episode in all environments; return their first observations [N, D]."""
+    def reset(self) -> NDArray[Any]:
+        """Start a new episode in all environments; return their first observations [N, W]."""
 
     @abstractmethod
-    def reset_some(self, which: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Start a new episode in the K environments where `which` [N]; return their first observations [K, D]."""
+    def reset_some(self, which: NDArray[np.bool_]) -> NDArray[Any]:
+        """Start a new episode in the K environments where `which` [N]; return their first observations [K, W]."""
 
     @property
     @abstractmethod
@@ -158,15 +161,15 @@ class BackendEnv(VectorEnv):
     def waiting_since(self) -> float | None:
         return self._waiting_since
 
-    def reset(self) -> NDArray[np.float64]:
+    def reset(self) -> NDArray[Any]:
         observations = self._encode(self._awaited(self._reset))
-        self._check(observations, "observation", (self.num_envs, self.observation_size))
+        self._check_rows(observations, self.num_envs)
         self._ended = np.zeros(self.num_envs, dtype=np.bool_)
         return observations
 
-    def reset_some(self, which: NDArray[np.bool_]) -> NDArray[np.float64]:
+    def reset_some(self, which: NDArray[np.bool_]) -> NDArray[Any]:
         observations = self._encode(self._awaited(lambda: self._reset_some(which)))[which]
-        self._check(observations, "observation", (int(which.sum()), self.observation_size))
+        self._check_rows(observations, int(which.sum()))
         self._ended &= ~which
         return observations
 
@@ -178,7 +181,7 @@ class BackendEnv(VectorEnv):
         self._steps += 1
         observations = self._encode(raw_observations)
         rewards = np.asarray(raw_rewards, dtype=np.float64)
-        self._check(observations, "observation", (self.num_envs, self.observation_size))
+        self._check_rows(observations, self.num_envs)
         self._check(rewards, "reward", (self.num_envs,))
         valid = ~self._ended
         self._ended = terminated | truncated
@@ -204,6 +207,12 @@ class BackendEnv(VectorEnv):
             return answer()
         finally:
             self._waiting_since = None
+
+    def _check_rows(self, rows: NDArray[Any], count: int) -> None:
+        if self.layout.images:
+            assert rows.shape == (count, self.layout.raw_width), rows.shape
+            rows = self.layout.vector_of(rows)
+        self._check(rows, "observation", (count, self.layout.vector_size))
 
     def _check(self, values: NDArray[np.float64], what: str, shape: tuple[int, ...]) -> None:
         if values.shape != shape:
@@ -270,10 +279,10 @@ class JoinedEnv(VectorEnv):
     def longest_episode(self) -> int | None:
         return self._groups[0].longest_episode
 
-    def reset(self) -> NDArray[np.float64]:
+    def reset(self) -> NDArray[Any]:
         return np.concatenate([group.reset() for group in self._groups])
 
-    def reset_some(self, which: NDArray[np.bool_]) -> NDArray[np.float64]:
+    def reset_some(self, which: NDArray[np.bool_]) -> NDArray[Any]:
         return np.concatenate([group.reset_some(which[rows]) for rows, group in self.groups if which[rows].any()])
 
     def send(self, actions: NDArray[Any]) -> None:

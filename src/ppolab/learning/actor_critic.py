@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,10 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from ppolab.core.distributions import ActionDistribution, Bernoulli, DiagonalGaussian, MultiCategorical
-from ppolab.learning.normalization import RunningScale
+from ppolab.core.observation_rows import RowLayout
+from ppolab.errors import ConfigError
+from ppolab.learning.encoders import RowEncoder
+from ppolab.learning.normalization import FrozenScaling, RunningScale
 from ppolab.learning.own_network import OwnTrunk, own_trunk, refuse_common_parameters
 
 if TYPE_CHECKING:
@@ -57,28 +60,32 @@ def is_of_a_head(name: str) -> bool:
 
 
 class ActorCritic(nn.Module):
-    """A policy and a value function over flat observations that are already normalised.
+    """A policy and a value function over observations whose vectors are already normalised.
 
-    `forward` maps observations [..., D] to (distribution parameters [..., P], values [...]).
+    `forward` maps rows [..., W] to (distribution parameters [..., P], values [...]).
     The normaliser's statistics are part of the module, hence of its `state_dict`.
+
+    Attributes:
+        layout: what a row holds.
     """
 
     log_std: nn.Parameter | None
 
     def __init__(
-        self, observation_size: int, distribution: ActionDistribution, config: ModelConfig, *, normalize: bool
+        self, layout: RowLayout, distribution: ActionDistribution, config: ModelConfig, *, normalize: bool
     ) -> None:
         super().__init__()
+        self.layout = layout
         self.distribution = distribution
-        self.observation_scale = RunningScale((observation_size,), enabled=normalize)
+        self.observation_scale = RunningScale((layout.vector_size,), enabled=normalize)
         gaussian = isinstance(distribution, DiagonalGaussian)
         shared_std = gaussian and not config.state_dependent_std
         outputs = distribution.action_shape[0] if shared_std else distribution.parameter_size
         self.log_std = nn.Parameter(torch.full((outputs,), config.initial_log_std)) if shared_std else None
 
         separate = config.trunk == "separate"
-        self.actor, width = _trunk(observation_size, config.sizes_of_actor, config)
-        critic, value_width = _trunk(observation_size, config.sizes_of_critic, config) if separate else (None, width)
+        self.actor, width = _trunk(layout, config.sizes_of_actor, config)
+        critic, value_width = _trunk(layout, config.sizes_of_critic, config) if separate else (None, width)
         self.critic = critic
         if isinstance(self.actor, OwnTrunk) and isinstance(critic, OwnTrunk):
             refuse_common_parameters(self.actor, critic)
@@ -95,6 +102,20 @@ class ActorCritic(nn.Module):
         parameters = distribution_parameters(self.action_head(features), self.log_std)
         return parameters, self.value_head(value_features).squeeze(-1)
 
+    def action_parameters_of(self, vectors: Tensor, images: Sequence[Tensor]) -> Tensor:
+        """Return the same of the parts of rows: scaled vectors [N, D], and images, each [N, size] bytes."""
+        if not images:
+            return self.action_parameters(vectors)
+        assert isinstance(self.actor, nn.Sequential)
+        encoder, hidden = self.actor[0], self.actor[1:]
+        assert isinstance(encoder, RowEncoder)
+        return distribution_parameters(self.action_head(hidden(encoder.features(vectors, images))), self.log_std)
+
+    @property
+    def scaling(self) -> FrozenScaling:
+        """The normaliser as it stands now, for raw rows."""
+        return self.observation_scale.frozen(self.layout)
+
     def values(self, observations: Tensor) -> Tensor:
         """Return values [...]; skips a separate actor."""
         features = (self.actor if self.critic is None else self.critic)(observations)
@@ -110,12 +131,13 @@ class ActorCritic(nn.Module):
 
         Engstrom et al. 2020 (arXiv:2005.12729). A network of the user's keeps the weights that it came with.
         """
-        gains = {self.action_head: 0.01, self.value_head: 1.0}
+        gains: dict[nn.Module, float] = {self.action_head: 0.01, self.value_head: 1.0}
         users = {module for trunk in self.children() if isinstance(trunk, OwnTrunk) for module in trunk.modules()}
         for module in self.modules():
-            if isinstance(module, nn.Linear) and module not in users:
+            if isinstance(module, nn.Linear | nn.Conv2d) and module not in users:
                 nn.init.orthogonal_(module.weight, gains.get(module, math.sqrt(2.0)))
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
 
 @contextmanager
@@ -142,13 +164,22 @@ def _mode(policy: nn.Module, *, training: bool) -> Iterator[None]:
         policy.train(found)
 
 
-def _trunk(observation_size: int, hidden_sizes: list[int], config: ModelConfig) -> tuple[nn.Module, int]:
+def _trunk(layout: RowLayout, hidden_sizes: list[int], config: ModelConfig) -> tuple[nn.Module, int]:
     """Return hidden layers, or the user's own network, and how many features they give."""
     if config.network is not None:
-        own = own_trunk(observation_size, config)
+        if layout.images:
+            told = ", ".join(map(str, layout.images))
+            raise ConfigError(
+                f"model.network={config.network}: takes vectors, and the observation holds images, {told}; leave it out"
+            )
+        own = own_trunk(layout.vector_size, config)
         return own, own.width
     layers: list[nn.Module] = []
-    sizes = [observation_size, *hidden_sizes]
+    size = layout.vector_size
+    if layout.images:
+        encoder = RowEncoder(layout, config.encoder)
+        layers, size = [encoder], encoder.width
+    sizes = [size, *hidden_sizes]
     for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), ACTIVATIONS[config.activation]()]
         if config.dropout > 0:

@@ -150,7 +150,8 @@ def minibatches(samples: Samples, order: MinibatchOrder, width: int) -> Iterator
     places = torch.where(used, (order.sizes.cumsum(0) - order.sizes)[:, None] + columns, 0)
     device = samples.weights.device
     rows = order.places[places.view(-1)].to(device)
+    observations = (samples.observations.index_select(0, part) for part in torch.split(rows, width))  # images are large
     shuffled: Sequence[Tensor] = [
-        tensor.index_select(0, rows).view(-1, width, *tensor.shape[1:]) for tensor in samples[:-1]
+        tensor.index_select(0, rows).view(-1, width, *tensor.shape[1:]) for tensor in samples[1:-1]
     ]
-    return (Samples(*parts) for parts in zip(*shuffled, used.to(device, torch.float32), strict=True))
+    return (Samples(*parts) for parts in zip(observations, *shuffled, used.to(device, torch.float32), strict=True))

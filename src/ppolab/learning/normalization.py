@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ppolab.core.moments import Moments, merged, no_samples
+from ppolab.core.observation_rows import RowLayout
 
 CLIP = 10.0
 """Scaled observations and rewards are kept within this many standard deviations."""
@@ -20,17 +22,22 @@ EPSILON = 1e-8
 
 @dataclass(frozen=True)
 class FrozenScaling:
-    """(x - mean) / std as it was when a rollout began; in NumPy, as environments give arrays."""
+    """(x - mean) / std as it was when a rollout began; in NumPy, as environments give arrays.
+
+    Attributes:
+        layout: of the rows, whose images are left as they are.
+    """
 
     mean: NDArray[np.float64]
     inverse_std: NDArray[np.float64]
+    layout: RowLayout
     limit: float = CLIP
 
-    def __call__(self, observations: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return network inputs [N, D] float32 of raw observations [N, D]."""
-        scaled = observations - self.mean
+    def __call__(self, raw: NDArray[Any]) -> NDArray[Any]:
+        """Return rows [N, W] for the network of raw rows [N, W]."""
+        scaled = self.layout.vector_of(raw) - self.mean
         scaled *= self.inverse_std
-        return np.clip(scaled, -self.limit, self.limit).astype(np.float32)
+        return self.layout.scaled(raw, np.clip(scaled, -self.limit, self.limit).astype(np.float32))
 
 
 class RunningScale(nn.Module):
@@ -65,13 +72,18 @@ class RunningScale(nn.Module):
         self.mean.copy_(union.mean)
         self.variance.copy_(union.variance)
 
-    def frozen(self) -> FrozenScaling:
-        """Return the current scaling as plain arrays; later merges do not change it."""
+    def frozen(self, layout: RowLayout | None = None) -> FrozenScaling:
+        """Return the current scaling as plain arrays; later merges do not change it.
+
+        Args:
+            layout: of the rows that hold what is scaled; None: they hold nothing else.
+        """
         mean = self.mean.cpu().numpy().copy()
+        layout = layout or RowLayout(mean.size)
         if not self.enabled:
-            return FrozenScaling(mean, np.ones_like(mean), limit=np.inf)
+            return FrozenScaling(mean, np.ones_like(mean), layout, limit=np.inf)
         deviation = torch.sqrt(self.variance + EPSILON)
-        return FrozenScaling(mean, (1.0 / deviation).cpu().numpy())
+        return FrozenScaling(mean, (1.0 / deviation).cpu().numpy(), layout)
 
     def standardized(self, values: Tensor) -> Tensor:
         """Return (x - mean) / deviation."""

@@ -83,7 +83,7 @@ def update_path(context: LearnerContext, objective: Objective, optimizer: torch.
 
 def _cost_of_pytorch(context: LearnerContext) -> str:
     device = context.flat.vector.device
-    if device.type != "cpu":
+    if device.type != "cpu" or context.policy.layout.images:  # of which no other path was measured
         return ""
     return SLOWER["compiled" if worth_compiling(context.config, device) else "not compiled"]
 

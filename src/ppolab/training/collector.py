@@ -28,15 +28,44 @@ from ppolab.runtime.process_group import ALONE, ProcessGroup
 
 def act(
     policy: ActorCritic,
-    raw: NDArray[np.float64],
+    raw: NDArray[Any],
     scaling: FrozenScaling,
     noise: Tensor,
     observations: Tensor,
     actions: Tensor,
 ) -> None:
-    """Fill `observations` [N, D] with `raw` [N, D] scaled, and `actions` [N, ...] with those that `noise` draws."""
+    """Fill `observations` [N, W] with `raw` [N, W] scaled, and `actions` [N, ...] with those that `noise` draws."""
     observations[:] = torch.from_numpy(scaling(raw))
     actions[:] = policy.distribution.sample(policy.action_parameters(observations), noise)
+
+
+class ActingOnce:
+    """Act as `act` does, and keep all that the policy answers: convolutions are too slow to be computed again.
+
+    Args:
+        groups: of environments, which take turns.
+    """
+
+    def __init__(self, policy: ActorCritic, groups: int) -> None:
+        self._policy = policy
+        self._groups = groups
+        self._answers: list[tuple[Tensor, Tensor]] = []
+
+    def act(
+        self, raw: NDArray[Any], scaling: FrozenScaling, noise: Tensor, observations: Tensor, actions: Tensor
+    ) -> None:
+        """Fill `observations` and `actions`, as `act` does."""
+        observations[:] = torch.from_numpy(scaling(raw))
+        parameters, values = self._policy(observations)
+        self._answers.append((parameters, values))
+        actions[:] = self._policy.distribution.sample(parameters, noise)
+
+    def answers(self, last: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (distribution parameters [T+1, N, P], values [T+1, N]) of all rows so far and of `last` [N, W]."""
+        turns = range(0, len(self._answers), self._groups)
+        parts = [list(zip(*self._answers[first : first + self._groups], strict=True)) for first in turns]
+        parameters, values = zip(*[map(torch.cat, each) for each in parts], self._policy(last), strict=True)
+        return torch.stack(parameters), torch.stack(values)
 
 
 @dataclass(frozen=True)
@@ -44,12 +73,12 @@ class Steps:
     """Hold what T steps of N environments returned, in arrays that every rollout fills anew.
 
     Attributes:
-        observations: [T+1, N, D] raw; the last row is what follows the last action.
+        observations: [T+1, N, W] raw rows; the last row is what follows the last action.
         rewards: [T, N] unscaled. terminated, truncated, valid: [T, N] bool.
         info: [T, N, K], filled where an episode ended; see `ppolab.envs.vector_env.Step`.
     """
 
-    observations: NDArray[np.float64]
+    observations: NDArray[Any]
     rewards: NDArray[np.float64]
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
@@ -96,7 +125,7 @@ class Collector:
         self._statistics = EpisodeStatistics(env.num_envs, gamma)
         rows = (rollout_steps, env.num_envs)
         self._steps = Steps(
-            np.empty((rollout_steps + 1, env.num_envs, env.observation_size)),
+            np.empty((rollout_steps + 1, env.num_envs, env.layout.raw_width), dtype=env.layout.raw_dtype),
             np.empty(rows),
             np.empty(rows, dtype=np.bool_),
             np.empty(rows, dtype=np.bool_),
@@ -149,8 +178,13 @@ class Collector:
             EnvError: see `VectorEnv.receive`.
         """
         with evaluating(policy):
-            observations, actions = self._run(policy, partial(act, policy) if native is None else native.act)
-            parameters, values = (native or policy)(observations)
+            if self._env.layout.images:
+                once = ActingOnce(policy, len(self._env.groups))
+                observations, actions = self._run(policy, once.act)
+                parameters, values = once.answers(observations[-1])
+            else:
+                observations, actions = self._run(policy, partial(act, policy) if native is None else native.act)
+                parameters, values = (native or policy)(observations)
         device = actions.device
         steps = self._steps
         ended = steps.terminated | steps.truncated
@@ -165,12 +199,16 @@ class Collector:
             torch.from_numpy(steps.terminated).to(device, copy=True),
             torch.from_numpy(steps.truncated).to(device, copy=True),
             torch.from_numpy(steps.valid).to(device, copy=True),
-            sample_moments(torch.from_numpy(steps.observations[:-1][steps.valid])),
+            sample_moments(torch.from_numpy(self._vectors()[steps.valid])),
             sample_moments(torch.from_numpy(discounted[steps.valid])),
             self._with_info(episodes, ended) if self._log_info else episodes,
         )
         self._stagger_environments()
         return rollout
+
+    def _vectors(self) -> NDArray[np.float64]:
+        """Return the vectors [T, N, D] that the actions answered."""
+        return self._env.layout.vector_of(self._steps.observations[:-1])
 
     def _with_info(self, episodes: Sequence[Episode], ended: NDArray[np.bool_]) -> list[Episode]:
         """Return the episodes, which are in the order of their ends, each with what `log_info` names."""
@@ -200,17 +238,22 @@ class Collector:
             self._statistics.forget(which)
 
     def _run(self, policy: ActorCritic, act: Callable[..., None]) -> tuple[Tensor, Tensor]:
-        """Fill `_steps`; returns scaled observations [T+1, N, D] and actions [T, N, ...].
+        """Fill `_steps`; returns scaled observations [T+1, N, W] and actions [T, N, ...].
 
         The groups of environments take turns: while one is acted for, the others simulate.
         """
         steps, distribution = self._steps, policy.distribution
-        scaling = policy.observation_scale.frozen()
+        scaling = policy.scaling
         duration, num_envs = steps.rewards.shape
         first = self._group.rank * num_envs
         noise = distribution.noise((duration, self._group.size * num_envs), self._generator)
         noise = noise[:, first : first + num_envs].contiguous()
-        observations = torch.empty(steps.observations.shape, device=noise.device)
+        layout = self._env.layout
+        observations = torch.empty(
+            (duration + 1, num_envs, layout.scaled_width),
+            dtype=torch.uint8 if layout.images else torch.float32,
+            device=noise.device,
+        )
         actions = torch.empty(
             (duration, num_envs, *distribution.action_shape), dtype=distribution.action_dtype, device=noise.device
         )

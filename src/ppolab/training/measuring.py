@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ppolab.config.algorithms import reads
 from ppolab.config.schema import Config
+from ppolab.core.observation_rows import SCALED
 from ppolab.envs.factory import VectorEnv, action_mapping
 from ppolab.envs.spaces import policy_bounds
 from ppolab.learning.interface import UpdateStats
@@ -63,7 +64,7 @@ class Measuring:
             without_end_per_env=self._without_end // (config.num_envs * config.world_size),
             longest_episode=self._env.longest_episode,  # which other env.kwargs may change
             clipped_rewards=_share(rewards.abs() >= CLIP) if reward_scale.enabled else None,
-            clipped_observations=_share(rollout.observations[-1].abs() >= CLIP) if seen.enabled else None,
+            clipped_observations=self._clipped_observations(rollout) if seen.enabled else None,
             reward_variance=float(reward_scale.variance) if reward_scale.enabled else None,
             observation_variance=float(seen.variance.max()) if seen.enabled and seen.variance.numel() else None,
             rollout_variance=float(spread.max()) if found.num_steps and spread.numel() else 1.0,
@@ -80,6 +81,14 @@ class Measuring:
     def _stopped_at_once(self, stats: UpdateStats) -> bool:
         looked = min(1.0, max(KL_SAMPLES, self._config.minibatch_size) / self._config.batch_size)
         return stats.epochs <= looked and stats.epochs < self._config.epochs
+
+    def _clipped_observations(self, rollout: Rollout) -> float | None:
+        rows, size = rollout.observations[-1], self._env.layout.vector_size
+        if size == 0:
+            return None
+        if self._env.layout.images:
+            rows = rows[:, : SCALED.itemsize * size].view(torch.float32)
+        return _share(rows.abs() >= CLIP)
 
     def _clipped_actions(self, actions: Tensor) -> float | None:
         if self._bounds is None:

@@ -11,9 +11,9 @@ from gymnasium import spaces
 from helpers import make_config
 
 from ppolab.agents.policy_actor import PolicyActor
-from ppolab.agents.policy_module import PolicyModule, as_tensors, named_parts
+from ppolab.agents.policy_module import PolicyModule, as_tensors, input_names
 from ppolab.core.moments import Moments
-from ppolab.envs.spaces import ActionMapping, action_decoder, observation_encoder, stacked
+from ppolab.envs.spaces import ActionMapping, action_decoder, row_encoder, stacked
 from ppolab.errors import ExportError
 from ppolab.learning.actor_critic import ActorCritic, action_distribution, evaluating
 
@@ -29,6 +29,9 @@ OBSERVATIONS = {
     "MultiDiscrete of rank 2": spaces.MultiDiscrete([[3, 2], [2, 4]]),
     "MultiBinary": spaces.MultiBinary((2, 2)),
     "Dict": spaces.Dict({"z": FLOATS, "a": spaces.Discrete(3), "deep": spaces.Dict({"b": spaces.MultiBinary(2)})}),
+    "image": spaces.Box(0, 255, (7, 6, 3), np.uint8),
+    "image of numbers": spaces.Box(-2, 1, (12, 10), np.float32),
+    "image and more": spaces.Dict({"eye": spaces.Box(0, 255, (2, 9, 9), np.uint8), "hand": FLOATS}),
     "Tuple": spaces.Tuple((spaces.Discrete(2, start=5), FLOATS)),
 }
 ACTIONS = {
@@ -50,11 +53,14 @@ def random_policy(observations: spaces.Space[Any], actions: spaces.Space[Any], *
     """A network whose actions reach beyond the bounds of a Box, with statistics of other observations."""
     torch.manual_seed(0)
     config = make_config(**{"model.hidden_sizes": [8], "model.dropout": 0.5, **settings})
-    size, _ = observation_encoder(observations)
-    policy = ActorCritic(size, action_distribution(actions), config.model, normalize=config.normalize_observations)
+    layout, _ = row_encoder(observations)
+    policy = ActorCritic(layout, action_distribution(actions), config.model, normalize=config.normalize_observations)
     with torch.no_grad():
         policy.action_head.weight.mul_(200)
-    mean, variance = torch.rand(size, dtype=torch.float64), torch.rand(size, dtype=torch.float64) + 0.01
+    mean, variance = (
+        torch.rand(layout.vector_size, dtype=torch.float64),
+        torch.rand(layout.vector_size, dtype=torch.float64) + 0.01,
+    )
     policy.observation_scale.merge(Moments(torch.tensor(50.0, dtype=torch.float64), mean, variance))
     return policy
 
@@ -65,7 +71,7 @@ def both(
     """The actions of the parts, and those of the module, for the same 64 observations."""
     observations.seed(0)
     batch = stacked([observations.sample() for _ in range(64)], observations)
-    _, encode = observation_encoder(observations)
+    _, encode = row_encoder(observations)
     with evaluating(policy):
         expected = action_decoder(actions, mapping)(PolicyActor(policy)(encode(batch)))
     with torch.no_grad():
@@ -95,9 +101,9 @@ def test_every_action_comes_out_as_the_environment_takes_it(kind: str, mapping: 
 
 
 def test_inputs_are_named_by_their_place() -> None:
-    assert [name for name, _ in named_parts(FLOATS)] == ["observation"]
-    assert [name for name, _ in named_parts(OBSERVATIONS["Tuple"])] == ["observation.0", "observation.1"]
-    named = [name for name, _ in named_parts(OBSERVATIONS["Dict"])]
+    assert [name for name, _ in input_names(FLOATS)] == ["observation"]
+    assert [name for name, _ in input_names(OBSERVATIONS["Tuple"])] == ["observation.0", "observation.1"]
+    named = [name for name, _ in input_names(OBSERVATIONS["Dict"])]
     assert named == ["observation.a", "observation.deep.b", "observation.z"]
 
 

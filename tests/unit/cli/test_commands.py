@@ -26,7 +26,7 @@ from ppolab.cli.jobs import train_job
         (train_main, ("--help",), 0),
         (train_main, ("--cfg=job",), 0),
         (train_main, ("--info=defaults",), 0),
-        (train_main, ("env.id=user_module:Image-v0",), 2),
+        (train_main, ("env.id=user_module:Words-v0",), 2),
         (train_main, ("-m", "clip=2,3"), 2),
         (evaluate_main, (), 2),
         (report_main, ("confidence=2",), 2),

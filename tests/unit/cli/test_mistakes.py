@@ -32,7 +32,7 @@ MISTAKES = {
     "unknown environment": ("env.id=Hoper-v5", "env.id=Hoper-v5", "'Hopper-v5'"),
     "environment of a missing module": ("env.id=no_module:Any-v0", "env.id=no_module:Any-v0", "'no_module'"),
     "environment missing in its module": ("env.id=user_module:Simpel-v0", "user_module:Simpel-v0", "'Simple-v0'"),
-    "images": ("env.id=user_module:Image-v0", "env.id=user_module:Image-v0", "(84, 84, 3)", "supported"),
+    "words": ("env.id=user_module:Words-v0", "env.id=user_module:Words-v0", "Text(1, 5", "supported"),
     "missing package": ("env.id=user_module:NeedsPackage-v0", "NeedsPackage-v0", "pip install 'gymnasium[box2d]'"),
     "wrong argument of an environment": (
         "env.id=user_module:Simple-v0 env.kwargs.size=3",

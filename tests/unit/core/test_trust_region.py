@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.func import functional_call, jacrev
 
+from ppolab.core.observation_rows import RowLayout
 from ppolab.core.trust_region import backtracked, conjugate_gradient, damped, fisher_vector_product, step_of_length
 from ppolab.learning.actor_critic import ActorCritic, action_distribution
 from ppolab.learning.experience import Experience
@@ -92,7 +93,7 @@ def batch_of(space: str, **settings: object) -> tuple[LearnerContext, ActorOnBat
     """A small policy in double precision, a whole batch of what it collected, and the actor's parameters."""
     config = tiny_config("probe/Diary-v0", algorithm="trpo", **{"model.hidden_sizes": [5], **settings})
     torch.manual_seed(0)
-    policy = ActorCritic(INPUTS, action_distribution(SPACES[space]), config.model, normalize=False).double()
+    policy = ActorCritic(RowLayout(INPUTS), action_distribution(SPACES[space]), config.model, normalize=False).double()
     with torch.no_grad():
         policy.action_head.weight.mul_(50.0)
     torch.set_default_dtype(torch.float64)

@@ -164,7 +164,7 @@ def test_single_steps_of_ant_agree(twins: Twins) -> None:
 @pytest.mark.parametrize("env_id", ["Hopper-v5", "HalfCheetah-v5", "Walker2d-v5", "Ant-v5"])
 def test_spaces_are_the_same(env_id: str) -> None:
     pool, gym = (make_vector_env(EnvConfig(id=env_id), [0], backend) for backend in ("envpool", "gymnasium"))
-    assert pool.observation_size == gym.observation_size
+    assert pool.layout == gym.layout
     np.testing.assert_array_equal(pool.action_space.low, gym.action_space.low)
     np.testing.assert_array_equal(pool.action_space.high, gym.action_space.high)
     pool.close()

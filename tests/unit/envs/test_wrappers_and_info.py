@@ -46,7 +46,7 @@ def test_spaces_and_time_limit_are_those_of_the_wrapped_environment(vectorizatio
     env = cartpole("Halved", "ten_steps", vectorization=vectorization)
     assert environment_spaces(env)[0].shape == (2,)
     vector_env = made(env)
-    assert (vector_env.observation_size, vector_env.longest_episode) == (2, 10)
+    assert (vector_env.layout.vector_size, vector_env.longest_episode) == (2, 10)
     vector_env.close()
 
 

@@ -15,6 +15,7 @@ from torch import nn
 from torch.func import functional_call
 
 from ppolab.core.distributions import Bernoulli, DiagonalGaussian, MultiCategorical
+from ppolab.core.observation_rows import RowLayout
 from ppolab.learning.actor_critic import ActorCritic, action_distribution, evaluating, training
 from ppolab.learning.flat_parameters import flatten_parameters
 from ppolab.learning.optimizer import clip_norm
@@ -32,7 +33,7 @@ ACTION_SPACES = {
 def make_policy(space: spaces.Space = ACTION_SPACES["Box"][0], inputs: int = 5, **model) -> ActorCritic:
     torch.manual_seed(0)
     config = make_config(**{f"model.{key}": value for key, value in model.items()})
-    return ActorCritic(inputs, action_distribution(space), config.model, normalize=True)
+    return ActorCritic(RowLayout(inputs), action_distribution(space), config.model, normalize=True)
 
 
 @pytest.mark.parametrize("trunk", ["separate", "shared"])

@@ -15,6 +15,7 @@ from helpers import drawn, make_learner, ppo_objective, random_rollout, tiny_con
 from torch import Tensor
 
 from ppolab.config.schema import Config
+from ppolab.core.observation_rows import RowLayout
 from ppolab.learning.actor_critic import ACTIVATIONS as LAYERS
 from ppolab.learning.actor_critic import ActorCritic, action_distribution, is_of_the_value
 from ppolab.learning.algorithms.ppo_penalty import penalizing
@@ -61,7 +62,7 @@ def made(space: spaces.Space, **settings) -> tuple[ActorCritic, FlatParameters, 
     """A policy far enough from the initial one that every term of the loss matters."""
     config = tiny_config("probe/Diary-v0", **settings)
     torch.manual_seed(0)
-    policy = ActorCritic(INPUTS, action_distribution(space), config.model, normalize=False)
+    policy = ActorCritic(RowLayout(INPUTS), action_distribution(space), config.model, normalize=False)
     flat = flatten_parameters(policy)
     with torch.no_grad():
         flat.vector.add_(0.1 * torch.randn(flat.vector.shape))
@@ -159,7 +160,7 @@ def test_actions_are_those_that_the_noise_draws(space: str) -> None:
     policy, flat, _ = made(SPACES[space], **NETWORKS["shared" if space == "Discrete" else "64-64"])
     native = native_of(policy, flat)
     rng = np.random.default_rng(0)
-    scaling = FrozenScaling(rng.normal(size=INPUTS), rng.uniform(0.5, 20.0, INPUTS))
+    scaling = FrozenScaling(rng.normal(size=INPUTS), rng.uniform(0.5, 20.0, INPUTS), RowLayout(INPUTS))
     raw = rng.normal(size=(70, INPUTS))
     noise = policy.distribution.noise((70,), torch.Generator().manual_seed(0))
     results = []
@@ -370,7 +371,7 @@ def test_what_the_code_does_not_know_is_left_to_pytorch(settings: dict, reason: 
 
 def test_other_numbers_than_float32_are_left_to_pytorch() -> None:
     config = made(SPACES["Box"])[2]
-    policy = ActorCritic(INPUTS, action_distribution(SPACES["Box"]), config.model, normalize=False).double()
+    policy = ActorCritic(RowLayout(INPUTS), action_distribution(SPACES["Box"]), config.model, normalize=False).double()
     assert "torch.float64" in (unknown_to_native(policy, flatten_parameters(policy)) or "")
 
 

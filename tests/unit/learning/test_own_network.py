@@ -21,6 +21,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from ppolab.agents.policy import check_network
 from ppolab.config.algorithms import algorithm_names
 from ppolab.config.schema import Config
+from ppolab.core.observation_rows import RowLayout
 from ppolab.errors import ConfigError, NetworkError
 from ppolab.learning.actor_critic import ActorCritic, action_distribution, evaluating
 from ppolab.learning.algorithms import make_algorithm
@@ -274,4 +275,7 @@ def test_parameters_that_nothing_depends_on_are_named_once(caplog: pytest.LogCap
 def test_without_one_nothing_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ppolab.agents.policy.environment_spaces", lambda _: pytest.fail("an environment was made"))
     check_network(make_config())
-    assert ActorCritic(INPUTS, action_distribution(BOX), make_config().model, normalize=False).critic is not None
+    assert (
+        ActorCritic(RowLayout(INPUTS), action_distribution(BOX), make_config().model, normalize=False).critic
+        is not None
+    )

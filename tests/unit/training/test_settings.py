@@ -221,6 +221,7 @@ def test_no_setting_is_without_a_test() -> None:
         "env.timeout",  # test_watchdog.py
         "env.log_info",  # test_env_metrics.py
         "progress",  # test_progress_bar.py
+        "model.encoder",  # test_encoders.py
         "callbacks",  # test_user_callbacks.py
         "optimizer.fused",  # the same mathematics
         "algorithm.name", "algorithm.ignores",  # test_algorithms.py, test_cli.py
