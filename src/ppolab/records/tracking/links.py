@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ppolab.records.tracking.mlflow_store import StoreReader
+from ppolab.records.tracking.stored_runs import StoreReader
 from ppolab.redaction import redact
 
 HOST, PORT = "127.0.0.1", 5000
