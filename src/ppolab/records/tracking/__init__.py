@@ -9,7 +9,7 @@ Only `client.py`, `mlflow_store.py`, `stored_runs.py` and `registry.py` import M
 import takes seconds that neither `--help` nor a mistyped key should cost.
 """
 
-from ppolab.records.tracking.links import experiment_link
+from ppolab.records.tracking.links import experiment_link, page_rows
 from ppolab.records.tracking.mlflow_store import record_run
 from ppolab.records.tracking.operations import CloseReport, RunDescription, RunStatus, StoredRun
 from ppolab.records.tracking.registry import PolicyModel, register_policy
@@ -20,12 +20,14 @@ from ppolab.records.tracking.stored_runs import (
     find_run_artifacts,
     registered_run,
 )
-from ppolab.records.tracking.tags import environment_tags
+from ppolab.records.tracking.tags import KIND_TAG, NOTE_TAG, environment_tags
 from ppolab.records.tracking.tracker import MlflowTracker, NoTracker, Tracker
 from ppolab.records.tracking.uri import is_database, resolve_tracking_uri, sqlite_path, ui_command
 from ppolab.redaction import redact
 
 __all__ = [
+    "KIND_TAG",
+    "NOTE_TAG",
     "CloseReport",
     "MlflowTracker",
     "NoTracker",
@@ -41,6 +43,7 @@ __all__ = [
     "experiment_link",
     "find_run_artifacts",
     "is_database",
+    "page_rows",
     "record_run",
     "redact",
     "register_policy",

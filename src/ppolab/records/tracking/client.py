@@ -8,11 +8,15 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
+from ppolab.records.tracking.saved_view import TAG, view_tag
 from ppolab.records.tracking.uri import sqlite_path
+from ppolab.redaction import redact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+logger = logging.getLogger(__name__)
 
 _DATABASE_MODULES = (
     "mlflow.store.tracking.sqlalchemy_store",
@@ -70,17 +74,31 @@ def creation_lock(uri: str) -> contextlib.AbstractContextManager[object]:
 
 
 def experiment_id(client: MlflowClient, name: str, root: str | None) -> str:
+    """Return the id of an experiment, made if it is not there yet; it gets its saved view if it has none."""
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name, artifact_location=root))
+            made = str(client.create_experiment(name, artifact_location=root))
         except MlflowException:
             found = client.get_experiment_by_name(name)  # another process may have been faster
             if found is None:
                 raise
+        else:
+            _save_view(client, made)
+            return made
+    if TAG not in found.tags:
+        _save_view(client, str(found.experiment_id))
     return str(found.experiment_id)
+
+
+def _save_view(client: MlflowClient, experiment: str) -> None:
+    """Save the view; a server that does not let this user change the experiment does without."""
+    try:
+        client.set_experiment_tag(experiment, TAG, view_tag())
+    except Exception as error:  # the drivers' own families; a store that is gone fails at the next call as well
+        logger.debug("the experiment has no saved view: %s", redact(str(error)))
 
 
 def find_run(client: MlflowClient, run_id: str) -> Run | None:

@@ -42,6 +42,7 @@ class RunStore:
 
     def __init__(self, uri: str) -> None:
         self.run_id: str | None = None
+        self.experiment_id: str | None = None
         self._uri = uri
         self._client: MlflowClient | None = None
         self._resumed = False
@@ -106,11 +107,11 @@ class RunStore:
         client.update_run(run_id, status="RUNNING")
         client.set_tag(run_id, "resumed_with", clip(json.dumps(changed), TAG_LENGTH))
         self._resumed = True
-        self.run_id = run_id
+        self.experiment_id, self.run_id = earlier.info.experiment_id, run_id
 
     def _create(self, client: MlflowClient, run: RunDescription, start_time: int) -> str:
         with creation_lock(self._uri):
-            experiment = experiment_id(client, run.experiment, artifact_root(self._uri))
+            experiment = self.experiment_id = experiment_id(client, run.experiment, artifact_root(self._uri))
         if self._start_tried:
             # An earlier try may have made the run although its answer never arrived.
             made = client.search_runs([experiment], f"tags.start_token = '{self._start_token}'", max_results=1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ppolab.errors import TrackingError
 from ppolab.records.tracking.client import connect, find_run
-from ppolab.records.tracking.operations import StoredRun
+from ppolab.records.tracking.operations import StoredExperiment, StoredRun
 from ppolab.records.tracking.uri import sqlite_path
 from ppolab.redaction import redact
 
@@ -42,10 +42,11 @@ class StoreReader:
         with self.telling("read the experiments of"):
             return sorted(self._experiments().values())
 
-    def experiment_ids(self) -> dict[str, str]:
-        """Return the ids of all experiments, by name."""
+    def stored_experiments(self) -> list[StoredExperiment]:
+        """Return all experiments, by name."""
         with self.telling("read the experiments of"):
-            return {name: number for number, name in sorted(self._experiments().items())}
+            found = sorted(self.client.search_experiments(), key=lambda each: str(each.name))
+            return [StoredExperiment(each.experiment_id, each.name, each.tags) for each in found]
 
     def runs(self, experiment: str | None, tags: Mapping[str, str]) -> list[StoredRun]:
         """The runs of one experiment, or of all, that have these tags; newest first."""
