@@ -22,15 +22,16 @@ def study_note(study: optuna.Study, settings: StudySettings, space: SearchSpace)
     trials = study.get_trials(deepcopy=False)
     counts = Counter(trial.state.name.lower() for trial in trials if trial.state.is_finished())
     counted = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none has ended yet"
+    best = best_trials(study, settings)
     searched = "\n".join(f"- `{key}`: {text}" for key, text in space.in_words().items())
     aims = ", ".join(f"{way} {name}" for name, way in zip(settings.objectives, settings.directions, strict=False))
+    seeds = f", {settings.seeds_per_trial} seeds per trial" if settings.seeds_per_trial > 1 else ""
     parts = [
-        f"Study **{settings.name}**: {aims}, with {settings.sampler} and {settings.seeds_per_trial} "
-        f"{'run' if settings.seeds_per_trial == 1 else 'runs'} per trial. Searched:",
+        f"Study **{settings.name}**: {counted}.{''.join(_of_best(trial, settings) for trial in best)}",
+        *(f"Train it: `{command_of(trial, settings.fixed)}`" for trial in best[:1]),
+        f"Pictures are among the artifacts, in `plots`. The filter `tags.study = '{settings.name}'` lists the trials.",
+        f"Searched to {aims}, by {settings.sampler}{seeds}:",
         searched,
-        f"Trials: {counted}.",
-        *(_of_best(trial, settings) for trial in best_trials(study, settings)),
-        f"Pictures are among the artifacts, in `plots`; `tags.study = '{settings.name}'` lists the trials.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -49,4 +50,4 @@ def command_of(trial: FrozenTrial, fixed: Sequence[str]) -> str:
 
 def _of_best(trial: FrozenTrial, settings: StudySettings) -> str:
     values = ", ".join(f"{name} {value:,.4g}" for name, value in zip(settings.objectives, trial.values, strict=False))
-    return f"Best: trial {trial.number}, **{values}**. Train it:\n\n```bash\n{command_of(trial, settings.fixed)}\n```"
+    return f" Best: **{values}** (trial {trial.number})."

@@ -165,7 +165,7 @@ class StudyRecord:
             experiment=self._store.experiment,
             run_name=name,
             parameters=parameters,
-            tags=environment_tags() | dict(tags),
+            tags=dict(tags) | environment_tags(),
             resume_run_id=earlier,
             parent_run_id=parent,
         )

@@ -33,7 +33,7 @@ def run_note(
         ended = "It goes on as long as its status says so. Killed without a word, it goes on with:"
     else:
         ended = f"{HOW_IT_ENDED[status]} after {steps:,} steps.{_result(metrics, best)}"
-    return "\n\n".join([_what(config), ended, *_commands(config, folder, status)]) + "\n"
+    return "\n\n".join([_what(config), ended, _commands(config, folder, status)]) + "\n"
 
 
 def _what(config: Config) -> str:
@@ -53,15 +53,21 @@ def _result(metrics: Mapping[str, float], best: float) -> str:
     return told
 
 
-def _commands(config: Config, folder: Path, status: RunStatus | None) -> list[str]:
-    """Return blocks of what to type next, in the form of the command that was typed."""
-    go_on = next_command("train", "resume", folder)
+def _commands(config: Config, folder: Path, status: RunStatus | None) -> str:
+    """Return a list of what to type next, in the form of the command that was typed.
+
+    Not a block of code: MLflow breaks no line of one, and its page would be as wide as the longest.
+    """
+    resume = next_command("train", "resume", folder)
+    rows = {
+        "evaluate": next_command("evaluate", "run", folder),
+        "export": f"{next_command('export', 'run', folder)} format=onnx",
+        "in Python": f'agent = ppolab.load("{folder}")',
+    }
     if status is None:
-        return [f"```bash\n{go_on}\n```"]
-    lines = [next_command("evaluate", "run", folder), f"{next_command('export', 'run', folder)} format=onnx"]
-    if status == "FINISHED":
-        lines.append(f"{go_on} total_steps={2 * config.total_steps}")
+        rows = {"go on": resume}
+    elif status == "FINISHED":
+        rows["train longer"] = f"{resume} total_steps={2 * config.total_steps}"
     elif status != "PRUNED":
-        lines.insert(0, go_on)
-    shell = "\n".join(lines)
-    return [f"```bash\n{shell}\n```", f'```python\nagent = ppolab.load("{folder}")\n```']
+        rows = {"go on": resume, **rows}
+    return "\n".join(f"- {what}: `{command}`" for what, command in rows.items())
