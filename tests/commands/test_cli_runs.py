@@ -182,7 +182,7 @@ def test_metrics_file(first: Finished) -> None:
             assert all(map(math.isfinite, values)), name
 
 
-def test_summary_names_results_and_what_to_do_next(first: Finished, workspace: Path) -> None:
+def test_summary_names_results_and_what_to_do_next(first: Finished) -> None:
     out = first.answer.out
     assert first.run_id in out
     assert re.search(r"steps +1,0\d\d in [\d.]+ s, [\d,]+ steps/s", out)
@@ -190,7 +190,9 @@ def test_summary_names_results_and_what_to_do_next(first: Finished, workspace: P
     assert f"eval return   {float(first.rows[-1]['eval/return']):,.1f}" in out
     assert f"files         {first.folder}" in out
     assert f"run={first.folder}" in out
-    assert f"mlflow ui --backend-store-uri sqlite:///{workspace}/outputs/mlflow.db" in out
+    page = rf"^page +http://127\.0\.0\.1:5000/#/experiments/\d+/runs/{first.run_id}\?workflowType=machine_learning$"
+    assert re.search(page, out, re.MULTILINE)
+    assert "served by     mlflow ui --workers 1 --backend-store-uri sqlite:///outputs/mlflow.db" in out
 
 
 def test_output_without_a_terminal_is_plain(first: Finished) -> None:
@@ -224,6 +226,11 @@ def test_mlflow_holds_what_the_run_wrote(workspace: Path, first: Finished) -> No
     assert "clip=0.1" in run.data.tags["command"]
     assert {"env.id", "model.hidden_sizes", "optimizer.lr", "trainer.accelerator"} <= run.data.params.keys()
     assert run.info.run_name == "CartPole-v1-seed3"
+    assert run.data.tags["ppolab.kind"] == "run"
+    note = run.data.tags["mlflow.note.content"]
+    assert note.startswith("**CartPole-v1** with ppo_clip, ") and "`clip=0.1`" in note
+    assert f"Finished after {first.steps:,} steps. Eval return **" in note
+    assert f"run={first.folder}`" in note
 
 
 # --- grids -------------------------------------------------------------------------------------------------------

@@ -24,6 +24,10 @@ from selenium.webdriver.support.ui import WebDriverWait
 PATIENCE_SECONDS = 120
 ASSISTANT = "button[data-component-id='mlflow.assistant.chat_panel.close']"
 ROWS = ".ag-pinned-left-cols-container [role=row]"
+NOTE = "[data-testid=note-editor-preview-content]"
+CARDS = "[data-testid=experiment-view-compare-runs-card]"
+HEADERS = "[role=columnheader]"
+PICTURES = "return [...document.images].filter(image => image.src.startsWith('blob:')).map(image => image.naturalWidth)"
 CURVES = """
 return [...document.querySelectorAll('.js-plotly-plot')].flatMap(plot => plot.data)
   .filter(trace => trace.type === 'scatter' && trace.x)
@@ -56,6 +60,7 @@ class MlflowPages:
 
     def __init__(self, driver: WebDriver, url: str, experiment_id: str = "1") -> None:
         self._driver = driver
+        self._url = url
         self._runs = f"{url}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
 
     def _until(self, condition: Callable[[WebDriver], Any]) -> Any:
@@ -67,6 +72,42 @@ class MlflowPages:
 
     def _names(self, _driver: WebDriver | None = None) -> list[str]:
         return [row.find_element(By.CSS_SELECTOR, "a").text for row in self._rows()]
+
+    def open_printed(self, link: str) -> str:
+        """The page that a summary's link leads to, on this server; the text of its side bar."""
+        self._driver.get("about:blank")  # the pages differ in what follows the # alone
+        self._driver.get(self._url + link[link.index("/#/") :])
+        return str(self._until(lambda driver: driver.find_element(By.TAG_NAME, "nav").text))
+
+    def description(self) -> str:
+        """What the page of a run says of it."""
+        return str(self._until(lambda driver: driver.find_element(By.CSS_SELECTOR, NOTE).text))
+
+    def wait_for_names(self, number: int) -> list[str]:
+        """The names in the table's rows, once there are so many."""
+        return list(self._until(lambda _: names if len(names := self._names()) == number else None))
+
+    def columns(self) -> set[str]:
+        """The heads of the table of runs."""
+        return set(self._until(lambda driver: {head.text for head in driver.find_elements(By.CSS_SELECTOR, HEADERS)}))
+
+    def charts(self, number: int) -> list[str]:
+        """The titles of the first charts on a page, once there are so many."""
+
+        def titles(driver: WebDriver) -> list[str] | None:
+            found = [card.text.partition("\n")[0] for card in driver.find_elements(By.CSS_SELECTOR, CARDS)]
+            return found[:number] if len(found) >= number else None
+
+        return list(self._until(titles))
+
+    def first_curve(self) -> tuple[list[float], list[float]]:
+        """The steps and the values in the first chart on a page."""
+        _, steps, values = self._until(lambda driver: driver.execute_script(CURVES))[0]
+        return steps, values
+
+    def width_of_picture(self) -> int:
+        """In pixels; of the artifact that is shown."""
+        return int(max(self._until(lambda driver: driver.execute_script(PICTURES))))
 
     def open_runs(self, study: str, sorted_by: str | None = None) -> list[str]:
         """The runs page, filtered by a study; the names in its rows, a study with its trials folded away."""

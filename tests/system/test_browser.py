@@ -1,7 +1,8 @@
-"""A study in MLflow's own pages: the real server, a real browser. `make test-browser` runs this."""
+"""Runs and a study in MLflow's own pages: the real server, a real browser. `make test-browser` runs this."""
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from pathlib import Path
 import pytest
 from studies import STUDY, client, runs
 
-from commands import clean_environment, train
+from commands import TINY, clean_environment, train
+from ppolab.records.tracking import experiment_link
+from ppolab.records.tracking.ui import QUICK
 
 pytest.importorskip("selenium", reason="selenium is not installed: pip install selenium")
 
@@ -32,11 +35,22 @@ TRIALS = [f"trial-{number:04d}" for number in range(4)]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With a finished study of four trials."""
+    """With a finished study of four trials, and a run that belongs to none."""
     place = tmp_path_factory.mktemp("study")
     answer = train(place, *STUDY, "n_trials=4", "total_steps=512", "eval_interval=128", "sampler=random")
     assert answer.code == 0, answer.err
+    (place / "study.txt").write_text(answer.out)
+    alone = train(place, "env=cartpole", *TINY, "total_steps=512", "eval_interval=128", "clip=0.15")
+    assert alone.code == 0, alone.err
+    (place / "run.txt").write_text(alone.out)
     return place
+
+
+def printed(folder: Path, what: str) -> str:
+    """The link in the summary of the `study` or of the `run` that was trained alone."""
+    found = re.search(r"^page +(http://127\.0\.0\.1:5000/#/\S+)$", (folder / f"{what}.txt").read_text(), re.MULTILINE)
+    assert found
+    return found[1]
 
 
 @contextmanager
@@ -48,7 +62,7 @@ def serving(folder: Path, health: str, *command: object) -> Iterator[str]:
     words = [sys.executable, *map(str, command), "--port", str(port)]
     log = folder / f"server-{port}.log"
     with log.open("w") as output:
-        server = subprocess.Popen(words, cwd=folder, env=clean_environment(), stdout=output, stderr=output)
+        server = subprocess.Popen(words, cwd=folder, env=clean_environment() | QUICK, stdout=output, stderr=output)
     try:
         url = f"http://127.0.0.1:{port}"
         _wait_for(f"{url}{health}", server, log)
@@ -79,6 +93,60 @@ def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
     raise AssertionError(f"the server does not answer: {log.read_text()}")
 
 
+def test_the_printed_link_opens_the_run_with_its_description(pages: MlflowPages, folder: Path) -> None:
+    side = pages.open_printed(printed(folder, "run"))
+    assert "Model registry" in side  # of the view for training
+    assert "Evaluation runs" not in side  # of the view for language models
+    what, result, *_ = filter(None, pages.description().splitlines())
+    assert what.startswith("CartPole-v1 with ppo_clip, 512 steps, seed ")
+    assert "clip=0.15" in what
+    assert re.match(r"Finished after \d+ steps\. Eval return [\d.]+ ± [\d.]+ \(best [\d.]+\)\.", result)
+
+
+def test_the_charts_of_a_run_are_over_environment_steps(pages: MlflowPages, folder: Path) -> None:
+    (run,) = runs(folder, "tags.`ppolab.kind` = 'run'")
+    pages.open_printed(printed(folder, "run").replace("?", "/model-metrics?"))
+    assert pages.charts(3) == ["length", "return", "return_std"]  # the evaluations come first
+    history = sorted(client(folder).get_metric_history(run.info.run_id, "eval/length"), key=lambda m: m.step)
+    assert pages.first_curve() == ([m.step for m in history], [m.value for m in history])
+    assert history[-1].step >= 512
+
+
+def test_the_saved_view_begins_with_returns(pages: MlflowPages, folder: Path) -> None:
+    """In the table and in the charts; the best run comes first."""
+    link = experiment_link(f"sqlite:///{folder}/outputs/mlflow.db", "ppolab")
+    assert link is not None
+    pages.open_printed(link)
+    pages.wait_for_names(len(TRIALS) + 2)
+    assert {"eval/return", "train/return", "algorithm.name"} <= pages.columns()
+    pages.open_printed(f"{link}&compareRunsMode=CHART")
+    assert pages.charts(2) == ["eval/return", "train/return"]
+
+
+def test_the_study_shows_its_best_trial_and_a_picture(pages: MlflowPages, folder: Path) -> None:
+    link = printed(folder, "study")
+    pages.open_printed(link)
+    (study,) = runs(folder, "tags.`ppolab.kind` = 'study'")
+    best = study.data.tags["best.trial"]
+    assert f"(trial {best})." in pages.description()
+    pages.open_printed(link.replace("?", "/artifacts/plots/optimization_history.png?"))
+    assert pages.width_of_picture() > 300
+
+
+@pytest.mark.parametrize(
+    ("condition", "names"),
+    [
+        ("tags.`ppolab.kind` = 'trial'", TRIALS),
+        ("tags.`ppolab.kind` = 'study'", ["s"]),
+        ("tags.study = 's' and tags.`ppolab.kind` = 'trial' and metrics.`eval/return` > 0", TRIALS),
+        ("params.`env.id` = 'CartPole-v1' and tags.`ppolab.kind` = 'run'", ["CartPole-v1-seed0"]),
+        ("params.`algorithm.name` = 'a2c'", []),
+    ],
+)
+def test_the_filters_of_the_documentation_find_what_they_say(folder: Path, condition: str, names: list[str]) -> None:
+    assert [run.info.run_name for run in runs(folder, condition)] == names
+
+
 def test_the_study_lists_its_trials(pages: MlflowPages) -> None:
     assert pages.open_runs("s") == ["s"]
     assert sorted(pages.unfold(len(TRIALS))) == ["s", *TRIALS]
@@ -86,7 +154,7 @@ def test_the_study_lists_its_trials(pages: MlflowPages) -> None:
 
 def test_sorting_by_the_objective(pages: MlflowPages, folder: Path) -> None:
     returns = {
-        str(run.info.run_name): run.data.metrics["eval/return"] for run in runs(folder) if run.info.run_name != "s"
+        str(run.info.run_name): run.data.metrics["eval/return"] for run in runs(folder, "tags.`ppolab.kind` = 'trial'")
     }
     listed = [name for name in pages.open_runs("s", sorted_by="eval/return") if name in TRIALS]
     assert sorted(listed) == TRIALS

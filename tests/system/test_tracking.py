@@ -322,7 +322,7 @@ def test_resolve_tracking_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_ui_command() -> None:
     assert ui_command("http://me:pw@lab:5000") == "open http://***@lab:5000"
-    expected = "mlflow ui --backend-store-uri 'sqlite:////a b/mlflow.db' --host 127.0.0.1 --port 5000"
+    expected = "mlflow ui --workers 1 --backend-store-uri 'sqlite:////a b/mlflow.db'"
     assert ui_command("sqlite:////a b/mlflow.db") == expected
 
 

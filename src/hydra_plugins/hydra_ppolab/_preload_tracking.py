@@ -1,5 +1,5 @@
 """Import what runs need besides `_preload` when they are tracked."""
 
-from ppolab.records.tracking.mlflow_store import import_mlflow
+from ppolab.records.tracking.client import import_mlflow
 
 import_mlflow()

@@ -10,11 +10,12 @@ from ppolab.agents.export import metadata
 from ppolab.agents.policy_module import input_names
 from ppolab.agents.trained_policy import TrainedPolicy
 from ppolab.config.loading import from_yaml
-from ppolab.config.schema import flattened
+from ppolab.config.recorded import recorded_settings
 from ppolab.envs.spaces import parts_of, stacked
 from ppolab.records.checkpoint import load_checkpoint
 from ppolab.records.run_folder import OUTPUTS, FoundRun
 from ppolab.records.tracking import (
+    KIND_TAG,
     PolicyModel,
     RunDescription,
     environment_tags,
@@ -75,12 +76,11 @@ def register(trained: TrainedPolicy, onnx: Path, name: str, uri: str) -> str:
 def _recorded(trained: TrainedPolicy, uri: str) -> str:
     """Record the run in the store, and return the id that it has there; its folder knows it from now on."""
     config, folder = trained.config, trained.run.folder
-    parameters = {key: value for key, value in flattened(config).items() if key != "logger.tracking_uri"}
     run = RunDescription(
         experiment=config.logger.experiment,
         run_name=config.logger.run_name or f"{config.env.id}-seed{config.seed}",
-        parameters=parameters,
-        tags=environment_tags(),
+        parameters=recorded_settings(config),
+        tags={KIND_TAG: "run"} | environment_tags(),
     )
     run_id = record_run(uri, run)
     folder.write_record(run_id, redact(uri), finished=folder.is_finished)

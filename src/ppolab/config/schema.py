@@ -109,10 +109,10 @@ class ModelConfig:
         False,
     )
 
-    encoder: str = setting(
-        "what reads images: nature: the convolutions of Mnih et al. 2015; small: kernels of 3 x 3; auto: by their size",
-        "auto",
-        choices=("auto", "nature", "small"),
+    encoder: str | None = setting(
+        "what reads images: nature: the convolutions of Mnih et al. 2015; small: kernels of 3 x 3; null: by their size",
+        None,
+        choices=("nature", "small"),
     )
     network: str | None = setting(
         "a network of your own in place of the hidden layers, as my_package:MyNetwork; null: the layers above", None

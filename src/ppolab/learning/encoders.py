@@ -21,7 +21,7 @@ class RowEncoder(nn.Module):
         width: F.
     """
 
-    def __init__(self, layout: RowLayout, encoder: str) -> None:
+    def __init__(self, layout: RowLayout, encoder: str | None = None) -> None:
         super().__init__()
         self._vector_bytes = SCALED.itemsize * layout.vector_size
         self._places = layout.image_places(self._vector_bytes)
@@ -56,7 +56,7 @@ def pixels(flat: Tensor, image: ImagePart) -> Tensor:
     return numbers / 255.0
 
 
-def _image_encoder(image: ImagePart, encoder: str) -> nn.Module:
+def _image_encoder(image: ImagePart, encoder: str | None) -> nn.Module:
     """Return a module from [N, C, H, W] to features [N, F].
 
     Raises:
@@ -65,8 +65,8 @@ def _image_encoder(image: ImagePart, encoder: str) -> nn.Module:
     return ENCODERS[_chosen(image, encoder)](image)
 
 
-def _chosen(image: ImagePart, encoder: str) -> str:
-    if encoder != "auto":
+def _chosen(image: ImagePart, encoder: str | None) -> str:
+    if encoder is not None:
         return encoder
     return "nature" if min(image.height_and_width) >= SMALLEST_FOR_NATURE else "small"
 
@@ -76,7 +76,7 @@ def nature(image: ImagePart) -> nn.Module:
     if min(image.height_and_width) < SMALLEST_FOR_NATURE:
         raise ConfigError(
             f"model.encoder=nature: needs images of {SMALLEST_FOR_NATURE} rows and columns, and {image} is smaller; "
-            "use model.encoder=auto"
+            "leave it out"
         )
     return _convolutions(image, ((32, 8, 4), (64, 4, 2), (64, 3, 1)))
 

@@ -9,10 +9,13 @@ from pathlib import Path
 from ppolab.errors import ConfigError
 from ppolab.records.run_folder import OUTPUTS
 from ppolab.records.tracking import (
+    KIND_TAG,
+    NOTE_TAG,
     MlflowTracker,
     RunDescription,
     StoreReader,
     environment_tags,
+    page_rows,
     redact,
     resolve_tracking_uri,
     sqlite_path,
@@ -73,7 +76,7 @@ def make_report(settings: ReportConfig) -> Report:
     lines = [*_shown(text), f"report        {folder / MARKDOWN}"]
     if settings.log_to_mlflow:
         experiment = max((run.run for run in found.runs), key=lambda run: run.started).experiment
-        lines.append(_kept(settings, uri, experiment, [run.run.run_id for run in found.runs], files))
+        lines += _kept(settings, uri, experiment, [run.run.run_id for run in found.runs], files)
     return Report("\n".join(lines), folder, tuple(files))
 
 
@@ -83,16 +86,33 @@ def _shown(text: str) -> list[str]:
     return [line for part in parts if not part.startswith("![") for line in (part, "")]
 
 
-def _kept(settings: ReportConfig, uri: str, experiment: str, covered: Sequence[str], files: Sequence[Path]) -> str:
-    """Make a run that holds the files; return a line on it, or on why there is none."""
+def _kept(
+    settings: ReportConfig, uri: str, experiment: str, covered: Sequence[str], files: Sequence[Path]
+) -> list[str]:
+    """Make a run that holds the files; return lines on it, or one on why there is none."""
     description = RunDescription(
         experiment=experiment,
         run_name=f"report-{settings.name}",
         parameters={key: getattr(settings, key) for key in KEPT},
-        tags=environment_tags() | {"report": settings.name, "report.runs": " ".join(covered)},
+        tags={KIND_TAG: "report", NOTE_TAG: _note(settings, len(covered))}
+        | environment_tags()
+        | {"report": settings.name, "report.runs": " ".join(covered)},
     )
     tracker = MlflowTracker(description, uri, settings.folder / "tracking_backlog.jsonl")
     for file in files:
         tracker.log_artifact(file, "report")
     sent = tracker.close("FINISHED", SENDING_SECONDS)
-    return f"in MLflow     not kept: {sent.error}" if sent.error else f"in MLflow     run {sent.run_id}"
+    if sent.error:
+        return [f"in MLflow     not kept: {sent.error}"]
+    rows = [("in MLflow", f"run {sent.run_id}"), *page_rows(tracker.page, uri)]
+    return [f"{name:<13} {text}" for name, text in rows]
+
+
+def _note(settings: ReportConfig, runs: int) -> str:
+    """Return the description of the report's run, in Markdown."""
+    method = ", ".join(settings.compare) if settings.compare else "the settings in which runs on one task differ"
+    return (
+        f"Report **{settings.name}** on `{settings.metric}` of {runs} runs; a method is {method}.\n\n"
+        "Tables and pictures are among the artifacts, in `report`; read `report.md` first. The tag `command` is how it "
+        "was made, and `report.runs` lists the runs.\n"
+    )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 from ppolab.config.algorithms import ABOUT
+from ppolab.config.recorded import telling
 from ppolab.config.schema import effect_of
 from ppolab.errors import ConfigError, nearest, spelled
 from ppolab.records.tracking import StoredRun
@@ -18,6 +20,7 @@ ALGORITHM = "algorithm.name"
 KIND = (ALGORITHM, "optimizer._target_")
 """What tells runs with different sets of settings apart: others are compared between runs that agree in these."""
 UNREAD = "algorithm.ignores"
+"""What earlier versions recorded with a run: the settings that its algorithm does not read."""
 FACTS = tuple(f"algorithm.{key}" for key in ABOUT if key != "name")
 """What follows from an algorithm's name."""
 ONLY_METHOD = "all runs"
@@ -56,7 +59,7 @@ def method_names(runs: Sequence[StoredRun], tasks: Sequence[str], compare: Seque
         ", ".join(
             f"{'algorithm' if key == ALGORITHM else key}={shown(run.parameters.get(key))}"
             for key in keys
-            if (kind_of(run), key) in had and _reads(run, key)
+            if (kind_of(run), key) in had
         )
         or ONLY_METHOD
         for run in runs
@@ -79,7 +82,7 @@ def beside_the_kind(runs: Sequence[StoredRun], tasks: Sequence[str]) -> list[str
     between = _apart(runs, [(task,) for task in tasks]) - set(differing(runs, tasks)) - set(KIND)
     kinds = {kind_of(run) for run in runs}
     for key in between:
-        readers = {kind_of(run) for run in runs if key in run.parameters and _reads(run, key)}
+        readers = {kind_of(run) for run in runs if key in run.parameters}
         if readers == kinds:
             found.add(key)
     return sorted(key for key in found if not key.startswith("algorithm."))
@@ -101,13 +104,13 @@ def _apart(runs: Sequence[StoredRun], groups: Sequence[tuple[str | None, ...]]) 
     values: Values = {}
     for run, group in zip(runs, groups, strict=True):
         for key in keys:
-            if _reads(run, key):
-                values.setdefault((key, *group), set()).add(run.parameters.get(key))
+            values.setdefault((key, *group), set()).add(run.parameters.get(key))
     return {str(key) for (key, *_), found in values.items() if len(found) > 1}
 
 
-def _reads(run: StoredRun, key: str) -> bool:
-    return key not in _listed(run.parameters.get(UNREAD) or "")
+def as_recorded_now(run: StoredRun) -> StoredRun:
+    """Return a run with the parameters that a run of today has: earlier versions recorded all settings."""
+    return replace(run, parameters=telling(run.parameters, _listed(run.parameters.get(UNREAD) or "")))
 
 
 @cache

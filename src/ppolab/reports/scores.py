@@ -11,7 +11,7 @@ from functools import cached_property
 from ppolab.config.schema import effect_of
 from ppolab.errors import ConfigError, nearest
 from ppolab.records.tracking import StoredRun, StoreReader, redact
-from ppolab.reports.method_names import TASK, beside_the_kind, method_names, task_names
+from ppolab.reports.method_names import TASK, as_recorded_now, beside_the_kind, method_names, task_names
 from ppolab.reports.settings import ReportConfig
 
 SEED = "seed"
@@ -120,7 +120,9 @@ def _training_runs(found: Sequence[StoredRun], settings: ReportConfig) -> list[S
     """Return those that trained: not those of studies, of trials with several seeds, and of reports."""
     parents = {run.parent for run in found}
     training = [
-        as_last_trained(run) for run in found if run.run_id not in parents and {TASK, SEED} <= run.parameters.keys()
+        as_recorded_now(as_last_trained(run))
+        for run in found
+        if run.run_id not in parents and {TASK, SEED} <= run.parameters.keys()
     ]
     if not training:
         raise ConfigError(f"{_asked(settings)}: the store has no such run; list the runs with `make ui`")

@@ -8,7 +8,7 @@ import re
 import shlex
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +18,22 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from ppolab.errors import ConfigError
-from ppolab.records.tracking import RunStatus, redact
-from ppolab.records.wording import command_with
-from ppolab.study.claims import Trials, settings_of
-from ppolab.study.search_space import Choice, Interval, Scalar, SearchSpace, overrides
+from ppolab.records.tracking import RunStatus, page_rows, redact
+from ppolab.study.claims import Trials
+from ppolab.study.search_space import Choice, Interval, Scalar, SearchSpace
 from ppolab.study.settings import StudySettings, check_options, check_pruning, make_pruner, make_sampler
 from ppolab.study.storage import StudyStorage, open_storage
+from ppolab.study.study_note import best_trials, command_of
 from ppolab.study.study_record import Store, StudyRecord
 from ppolab.study.sweep_loop import Runner, Sweep
 
-SHOWN = 5
-"""Trials of a Pareto front that the summary lists."""
 IDENTITY = "ppolab"
 """User attribute of a study: the settings in which two sweeps must agree to share it."""
 
 
 @dataclass(frozen=True)
 class StudyResult:
-    """Hold the state of a study after a sweep; up to SHOWN best trials where there are several objectives."""
+    """Hold the state of a study after a sweep; several best trials where there are several objectives."""
 
     name: str
     counts: Mapping[str, int]
@@ -43,6 +41,7 @@ class StudyResult:
     fixed: tuple[str, ...]
     storage: str
     pictures: Sequence[Path]
+    page_rows: Sequence[tuple[str, str]] = ()
 
     @property
     def best_values(self) -> list[float] | None:
@@ -62,11 +61,11 @@ class StudyResult:
         for trial in self.best:
             values = ", ".join(f"{value:,.4g}" for value in trial.values)
             lines.append(f"best          {values} (trial {trial.number})")
-            arguments = (*self.fixed, *overrides(settings_of(trial)))
-            lines.append(f"train it      {command_with('train', arguments)}")
+            lines.append(f"train it      {command_of(trial, self.fixed)}")
         if self.pictures:
             lines.append(f"plots         {self.pictures[0].parent}")
         lines.append(f"browse        {shlex.join(['optuna-dashboard', self.storage])}")
+        lines += [f"{name:<13} {text}" for name, text in self.page_rows]
         return "\n".join(lines)
 
 
@@ -104,7 +103,8 @@ def run_study(
         status = "KILLED" if stopping() else "FINISHED"
     finally:
         pictures = record.close(status)
-    return _result(study, settings, storage, pictures)
+    rows = page_rows(record.page, place.store.uri) if place.store else []
+    return replace(_result(study, settings, storage, pictures), page_rows=rows)
 
 
 def check_study(settings: StudySettings, space: SearchSpace) -> None:
@@ -245,5 +245,6 @@ def _result(
 ) -> StudyResult:
     trials = study.get_trials(deepcopy=False)
     counts = {state.name.lower(): sum(trial.state == state for trial in trials) for state in TrialState}
-    best = study.best_trials[: SHOWN if len(settings.directions) > 1 else 1] if counts["complete"] else []
-    return StudyResult(settings.name, counts, best, settings.fixed, redact(storage.url), pictures)
+    return StudyResult(
+        settings.name, counts, best_trials(study, settings), settings.fixed, redact(storage.url), pictures
+    )

@@ -27,6 +27,9 @@ class Choice:
 
     values: tuple[str, ...]
 
+    def __str__(self) -> str:
+        return ", ".join(self.values)
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -37,6 +40,10 @@ class Interval:
     log: bool = False
     integer: bool = False
     step: float | None = None
+
+    def __str__(self) -> str:
+        further = [*(["log"] if self.log else []), *([f"step {self.step:g}"] if self.step else [])]
+        return f"{self.low:g} to {self.high:g}" + (f" ({', '.join(further)})" if further else "")
 
 
 Dimension = Choice | Interval
@@ -75,6 +82,11 @@ class SearchSpace:
     def described(self) -> dict[str, str]:
         """Return a text per key; two spaces that differ have different texts."""
         texts = {key: repr(dimension) for key, dimension in sorted(self.dimensions.items())}
+        return texts | ({"condition": self.condition} if self.condition else {})
+
+    def in_words(self) -> dict[str, str]:
+        """Return a text per key for people."""
+        texts = {key.lstrip("+"): str(dimension) for key, dimension in sorted(self.dimensions.items())}
         return texts | ({"condition": self.condition} if self.condition else {})
 
     def suggest(self, trial: Trial) -> dict[str, Scalar]:

@@ -12,6 +12,8 @@ import optuna
 
 from ppolab.errors import TrackingError
 from ppolab.records.tracking import (
+    KIND_TAG,
+    NOTE_TAG,
     MlflowTracker,
     NoTracker,
     RunDescription,
@@ -25,6 +27,7 @@ from ppolab.study.plots import draw
 from ppolab.study.search_space import Scalar, SearchSpace, overrides
 from ppolab.study.settings import StudySettings
 from ppolab.study.storage import StudyStorage
+from ppolab.study.study_note import study_note
 from ppolab.study.sweep_loop import TrialReport
 
 log = logging.getLogger(__name__)
@@ -60,6 +63,7 @@ class StudyRecord:
         self._study = study
         self._settings = settings
         self._store = store
+        self._space = space
         self._folder = folder
         self._open_trials: dict[int, Tracker] = {}
         self._tracker: Tracker = NoTracker()
@@ -71,11 +75,16 @@ class StudyRecord:
         with storage.lock():
             earlier = self._study.user_attrs.get(RUN_ID)
             self._tracker = self._run(
-                self._settings.name, self._description, {"study": self._settings.name}, None, earlier
+                self._settings.name,
+                self._description,
+                {"study": self._settings.name, KIND_TAG: "study"},
+                None,
+                earlier,
             )
             self._run_id = self._tracker.wait_for_id(PATIENCE_SECONDS) or earlier
             if self._run_id is not None and self._run_id != earlier:
                 self._study.set_user_attr(RUN_ID, self._run_id)
+        self._describe()
 
     def begin(self, claim: Claim) -> str | None:
         """Return the tracking run that a trial's runs belong to: its own if it has several seeds, else the study's."""
@@ -85,7 +94,7 @@ class StudyRecord:
         if self._settings.seeds_per_trial == 1:
             return self._run_id
         parameters = {plain(key): str(value) for key, value in claim.values.items()}
-        tracker = self._run(trial_name(claim.number), parameters, tags, self._run_id, None)
+        tracker = self._run(trial_name(claim.number), parameters, {**tags, KIND_TAG: "trial"}, self._run_id, None)
         self._open_trials[claim.number] = tracker
         return tracker.wait_for_id(PATIENCE_SECONDS)
 
@@ -101,6 +110,15 @@ class StudyRecord:
         trials = self._study.get_trials(deepcopy=False)
         finished = [trial for trial in trials if trial.state.is_finished()]
         self._tracker.log_metrics(self._best(finished), len(finished))
+        self._describe()
+
+    @property
+    def page(self) -> str | None:
+        """The address of the study's page in MLflow; None without a store, or until it has answered."""
+        return self._tracker.page
+
+    def _describe(self) -> None:
+        self._tracker.set_tags({NOTE_TAG: study_note(self._study, self._settings, self._space)})
 
     def _tags(self, claim: Claim) -> dict[str, str]:
         return {"study": self._settings.name, "trial": str(claim.number)}
@@ -147,7 +165,7 @@ class StudyRecord:
             experiment=self._store.experiment,
             run_name=name,
             parameters=parameters,
-            tags=environment_tags() | dict(tags),
+            tags=dict(tags) | environment_tags(),
             resume_run_id=earlier,
             parent_run_id=parent,
         )
@@ -197,4 +215,4 @@ def _described(settings: StudySettings, space: SearchSpace) -> dict[str, str]:
         "seeds_per_trial": str(settings.seeds_per_trial),
         "fixed": " ".join(settings.fixed),
     }
-    return listed | {f"search.{plain(key)}": text for key, text in space.described().items()}
+    return listed | {f"search.{key}": text for key, text in space.in_words().items()}

@@ -18,7 +18,8 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
 
-from ppolab.study.claims import report
+from ppolab.records.tracking import KIND_TAG
+from ppolab.study.claims import report, trial_name
 from ppolab.study.settings import Pruning, make_pruner
 from ppolab.study.storage import open_storage
 from ppolab.training.trial import TRIAL
@@ -48,6 +49,11 @@ class TrialReference:
     parent_run_id: str | None
     run_name: str
 
+    @property
+    def kind(self) -> str:
+        """What the run is in the tracking store: the whole trial, or one seed of it."""
+        return "trial" if self.run_name == trial_name(self.number) else "seed"
+
     def as_text(self) -> str:
         """Return the text for the environment variable."""
         return json.dumps(asdict(self))
@@ -72,7 +78,7 @@ def trial_here() -> TrialOfStudy | None:
         report=_never_stop if reference.pruning is None else reporter(reference, reference.pruning),
         run_name=reference.run_name,
         parent_run_id=reference.parent_run_id,
-        tags={"study": reference.study, "trial": str(reference.number)},
+        tags={"study": reference.study, "trial": str(reference.number), KIND_TAG: reference.kind},
     )
 
 

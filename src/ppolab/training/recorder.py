@@ -14,13 +14,16 @@ import torch
 
 from ppolab.config.loading import to_yaml
 from ppolab.config.metrics import run_metrics
-from ppolab.config.schema import Config, flattened
+from ppolab.config.recorded import recorded_settings
+from ppolab.config.schema import Config
 from ppolab.errors import CheckpointError, InterruptedRun
 from ppolab.learning.native.library import compiler
 from ppolab.records.checkpoint import Checkpoint, save_checkpoint
 from ppolab.records.metrics_file import MetricsFile, read_metrics
 from ppolab.records.run_folder import OUTPUTS, RunFolder, write_whole
 from ppolab.records.tracking import (
+    KIND_TAG,
+    NOTE_TAG,
     MlflowTracker,
     NoTracker,
     RunDescription,
@@ -33,6 +36,7 @@ from ppolab.records.versions import machine, package_versions, write_versions
 from ppolab.redaction import redact
 from ppolab.runtime.signals import signals_handled_by
 from ppolab.training.resume import records_may_differ
+from ppolab.training.run_note import run_note
 from ppolab.training.tensorboard_events import TensorBoardEvents
 from ppolab.training.trial import TrialOfStudy
 from ppolab.training.warm_start import WarmStart
@@ -41,11 +45,6 @@ from ppolab.training.watchdog import end_at_once
 log = logging.getLogger(__name__)
 
 WARNINGS_TAG = "ppolab.warnings"
-HOOKS = (
-    "callbacks", "env.wrappers", "env.log_info", "rerun", "init_from", "logger.register", "lr_schedule",
-    "algorithm.clip_schedule",
-)  # fmt: skip
-"""Settings that name code or metrics of the user's, or a run."""
 
 
 @contextmanager
@@ -80,10 +79,11 @@ def recorded_run(
     ]
     events = None
     if config.logger.kind == "tensorboard":
-        events = TensorBoardEvents(files.tensorboard, _parameters(config), earlier)
+        events = TensorBoardEvents(files.tensorboard, recorded_settings(config), earlier)
     recorder = RunRecorder(config, files, tracker, uri, metrics_file, checkpoint, _run_name(config, trial), events)
     for steps, metrics in earlier:
         recorder.take_in(metrics, steps)
+    recorder.describe(None)
     try:
         yield recorder
     except (InterruptedRun, KeyboardInterrupt):
@@ -134,11 +134,17 @@ class RunRecorder:
         self._earlier_id = checkpoint.run_id if checkpoint else None
         self._unsaved: CheckpointError | None = None
         self._saved_at: int | None = None
+        self._steps = 0  # at the last metrics
 
     @property
     def run_id(self) -> str | None:
         """The tracking store's id of the run; None without tracking, or until the store has answered."""
         return self._tracker.run_id
+
+    @property
+    def page(self) -> str | None:
+        """The address of the run's page in MLflow; None as long as `run_id` is."""
+        return self._tracker.page
 
     def check_folder(self) -> None:
         """Make the run's folder again if it was removed: metrics come back by themselves, checkpoints do not."""
@@ -157,12 +163,18 @@ class RunRecorder:
         if self._events is not None:
             self._events.log_metrics(metrics, steps)
 
+    def describe(self, status: RunStatus | None) -> None:
+        """Describe the run on its page; `status` None: it has only begun."""
+        note = run_note(self._config, self._files.path, status, self._steps, self.metrics, self.best_return)
+        self._tracker.set_tags({NOTE_TAG: note})
+
     def record_warnings(self, names: Sequence[str]) -> None:
         """Tag the run with the warnings that it has had."""
         self._tracker.set_tags({WARNINGS_TAG: ",".join(names)})
 
     def _note(self, steps: int, metrics: Mapping[str, float]) -> None:
         self.metrics |= metrics
+        self._steps = steps
         if "eval/return" in metrics:
             self.evaluated_at = steps
 
@@ -236,6 +248,7 @@ class RunRecorder:
 
     def _close_tracker(self, status: RunStatus) -> None:
         files = self._files
+        self.describe(status)
         for path in (files.config, files.metrics, files.curve, files.video):
             if path.is_file():
                 self._tracker.log_artifact(path)
@@ -272,16 +285,12 @@ def _description(
     return RunDescription(
         experiment=config.logger.experiment,
         run_name=_run_name(config, trial),
-        parameters=_parameters(config),
-        tags=environment_tags() | (dict(trial.tags) if trial else {}) | (dict(taken.tags) if taken else {}),
+        parameters=recorded_settings(config),
+        tags={KIND_TAG: "run"}
+        | environment_tags()
+        | (dict(trial.tags) if trial else {})
+        | (dict(taken.tags) if taken else {}),
         parent_run_id=trial.parent_run_id if trial else None,
         resume_run_id=checkpoint.run_id if checkpoint else None,
         shared_steps=checkpoint.module["steps"] if checkpoint and otherwise else None,
     )
-
-
-def _parameters(config: Config) -> dict[str, Any]:
-    """Return the settings that are recorded. A hook without a value is left out, as it was before there was one."""
-    values = flattened(config)
-    left_out = {"logger.tracking_uri", "progress"} | {key for key in HOOKS if not values.get(key)}
-    return {key: value for key, value in values.items() if key not in left_out}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ppolab.config.metrics import objective_names
 from ppolab.config.schema import Config
 from ppolab.records.run_folder import RunFolder, find_run
-from ppolab.records.tracking import ui_command
+from ppolab.records.tracking import page_rows
 from ppolab.records.wording import next_command, shown, shown_return
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class RunResult:
         seconds: of this call, from the first rollout to the last evaluation.
         best_return: the highest eval/return.
         pruned: it was stopped because other trials of its study have done better.
+        page: the address of the run's page in MLflow, None without one.
     """
 
     config: Config
@@ -39,6 +40,7 @@ class RunResult:
     seconds: float
     best_return: float
     pruned: bool
+    page: str | None = None
 
     def agent(self, checkpoint: str = "best", seed: int = 0) -> Agent:
         """Return the trained policy, as `ppolab.load` does."""
@@ -65,8 +67,7 @@ class RunResult:
             ("files", str(self.folder.path)),
             ("evaluate", next_command("evaluate", "run", self.folder.path)),
         ]
-        if self.tracking_uri:
-            rows.append(("compare", ui_command(self.tracking_uri)))
+        rows += page_rows(self.page, self.tracking_uri)
         return "\n".join(f"{name:<13} {value}" for name, value in rows)
 
     def _train_return(self) -> str:

@@ -193,6 +193,7 @@ def _train_as_first_rank(
         seconds=seconds,
         best_return=recorder.best_return,
         pruned=around.pruning.pruned,
+        page=recorder.page,
     )
 
 

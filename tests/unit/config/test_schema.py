@@ -73,7 +73,7 @@ CHOICES = {
     "env.backend": ("auto", "envpool", "gymnasium"),
     "env.vectorization": ("sync", "async"),
     "model.activation": ("tanh", "relu", "elu", "gelu", "silu"),
-    "model.encoder": ("auto", "nature", "small"),
+    "model.encoder": ("nature", "small"),
     "model.trunk": ("separate", "shared"),
     "trainer.accelerator": ("cpu", "gpu", "auto"),
     "progress": ("bar", "full", "off"),

@@ -35,19 +35,19 @@ def test_pixels_are_between_0_and_1_with_the_channels_first() -> None:
 
 
 def test_the_nature_network_is_that_of_the_paper() -> None:
-    encoder = RowEncoder(RowLayout(0, (FRAMES,)), "auto")
+    encoder = RowEncoder(RowLayout(0, (FRAMES,)))
     shapes = [tuple(parameter.shape) for name, parameter in encoder.named_parameters() if name.endswith("weight")]
     assert shapes == [(32, 4, 8, 8), (64, 32, 4, 4), (64, 64, 3, 3)]
     assert encoder.width == 3136
 
 
-def test_auto_takes_small_kernels_for_few_pixels() -> None:
-    encoder = RowEncoder(RowLayout(5, (SQUARE,)), "auto")
+def test_few_pixels_are_read_with_small_kernels() -> None:
+    encoder = RowEncoder(RowLayout(5, (SQUARE,)))
     assert encoder.width == 5 + 64 * 7 * 7
 
 
 def test_nature_refuses_an_image_that_is_too_small() -> None:
-    with pytest.raises(ConfigError, match=r"^model.encoder=nature: needs images of 36 .*\(7, 7, 3\).*encoder=auto$"):
+    with pytest.raises(ConfigError, match=r"^model.encoder=nature: needs images of 36 .*\(7, 7, 3\).*leave it out$"):
         RowEncoder(RowLayout(0, (SQUARE,)), "nature")
 
 

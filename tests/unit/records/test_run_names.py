@@ -14,7 +14,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 
 from ppolab.errors import ConfigError
 from ppolab.records.run_folder import RunFolder, find_run
-from ppolab.records.tracking import mlflow_store
+from ppolab.records.tracking import stored_runs
 
 FIRST, SECOND, THIRD = "abc123" + "0" * 26, "abc123" + "f" * 26, "9876543210" + "a" * 22
 
@@ -114,7 +114,7 @@ class Registry:
 @pytest.fixture
 def registry(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(mlflow_store, "connect", lambda _: Registry())
+    monkeypatch.setattr(stored_runs, "connect", lambda _: Registry())
     (outputs / "mlflow.db").touch()
     return outputs
 

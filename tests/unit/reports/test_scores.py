@@ -85,3 +85,31 @@ def test_the_settings_of_the_last_resume_count(tag: str, total_steps: str) -> No
     resumed = as_last_trained(replace(run, tags={"resumed_with": tag}))
     assert resumed.parameters == {"total_steps": total_steps, "seed": "0"}
     assert as_last_trained(run) is run
+
+
+def test_a_run_of_today_is_of_the_method_that_an_earlier_version_recorded_in_full() -> None:
+    """Earlier versions recorded settings that the algorithm ignores, empty ones, and those of bookkeeping."""
+    full = {
+        "env.id": "CartPole-v1", "algorithm.name": "a2c", "optimizer._target_": "torch.optim.Adam", "gamma": "0.99",
+        "algorithm.ignores": "['clip', 'epochs']", "clip": "0.3", "epochs": "10", "model.network": "None",
+        "keep_checkpoints": "2", "logger.video": "False", "objective": "eval/return",
+    }  # fmt: skip
+    short = {key: full[key] for key in ("env.id", "algorithm.name", "optimizer._target_", "gamma")}
+    ppo = {"env.id": "CartPole-v1", "algorithm.name": "ppo_clip", "optimizer._target_": "torch.optim.Adam"}
+    made = [
+        {**full, "seed": "0"}, {**short, "seed": "0"}, {**short, "seed": "1"}, {**short, "gamma": "0.9", "seed": "0"},
+        {**ppo, "clip": "0.1", "gamma": "0.99", "seed": "0"}, {**ppo, "clip": "0.2", "gamma": "0.99", "seed": "0"},
+    ]  # fmt: skip
+    store = OldStore()
+    stored = [
+        StoredRun(str(number), "a", "ppolab", "FINISHED", number, values, {}, {"eval/return": 1.0})
+        for number, values in enumerate(made)
+    ]
+    store.runs = lambda experiment, tags: stored  # type: ignore[method-assign]
+    found = collect(report_config(), cast(StoreReader, store))
+    assert {run.method for run in found.runs} == {
+        "algorithm=a2c, gamma=0.9", "algorithm=a2c, gamma=0.99",
+        "algorithm=ppo_clip, clip=0.1, gamma=0.99", "algorithm=ppo_clip, clip=0.2, gamma=0.99",
+    }  # fmt: skip
+    assert len(found.of("CartPole-v1", "algorithm=a2c, gamma=0.99")) == 2
+    assert [remark for remark in found.remarks if "differ in" in remark] == []

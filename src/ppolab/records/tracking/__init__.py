@@ -5,27 +5,29 @@ sends what is queued in order: metrics in batches, files one by one. While the s
 and the thread tries again; every operation may be repeated safely, so an answer that was lost on the way back
 costs nothing. What could not be sent when the run ends is written to a JSON-lines file.
 
-`mlflow_store.py` and `registry.py` are the only modules of the project that import MLflow, and inside functions: the
+Only `client.py`, `mlflow_store.py`, `stored_runs.py` and `registry.py` import MLflow, and inside functions: the
 import takes seconds that neither `--help` nor a mistyped key should cost.
 """
 
-from ppolab.records.tracking.links import experiment_link
-from ppolab.records.tracking.mlflow_store import (
+from ppolab.records.tracking.links import experiment_link, page_rows
+from ppolab.records.tracking.mlflow_store import record_run
+from ppolab.records.tracking.operations import CloseReport, RunDescription, RunStatus, StoredRun
+from ppolab.records.tracking.registry import PolicyModel, register_policy
+from ppolab.records.tracking.stored_runs import (
     StoreReader,
     add_evaluation,
     end_abandoned_runs,
     find_run_artifacts,
-    record_run,
     registered_run,
 )
-from ppolab.records.tracking.operations import CloseReport, RunDescription, RunStatus, StoredRun
-from ppolab.records.tracking.registry import PolicyModel, register_policy
-from ppolab.records.tracking.tags import environment_tags
+from ppolab.records.tracking.tags import KIND_TAG, NOTE_TAG, environment_tags
 from ppolab.records.tracking.tracker import MlflowTracker, NoTracker, Tracker
 from ppolab.records.tracking.uri import is_database, resolve_tracking_uri, sqlite_path, ui_command
 from ppolab.redaction import redact
 
 __all__ = [
+    "KIND_TAG",
+    "NOTE_TAG",
     "CloseReport",
     "MlflowTracker",
     "NoTracker",
@@ -41,6 +43,7 @@ __all__ = [
     "experiment_link",
     "find_run_artifacts",
     "is_database",
+    "page_rows",
     "record_run",
     "redact",
     "register_policy",

@@ -92,6 +92,15 @@ class StoredRun:
 
 
 @dataclass(frozen=True)
+class StoredExperiment:
+    """An experiment as a store holds it."""
+
+    experiment_id: str
+    name: str
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Start:
     """Open the run; `start_time` in milliseconds since 1970, since a store may answer much later."""
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from ppolab.errors import TrackingError
-from ppolab.records.tracking.mlflow_store import connect
+from ppolab.records.tracking.client import connect
 from ppolab.redaction import redact
 
 if TYPE_CHECKING:

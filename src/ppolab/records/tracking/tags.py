@@ -16,6 +16,10 @@ from ppolab.records.versions import package_versions
 from ppolab.redaction import redact
 
 _GIT_SECONDS = 5.0
+NOTE_TAG = "mlflow.note.content"
+"""The tag that MLflow's page shows as the description of a run, in Markdown."""
+KIND_TAG = "ppolab.kind"
+"""What a run of the store is: run, grid, study, trial, seed (of a trial that has several) or report."""
 COMMAND = "PPOLAB_COMMAND"
 """Environment variable of the jobs of a sweep: the command line of the sweep."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ppolab.errors import TrackingError
+from ppolab.records.tracking.links import run_link
 from ppolab.records.tracking.mlflow_store import RunStore, is_permanent
 from ppolab.records.tracking.operations import (
     METRICS_PER_BATCH,
@@ -54,6 +55,10 @@ class Tracker(Protocol):
     def run_id(self) -> str | None:
         """The store's id of the run; None until the store has answered, or with tracking off."""
 
+    @property
+    def page(self) -> str | None:
+        """The address of the run's page in MLflow's UI; None as long as `run_id` is."""
+
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Queue `metrics` at `step` environment steps. Never blocks, never raises."""
 
@@ -80,6 +85,7 @@ class NoTracker:
     """Tracking switched off."""
 
     run_id: str | None = None
+    page: str | None = None
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Drop the metrics."""
@@ -143,6 +149,12 @@ class MlflowTracker:
     def run_id(self) -> str | None:
         """The run's id; None until the store has answered."""
         return self._store.run_id
+
+    @property
+    def page(self) -> str | None:
+        """The address of the run's page; None until the store has answered. It costs nothing."""
+        run_id, experiment_id = self._store.run_id, self._store.experiment_id
+        return None if run_id is None or experiment_id is None else run_link(self._uri, experiment_id, run_id)
 
     # --- on the training thread ----------------------------------------------------------------------------------
 

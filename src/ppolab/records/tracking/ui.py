@@ -12,6 +12,8 @@ from ppolab.records.tracking.uri import resolve_tracking_uri
 
 EMPTY = "Default"
 """The experiment that MLflow makes in every new store."""
+QUICK = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+"""MLflow's server without the processes that evaluate language models: it answers in less than half the time."""
 
 
 def ui_lines(tracking_uri: str) -> list[str]:
@@ -31,7 +33,8 @@ def main() -> int:
         return error.exit_code
     print("\n".join(lines), flush=True)
     if not uri.startswith(("http://", "https://")):
-        arguments = ["ui", "--backend-store-uri", uri, "--host", HOST, "--port", str(PORT)]
+        arguments = ["ui", "--workers", "1", "--backend-store-uri", uri, "--host", HOST, "--port", str(PORT)]
+        os.environ |= {name: value for name, value in QUICK.items() if name not in os.environ}
         os.execv(sys.executable, [sys.executable, "-m", "mlflow", *arguments])
     return 0
 

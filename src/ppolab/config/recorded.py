@@ -1,0 +1,93 @@
+"""Choose the settings that are recorded with a run: those that tell what was trained. config.yaml holds all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from ppolab.config.algorithms import defaults_of, reads
+from ppolab.config.files import option_defaults, options_of
+from ppolab.config.schema import Config, EnvConfig, ModelConfig, flattened
+
+FIRST = ("env.id", "algorithm.name", "seed", "total_steps")
+"""What everybody asks first of a run."""
+BOOKKEEPING = (
+    "logger", "progress", "resume", "rerun", "objective", "checkpoint_interval", "keep_checkpoints", "env.timeout",
+    "algorithm.ignores", "algorithm.needs", "algorithm.optional", "algorithm.metrics", "algorithm.schedules",
+)  # fmt: skip
+"""Settings and groups that make no other experiment, and facts that follow from the algorithm's name."""
+WHEN_SET = (
+    "callbacks", "init_from", "env.kwargs", "env.wrappers", "env.log_info", "model.network", "model.kwargs",
+    "model.actor_sizes", "model.critic_sizes", "model.encoder",
+)  # fmt: skip
+"""Settings that most runs leave empty, as they do those of SCHEDULE. Without a value they are left out."""
+SCHEDULE = "_schedule"
+"""How names of settings end that may replace a switch, of this program or of an algorithm."""
+EMPTY: tuple[Any, ...] = (None, "None", [], "[]", {}, "{}")
+"""No value, and how a store writes it."""
+
+
+def recorded_settings(config: Config) -> dict[str, Any]:
+    """Return the settings of a run that a tracking store shows, in the order in which people look for them.
+
+    What it is comes first, then what differs from the shipped defaults, then all else.
+    """
+    kept = telling(flattened(config), config.algorithm.get("ignores") or ())
+    order = dict.fromkeys([*(key for key in FIRST if key in kept), *changed_settings(config), *kept])
+    return {key: kept[key] for key in order}
+
+
+def telling(values: Mapping[str, Any], ignored: Iterable[str]) -> dict[str, Any]:
+    """Return the settings that tell what was trained.
+
+    Args:
+        values: by dotted name, as values or as a store's texts.
+        ignored: settings that the run's algorithm does not read.
+    """
+    unread = {"ignores": [*BOOKKEEPING, *ignored]}
+    return {
+        key: value
+        for key, value in values.items()
+        if reads(unread, key) and not (value in EMPTY and (key in WHEN_SET or key.endswith(SCHEDULE)))
+    }
+
+
+def changed_settings(config: Config) -> dict[str, Any]:
+    """Return the recorded settings that have other values than the shipped files give, but not those in FIRST."""
+    defaults = {key: _plain(value) for key, value in _defaults(config).items()}
+    kept = telling(flattened(config), config.algorithm.get("ignores") or ())
+    return {
+        key: value
+        for key, value in kept.items()
+        if key not in FIRST and (key not in defaults or defaults[key] != _plain(value))
+    }
+
+
+def _defaults(config: Config) -> dict[str, Any]:
+    """Return the defaults by dotted name: of the whole, then of the options that the configuration is made of."""
+    main = {key: value for key, value in option_defaults(".", "config").items() if key not in ("defaults", "hydra")}
+    options = {"model": option_defaults("model", "mlp"), "trainer": option_defaults("trainer", "cpu")}
+    algorithm = str(config.algorithm.get("name"))
+    main["eval_interval"] = replace(config, eval_interval=None).steps_between_evaluations
+    return (
+        flattened({"env": EnvConfig(), "model": ModelConfig(), **main})
+        | flattened(options)
+        | flattened({"optimizer": _optimizer_file(config.optimizer)})
+        | {f"algorithm.{key}": value for key, value in defaults_of(algorithm).items()}
+        | flattened(option_defaults("algorithm", algorithm))
+    )
+
+
+def _optimizer_file(optimizer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the file that the optimizer was composed from, its class aside where it is not the default one."""
+    usual = option_defaults("optimizer", "adam")
+    for name in options_of("optimizer"):
+        file = option_defaults("optimizer", name)
+        if file.get("_target_") == optimizer.get("_target_"):
+            return {**file, "_target_": usual["_target_"]}
+    return {}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,53 @@
+"""Describe a study to people who come upon its page: what is searched, what is best so far, and what to do with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from ppolab.records.wording import command_with
+from ppolab.study.claims import settings_of
+from ppolab.study.search_space import SearchSpace, overrides
+from ppolab.study.settings import StudySettings
+
+SHOWN = 5
+"""Trials of a Pareto front that are listed."""
+
+
+def study_note(study: optuna.Study, settings: StudySettings, space: SearchSpace) -> str:
+    """Return the description in Markdown."""
+    trials = study.get_trials(deepcopy=False)
+    counts = Counter(trial.state.name.lower() for trial in trials if trial.state.is_finished())
+    counted = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none has ended yet"
+    best = best_trials(study, settings)
+    searched = "\n".join(f"- `{key}`: {text}" for key, text in space.in_words().items())
+    aims = ", ".join(f"{way} {name}" for name, way in zip(settings.objectives, settings.directions, strict=False))
+    seeds = f", {settings.seeds_per_trial} seeds per trial" if settings.seeds_per_trial > 1 else ""
+    parts = [
+        f"Study **{settings.name}**: {counted}.{''.join(_of_best(trial, settings) for trial in best)}",
+        *(f"Train it: `{command_of(trial, settings.fixed)}`" for trial in best[:1]),
+        f"Pictures are among the artifacts, in `plots`. The filter `tags.study = '{settings.name}'` lists the trials.",
+        f"Searched to {aims}, by {settings.sampler}{seeds}:",
+        searched,
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def best_trials(study: optuna.Study, settings: StudySettings) -> list[FrozenTrial]:
+    """Return the best trial, or up to SHOWN where there are several objectives; none before one is complete."""
+    if not any(trial.state == TrialState.COMPLETE for trial in study.get_trials(deepcopy=False)):
+        return []
+    return study.best_trials[: SHOWN if len(settings.directions) > 1 else 1]
+
+
+def command_of(trial: FrozenTrial, fixed: Sequence[str]) -> str:
+    """Return the command that trains with the settings of a trial, and with those that all trials share."""
+    return command_with("train", (*fixed, *overrides(settings_of(trial))))
+
+
+def _of_best(trial: FrozenTrial, settings: StudySettings) -> str:
+    values = ", ".join(f"{name} {value:,.4g}" for name, value in zip(settings.objectives, trial.values, strict=False))
+    return f" Best: **{values}** (trial {trial.number})."

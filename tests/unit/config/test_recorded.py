@@ -1,0 +1,50 @@
+"""Which settings a tracking store is told of a run, and in which order."""
+
+from __future__ import annotations
+
+from helpers import make_config
+
+from ppolab.config.recorded import changed_settings, recorded_settings, telling
+from ppolab.config.schema import flattened
+
+
+def test_what_a_run_is_comes_first_and_then_what_differs_from_the_defaults() -> None:
+    names = list(recorded_settings(make_config(env="hopper", gamma=0.9, seed=3, **{"optimizer.lr": 1e-4})))
+    assert names[:6] == ["env.id", "algorithm.name", "seed", "total_steps", "optimizer.lr", "gamma"]
+    assert len(names) == 51
+
+
+def test_bookkeeping_is_left_out_and_so_is_what_has_no_value() -> None:
+    config = make_config(env="hopper", **{"env.timeout": 5.0, "logger.video": False, "keep_checkpoints": 9})
+    assert changed_settings(config) == {}
+    left_out = flattened(config).keys() - recorded_settings(config).keys()
+    assert left_out == {
+        "algorithm.clip_schedule", "algorithm.ignores", "algorithm.schedules", "callbacks", "checkpoint_interval", "env.kwargs", "env.log_info", "env.timeout",
+        "env.wrappers", "init_from", "keep_checkpoints", "logger.experiment", "logger.kind", "logger.register",
+        "logger.run_name", "logger.tracking_uri", "logger.video", "lr_schedule", "model.actor_sizes", "model.critic_sizes",
+        "model.encoder", "model.kwargs", "model.network", "objective", "progress", "rerun", "resume",
+    }  # fmt: skip
+
+
+def test_hooks_that_are_set_are_recorded() -> None:
+    config = make_config(env="hopper", **{"env.kwargs": {"size": 3}, "env.log_info": ["distance"]})
+    assert changed_settings(config) == {"env.kwargs.size": 3, "env.log_info": ["distance"]}
+
+
+def test_settings_that_the_algorithm_does_not_read_are_left_out() -> None:
+    recorded = recorded_settings(make_config(env="cartpole", algorithm="a2c"))
+    assert recorded.keys() & {"clip", "epochs", "minibatch_size", "target_kl"} == set()
+    assert recorded["num_envs"] == 16
+
+
+def test_the_defaults_are_those_of_the_options_that_were_chosen() -> None:
+    assert changed_settings(make_config(env="cartpole", algorithm="a2c")) == {}
+    config = make_config(env="cartpole", optimizer="rmsprop", trainer="ddp")
+    assert changed_settings(config) == {
+        "optimizer._target_": "torch.optim.RMSprop", "trainer.accelerator": "auto", "trainer.devices": 2,
+    }  # fmt: skip
+
+
+def test_a_store_s_texts_are_chosen_from_in_the_same_way() -> None:
+    stored = {"env.kwargs": "{}", "model.network": "None", "target_kl": "None", "clip": "0.2", "logger.video": "True"}
+    assert telling(stored, ["clip"]) == {"target_kl": "None"}
