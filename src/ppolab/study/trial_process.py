@@ -21,7 +21,7 @@ from optuna.storages import BaseStorage
 from ppolab.study.claims import report
 from ppolab.study.settings import Pruning, make_pruner
 from ppolab.study.storage import open_storage
-from ppolab.training.trial import TRIAL
+from ppolab.training.trial import COMMAND_ALONE, TRIAL
 
 if TYPE_CHECKING:
     from ppolab.training.trial import TrialOfStudy
@@ -37,6 +37,7 @@ class TrialReference:
         storage: URL, or None for the file of the study `study` in `folder`.
         pruning: None where runs report no intermediate values: with several seeds, or several objectives.
         parent_run_id: the tracking run that this run is shown below. run_name: its own name there.
+        command_alone: what a user types to train this run alone.
     """
 
     storage: str | None
@@ -47,6 +48,7 @@ class TrialReference:
     pruning: Pruning | None
     parent_run_id: str | None
     run_name: str
+    command_alone: str
 
     def as_text(self) -> str:
         """Return the text for the environment variable."""
@@ -72,7 +74,7 @@ def trial_here() -> TrialOfStudy | None:
         report=_never_stop if reference.pruning is None else reporter(reference, reference.pruning),
         run_name=reference.run_name,
         parent_run_id=reference.parent_run_id,
-        tags={"study": reference.study, "trial": str(reference.number)},
+        tags={"study": reference.study, "trial": str(reference.number), COMMAND_ALONE: reference.command_alone},
     )
 
 
