@@ -128,9 +128,8 @@ def run_jobs(
         InterruptedRun: Ctrl-C or SIGTERM came; the runs under way have saved what they had.
     """
     configs = {job.number: composed(context, config, job.overrides, job.number, job.folder) for job in jobs}
-    by_number = {job.number: job for job in jobs}
-    returns: dict[int, JobReturn] = {}
     waiting, under_way, asked = list(jobs), dict[int, SweepJob](), False
+    returns: dict[int, JobReturn] = {}
     lines.update([], done)  # the first job may take a while to begin
     try:
         with stop_requests() as stopping:
@@ -138,29 +137,31 @@ def run_jobs(
                 while waiting and pool.has_room and not stopping():
                     job = waiting.pop(0)
                     under_way[job.number] = job
-                    output = folder_of(configs[job.number]) / "output.txt"
-                    environment = {**job_environment(pool), **job.environment}
-                    pool.start(job.number, run_composed, (configs[job.number],), output, environment)
+                    _start(pool, job, configs[job.number])
                     lines.started(f"job {job.number:<4} {job.begins:<12} {job.shown}")
                 if stopping() and not asked:
                     asked = True
                     pool.interrupt()  # once: a second signal ends a run without its checkpoint
                 for ended in pool.wait(1.0):
-                    job, config_of = by_number[ended.key], configs[ended.key]
-                    del under_way[ended.key]
-                    returns[ended.key] = _returned(ended, config_of, job.overrides)
-                    told = _told(ended, config_of, stopped=asked)
+                    job, node = under_way.pop(ended.key), configs[ended.key]
+                    returns[ended.key] = _returned(ended, node, job.overrides)
                     done += not asked or ended.error is None
-                    lines.ended(f"job {job.number:<4} {told} {job.shown}  {folder_of(config_of)}")
-                shown = [(job.shown, RunFolder(folder_of(configs[job.number]))) for job in under_way.values()]
-                lines.update(shown, done)
+                    told = _told(ended, node, stopped=asked)
+                    lines.ended(f"job {job.number:<4} {told} {job.shown}  {folder_of(node)}")
+                runs = [(job.shown, RunFolder(folder_of(configs[number]))) for number, job in under_way.items()]
+                lines.update(runs, done)
     finally:
         lines.close()
     if stopping():
         raise InterruptedRun(
             f"stopped; {len(returns)} of {len(jobs)} jobs had begun, what they saved is in their folders"
         )
-    return [returns[number] for number in sorted(returns)]
+    return [returns[job.number] for job in jobs]
+
+
+def _start(pool: ProcessPool, job: SweepJob, config: DictConfig) -> None:
+    environment = {**job_environment(pool), **job.environment}
+    pool.start(job.number, run_composed, (config,), folder_of(config) / "output.txt", environment)
 
 
 def varied(job_overrides: Sequence[Sequence[str]]) -> list[list[str]]:
