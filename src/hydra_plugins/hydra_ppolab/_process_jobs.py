@@ -145,8 +145,8 @@ def run_jobs(
                 for ended in pool.wait(1.0):
                     job, node = under_way.pop(ended.key), configs[ended.key]
                     returns[ended.key] = _returned(ended, node, job.overrides)
-                    done += not asked or ended.error is None
-                    told = _told(ended, node, stopped=asked)
+                    done += not stopping() or ended.error is None
+                    told = _told(ended, node, stopped=stopping())
                     lines.ended(f"job {job.number:<4} {told} {job.shown}  {folder_of(node)}")
                 runs = [(job.shown, RunFolder(folder_of(configs[number]))) for number, job in under_way.items()]
                 lines.update(runs, done)
