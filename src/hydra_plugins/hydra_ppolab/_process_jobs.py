@@ -127,8 +127,7 @@ def run_jobs(
     Raises:
         InterruptedRun: Ctrl-C or SIGTERM came; the runs under way have saved what they had.
     """
-    configs = {job.number: composed(context, config, job.overrides, job.number, job.folder) for job in jobs}
-    waiting, under_way, asked = list(jobs), dict[int, SweepJob](), False
+    waiting, under_way, asked = list(jobs), dict[int, tuple[SweepJob, DictConfig]](), False
     returns: dict[int, JobReturn] = {}
     lines.update([], done)  # the first job may take a while to begin
     try:
@@ -136,19 +135,20 @@ def run_jobs(
             while (waiting and not stopping()) or not pool.is_idle:
                 while waiting and pool.has_room and not stopping():
                     job = waiting.pop(0)
-                    under_way[job.number] = job
-                    _start(pool, job, configs[job.number])
+                    node = composed(context, config, job.overrides, job.number, job.folder)
+                    under_way[job.number] = job, node
+                    _start(pool, job, node)
                     lines.started(f"job {job.number:<4} {job.begins:<12} {job.shown}")
                 if stopping() and not asked:
                     asked = True
                     pool.interrupt()  # once: a second signal ends a run without its checkpoint
                 for ended in pool.wait(1.0):
-                    job, node = under_way.pop(ended.key), configs[ended.key]
+                    job, node = under_way.pop(ended.key)
                     returns[ended.key] = _returned(ended, node, job.overrides)
                     done += not stopping() or ended.error is None
                     told = _told(ended, node, stopped=stopping())
                     lines.ended(f"job {job.number:<4} {told} {job.shown}  {folder_of(node)}")
-                runs = [(job.shown, RunFolder(folder_of(configs[number]))) for number, job in under_way.items()]
+                runs = [(job.shown, RunFolder(folder_of(node))) for job, node in under_way.values()]
                 lines.update(runs, done)
     finally:
         lines.close()
