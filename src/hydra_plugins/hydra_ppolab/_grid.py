@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,6 +158,7 @@ def _in_processes(multirun: Multirun, runs: _Runs, pool: Any, lines: SweepLines)
 def _through_launcher(multirun: Multirun, runs: _Runs, lines: SweepLines) -> Sequence[JobReturn]:
     """Hand all jobs to the launcher at once, which returns when all have ended, and watch their files meanwhile."""
     prepare(multirun.launcher)
+    logging.getLogger("hydra_plugins").setLevel(logging.WARNING)  # the lines say what runs
     jobs: list[list[str]] = []
     for job in runs.jobs:
         folder = job.folder.path.absolute()  # a launcher's processes may stand elsewhere
