@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import time
@@ -16,6 +17,7 @@ from optuna.trial import TrialState
 from studies import STUDY, children_of, runs, states, trials, workers_of
 
 from commands import TINY, assert_one_line, metric_rows, run_folders, start_training, train, write_user_module
+from ppolab.study.grid import shortened
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -152,22 +154,41 @@ def test_a_job_that_fails_does_not_end_the_grid(tmp_path: Path) -> None:
     assert answer.code == 1
     assert "1 of 2 jobs failed" in answer.err
     assert "Traceback" not in answer.err
-    assert sum("complete" in line for line in answer.out.splitlines()) == 1
+    assert len(re.findall(r"^job [01] +complete ", answer.out, re.MULTILINE)) == 1
+    assert re.search(r"^grid +outputs/grids/tasks-[0-9a-f]{8}: 1 complete, 1 failed$", answer.out, re.MULTILINE)
 
 
 def test_runs_of_a_grid_are_told_apart_in_the_store(tmp_path: Path) -> None:
-    answer = train(tmp_path, "-m", "env=cartpole", "clip=range(0.1,0.3,0.1)", "seed=range(2)", *TINY, "total_steps=64")
+    command = ("-m", "env=cartpole", "clip=range(0.1,0.3,0.1)", "seed=range(2)", *TINY, "total_steps=64")
+    answer = train(tmp_path, *command)
     assert answer.code == 0, answer.err
     assert answer.out.startswith("clip=range(0.1,0.3,0.1) takes "), "fractions may not be what one expects"
-    clips = answer.out.splitlines()[0].partition(": ")[2].split(", ")
-    found = runs(tmp_path)
-    assert [run.info.run_name for run in found] == [
-        f"CartPole-v1-seed{seed} clip={clip}" for seed in (0, 1) for clip in clips
+    clips = [shortened(clip) for clip in answer.out.splitlines()[0].partition(": ")[2].split(", ")]
+    *below, parent = runs(tmp_path)
+    assert [run.info.run_name for run in below] == [
+        f"CartPole-v1 clip={clip} seed={seed}" for clip in clips for seed in (0, 1)
     ]
-    (grid,) = {run.data.tags["grid"] for run in found}
-    assert {folder.parent for folder in run_folders(tmp_path)} == {tmp_path / grid}
-    for run in found:
+    folder = Path(parent.data.tags["grid"])
+    assert (parent.info.run_name, parent.info.status) == (folder.name, "FINISHED")
+    assert {run.parent for run in run_folders(tmp_path)} == {tmp_path / folder}
+    assert parent.data.params["varied.seed"] == "0, 1"
+    assert parent.data.metrics["runs/finished"] == len(below)
+    assert parent.data.tags["best.run"] in {run.info.run_name for run in below}
+    for number, run in enumerate(below):
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert run.data.tags["grid.job"] == str(number)
         assert "-m env=cartpole 'clip=range(0.1,0.3,0.1)'" in run.data.tags["command"]
+    alone = shlex.split(below[3].data.tags["command.alone"])
+    assert alone[0] == "python"
+    again = train(tmp_path, *alone[2:])
+    assert again.code == 0, again.err
+    assert metrics_without_time(tmp_path / folder / "3") == metrics_without_time(
+        next(run for run in run_folders(tmp_path) if tmp_path / folder not in run.parents)
+    )
+
+
+def metrics_without_time(folder: Path) -> list[dict[str, str]]:
+    return [{name: value for name, value in row.items() if not name.startswith("time/")} for row in metric_rows(folder)]
 
 
 def test_a_name_of_the_users_own_is_kept_in_a_grid(tmp_path: Path) -> None:
@@ -175,23 +196,34 @@ def test_a_name_of_the_users_own_is_kept_in_a_grid(tmp_path: Path) -> None:
         tmp_path, "-m", "env=cartpole", "seed=0,1", "logger.run_name='it is ${seed}'", *TINY, "total_steps=64"
     )
     assert answer.code == 0, answer.err
-    assert [run.info.run_name for run in runs(tmp_path)] == ["it is 0 seed=0", "it is 1 seed=1"]
+    assert [run.info.run_name for run in runs(tmp_path)][1:] == ["it is 0 seed=0", "it is 1 seed=1"]
 
 
-def test_an_interrupted_grid_lists_its_jobs_as_interrupted(tmp_path: Path) -> None:
-    process = start_training(
-        tmp_path, "-m", "env=cartpole", "clip=0.1,0.2", "workers=1", *TINY, "total_steps=4000000", "logger=none"
-    )
-    wait_until(lambda: any(metric_rows(folder) for folder in run_folders(tmp_path)), process)
+def test_an_interrupted_grid_goes_on_by_its_own_command(tmp_path: Path) -> None:
+    command = ("-m", "env=cartpole", "clip=0.1,0.2", "workers=1", *TINY, "total_steps=4096", "eval_interval=0")
+    process = start_training(tmp_path, *command)
+    wait_until(lambda: any(path.read_text().count("\n") > 3 for path in tmp_path.rglob("metrics.csv")), process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    lines = [line for line in out.splitlines() if line.startswith("job ")]
-    assert len(lines) == 1
-    assert lines[0].startswith("job 0    interrupted  stopped after ")
-    assert "train.py resume=" in lines[0]
+    started, ended = [line for line in out.splitlines() if line.startswith("job ")]
+    assert started == "job 0    started      clip=0.1"
+    assert re.match(
+        r"job 0    interrupted  stopped after [\d,]+ of 4,096 steps, everything is saved  clip=0\.1  ", ended
+    )
     assert "KeyboardInterrupt" not in out
-    assert "1 of 2 jobs had begun" in err
+    assert re.search(
+        r"stopped; 0 of 2 jobs are done, .*; go on with: python .*train\.py -m env=cartpole clip=0\.1,0\.2 ", err
+    )
+    assert {run.info.status for run in runs(tmp_path)} == {"KILLED"}
+    answer = train(tmp_path, *command)
+    assert answer.code == 0, answer.err
+    assert "0 of 2 are done, 1 goes on from the last checkpoint; to begin again: rm -r outputs/grids/" in answer.out
+    assert "job 0    goes on      clip=0.1" in answer.out
+    assert sorted(folder.name for folder in run_folders(tmp_path)) == ["0", "1"]
+    found = runs(tmp_path)
+    assert len(found) == 3, "each run, and the grid's, went on as it was"
+    assert {run.info.status for run in found} == {"FINISHED"}
 
 
 def test_an_objective_that_no_run_can_log_is_told(tmp_path: Path) -> None:

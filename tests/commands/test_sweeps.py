@@ -40,7 +40,7 @@ def resumed(workspace: Path, study: Answer) -> Answer:
 
 def test_a_study_tells_its_trials_and_its_best(study: Answer) -> None:
     lines = study.out.splitlines()
-    assert sum(line.startswith("trial ") for line in lines) == 4
+    assert sum(line.startswith("trial ") and " complete " in line for line in lines) == 4
     assert any("complete" in line and "eval/return" in line and "clip=0.2" in line for line in lines)
     assert any(line.startswith(f"train it      python {TRAIN} ") and "clip=" in line for line in lines)
     assert "optuna-dashboard outputs/studies/s.journal" in study.out
@@ -64,7 +64,7 @@ def test_a_study_goes_on_to_its_total(workspace: Path, resumed: Answer) -> None:
     assert all(trial.state == TrialState.COMPLETE for trial in ended)
     assert ended[0].params == {"clip": 0.2}
     assert len({trial.params["clip"] for trial in ended}) == 6
-    assert sum(line.startswith("trial ") for line in resumed.out.splitlines()) == 2
+    assert sum(line.startswith("trial ") and " complete " in line for line in resumed.out.splitlines()) == 2
 
 
 def test_every_trial_has_a_folder_with_its_run(workspace: Path, resumed: Answer) -> None:
@@ -160,7 +160,7 @@ def test_runs_are_pruned_by_evaluations_that_others_have_too(tmp_path: Path) -> 
     assert min(points.values()) > 1, "every evaluation can be compared with another"
     rows = [row for folder in run_folders(tmp_path) for row in metric_rows(folder) if row["eval/return"]]
     assert len({row["step"] for row in rows}) > len(points) + 4, "the evaluations came at steps of their own"
-    line = next(line for line in answer.out.splitlines() if line.startswith("trial 2"))
+    line = next(line for line in answer.out.splitlines() if line.startswith("trial 2    pruned"))
     assert f"eval/return {ended[2].value:,.4g}" in line
     assert ended[2].value == max(ended[2].intermediate_values.items())[1]
 

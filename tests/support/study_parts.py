@@ -64,6 +64,9 @@ class Instant:
         except RuntimeError as error:
             return [Outcome(job, "failed", error=f"Traceback\nRuntimeError: {error}")]
 
+    def under_way(self) -> Sequence[tuple[Job, Path]]:
+        return [(job, Path("nowhere")) for job in self._under_way]
+
     def stop(self) -> Sequence[Outcome]:
         ended, self._under_way = self._under_way, []
         return [Outcome(job, "interrupted") for job in ended]
@@ -74,12 +77,16 @@ class Silent:
 
     def __init__(self) -> None:
         self.reports: list[TrialReport] = []
+        self.shown: list[list[int]] = []
 
     def begin(self, claim: Claim) -> str | None:
         return f"run-{claim.number}"
 
     def end(self, report: TrialReport) -> None:
         self.reports.append(report)
+
+    def show(self, runs: Sequence[tuple[Job, Path]]) -> None:
+        self.shown.append([job.claim.number for job, _ in runs])
 
 
 class Dying(Instant):

@@ -51,11 +51,15 @@ def test_a_study_through_any_launcher(launcher: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_ray_runs_a_grid_in_fresh_processes(tmp_path: Path) -> None:
-    answer = train(
-        tmp_path, "-m", "hydra/launcher=ray", "env=cartpole", "seed=0,1", *TINY, "total_steps=64", timeout=240
-    )
+    command = ("-m", "hydra/launcher=ray", "env=cartpole", "seed=0,1", *TINY, "total_steps=64")
+    answer = train(tmp_path, *command, timeout=240)
     assert answer.code == 0, answer.err
     assert len(run_folders(tmp_path)) == 2
+    (parent,) = [run for run in runs(tmp_path) if "mlflow.parentRunId" not in run.data.tags]
+    assert parent.data.metrics["runs/finished"] == 2.0
+    again = train(tmp_path, *command, timeout=240)
+    assert (again.code, len(runs(tmp_path))) == (0, 3), again.err
+    assert ": 2 of 2 are done; to begin again: rm -r outputs/grids/CartPole-v1-seed-" in again.out
 
 
 def test_ray_that_is_not_there(tmp_path: Path) -> None:

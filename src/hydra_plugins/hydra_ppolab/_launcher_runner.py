@@ -52,8 +52,7 @@ class LauncherRunner:
     def start(self, job: Job) -> None:
         overrides, folder, reference = self._jobs.prepared(job)
         place = [f"hydra.sweep.dir={quoted(str(folder.parent))}", f"hydra.sweep.subdir={quoted(folder.name)}"]
-        variables = {TRIAL: reference, CORES: str(self._cores)}
-        environment = [f"+hydra.job.env_set.{name}={quoted(value)}" for name, value in variables.items()]
+        environment = [with_variable(TRIAL, reference), with_variable(CORES, str(self._cores))]
         key, self._started = self._started, self._started + 1
         self._under_way[key] = job, folder
         threading.Thread(
@@ -78,6 +77,9 @@ class LauncherRunner:
         except queue.Empty:
             return outcomes
 
+    def under_way(self) -> Sequence[tuple[Job, Path]]:
+        return list(self._under_way.values())
+
     def stop(self) -> Sequence[Outcome]:
         """Wait for the runs that Ctrl-C reaches here; those of other machines are given up, and run again."""
         deadline = time.monotonic() + LAST_SECONDS
@@ -96,6 +98,12 @@ def _leave() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(InterruptedRun.exit_code)
+
+
+def with_variable(name: str, value: str) -> str:
+    """Return the override that gives a job an environment variable, a number or JSON."""
+    value = value.replace("${", r"$\u007b")  # the same to JSON, and no interpolation to OmegaConf
+    return f"+hydra.job.env_set.{name}={quoted(value)}"
 
 
 def prepare(launcher: Launcher) -> None:

@@ -1,12 +1,11 @@
-"""Run what `-m` asks for: a grid through the launcher, or a study."""
+"""Run what `-m` asks for: a grid, or a study."""
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -14,39 +13,36 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.core.utils import JobStatus
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from hydra_plugins.hydra_ppolab._launcher_runner import prepare
+from hydra_plugins.hydra_ppolab._compose import for_single_runs, without_hydra
+from hydra_plugins.hydra_ppolab._grid import run_grid
 from hydra_plugins.hydra_ppolab._override_grammar import (
     dimension,
     is_listed,
     listed,
     range_in_words,
     split,
-    written,
 )
 from hydra_plugins.hydra_ppolab._process_jobs import composed
-from hydra_plugins.hydra_ppolab.launcher import ProcessLauncher
 from ppolab.config.algorithms import check_algorithm, refuse_unread
 from ppolab.config.checks import range_of
 from ppolab.config.loading import from_hydra
 from ppolab.config.metrics import objective_names
-from ppolab.config.quoting import quoted
 from ppolab.config.schema import DEFAULT_TRIALS, ONLY_STUDIES, SWEEP_GROUPS, Config, effect_of, flattened
 from ppolab.errors import ConfigError, InterruptedRun, SweepError
 from ppolab.records.run_folder import OUTPUTS
 from ppolab.records.tracking import redact, resolve_tracking_uri
 from ppolab.records.tracking.tags import COMMAND, typed_command
+from ppolab.records.wording import same_command
 from ppolab.runtime.cores import usable_cores
 from ppolab.runtime.signals import stop_requests
-from ppolab.training.trial import GRID_RUN
 
 if TYPE_CHECKING:
     from hydra_plugins.hydra_ppolab._context import Multirun
     from ppolab.study.search_space import Dimension, SearchSpace
     from ppolab.study.settings import StudySettings
-    from ppolab.study.study_record import Store
+    from ppolab.study.store import Store
 
 STUDIES = OUTPUTS / "studies"
 
@@ -68,7 +64,7 @@ def sweep(multirun: Multirun, arguments: Sequence[str]) -> Any:
     with _command_for_jobs():
         if _is_study(settings, searched):
             return _study(multirun, fixed, {key: dimension(override) for key, override in searched.items()})
-        return _grid(multirun, fixed, {key: listed(override) for key, override in searched.items()})
+        return run_grid(multirun, fixed, {key: listed(override) for key, override in searched.items()})
 
 
 def _is_study(settings: dict[str, Any], searched: dict[str, Override]) -> bool:
@@ -91,63 +87,14 @@ def _command_for_jobs() -> Iterator[None]:
             os.environ[COMMAND] = before
 
 
-# --- grids -----------------------------------------------------------------------------------------------------------
-
-
-def _grid(multirun: Multirun, fixed: dict[str, str], searched: dict[str, tuple[str, ...]]) -> list[Any]:
-    """Run every combination, in the order of a written-out loop; return the values.
-
-    Raises:
-        SweepError: jobs failed; the others have run to their end.
-    """
-    jobs: list[list[str]] = []
-    labels: list[str] = []
-    for number, values in enumerate(itertools.product(*searched.values())):
-        own = dict(zip(searched, values, strict=True))
-        jobs.append([f"{key}={value}" for key, value in {**fixed, **own}.items()])
-        # a mistake in one job shows before the first has run
-        config = from_hydra(_without_hydra(composed(multirun.context, multirun.config, jobs[-1], number)))
-        refuse_unread(config.algorithm, {**fixed, **own})
-        labels.append(_label(multirun, config, own))
-    if not isinstance(multirun.launcher, ProcessLauncher):
-        prepare(multirun.launcher)
-    labelled = [[*job, label] for job, label in zip(jobs, labels, strict=True)]
-    returns = multirun.launcher.launch(labelled, initial_job_idx=0)
-    failed = [number for number, result in enumerate(returns) if result.status == JobStatus.FAILED]
-    if failed:
-        raise SweepError(
-            f"{len(failed)} of {len(jobs)} jobs failed, the first of them {' '.join(jobs[failed[0]])}; what it said is "
-            f"in {returns[failed[0]].working_dir}"
-        )
-    return [result.return_value for result in returns]
-
-
-def _label(multirun: Multirun, config: Config, own: Mapping[str, str]) -> str:
-    """Return the override that gives a job's tracking run its name, with what the grid varies, and its tags."""
-    named = config.logger.run_name
-    name = named or f"{config.env.id}-seed{config.seed}"
-    told = () if named else ("env", "env.id", "seed")  # the name holds these already
-    name = " ".join([name, *(f"{key}={value}" for key, value in own.items() if key not in told)])
-    content = json.dumps({"name": name, "tags": {"grid": str(multirun.config.hydra.sweep.dir)}})
-    content = content.replace("${", r"$\u007b")  # the same to JSON, and no interpolation to OmegaConf
-    return f"+hydra.job.env_set.{GRID_RUN}={quoted(content)}"
-
-
-def _without_hydra(job: DictConfig) -> DictConfig:
-    copy = job.copy()
-    OmegaConf.set_struct(copy, False)
-    del copy["hydra"]
-    return copy
-
-
 # --- studies ---------------------------------------------------------------------------------------------------------
 
 
 def _study(multirun: Multirun, fixed: dict[str, str], searched: dict[str, Dimension]) -> Any:
     from ppolab.study.search_space import SearchSpace
 
-    base = from_hydra(_without_hydra(multirun.config))
-    fixed = _for_single_runs(multirun, base, fixed)
+    base = from_hydra(without_hydra(multirun.config))
+    fixed = for_single_runs(multirun, fixed)
     space = SearchSpace(_fitting(multirun, base, searched), multirun.settings["condition"])
     settings, storage = study_settings(multirun, base, fixed, space), multirun.settings["storage"]
     from hydra_plugins.hydra_ppolab._process_runner import make_runner
@@ -157,9 +104,12 @@ def _study(multirun: Multirun, fixed: dict[str, str], searched: dict[str, Dimens
     runner = make_runner(multirun, settings, storage, STUDIES)  # whose fork server starts up meanwhile
     _check_values(multirun, fixed, space)
     with stop_requests() as stopping:
-        result = run_study(settings, space, StudyPlace(storage, STUDIES, _store(base, storage)), runner, stopping)
+        place = StudyPlace(storage, STUDIES, _store(base, storage))
+        result = run_study(settings, space, place, runner, stopping, progress=base.progress != "off")
         if stopping():
-            raise InterruptedRun(f"stopped; the same command goes on with study {settings.name}")
+            raise InterruptedRun(
+                f"stopped; the same command goes on with study {settings.name}: {same_command('train')}"
+            )
     print(result.summary)
     if result.all_failed:
         raise SweepError(f"no trial of study {settings.name} came to its end; why is in {STUDIES / settings.name}")
@@ -191,15 +141,6 @@ def _check_values(multirun: Multirun, fixed: dict[str, str], space: SearchSpace)
             value, rule = OmegaConf.select(job, key), range_of(key, job.algorithm.name)
             if rule and isinstance(value, int | float) and not rule.holds(value):
                 raise ConfigError(f"{key}={value}: {rule.words}")
-
-
-def _for_single_runs(multirun: Multirun, base: Config, fixed: dict[str, str]) -> dict[str, str]:
-    """Return `fixed` with the settings of groups that only a sweep has, so that a trial can be trained alone."""
-    kept = {key: value for key, value in fixed.items() if key not in SWEEP_GROUPS}
-    alone = composed(multirun.context, multirun.config, [f"{key}={value}" for key, value in kept.items()], 0)
-    without = flattened(from_hydra(_without_hydra(alone)))
-    set_there = {key: written(value) for key, value in flattened(base).items() if without.get(key) != value}
-    return set_there | kept
 
 
 def _fitting(multirun: Multirun, base: Config, searched: dict[str, Dimension]) -> dict[str, Dimension]:
@@ -254,7 +195,7 @@ def study_settings(multirun: Multirun, base: Config, fixed: dict[str, str], spac
             for key, value in flattened(base).items()
             if effect_of(key).of_study and key not in space.dimensions
         },
-        defaults=flattened(from_hydra(_without_hydra(composed(multirun.context, multirun.config, [], 0)))),
+        defaults=flattened(from_hydra(without_hydra(composed(multirun.context, multirun.config, [], 0)))),
     )
 
 
@@ -269,7 +210,7 @@ def _n_trials(settings: dict[str, Any], space: SearchSpace) -> int:
 
 
 def _store(base: Config, storage: str | None) -> Store | None:
-    from ppolab.study.study_record import Store
+    from ppolab.study.store import Store
 
     logger = base.logger
     if logger.kind == "none":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,12 +16,13 @@ from omegaconf import DictConfig, open_dict
 from ppolab.config.metrics import objective_names, unmeasured
 from ppolab.config.schema import Config, register_schemas
 from ppolab.errors import ConfigError, InterruptedRun
-from ppolab.records.run_folder import OUTPUTS
+from ppolab.records.run_folder import OUTPUTS, RunFolder
 from ppolab.records.tracking import is_database, resolve_tracking_uri
 from ppolab.records.tracking.tags import COMMAND, typed_command
 from ppolab.runtime.cores import CORES, usable_cores
 from ppolab.runtime.fork_server import EndedProcess, ProcessPool
 from ppolab.runtime.signals import stop_requests
+from ppolab.study.sweep_lines import SweepLines
 
 PRELOAD = "hydra_plugins.hydra_ppolab._preload"
 
@@ -77,41 +79,89 @@ def folder_of(job: DictConfig) -> Path:
     return Path(str(job.hydra.sweep.dir)) / str(job.hydra.sweep.subdir)
 
 
+@dataclass(frozen=True)
+class SweepJob:
+    """Describe one job of a sweep.
+
+    Attributes:
+        overrides: its settings, as Hydra's grammar has them. shown: what tells it from the others.
+        folder: its files; None: `hydra.sweep.dir` / `hydra.sweep.subdir`. environment: variables of its process.
+        begins: how its beginning is told.
+    """
+
+    number: int
+    overrides: Sequence[str]
+    shown: str
+    folder: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    begins: str = "started"
+
+
 def launch(
     context: HydraContext, config: DictConfig, job_overrides: Sequence[Sequence[str]], first: int
+) -> Sequence[JobReturn]:
+    """Run all jobs as `run_jobs` does; return their results in their order.
+
+    Args:
+        job_overrides: the settings of each job. first: the number of the first job.
+    """
+    shown = varied(job_overrides)
+    numbered = enumerate(zip(job_overrides, shown, strict=True), first)
+    jobs = [SweepJob(number, overrides, " ".join(own)) for number, (overrides, own) in numbered]
+    return run_jobs(context, config, jobs, make_pool(config), SweepLines(len(jobs), shown=config.progress != "off"), 0)
+
+
+def run_jobs(
+    context: HydraContext,
+    config: DictConfig,
+    jobs: Sequence[SweepJob],
+    pool: ProcessPool,
+    lines: SweepLines,
+    done: int,
 ) -> Sequence[JobReturn]:
     """Run all jobs, as many at a time as there are workers; return their results in their order.
 
     Args:
-        context, config: those of the sweep.
-        job_overrides: the settings of each job. first: the number of the first job.
+        context, config: those of the sweep. done: jobs that were done before.
 
     Raises:
         InterruptedRun: Ctrl-C or SIGTERM came; the runs under way have saved what they had.
     """
-    pool = make_pool(config)
-    jobs = [composed(context, config, job, first + n) for n, job in enumerate(job_overrides)]
-    shown = varied(job_overrides)
+    waiting, under_way, asked = list(jobs), dict[int, tuple[SweepJob, DictConfig]](), False
     returns: dict[int, JobReturn] = {}
-    waiting = list(range(len(jobs)))
-    with stop_requests() as stopping:
-        while (waiting and not stopping()) or not pool.is_idle:
-            while waiting and pool.has_room and not stopping():
-                number = waiting.pop(0)
-                output = folder_of(jobs[number]) / "output.txt"
-                pool.start(number, run_composed, (jobs[number],), output, job_environment(pool))
-            if stopping():
-                pool.interrupt()
-            for ended in pool.wait(1.0):
-                job = jobs[ended.key]
-                returns[ended.key] = _returned(ended, job, job_overrides[ended.key])
-                line = [f"job {first + ended.key:<4}", _told(ended, job, stopped=stopping()), *shown[ended.key]]
-                print(*line, f" {folder_of(job)}", flush=True)
-        if stopping():
-            raise InterruptedRun(
-                f"stopped; {len(returns)} of {len(jobs)} jobs had begun, what they saved is in their folders"
-            )
-    return [returns[number] for number in sorted(returns)]
+    lines.update([], done)  # the first job may take a while to begin
+    try:
+        with stop_requests() as stopping:
+            while (waiting and not stopping()) or not pool.is_idle:
+                while waiting and pool.has_room and not stopping():
+                    job = waiting.pop(0)
+                    node = composed(context, config, job.overrides, job.number, job.folder)
+                    under_way[job.number] = job, node
+                    _start(pool, job, node)
+                    lines.started(f"job {job.number:<4} {job.begins:<12} {job.shown}")
+                if stopping() and not asked:
+                    asked = True
+                    pool.interrupt()  # once: a second signal ends a run without its checkpoint
+                for ended in pool.wait(1.0):
+                    job, node = under_way.pop(ended.key)
+                    returns[ended.key] = _returned(ended, node, job.overrides)
+                    done += not stopping() or ended.error is None
+                    told = _told(ended, node, stopped=stopping())
+                    lines.ended(f"job {job.number:<4} {told} {job.shown}  {folder_of(node)}")
+                runs = [(job.shown, RunFolder(folder_of(node))) for job, node in under_way.values()]
+                lines.update(runs, done)
+    finally:
+        lines.close()
+    if stopping():
+        raise InterruptedRun(
+            f"stopped; {len(returns)} of {len(jobs)} jobs had begun, what they saved is in their folders"
+        )
+    return [returns[job.number] for job in jobs]
+
+
+def _start(pool: ProcessPool, job: SweepJob, config: DictConfig) -> None:
+    environment = {**job_environment(pool), **job.environment}
+    pool.start(job.number, run_composed, (config,), folder_of(config) / "output.txt", environment)
 
 
 def varied(job_overrides: Sequence[Sequence[str]]) -> list[list[str]]:
@@ -131,10 +181,13 @@ def _told(ended: EndedProcess, job: DictConfig, *, stopped: bool) -> str:
     """Return in words how a job has ended. `stopped`: the sweep has asked all jobs to save and end."""
     if ended.error is None:
         values = ended.result if isinstance(ended.result, list) else [ended.result]
-        problem = unmeasured(objective_names(cast(Config, job)), values, job.total_steps)
-        return f"{'complete':<12} {problem or ended.result} "
+        names = objective_names(cast(Config, job))
+        reached = "  ".join(f"{name} {value:,.4g}" for name, value in zip(names, values, strict=True))
+        return f"{'complete':<12} {unmeasured(names, values, job.total_steps) or reached} "
     problem = ended.error.strip().splitlines()[-1]
     if not stopped:
         return f"{'failed':<12} {problem} "
-    saved = re.sub(r"^[\w.]+: ", "", problem) if "InterruptedRun" in problem else ""
+    saved = "before its first step"
+    if "InterruptedRun" in problem:
+        saved = re.sub(r"^[\w.]+: ", "", problem).partition("; go on with")[0]
     return f"{'interrupted':<12} {saved} "

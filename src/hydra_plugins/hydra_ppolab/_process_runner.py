@@ -49,6 +49,9 @@ class ProcessRunner:
             outcomes.append(outcome_of(job, folder, ended.result, ended.error))
         return outcomes
 
+    def under_way(self) -> Sequence[tuple[Job, Path]]:
+        return list(self._jobs.values())
+
     def stop(self) -> Sequence[Outcome]:
         self._pool.interrupt()
         outcomes: list[Outcome] = []

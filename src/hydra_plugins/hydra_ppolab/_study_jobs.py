@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+from ppolab.records.wording import command_with
 from ppolab.study.claims import trial_name
 from ppolab.study.settings import StudySettings
 from ppolab.study.sweep_loop import Job, Outcome
@@ -58,6 +59,7 @@ class StudyJobs:
             pruning=None if several or len(settings.directions) > 1 else settings.pruning,
             parent_run_id=job.parent_run_id,
             run_name=trial_name(job.claim.number, job.seed_index if several else None),
+            command_alone=command_with("train", job.overrides),
         )
 
 

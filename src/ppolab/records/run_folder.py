@@ -123,17 +123,26 @@ class RunFolder:
         Raises:
             ConfigError: another process trains it.
         """
-        lock = FileLock(self.path / ".lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise ConfigError(
-                f"{self.path}: another process is training this run; wait for its end, or stop it"
-            ) from None
-        try:
+        with locked(self.path, "another process is training this run"):
             yield
-        finally:
-            lock.release()
+
+
+@contextmanager
+def locked(folder: Path, otherwise: str) -> Iterator[None]:
+    """Keep other processes from working in `folder`; the system lets go of it when this one ends, however it does.
+
+    Raises:
+        ConfigError: another process works there; the message says `otherwise`.
+    """
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ConfigError(f"{folder}: {otherwise}; wait for its end, or stop it") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -13,6 +13,8 @@ PLAIN = re.compile(r"[\w/.+-]+", re.ASCII)
 """The values that Hydra's grammar takes without quotes."""
 QUOTE_OR_END = re.compile(r'(\\*)("|$)')
 """Where backslashes mean something between Hydra's double quotes."""
+CLEAR_LINE = "\r\x1b[K"
+"""What takes back the line that a terminal's cursor is on."""
 
 
 def shown(value: float) -> str:
@@ -43,6 +45,11 @@ def next_command(program: str, key: str, value: object) -> str:
 def command_with(program: str, arguments: Iterable[str]) -> str:
     """Return the command `PROGRAM ARGUMENTS`, as it can be typed into a shell where this one was typed."""
     return f"{_form_of(program)} {shlex.join(arguments)}"
+
+
+def same_command(program: str) -> str:
+    """Return the command that is running, as it can be typed again."""
+    return command_with(program, sys.argv[1:])
 
 
 def as_typed(text: str) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+
+from ppolab.records.wording import CLEAR_LINE
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """The signals that ask a run to save and end."""
@@ -46,7 +49,8 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
-        print("stopping: the runs save and end; once more to end at once", flush=True)
+        over_the_progress = CLEAR_LINE if sys.stdout.isatty() else ""
+        print(f"{over_the_progress}stopping: the runs save and end; once more to end at once", flush=True)
 
     with signals_handled_by(ask):
         yield asked.is_set

@@ -23,8 +23,9 @@ from ppolab.study.claims import Trials
 from ppolab.study.search_space import Choice, Interval, Scalar, SearchSpace
 from ppolab.study.settings import StudySettings, check_options, check_pruning, make_pruner, make_sampler
 from ppolab.study.storage import StudyStorage, open_storage
+from ppolab.study.store import Store
 from ppolab.study.study_note import best_trials, command_of
-from ppolab.study.study_record import Store, StudyRecord
+from ppolab.study.study_record import StudyRecord
 from ppolab.study.sweep_loop import Runner, Sweep
 
 IDENTITY = "ppolab"
@@ -83,9 +84,18 @@ class StudyPlace:
 
 
 def run_study(
-    settings: StudySettings, space: SearchSpace, place: StudyPlace, runner: Runner, stopping: Callable[[], bool]
+    settings: StudySettings,
+    space: SearchSpace,
+    place: StudyPlace,
+    runner: Runner,
+    stopping: Callable[[], bool],
+    *,
+    progress: bool = True,
 ) -> StudyResult:
     """Bring the study to `n_trials`, together with all others who work on it.
+
+    Args:
+        progress: False leaves out how far runs are while they train.
 
     Raises:
         ConfigError: the space, the sampler, the pruner or the storage cannot be used, or the study exists as another.
@@ -94,7 +104,7 @@ def run_study(
     check_study(settings, space)
     storage = open_storage(place.storage, settings.name, place.folder)
     study = open_study(settings, space, storage)
-    record = StudyRecord(study, settings, space, place.store, place.folder / settings.name)
+    record = StudyRecord(study, settings, space, place.store, place.folder / settings.name, progress=progress)
     record.open(storage)
     pictures: list[Path] = []
     status: RunStatus = "FAILED"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import statistics
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import optuna
 
 from ppolab.errors import TrackingError
+from ppolab.records.run_folder import RunFolder
 from ppolab.records.tracking import (
     KIND_TAG,
     NOTE_TAG,
@@ -27,15 +27,15 @@ from ppolab.study.plots import draw
 from ppolab.study.search_space import Scalar, SearchSpace, overrides
 from ppolab.study.settings import StudySettings
 from ppolab.study.storage import StudyStorage
+from ppolab.study.store import PATIENCE_SECONDS, Store
 from ppolab.study.study_note import study_note
-from ppolab.study.sweep_loop import TrialReport
+from ppolab.study.sweep_lines import SweepLines
+from ppolab.study.sweep_loop import Job, TrialReport
 
 log = logging.getLogger(__name__)
 
 RUN_ID = "mlflow_run"
 """User attribute of a study: its tracking run."""
-PATIENCE_SECONDS = 20.0
-"""A sweep waits so long for the store; after that, its runs belong to no study there."""
 STATUS: Mapping[str, RunStatus] = {
     "complete": "FINISHED",
     "pruned": "PRUNED",
@@ -46,19 +46,22 @@ SHOWN_DIGITS = 3
 """Significant digits of a trial's settings on the terminal; the study and the run's folder hold them all."""
 
 
-@dataclass(frozen=True)
-class Store:
-    """Say where studies are recorded: the tracking store and the experiment in it."""
-
-    uri: str
-    experiment: str
-
-
 class StudyRecord:
-    """Show and record a study's trials as they end. `store` None: on the terminal only."""
+    """Show and record a study's trials as they end.
+
+    Args:
+        store: None: on the terminal only. progress: False leaves out how far runs are while they train.
+    """
 
     def __init__(
-        self, study: optuna.Study, settings: StudySettings, space: SearchSpace, store: Store | None, folder: Path
+        self,
+        study: optuna.Study,
+        settings: StudySettings,
+        space: SearchSpace,
+        store: Store | None,
+        folder: Path,
+        *,
+        progress: bool = True,
     ) -> None:
         self._study = study
         self._settings = settings
@@ -69,9 +72,14 @@ class StudyRecord:
         self._tracker: Tracker = NoTracker()
         self._run_id: str | None = None
         self._description = _described(settings, space)
+        self._lines = SweepLines(settings.n_trials, shown=progress)
+        self._finished = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
 
     def open(self, storage: StudyStorage) -> None:
         """Make the study's tracking run, or go on with the one that another sweep has made."""
+        self._lines.ended(
+            f"study         {self._settings.name}: {self._finished} of {self._settings.n_trials} trials are done"
+        )
         with storage.lock():
             earlier = self._study.user_attrs.get(RUN_ID)
             self._tracker = self._run(
@@ -89,6 +97,7 @@ class StudyRecord:
     def begin(self, claim: Claim) -> str | None:
         """Return the tracking run that a trial's runs belong to: its own if it has several seeds, else the study's."""
         tags = self._tags(claim)
+        self._lines.started(f"trial {claim.number:<4} started     {chosen(claim)}")
         if claim.again:
             self._end_abandoned(tags)
         if self._settings.seeds_per_trial == 1:
@@ -100,7 +109,7 @@ class StudyRecord:
 
     def end(self, report: TrialReport) -> None:
         """Show and record how a trial ended, and which is the best now."""
-        print(told(report, self._settings), flush=True)
+        self._lines.ended(told(report, self._settings))
         tracker = self._open_trials.pop(report.claim.number, None)
         if tracker is not None:
             tracker.log_metrics(_over_seeds(report, self._settings), len(report.each))
@@ -109,6 +118,7 @@ class StudyRecord:
             self._end_abandoned(self._tags(report.claim))
         trials = self._study.get_trials(deepcopy=False)
         finished = [trial for trial in trials if trial.state.is_finished()]
+        self._finished = len(finished)
         self._tracker.log_metrics(self._best(finished), len(finished))
         self._describe()
 
@@ -119,6 +129,15 @@ class StudyRecord:
 
     def _describe(self) -> None:
         self._tracker.set_tags({NOTE_TAG: study_note(self._study, self._settings, self._space)})
+
+    def show(self, runs: Sequence[tuple[Job, Path]]) -> None:
+        """Show how far the runs under way are."""
+        several = self._settings.seeds_per_trial > 1
+        named = [
+            (f"trial {job.claim.number}{f' seed {job.seed_index}' if several else ''}", RunFolder(folder))
+            for job, folder in runs
+        ]
+        self._lines.update(named, self._finished)
 
     def _tags(self, claim: Claim) -> dict[str, str]:
         return {"study": self._settings.name, "trial": str(claim.number)}
@@ -148,6 +167,7 @@ class StudyRecord:
 
     def close(self, status: RunStatus) -> list[Path]:
         """Draw the study, and end its tracking run; return the pictures."""
+        self._lines.close()
         for tracker in self._open_trials.values():
             tracker.close("KILLED")
         pictures = draw(self._study, self._settings, self._folder / "plots")
@@ -181,8 +201,14 @@ def told(report: TrialReport, settings: StudySettings) -> str:
     """Return one line about a trial that has ended."""
     values = "  ".join(f"{name} {value:,.4g}" for name, value in zip(settings.objectives, report.values, strict=False))
     error = report.error.strip().splitlines()[-1] if report.error else ""
-    chosen = " ".join(overrides({key: rounded(value) for key, value in report.claim.values.items()}))
-    return f"trial {report.claim.number:<4} {report.end:<11} {error or values}  {chosen}"
+    if report.end == "interrupted":  # the error is only how its process took the signal
+        error = "runs again under its number"
+    return f"trial {report.claim.number:<4} {report.end:<11} {error or values}  {chosen(report.claim)}"
+
+
+def chosen(claim: Claim) -> str:
+    """Return a trial's settings for the terminal."""
+    return " ".join(overrides({key: rounded(value) for key, value in claim.values.items()}))
 
 
 def rounded(value: Scalar) -> Scalar:

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -56,6 +57,9 @@ class Record(Protocol):
     def end(self, report: TrialReport) -> None:
         """End a trial."""
 
+    def show(self, runs: Sequence[tuple[Job, Path]]) -> None:
+        """Show how far the runs under way are, each given with its folder."""
+
 
 class Runner(Protocol):
     """Run jobs at the same time, each in a process of its own."""
@@ -67,6 +71,9 @@ class Runner(Protocol):
 
     def wait(self, seconds: float) -> Sequence[Outcome]:
         """Return the runs that ended, at the latest after so many seconds."""
+
+    def under_way(self) -> Sequence[tuple[Job, Path]]:
+        """Return the runs that have not ended, each with its folder."""
 
     def stop(self) -> Sequence[Outcome]:
         """Ask all runs to save and end, and wait until they did; return them."""
@@ -119,12 +126,14 @@ class Sweep:
         Raises:
             SweepError: `max_failures` trials have failed; those under way were finished first.
         """
+        self._record.show([])  # the first run may take a while to begin
         while True:
             self._fill()
             if not self._attempts:
                 break
             for outcome in self._runner.stop() if self._stopping() else self._runner.wait(1.0):
                 self._advance(outcome)
+            self._record.show(self._runner.under_way())
             self._show_life()
         if self._failures >= self._settings.max_failures:
             raise SweepError(

@@ -22,7 +22,7 @@ from ppolab.records.tracking import KIND_TAG
 from ppolab.study.claims import report, trial_name
 from ppolab.study.settings import Pruning, make_pruner
 from ppolab.study.storage import open_storage
-from ppolab.training.trial import TRIAL
+from ppolab.training.trial import COMMAND_ALONE, TRIAL
 
 if TYPE_CHECKING:
     from ppolab.training.trial import TrialOfStudy
@@ -38,6 +38,7 @@ class TrialReference:
         storage: URL, or None for the file of the study `study` in `folder`.
         pruning: None where runs report no intermediate values: with several seeds, or several objectives.
         parent_run_id: the tracking run that this run is shown below. run_name: its own name there.
+        command_alone: what a user types to train this run alone.
     """
 
     storage: str | None
@@ -48,6 +49,7 @@ class TrialReference:
     pruning: Pruning | None
     parent_run_id: str | None
     run_name: str
+    command_alone: str
 
     @property
     def kind(self) -> str:
@@ -78,7 +80,12 @@ def trial_here() -> TrialOfStudy | None:
         report=_never_stop if reference.pruning is None else reporter(reference, reference.pruning),
         run_name=reference.run_name,
         parent_run_id=reference.parent_run_id,
-        tags={"study": reference.study, "trial": str(reference.number), KIND_TAG: reference.kind},
+        tags={
+            "study": reference.study,
+            "trial": str(reference.number),
+            KIND_TAG: reference.kind,
+            COMMAND_ALONE: reference.command_alone,
+        },
     )
 
 

@@ -63,6 +63,7 @@ def recorded_run(
         checkpoint: where the run goes on; metrics beyond it are dropped. trial: the run is one of a study's.
         taken: what a new run takes from an earlier one.
     """
+    name = _run_name(config, trial, files.name() if checkpoint else None)
     write_whole(files.config, to_yaml(config))
     write_versions(files.versions, {**package_versions(), **machine(), **_computes_with(config)})
     first_step = checkpoint.module["steps"] if checkpoint else 0
@@ -71,7 +72,7 @@ def recorded_run(
         uri = resolve_tracking_uri(config.logger.tracking_uri, OUTPUTS)
     tracker: Tracker = NoTracker()
     if uri is not None:
-        tracker = MlflowTracker(_description(config, checkpoint, trial, taken), uri, files.backlog)
+        tracker = MlflowTracker(_description(name, config, checkpoint, trial, taken), uri, files.backlog)
     metrics_file = MetricsFile(files.metrics, run_metrics(config), first_step)
     earlier = [  # of a resumed run
         (int(row["step"]), {key: value for key, value in row.items() if key != "step"})
@@ -80,7 +81,7 @@ def recorded_run(
     events = None
     if config.logger.kind == "tensorboard":
         events = TensorBoardEvents(files.tensorboard, recorded_settings(config), earlier)
-    recorder = RunRecorder(config, files, tracker, uri, metrics_file, checkpoint, _run_name(config, trial), events)
+    recorder = RunRecorder(config, files, tracker, uri, metrics_file, checkpoint, name, events)
     for steps, metrics in earlier:
         recorder.take_in(metrics, steps)
     recorder.describe(None)
@@ -273,18 +274,19 @@ def _computes_with(config: Config) -> dict[str, str]:
     return {"device": device, "C++ compiler": compiler() or "none"}
 
 
-def _run_name(config: Config, trial: TrialOfStudy | None) -> str:
-    return trial.run_name if trial else config.logger.run_name or f"{config.env.id}-seed{config.seed}"
+def _run_name(config: Config, trial: TrialOfStudy | None, earlier: str | None) -> str:
+    """Return the name of the tracking run; a run that goes on keeps the one that it has, such as that of a grid's."""
+    return trial.run_name if trial else earlier or config.logger.run_name or f"{config.env.id}-seed{config.seed}"
 
 
 def _description(
-    config: Config, checkpoint: Checkpoint | None, trial: TrialOfStudy | None, taken: WarmStart | None
+    name: str, config: Config, checkpoint: Checkpoint | None, trial: TrialOfStudy | None, taken: WarmStart | None
 ) -> RunDescription:
     """Describe the run to the tracking store."""
     otherwise = checkpoint is not None and records_may_differ(checkpoint.config, config)
     return RunDescription(
         experiment=config.logger.experiment,
-        run_name=_run_name(config, trial),
+        run_name=name,
         parameters=recorded_settings(config),
         tags={KIND_TAG: "run"}
         | environment_tags()

@@ -12,7 +12,9 @@ TRIAL = "PPOLAB_TRIAL"
 
 
 GRID_RUN = "PPOLAB_GRID_RUN"
-"""Environment variable of the runs of a grid: the name and the tags of the tracking run, as JSON."""
+"""Environment variable of the runs of a grid: name, tags and parent of the tracking run, as JSON."""
+COMMAND_ALONE = "command.alone"
+"""Tag of a run of a sweep: the command that trains this run alone. Its tag `command` is the sweep's."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,20 @@ class TrialOfStudy:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
+def grid_run(name: str, tags: Mapping[str, str], parent_run_id: str | None) -> str:
+    """Return the text for the environment variable GRID_RUN."""
+    return json.dumps({"name": name, "tags": dict(tags), "parent": parent_run_id})
+
+
 def run_of_grid() -> TrialOfStudy | None:
-    """Return the name and the tags of this process's run if it is one of a grid, which never stops it; else None."""
+    """Return name, tags and parent of this process's run if it is one of a grid, which never stops it; else None."""
     text = os.environ.get(GRID_RUN)
     if text is None:
         return None
     content = json.loads(text)
-    return TrialOfStudy(report=lambda _step, _value: False, run_name=content["name"], tags=content["tags"])
+    return TrialOfStudy(
+        report=lambda _step, _value: False,
+        run_name=content["name"],
+        parent_run_id=content["parent"],
+        tags=content["tags"],
+    )

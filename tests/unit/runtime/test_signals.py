@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 
 import pytest
@@ -61,6 +62,15 @@ def test_the_second_request_to_stop_ends_at_once(capsys: pytest.CaptureFixture[s
         assert "the runs save and end" in capsys.readouterr().out
         signal.raise_signal(signal.SIGINT)
     assert handlers() == before
+
+
+def test_a_request_to_stop_takes_back_the_line_of_the_progress(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    with stop_requests():
+        signal.raise_signal(signal.SIGTERM)
+    assert capsys.readouterr().out == "\r\x1b[Kstopping: the runs save and end; once more to end at once\n"
 
 
 def test_an_interrupt_that_a_package_swallows_is_raised_afterwards() -> None:

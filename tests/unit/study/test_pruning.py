@@ -55,6 +55,7 @@ def reference(folder: Path, claim: Claim, pruning: Pruning) -> TrialReference:
         pruning=pruning,
         parent_run_id=None,
         run_name="trial-0000",
+        command_alone="ppolab-train clip=0.2",
     )
 
 

@@ -49,4 +49,4 @@ def test_an_interval_is_told_in_words() -> None:
 
 @pytest.mark.parametrize(("name", "kind"), [("trial-0003", "trial"), ("trial-0003-seed-1", "seed")])
 def test_a_run_is_a_whole_trial_or_one_seed_of_it(name: str, kind: str) -> None:
-    assert TrialReference(None, "f", "s", 3, 3, None, None, name).kind == kind
+    assert TrialReference(None, "f", "s", 3, 3, None, None, name, "").kind == kind

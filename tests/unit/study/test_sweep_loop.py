@@ -111,6 +111,17 @@ def test_the_line_of_a_trial_has_rounded_settings(value: Any, text: str) -> None
     assert line == f"trial 3    complete    eval/return 1,235  {text}"
 
 
+def test_the_line_of_an_interrupted_trial_has_no_error() -> None:
+    claim = Claim(3, 3, {"clip": 0.2}, again=False)
+    line = told(TrialReport(claim, "interrupted", (), (), "Traceback\nKeyboardInterrupt"), settings())
+    assert line == "trial 3    interrupted runs again under its number  clip=0.2"
+
+
+def test_the_record_is_shown_what_is_under_way(tmp_path: Path) -> None:
+    _, record = sweep(tmp_path, Instant(score), n_trials=3)
+    assert record.shown == [[], [1], [2], []]
+
+
 @pytest.mark.parametrize(("seeds", "value"), [(1, 7.0), (2, 6.0), (3, 12.0), (4, 6.0), (5, 6.0)])
 def test_a_study_judges_seeds_as_a_report_does(seeds: int, value: float, tmp_path: Path) -> None:
     """Of the values 7, 5, 24, -4 and 6 floor(n/4) at either end do not count."""
