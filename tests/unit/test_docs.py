@@ -49,13 +49,14 @@ OWN_FILES = {
     "conf/optimizer/nadam.yaml",
     "conf/search/NAME.yaml",
     "sweeps/search/NAME.yaml",
+    "sweeps/search/spo.yaml",
     "findings/NAME.sh",
 }
 """Files that a reader is told to write."""
 
 OWN_OPTIONS = {
     "algorithm=spo", "algorithm=my_package:spo", "algorithm=my_algorithms:spo",
-    "env=parking", "experiment=mine", "model=wide", "optimizer=nadam",
+    "env=parking", "experiment=mine", "search=spo", "model=wide", "optimizer=nadam",
 }  # fmt: skip
 """What such files make possible."""
 

@@ -30,6 +30,7 @@ from hydra_plugins.hydra_ppolab._process_jobs import composed
 from hydra_plugins.hydra_ppolab.launcher import ProcessLauncher
 from ppolab.config.algorithms import check_algorithm, refuse_unread
 from ppolab.config.checks import range_of
+from ppolab.config.files import option_groups
 from ppolab.config.loading import from_hydra
 from ppolab.config.metrics import objective_names
 from ppolab.config.quoting import quoted
@@ -194,12 +195,22 @@ def _check_values(multirun: Multirun, fixed: dict[str, str], space: SearchSpace)
 
 
 def _for_single_runs(multirun: Multirun, base: Config, fixed: dict[str, str]) -> dict[str, str]:
-    """Return `fixed` with the settings of groups that only a sweep has, so that a trial can be trained alone."""
+    """Return `fixed` with what groups that only a sweep has set and choose, so that a trial can be trained alone."""
     kept = {key: value for key, value in fixed.items() if key not in SWEEP_GROUPS}
+    kept = _chosen_by_groups(multirun, kept) | kept
     alone = composed(multirun.context, multirun.config, [f"{key}={value}" for key, value in kept.items()], 0)
     without = flattened(from_hydra(_without_hydra(alone)))
     set_there = {key: written(value) for key, value in flattened(base).items() if without.get(key) != value}
     return set_there | kept
+
+
+def _chosen_by_groups(multirun: Multirun, kept: dict[str, str]) -> dict[str, str]:
+    """Return the options that the sweep has and `kept` would not choose: those of `override /GROUP` in a search file."""
+    alone = composed(multirun.context, multirun.config, [f"{key}={value}" for key, value in kept.items()], 0)
+    here, there = multirun.config.hydra.runtime.choices, alone.hydra.runtime.choices
+    return {
+        group: here[group] for group in option_groups("conf") if here.get(group) and here[group] != there.get(group)
+    }
 
 
 def _fitting(multirun: Multirun, base: Config, searched: dict[str, Dimension]) -> dict[str, Dimension]:

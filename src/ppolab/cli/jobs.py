@@ -21,13 +21,13 @@ from ppolab.config.metrics import objective_names, unmeasured
 from ppolab.config.schema import Config, EvaluateConfig, ExportConfig
 from ppolab.envs.rendering import prepare_headless_rendering
 from ppolab.errors import ConfigError, InterruptedRun
-from ppolab.records.run_folder import OUTPUTS, FoundRun, find_run
+from ppolab.records.run_folder import OUTPUTS, FoundRun, RunFolder, find_run
 from ppolab.redaction import redact
 from ppolab.runtime.fast_imports import import_lightning, lean_imports
 from ppolab.runtime.ranks import rank_given_from_outside, ranks_of_this_machine
 from ppolab.runtime.signals import heeded_interrupt
 from ppolab.training.rerun import compared, made_again
-from ppolab.training.resume import resumed
+from ppolab.training.resume import how_to_go_on, resumed
 from ppolab.training.trial import TRIAL, run_of_grid
 
 if TYPE_CHECKING:
@@ -94,7 +94,13 @@ def trained(
             from ppolab.envs.envpool_import import register_family
             from ppolab.training.run import run
         register_family(config.env)
-    return run(config, Path(HydraConfig.get().runtime.output_dir), found, trial(), own_process=own_process)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        return run(config, folder, found, trial(), own_process=own_process)
+    except KeyboardInterrupt:  # it came while nobody waited for it, such as while records were sent
+        if not own_process:
+            raise
+        raise InterruptedRun(f"interrupted; {how_to_go_on(RunFolder(folder))}") from None
 
 
 def _what_to_train(node: DictConfig) -> tuple[Config, FoundRun | None]:
