@@ -205,7 +205,7 @@ def _for_single_runs(multirun: Multirun, base: Config, fixed: dict[str, str]) ->
 
 
 def _chosen_by_groups(multirun: Multirun, kept: dict[str, str]) -> dict[str, str]:
-    """Return the options that the sweep has and `kept` would not choose: those of `override /GROUP` in a search file."""
+    """Return the options that the sweep has and `kept` would not choose, such as those that a search file overrides."""
     alone = composed(multirun.context, multirun.config, [f"{key}={value}" for key, value in kept.items()], 0)
     here, there = multirun.config.hydra.runtime.choices, alone.hydra.runtime.choices
     return {
