@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from ppolab.training.trial import TrialOfStudy
 
 
+NO_RUN = "run=RUN: is missing; RUN is a run folder, a checkpoint file, an MLflow run id or a run's name"
+
+
 def train_job(node: DictConfig) -> object:
     """Train one run, alone or of a sweep; return the value of the objective, or all of them if there are several.
 
@@ -135,9 +138,7 @@ def _trial(node: DictConfig) -> dict[str, object]:
 def evaluate_task(node: DictConfig) -> None:
     """Evaluate one run and print the result."""
     if OmegaConf.is_missing(node, "run"):
-        raise ConfigError(
-            "run=RUN: is missing; RUN is a run folder, a checkpoint file, an MLflow run id or a run's name"
-        )
+        raise ConfigError(NO_RUN)
     settings = OmegaConf.to_object(node)
     assert isinstance(settings, EvaluateConfig)
     with heeded_interrupt():
@@ -157,7 +158,7 @@ def evaluate_task(node: DictConfig) -> None:
 def export_task(node: DictConfig) -> None:
     """Export one policy and print what was written."""
     if OmegaConf.is_missing(node, "run"):
-        raise ConfigError("run=RUN: is missing; RUN is a run folder, a checkpoint file or an MLflow run id")
+        raise ConfigError(NO_RUN)
     settings = OmegaConf.to_object(node)
     assert isinstance(settings, ExportConfig)
     with heeded_interrupt():

@@ -75,8 +75,17 @@ def registered(env_id: str) -> gymnasium.envs.registration.EnvSpec:
             f"env.id={env_id}: the module '{error.name}' cannot be imported; install it or add its folder to PYTHONPATH"
         ) from error
     except Exception as error:  # gymnasium raises its own family, and a user's module may raise anything on import
-        hint = nearest(name, gymnasium.registry) or "; a module of your own is named as env.id=my_package:MyEnv-v0"
+        hint = nearest(name, gymnasium.registry)
+        for own in (each for each in gymnasium.registry if _is_of(module, each)):
+            hint = hint.replace(f"'{own}'", f"'{module}:{own}'")
+        hint = hint or "; a module of your own is named as env.id=my_package:MyEnv-v0"
         raise ConfigError(f"env.id={env_id}: no such registered environment{hint}") from error
+
+
+def _is_of(module: str, name: str) -> bool:
+    """Return whether an environment of this name is a class of `module`, and so has its name before it."""
+    entry: Any = gymnasium.registry[name].entry_point
+    return bool(module) and getattr(entry, "__module__", str(entry).partition(":")[0]) == module
 
 
 def _make(env: EnvConfig) -> gymnasium.Env[Any, Any]:

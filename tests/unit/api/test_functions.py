@@ -95,6 +95,7 @@ def test_a_run_is_trained_twice_alike_and_the_caller_is_left_alone() -> None:
         (["--help"], "--help: only shows something"),
         (["--version"], "--version: only shows something"),
         (["--seed=3"], "--seed=3: a setting is written without dashes; write seed=3"),
+        ([3], "3: settings are texts, such as 'env=hopper'"),
         ("env=hopper", "env=hopper: settings are a list of texts; write ['env=hopper']"),
     ],
 )

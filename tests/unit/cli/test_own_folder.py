@@ -19,6 +19,8 @@ PRESET = "# @package _global_\n# Fast.\ndefaults:\n  - override /env: cartpole\n
 FILES = {
     "conf/experiment/mine.yaml": PRESET,
     "conf/experiment/no_package.yaml": "total_steps: 5000\n",
+    "conf/experiment/no_package_either.yaml": "defaults:\n  - override /env: cartpole\n",
+    "conf/experiment/no_override.yaml": "# @package _global_\ndefaults:\n  - /env: cartpole\n",
     "conf/experiment/typo.yaml": "# @package _global_\ntotal_step: 5000\n",
     "conf/experiment/typo_below.yaml": "# @package _global_\nmodel:\n  activatio: tanh\n",
     "conf/experiment/text.yaml": "# @package _global_\nclip: abc\n",
@@ -97,6 +99,10 @@ def test_a_folder_of_another_program_changes_nothing(here: Path, capsys: pytest.
     [
         ("experiment=no_package", "conf/experiment/no_package.yaml: experiment: no such setting; a file for "
          "experiment= must begin with the line '# @package _global_'"),
+        ("experiment=no_package_either", "experiment: a file for experiment= must begin with the line "
+         "'# @package _global_'"),
+        ("experiment=no_override", "env: a file chooses it a second time; under defaults:, write "
+         "'override /env: cartpole'"),
         ("experiment=typo", "conf/experiment/typo.yaml: total_step: no such setting; did you mean 'total_steps'?"),
         ("experiment=typo_below", "conf/experiment/typo_below.yaml: model.activatio: no such setting; did you mean "
          "'model.activation'?"),
