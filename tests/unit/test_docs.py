@@ -178,6 +178,14 @@ def test_commands_are_found_at_all() -> None:
     assert {("train", "clip", "0.1"), ("evaluate", "episodes", "20"), ("report", "experiment", "ppolab")} <= found
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_every_row_is_part_of_a_table(name: str) -> None:
+    lines = ["", *(ROOT / name).read_text().splitlines(), ""]
+    for before, line, after in zip(lines, lines[1:], lines[2:], strict=False):
+        if line.startswith("| ") and not before.startswith("|"):
+            assert after.startswith("| --"), line
+
+
 def test_settings_and_metrics_each_have_a_row() -> None:
     rows = {
         key

@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,7 +114,9 @@ def _what_to_train(node: DictConfig) -> tuple[Config, FoundRun | None]:
         return made_again(node, given), None
     config, found = resumed(node, given)
     if config.init_from is not None and found is None:
-        find_run("init_from", config.init_from, "best")
+        first = find_run("init_from", config.init_from, "best").folder
+        if config.init_from == first.name():  # which a later run may have, too, even this one
+            config = replace(config, init_from=first.run_id() or str(first.path.absolute()))
     return config, found
 
 

@@ -80,6 +80,12 @@ def test_a_run_is_trained_twice_alike_and_the_caller_is_left_alone() -> None:
     assert ppolab.load(first.folder.path, "last").evaluate(2) == agent.evaluate(2)
 
 
+def test_a_run_remembers_which_run_of_a_name_it_started_from() -> None:
+    first = ppolab.train(TINY)
+    second = ppolab.train([*TINY, "init_from=CartPole-v1-seed0"])
+    assert second.config.init_from == str(first.folder.path.absolute())
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [

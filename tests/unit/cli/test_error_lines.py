@@ -50,6 +50,7 @@ FROM_HYDRA = {
     "logger.tags=x": "logger.tags: no such setting; did you mean 'logger'?",
     "batch_size=64": "batch_size: no such setting; did you mean 'minibatch_size'?",
     "seed=abc": "seed=abc: must be a whole number",
+    "env.kwargs=3": "env.kwargs: must be a mapping; write env.kwargs.NAME=VALUE",
     "seed=null": "seed=null: must have a value",
     "seed=1,2": "seed=1,2: several values make a sweep; add -m, or put a list into brackets",
 }
