@@ -219,6 +219,7 @@ def test_a_path_that_cannot_be_written(trained: dict[str, TrainedPolicy], tmp_pa
         (("run=.", "format=tf"), "format=tf: must be one of onnx, torch_export, mlflow"),
         (("run={run}", "format=mlflow"), "format=mlflow: needs the registered model's name; add name=NAME"),
         (("run={run}", "name=pole"), "name=pole: only goes with format=mlflow"),
+        (("run={run}", "path=."), "path=.: is a folder; name a file in it, such as policy.onnx"),
         (("run={run}", "format=mlflow", "name=a/b"), "name=a/b: must be a name without / and :"),
     ],
 )

@@ -43,6 +43,26 @@ def make(context):
 PLAIN = {"name": "ppo_clip", "value_clip": None, "anneal_clip": False, "value_epochs": None, "ignores": []}
 '''
 
+SPO_MODULE = """
+from ppolab.learning import Learner
+
+def spo(context, *, width=0.2):
+    def surrogate(parameters, log_ratio, batch):
+        ratio, advantages = log_ratio.exp(), batch.advantages
+        return ratio * advantages - advantages.abs() / (2 * width) * (ratio - 1).square()
+
+    return Learner(context, surrogate)
+"""
+SPO_SEARCH = """
+# @package _global_
+defaults:
+  - override /algorithm: my_package:spo
+hydra:
+  sweeper:
+    params:
+      algorithm.width: interval(0.05, 0.5)
+"""
+
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
@@ -93,3 +113,16 @@ def test_files_in_a_clone_make_every_kind_of_option(own: Path, tmp_path: Path) -
     config = yaml.safe_load((run_folders(tmp_path)[0] / "config.yaml").read_text())
     assert config["model"]["hidden_sizes"] == [24, 24]
     assert config["algorithm"] == {"name": "cautious", "tightness": 2.0, "ignores": []}
+
+
+def test_a_search_file_chooses_an_algorithm_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "my_package.py").write_text(SPO_MODULE)
+    (tmp_path / "sweeps/search").mkdir(parents=True)
+    (tmp_path / "sweeps/search/spo.yaml").write_text(SPO_SEARCH)
+    answer = train(tmp_path, "-m", "search=spo", "n_trials=2", *RUN)
+    assert answer.code == 0, answer.err
+    again = next(line for line in answer.out.splitlines() if line.startswith("train it"))
+    assert "algorithm=my_package:spo" in again
+    configs = [yaml.safe_load((folder / "config.yaml").read_text()) for folder in run_folders(tmp_path)]
+    assert [config["algorithm"]["name"] for config in configs] == ["my_package:spo"] * 2
+    assert len({config["algorithm"]["width"] for config in configs}) == 2

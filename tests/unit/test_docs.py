@@ -49,13 +49,14 @@ OWN_FILES = {
     "conf/optimizer/nadam.yaml",
     "conf/search/NAME.yaml",
     "sweeps/search/NAME.yaml",
+    "sweeps/search/spo.yaml",
     "findings/NAME.sh",
 }
 """Files that a reader is told to write."""
 
 OWN_OPTIONS = {
     "algorithm=spo", "algorithm=my_package:spo", "algorithm=my_algorithms:spo",
-    "env=parking", "experiment=mine", "model=wide", "optimizer=nadam",
+    "env=parking", "experiment=mine", "search=spo", "model=wide", "optimizer=nadam",
 }  # fmt: skip
 """What such files make possible."""
 
@@ -175,6 +176,14 @@ def test_named_targets_are_in_the_makefile(name: str) -> None:
 def test_commands_are_found_at_all() -> None:
     found = set(commands("README.md"))
     assert {("train", "clip", "0.1"), ("evaluate", "episodes", "20"), ("report", "experiment", "ppolab")} <= found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_row_is_part_of_a_table(name: str) -> None:
+    lines = ["", *(ROOT / name).read_text().splitlines(), ""]
+    for before, line, after in zip(lines, lines[1:], lines[2:], strict=False):
+        if line.startswith("| ") and not before.startswith("|"):
+            assert after.startswith("| --"), line
 
 
 def test_settings_and_metrics_each_have_a_row() -> None:

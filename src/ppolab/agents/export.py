@@ -26,7 +26,7 @@ from torch.export import Dim, ExportedProgram
 
 import ppolab
 from ppolab.agents.export_check import Play, compare
-from ppolab.agents.export_formats import check_packages
+from ppolab.agents.export_formats import FILE_NAMES, check_packages
 from ppolab.agents.policy_module import ACTION, PolicyModule, as_tensors, input_names
 from ppolab.agents.trained_policy import TrainedPolicy
 from ppolab.envs.factory import action_mapping
@@ -71,6 +71,8 @@ def export_policy(trained: TrainedPolicy, export_format: str, path: Path) -> Exp
         ExportError: the format cannot hold the policy, or the exported policy acts otherwise. Nothing is left then.
     """
     check_packages(f"format={export_format}", export_format)
+    if path.is_dir():
+        raise ConfigError(f"path={path}: is a folder; name a file in it, such as {path / FILE_NAMES[export_format]}")
     started = time.perf_counter()
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -238,8 +238,8 @@ class _IntegerBox(_Box):
 
     def __init__(self, space: spaces.Box, mapping: ActionMapping) -> None:
         super().__init__(space, mapping)
-        if space.dtype == np.uint64:
-            raise ExportError(f"the action space {space}: PyTorch computes with no numbers of type uint64")
+        if (space.high > np.iinfo(np.int64).max).any():  # of uint64, with which PyTorch does not compute
+            raise ExportError(f"the action space {space}: PyTorch computes with whole numbers below 2**63 only")
         self.low, self.high = self.low.to(torch.int64), self.high.to(torch.int64)
 
     def forward(self, actions: Tensor) -> Tensor:

@@ -103,6 +103,9 @@ def _refuse_all_but_a_run(settings: Sequence[str], config_name: str = "config") 
     """Refuse what is no list of settings for one run, or one report."""
     if isinstance(settings, str):
         raise ConfigError(f"{settings}: settings are a list of texts; write [{settings!r}]")
+    for setting in settings:
+        if not isinstance(setting, str):
+            raise ConfigError(f"{setting}: settings are texts, such as 'env=hopper'")
     shows = [text for text in settings if text in ("-h", "--help", "--hydra-help", "--version")]
     flags = checked_flags([text for text in settings if text not in shows], config_name)
     if flags.multirun or any(text.lstrip("+").startswith("hydra.mode=") for text in settings):

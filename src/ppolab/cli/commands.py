@@ -32,7 +32,6 @@ from ppolab.cli.help_parts import help_for
 from ppolab.cli.hydra_guard import hydra_guarded
 from ppolab.cli.hydra_run import Task, compose, parse_flags, run_hydra
 from ppolab.cli.jobs import evaluate_task, export_task, overridden_keys, report_task, train_job
-from ppolab.cli.own_algorithms import know_own_algorithms
 from ppolab.config.loading import from_hydra
 from ppolab.config.quoting import quoted
 from ppolab.config.schema import Config, register_schemas
@@ -91,7 +90,6 @@ def run_training(arguments: Sequence[str], job: Task) -> object:
     flags = checked_flags(arguments, "config")
     check_train(flags.overrides, flags)
     check_environment_id(flags.overrides, flags)
-    know_own_algorithms(flags.overrides)
     typed = without_auto(flags.overrides, lambda overrides: _checked(flags, rewrite(overrides)))
     folder = folder_to_resume(typed)
     overrides = rewrite(typed)
@@ -111,7 +109,6 @@ def composed(arguments: Sequence[str]) -> Config:
     """
     flags = checked_flags(arguments, "config")
     check_train(flags.overrides, flags)
-    know_own_algorithms(flags.overrides)
     overrides = rewrite(without_auto(flags.overrides, lambda typed: _checked(flags, rewrite(typed))))
     return resumed(compose("config", flags, overrides), overridden_keys(overrides))[0]
 

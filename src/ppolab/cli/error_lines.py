@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from itertools import chain
 
 import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -16,6 +16,7 @@ from ppolab.config.loading import type_problem
 from ppolab.config.quoting import quoted
 from ppolab.config.schema import SWEEP_SETTINGS, Config, EvaluateConfig, ExportConfig, known_keys, option_keys
 from ppolab.errors import ConfigError, PpolabError, nearest
+from ppolab.records.wording import as_typed
 
 OWN_CODE = {"model": "model.network", "optimizer": "optimizer.class", "env": "env.id"}
 """{group: the setting that names the user's own code, as MODULE:NAME}."""
@@ -79,6 +80,10 @@ def hydra_problem(error: Exception) -> str:
         return f"{key}: no such setting{_foreign(key) or _nearest_key(key)}"
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return type_problem(cause)
+    if match := re.search(r"Could not override '\w+@(\w+)\.\w+'", text):
+        return f"{match[1]}: a file for {match[1]}= must begin with the line '# @package _global_'"
+    if match := re.search(r"Multiple values for (\w+)\. To override a value use '(override) (\w+: [^']+)'", text):
+        return f"{match[1]}: a file chooses it a second time; under defaults:, write 'override /{match[3]}'"
     if match := re.search(r"Could not override '([^']+)'", text):
         return f"{match[1]}: no such setting{_nearest_key(match[1])}"
     if match := re.search(r"Ambiguous value for argument '(.*)'", text):
@@ -109,8 +114,9 @@ def _missing_file(error: MissingConfigException) -> str:
     if group != inner and inner in option_groups("conf"):
         return f"{error.missing_cfg_file}: no such option; under defaults:, write 'override /{inner}: {option}'"
     choices = f"; there are {', '.join(options)}" if options else ""
-    if ":" in option and group in OWN_CODE:
-        choices = f"; one of your own is named as {OWN_CODE[group]}={option}"
+    if (":" in option or "." in option) and group in OWN_CODE:
+        spelled = option if ":" in option else ":".join(option.rsplit(".", 1))
+        choices = f"; one of your own is named as {OWN_CODE[group]}={spelled}"
     return f"{group or 'config'}={option}: no such option{nearest(option, options)}{choices}"
 
 
@@ -136,20 +142,26 @@ def _foreign(key: str) -> str:
 def _nearest_key(key: str) -> str:
     groups = (*option_groups("conf"), *option_groups("sweeps"))
     group, _, setting = key.partition(".")
+    commands = [command for command, keys in _keys_by_command().items() if key in keys]
+    if commands:
+        return f" here; it is one of {', '.join(as_typed(f'python src/{command}.py') for command in commands)}"
     owners = algorithms_with(setting) if group == "algorithm" else []
     if owners:
         return f" of the chosen algorithm; it is one of algorithm={','.join(owners)}, which must be named as well"
-    known = [*_command_keys(), *groups, *SWEEP_SETTINGS]
+    of_training = group in option_groups("conf")  # which evaluations and reports do not have
+    keys = _keys_by_command()
+    known = [*(keys["train"] if of_training else chain(*keys.values())), *option_keys(), *groups, *SWEEP_SETTINGS]
     last = key.rpartition(".")[2]
     namesakes = [name for name in known if name.rpartition(".")[2] == last and name != key]
-    return f"; did you mean '{namesakes[0]}'?" if namesakes else nearest(key, known) or "; --help lists them"
+    return (
+        f"; did you mean '{namesakes[0]}'?"
+        if namesakes
+        else nearest(key, [name for name in known if name != key]) or "; --help lists them"
+    )
 
 
-def _command_keys() -> Iterator[str]:
+def _keys_by_command() -> dict[str, tuple[str, ...]]:
     from ppolab.reports.settings import ReportConfig
 
-    yield from known_keys(Config)
-    yield from option_keys()
-    yield from known_keys(EvaluateConfig)
-    yield from known_keys(ExportConfig)
-    yield from known_keys(ReportConfig)
+    schemas = {"train": Config, "evaluate": EvaluateConfig, "export": ExportConfig, "report": ReportConfig}
+    return {command: tuple(known_keys(schema)) for command, schema in schemas.items()}

@@ -28,7 +28,7 @@ FOREIGN_NAMES = {
     "env.id": ("env_id", "env_name", "gym_id", "environment"),
     "env.kwargs": ("env_kwargs", "env_config"),
     "model.hidden_sizes": ("net_arch", "hidden_sizes", "fcnet_hiddens", "layers"),
-    "model.network": ("features_extractor_class", "custom_model"),
+    "model.network": ("features_extractor_class", "custom_model", "model._target_", "model.class"),
     "model.kwargs": ("features_extractor_kwargs", "custom_model_config"),
     "model.activation": ("activation_fn", "activation", "fcnet_activation"),
     "model.orthogonal": ("ortho_init", "orthogonal_init"),

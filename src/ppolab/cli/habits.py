@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -51,6 +52,8 @@ def _takes_a_value(flag: str) -> bool:
 
 def _refuse_dashes(argument: str, following: str, config_name: str) -> None:
     name, equals, value = argument.partition("=")
+    if name == "--help" and value:
+        raise ConfigError(f"{argument}: the part stands behind a space; write --help {value}")
     key = _our_key(name.lstrip("-").replace("-", "_"), config_name)
     if key is None or (name == "--run" and not equals):  # which is a flag of Hydra's, too
         return
@@ -87,7 +90,8 @@ def _refuse_word(word: str, following: str, config_name: str) -> None:
         typed, value = (f"{word} {following}", following) if has_value else (word, "")
         raise ConfigError(f"{typed}: a setting is written key=value; write {_right_form(key, value)}")
     if config_name in OWN_KEY:
-        raise ConfigError(f"{word}: has no key; write {OWN_KEY[config_name]}={word}")
+        right = f"{OWN_KEY[config_name]}={word}"
+        raise ConfigError(f"{word}: has no key; write {shlex.quote(right) if ' ' in word else right}")
     groups = [group for group in ("env", *sorted(group_names())) if word in options_of(group)]
     if groups:
         raise ConfigError(f"{word}: has no key; write {groups[0]}={word}")

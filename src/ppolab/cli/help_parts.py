@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from ppolab.cli.foreign_names import OUR_NAMES
 from ppolab.cli.help_page import Composed, composed, help_overview, help_page, two_columns
@@ -27,6 +28,8 @@ def help_for(config_name: str, arguments: Sequence[str], overrides: list[str]) -
     if not arguments or "all" in arguments:
         return help_page(config_name, overrides)
     found = composed(config_name, overrides)
+    if config_name != "config":  # the groups are those of a training
+        found = replace(found, options={})
     parts = [_lines_of(argument, found) for argument in arguments]
     return as_typed("\n\n".join("\n".join(lines).strip("\n") for lines in parts))
 

@@ -17,9 +17,11 @@ from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core import utils
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import get_omega_conf_dumper
 
+from ppolab.cli.own_algorithms import forget_own_algorithms, know_missing_algorithm
 from ppolab.errors import ConfigError
 from ppolab.redaction import redacted
 from ppolab.runtime.fast_imports import without_collector
@@ -54,6 +56,7 @@ def hydra_guarded() -> Iterator[None]:
     base, runtime, of_job = version.VersionBase.instance(), utils.JobRuntime.instance(), HydraConfig.instance()
     earlier_base, earlier_name, earlier_config = base.getbase(), runtime.conf.get("name"), of_job.cfg
     guard_hydra()
+    forget_own_algorithms()
     try:
         yield
     finally:
@@ -94,8 +97,7 @@ def _save_redacted(cfg: DictConfig, filename: str, output_dir: Path) -> None:
 def _checked(load: Any) -> Any:
     @wraps(load)
     def loaded(*args: Any, **kwargs: Any) -> DictConfig:
-        with without_collector():
-            config: DictConfig = load(*args, **kwargs)
+        config = _loaded(load, *args, **kwargs)
         sections = OmegaConf.to_container(config.hydra)
         assert isinstance(sections, dict)
         for section, allowed in ALLOWED.items():
@@ -108,6 +110,17 @@ def _checked(load: Any) -> Any:
         return config
 
     return loaded
+
+
+def _loaded(load: Any, *args: Any, **kwargs: Any) -> DictConfig:
+    """Load a configuration; an algorithm of the user that it chooses anywhere becomes known on the way."""
+    while True:
+        try:
+            with without_collector():
+                config: DictConfig = load(*args, **kwargs)
+            return config
+        except MissingConfigException as error:
+            know_missing_algorithm(error)
 
 
 def _check(section: str, node: Any, allowed: tuple[str, ...]) -> None:

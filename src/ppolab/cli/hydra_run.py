@@ -26,6 +26,7 @@ from hydra.core.utils import JobReturn, JobStatus, run_job
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, open_dict
 
+import ppolab
 from ppolab.cli.arguments import asks_for_no_run
 from ppolab.cli.hydra_guard import GuardedTask
 from ppolab.config.files import config_folder, user_folder
@@ -66,6 +67,9 @@ def _parser() -> ArgumentParser:
         raise ConfigError(f"{message}; --hydra-help lists the flags")
 
     parser = get_args_parser()
+    for action in parser._actions:
+        if action.dest == "version":
+            action.version = f"ppolab {ppolab.__version__}, {action.version}"  # type: ignore[attr-defined]
     parser.error = refuse  # type: ignore[method-assign]  # argparse's own prints two lines and ends the process
     return parser
 

@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,19 +22,22 @@ from ppolab.config.metrics import objective_names, unmeasured
 from ppolab.config.schema import Config, EvaluateConfig, ExportConfig
 from ppolab.envs.rendering import prepare_headless_rendering
 from ppolab.errors import ConfigError, InterruptedRun
-from ppolab.records.run_folder import OUTPUTS, FoundRun, find_run
+from ppolab.records.run_folder import OUTPUTS, FoundRun, RunFolder, find_run
 from ppolab.redaction import redact
 from ppolab.runtime.fast_imports import import_lightning, lean_imports
 from ppolab.runtime.ranks import rank_given_from_outside, ranks_of_this_machine
 from ppolab.runtime.signals import heeded_interrupt
 from ppolab.training.rerun import compared, made_again
-from ppolab.training.resume import resumed
+from ppolab.training.resume import how_to_go_on, resumed
 from ppolab.training.trial import TRIAL, run_of_grid
 
 if TYPE_CHECKING:
     from ppolab.reports.make_report import Report
     from ppolab.training.result import RunResult
     from ppolab.training.trial import TrialOfStudy
+
+
+NO_RUN = "run=RUN: is missing; RUN is a run folder, a checkpoint file, an MLflow run id or a run's name"
 
 
 def train_job(node: DictConfig) -> object:
@@ -94,7 +98,13 @@ def trained(
             from ppolab.envs.envpool_import import register_family
             from ppolab.training.run import run
         register_family(config.env)
-    return run(config, Path(HydraConfig.get().runtime.output_dir), found, trial(), own_process=own_process)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        return run(config, folder, found, trial(), own_process=own_process)
+    except KeyboardInterrupt:  # it came while nobody waited for it, such as while records were sent
+        if not own_process:
+            raise
+        raise InterruptedRun(f"interrupted; {how_to_go_on(RunFolder(folder))}") from None
 
 
 def _what_to_train(node: DictConfig) -> tuple[Config, FoundRun | None]:
@@ -104,7 +114,9 @@ def _what_to_train(node: DictConfig) -> tuple[Config, FoundRun | None]:
         return made_again(node, given), None
     config, found = resumed(node, given)
     if config.init_from is not None and found is None:
-        find_run("init_from", config.init_from, "best")
+        first = find_run("init_from", config.init_from, "best").folder
+        if config.init_from == first.name():  # which a later run may have, too, even this one
+            config = replace(config, init_from=first.run_id() or str(first.path.absolute()))
     return config, found
 
 
@@ -129,9 +141,7 @@ def _trial(node: DictConfig) -> dict[str, object]:
 def evaluate_task(node: DictConfig) -> None:
     """Evaluate one run and print the result."""
     if OmegaConf.is_missing(node, "run"):
-        raise ConfigError(
-            "run=RUN: is missing; RUN is a run folder, a checkpoint file, an MLflow run id or a run's name"
-        )
+        raise ConfigError(NO_RUN)
     settings = OmegaConf.to_object(node)
     assert isinstance(settings, EvaluateConfig)
     with heeded_interrupt():
@@ -151,7 +161,7 @@ def evaluate_task(node: DictConfig) -> None:
 def export_task(node: DictConfig) -> None:
     """Export one policy and print what was written."""
     if OmegaConf.is_missing(node, "run"):
-        raise ConfigError("run=RUN: is missing; RUN is a run folder, a checkpoint file or an MLflow run id")
+        raise ConfigError(NO_RUN)
     settings = OmegaConf.to_object(node)
     assert isinstance(settings, ExportConfig)
     with heeded_interrupt():

@@ -68,6 +68,8 @@ def type_problem(error: OmegaConfBaseException) -> str:
         return f"{key}=null: must have a value"
     if "is not a ListConfig" in reason:
         return f"{key}: must be a list; write its items in brackets, as {key}=[A,B]"
+    if re.match(r"Cannot assign \w+ to Dict", reason):
+        return f"{key}: must be a mapping; write {key}.NAME=VALUE"
     match = re.search(r"Value '(.*)' (?:of type '.*' could not be converted to|is not a valid) (\w+)", reason)
     if match is None:
         return f"{key}: {reason}"

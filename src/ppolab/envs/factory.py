@@ -98,9 +98,17 @@ def registered(env_id: str) -> gymnasium.envs.registration.EnvSpec | None:
     except Exception as error:  # gymnasium raises its own family, and a user's module may raise anything on import
         if not module and envpool_backend.has(name):
             return None
-        known = [*gymnasium.registry, *envpool_backend.known_ids(name)]
-        hint = nearest(name, known) or "; a module of your own is named as env.id=my_package:MyEnv-v0"
+        hint = nearest(name, [*gymnasium.registry, *envpool_backend.known_ids(name)])
+        for own in (each for each in gymnasium.registry if _is_of(module, each)):
+            hint = hint.replace(f"'{own}'", f"'{module}:{own}'")
+        hint = hint or "; a module of your own is named as env.id=my_package:MyEnv-v0"
         raise ConfigError(f"env.id={env_id}: no such registered environment{hint}") from error
+
+
+def _is_of(module: str, name: str) -> bool:
+    """Return whether an environment of this name is a class of `module`, and so has its name before it."""
+    entry: Any = gymnasium.registry[name].entry_point
+    return bool(module) and getattr(entry, "__module__", str(entry).partition(":")[0]) == module
 
 
 def _make(env: EnvConfig) -> gymnasium.Env[Any, Any]:

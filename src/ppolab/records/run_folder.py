@@ -229,7 +229,7 @@ def _folder_named(key: str, value: str, outputs: Path) -> RunFolder:
     if matching:
         raise ConfigError(f"{key}={value}: the ids of {len(matching)} runs begin so: {', '.join(matching)}; add digits")
     kind = "run id" if is_id else "run id, run name, folder or checkpoint file"
-    hint = nearest(value, [*by_id, *by_name]) or _newest_hint(outputs)
+    hint = nearest(value, [*by_id, *by_name]) or _newest_hint(outputs) or "; name a run elsewhere by its folder"
     raise ConfigError(f"{key}={value}: there is no such {kind} under {outputs.absolute()}{hint}")
 
 

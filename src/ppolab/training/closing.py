@@ -9,7 +9,7 @@ from ppolab.agents.export_formats import default_path
 from ppolab.agents.video import RenderError, record_video
 from ppolab.config.schema import Config
 from ppolab.envs.seeding import private_generators
-from ppolab.errors import PpolabError
+from ppolab.errors import ExportError, PpolabError
 from ppolab.learning.actor_critic import ActorCritic
 from ppolab.records.learning_curve import plot_learning_curve
 from ppolab.records.run_folder import FoundRun, RunFolder
@@ -59,5 +59,7 @@ def register_best(config: Config, files: RunFolder, name: str, tracking_uri: str
         export_policy(trained, "mlflow", path)
         version = register(trained, path, name, tracking_uri)
         log.info("the best policy of %s is registered: models:/%s/%s", config.env.id, name, version)
+    except ExportError as error:  # the same would happen later
+        log.warning("the policy is not registered: %s", error)
     except (PpolabError, KeyboardInterrupt) as error:
         log.warning("the policy is not registered: %s; register it later with: %s", str(error) or "interrupted", later)

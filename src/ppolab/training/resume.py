@@ -15,6 +15,7 @@ from ppolab.config.loading import from_hydra, from_yaml, typed
 from ppolab.config.schema import Config, effect_of, flattened
 from ppolab.errors import ConfigError, TrackingError
 from ppolab.records.run_folder import OUTPUTS, RUN_ID, FoundRun, RunFolder, download_run, find_run, unfinished_run
+from ppolab.records.wording import next_command
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,13 @@ def without_auto(arguments: list[str], config: Callable[[list[str]], Config]) ->
     wanted = _meaning(config(others))
     found = unfinished_run(lambda folder: _stored_meaning(folder) == wanted)
     return others if found is None else [*others, f"resume='{found.path}'"]
+
+
+def how_to_go_on(files: RunFolder) -> str:
+    """Return the command that goes on with an interrupted run, or the run's folder if it has no checkpoint yet."""
+    if files.checkpoint("last").is_file():
+        return f"go on with: {next_command('train', 'resume', files.path)}"
+    return f"there is no checkpoint to go on from in {files.path}"
 
 
 def _stored_meaning(folder: RunFolder) -> dict[str, Any] | None:

@@ -36,7 +36,6 @@ from ppolab.learning.schedules import check_schedules
 from ppolab.records.checkpoint import Checkpoint, load_newest
 from ppolab.records.run_folder import FoundRun, RunFolder
 from ppolab.records.run_log import log_to_file
-from ppolab.records.wording import next_command
 from ppolab.runtime.process_group import ProcessGroup
 from ppolab.runtime.rank_launcher import join_process_group, launch_ranks
 from ppolab.runtime.ranks import Rank
@@ -54,6 +53,7 @@ from ppolab.training.closing import make_pictures, register_best
 from ppolab.training.progress_bar import ProgressBar
 from ppolab.training.recorder import RunRecorder, recorded_run
 from ppolab.training.result import RunResult
+from ppolab.training.resume import how_to_go_on
 from ppolab.training.tensorboard_events import check_tensorboard
 from ppolab.training.trial import TrialOfStudy
 from ppolab.training.user_callbacks import user_callbacks
@@ -165,7 +165,7 @@ def _train_as_first_rank(
         started = time.perf_counter()
         state = checkpoint.module if checkpoint else None
         beginning = task.group.broadcast(Beginning(state, taken, recorder.evaluated_at))
-        around = _surroundings(task, beginning, recorder, eval_env, trial)
+        around = _surroundings(task, beginning, recorder, eval_env, trial, files)
         with signals_handled_by(around.stopping.on_signal):
             module = build_module(config, env, policy, task.group)
             try:
@@ -219,16 +219,17 @@ def _surroundings(
     recorder: RunRecorder | None = None,
     eval_env: VectorEnv | None = None,
     trial: TrialOfStudy | None = None,
+    files: RunFolder | None = None,
 ) -> Surroundings:
     """Return what surrounds a run, in order. What is sent between ranks is sent by all, since the list is one.
 
     The user's callbacks come before checkpoints, which so hold their states of the same iteration.
 
     Args:
-        recorder, eval_env, trial: of the first rank only.
+        recorder, eval_env, trial, files: of the first rank only.
     """
     config, first_step = task.config, beginning.first_step
-    stopping = Stopping(config.total_steps, recorder, own_process=task.own_process)
+    stopping = Stopping(config.total_steps, recorder, files, own_process=task.own_process)
     pruning = Pruning(config, first_step, trial, recorder)
     callbacks = [
         Start(beginning, task.users),
@@ -365,10 +366,7 @@ def _tell_of_hanging(problem: str) -> None:
 
 
 def _interruption(config: Config, files: RunFolder, steps: int) -> str:
-    return (
-        f"stopped after {steps:,} of {config.total_steps:,} steps, everything is saved; "
-        f"go on with: {next_command('train', 'resume', files.path)}"
-    )
+    return f"stopped after {steps:,} of {config.total_steps:,} steps, everything is saved; {how_to_go_on(files)}"
 
 
 @contextmanager

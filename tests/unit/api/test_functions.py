@@ -80,6 +80,12 @@ def test_a_run_is_trained_twice_alike_and_the_caller_is_left_alone() -> None:
     assert ppolab.load(first.folder.path, "last").evaluate(2) == agent.evaluate(2)
 
 
+def test_a_run_remembers_which_run_of_a_name_it_started_from() -> None:
+    first = ppolab.train(TINY)
+    second = ppolab.train([*TINY, "init_from=CartPole-v1-seed0"])
+    assert second.config.init_from == str(first.folder.path.absolute())
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
@@ -95,6 +101,7 @@ def test_a_run_is_trained_twice_alike_and_the_caller_is_left_alone() -> None:
         (["--help"], "--help: only shows something"),
         (["--version"], "--version: only shows something"),
         (["--seed=3"], "--seed=3: a setting is written without dashes; write seed=3"),
+        ([3], "3: settings are texts, such as 'env=hopper'"),
         ("env=hopper", "env=hopper: settings are a list of texts; write ['env=hopper']"),
     ],
 )

@@ -12,6 +12,7 @@ from hydra.core import utils
 from in_process import call, process_state
 from omegaconf import OmegaConf
 
+import ppolab
 from commands import assert_one_line, write_user_module
 from ppolab.cli import commands
 from ppolab.cli.commands import evaluate_main, report_main, train_main
@@ -83,10 +84,10 @@ def test_only_the_first_rank_has_a_folder(
     assert made[1] == ["trainer=cpu"]
 
 
-def test_version_is_hydras(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_is_ppolabs_and_hydras(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     answer = call(train_main, tmp_path, capsys, "--version")
     assert (answer.code, answer.err) == (0, "")
-    assert answer.out.startswith("Hydra 1.")
+    assert answer.out.startswith(f"ppolab {ppolab.__version__}, Hydra 1.")
 
 
 # --- the guard -------------------------------------------------------------------------------------------------------

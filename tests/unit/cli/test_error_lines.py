@@ -29,6 +29,11 @@ def test_code_of_the_user_s_in_place_of_a_file_is_led_to_its_setting(group: str,
     )
 
 
+def test_a_class_of_python_is_led_to_the_setting_that_takes_it() -> None:
+    error = MissingConfigException("", "optimizer/torch.optim.NAdam", ["adam"])
+    assert hydra_problem(error).endswith("one of your own is named as optimizer.class=torch.optim:NAdam")
+
+
 def test_an_unreadable_setting_is_told_by_what_the_error_carries() -> None:
     assert hydra_problem(OverrideParseException("seed", "")).startswith("seed: cannot be read; write key=value")
     line = hydra_problem(OverrideParseException("run_name=it's=1", ""))
@@ -39,8 +44,13 @@ FROM_HYDRA = {
     "clipp=0.1": "clipp: no such setting; did you mean 'clip'?",
     "foo.bar=1": "foo.bar: no such setting; --help lists them",
     "model.hidden_size=[8]": "model.hidden_size: no such setting; did you mean 'model.hidden_sizes'?",
+    "episodes=3": "episodes: no such setting here; it is one of ppolab-evaluate",
+    "run=r": "run: no such setting here; it is one of ppolab-evaluate, ppolab-export",
+    "logger.registr=x": "logger.registr: no such setting; did you mean 'logger.register'?",
+    "logger.tags=x": "logger.tags: no such setting; did you mean 'logger'?",
     "batch_size=64": "batch_size: no such setting; did you mean 'minibatch_size'?",
     "seed=abc": "seed=abc: must be a whole number",
+    "env.kwargs=3": "env.kwargs: must be a mapping; write env.kwargs.NAME=VALUE",
     "seed=null": "seed=null: must have a value",
     "seed=1,2": "seed=1,2: several values make a sweep; add -m, or put a list into brackets",
 }

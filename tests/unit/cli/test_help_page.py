@@ -11,6 +11,7 @@ from ppolab.config.files import option_groups
 from ppolab.config.metrics import METRICS
 from ppolab.config.schema import Config, EvaluateConfig, ExportConfig, SweepSettings, register_schemas
 from ppolab.config.setting import settings_of
+from ppolab.errors import ConfigError
 from ppolab.reports.settings import ReportConfig
 
 
@@ -127,3 +128,11 @@ def test_every_option_has_words(group: str) -> None:
 def test_sweep_and_metrics_are_parts() -> None:
     assert part("sweep").startswith("Of a sweep, with -m:\nn_trials=null ")
     assert "\npolicy/kl                           KL divergence" in part("metrics")
+
+
+def test_other_commands_have_no_groups_of_a_training() -> None:
+    register_schemas()
+    ConfigStore.instance().store(name="report_schema", node=ReportConfig)
+    assert help_for("report", ["experiment"], []).startswith("runs.experiment=null ")
+    with pytest.raises(ConfigError, match="--help env: no such setting or group"):
+        help_for("evaluate", ["env"], [])

@@ -31,7 +31,11 @@ MISTAKES = {
     "a sampler's setting without -m": ("sampler.n_startup_trials=3", "sampler.n_startup_trials=3", "add -m"),
     "unknown environment": ("env.id=Hoper-v5", "env.id=Hoper-v5", "'Hopper-v5'"),
     "environment of a missing module": ("env.id=no_module:Any-v0", "env.id=no_module:Any-v0", "'no_module'"),
-    "environment missing in its module": ("env.id=user_module:Simpel-v0", "user_module:Simpel-v0", "'Simple-v0'"),
+    "environment missing in its module": (
+        "env.id=user_module:Simpel-v0",
+        "user_module:Simpel-v0",
+        "'user_module:Simple-v0'",
+    ),
     "words": ("env.id=user_module:Words-v0", "env.id=user_module:Words-v0", "Text(1, 5", "supported"),
     "missing package": ("env.id=user_module:NeedsPackage-v0", "NeedsPackage-v0", "pip install 'gymnasium[box2d]'"),
     "wrong argument of an environment": (
@@ -234,6 +238,8 @@ HABITS = {
     "-seed 3": "-seed 3: a setting is written without dashes; write seed=3",
     "--n_envs=8": "--n_envs=8: a setting is written without dashes; write num_envs=8",
     "--seed": "--seed: a setting is written without dashes; write seed=VALUE",
+    "--help=env": "--help=env: the part stands behind a space; write --help env",
+    "model._target_=my_package:Net": "model._target_: no such setting; write model.network=my_package:Net",
     "--nowhere": "--nowhere: no such flag",
     "--cfg=jobs": "argument --cfg/-c: invalid choice: 'jobs'",
     "--resolve": "--resolve: goes with --cfg or --help",
@@ -309,6 +315,11 @@ def test_a_folder_with_an_equals_sign_lacks_only_its_key(tmp_path: Path, capsys:
     (tmp_path / "clip=0.1,seed=3").mkdir()
     answer = call(evaluate_main, tmp_path, capsys, "clip=0.1,seed=3")
     assert_one_line(answer, "write run=clip=0.1,seed=3")
+
+
+def test_a_folder_with_a_space_is_quoted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = call(evaluate_main, tmp_path, capsys, "my runs")
+    assert_one_line(answer, "my runs: has no key; write 'run=my runs'")
 
 
 def test_habit_in_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,10 +19,15 @@ PRESET = "# @package _global_\n# Fast.\ndefaults:\n  - override /env: cartpole\n
 FILES = {
     "conf/experiment/mine.yaml": PRESET,
     "conf/experiment/no_package.yaml": "total_steps: 5000\n",
+    "conf/experiment/no_package_either.yaml": "defaults:\n  - override /env: cartpole\n",
+    "conf/experiment/no_override.yaml": "# @package _global_\ndefaults:\n  - /env: cartpole\n",
     "conf/experiment/typo.yaml": "# @package _global_\ntotal_step: 5000\n",
     "conf/experiment/typo_below.yaml": "# @package _global_\nmodel:\n  activatio: tanh\n",
     "conf/experiment/text.yaml": "# @package _global_\nclip: abc\n",
     "conf/experiment/plain_default.yaml": "# @package _global_\ndefaults:\n  - env: cartpole\n",
+    "conf/experiment/spo.yaml": "# @package _global_\ndefaults:\n  - override /algorithm: own_algorithms:spo\n"
+    "algorithm:\n  width: 0.3\n",
+    "conf/experiment/no_spo.yaml": "# @package _global_\ndefaults:\n  - override /algorithm: own_algorithms:spoo\n",
     "conf/experiment/no_yaml.yaml": "# @package _global_\nclip: [0.3\n",
     "conf/env/mine.yaml": "# A pole.\nid: CartPole-v1\n",
     "conf/env/typo.yaml": "id: CartPole-v1\nkwarg: {}\n",
@@ -94,6 +99,10 @@ def test_a_folder_of_another_program_changes_nothing(here: Path, capsys: pytest.
     [
         ("experiment=no_package", "conf/experiment/no_package.yaml: experiment: no such setting; a file for "
          "experiment= must begin with the line '# @package _global_'"),
+        ("experiment=no_package_either", "experiment: a file for experiment= must begin with the line "
+         "'# @package _global_'"),
+        ("experiment=no_override", "env: a file chooses it a second time; under defaults:, write "
+         "'override /env: cartpole'"),
         ("experiment=typo", "conf/experiment/typo.yaml: total_step: no such setting; did you mean 'total_steps'?"),
         ("experiment=typo_below", "conf/experiment/typo_below.yaml: model.activatio: no such setting; did you mean "
          "'model.activation'?"),
@@ -148,6 +157,20 @@ def test_an_own_algorithm_trains_is_made_again_and_evaluated(here: Path, capsys:
     assert answer.code == 0, answer.err
 
 
+def test_a_preset_chooses_an_own_algorithm(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = composed(here, capsys, "experiment=spo")
+    assert content["algorithm"]["name"] == "own_algorithms:spo"  # type: ignore[index]
+    assert content["algorithm"]["width"] == 0.3  # type: ignore[index]
+    assert content["algorithm"]["mode"] == "soft"  # type: ignore[index]
+
+
+def test_a_module_that_was_changed_and_loaded_again_counts(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert composed(here, capsys, SPO)["algorithm"]["width"] == 0.2  # type: ignore[index]
+    spo = sys.modules["own_algorithms"].spo
+    spo.__kwdefaults__["width"] = 0.7
+    assert composed(here, capsys, SPO)["algorithm"]["width"] == 0.7  # type: ignore[index]
+
+
 def test_its_settings_count(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(here, capsys, SPO, *RUN).code == 0
     assert train(here, capsys, SPO, *RUN[:-2], "hydra.run.dir=other", "algorithm.width=0.01", RUN[-1]).code == 0
@@ -167,6 +190,7 @@ def losses(folder: Path) -> list[str]:
         ((SPO, "algorithm.mode=3"), "algorithm.mode=3: must be text"),
         ((SPO, "clip=0.1"), "clip=0.1: algorithm=own_algorithms:spo does not read clip"),
         (("algorithm=own_algorithms:spoo",), "has no spoo; did you mean 'spo'?"),
+        (("experiment=no_spo",), "algorithm=own_algorithms:spoo: the module own_algorithms has no spoo"),
         (("algorithm=own_algorithm:spo",), "the module 'own_algorithm' cannot be imported"),
         (("algorithm=own_algorithms:number", *RUN), "must return an object with update, state, load_state"),
         (("algorithm=own_algorithms:fails", *RUN), "making it raised ValueError: no luck"),
