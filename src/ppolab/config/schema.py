@@ -110,9 +110,11 @@ class ModelConfig:
     )
 
     encoder: str | None = setting(
-        "what reads images: nature: the convolutions of Mnih et al. 2015; small: kernels of 3 x 3; null: by their size",
+        "what reads images: nature: the convolutions of Mnih et al. 2015; impala: the residual network of "
+        "Espeholt et al. 2018; impoola: the same, averaged over the pixels; minigrid: for cells of "
+        "categories; small: kernels of 3 x 3; null: nature, or small for few pixels",
         None,
-        choices=("nature", "small"),
+        choices=("nature", "impala", "impoola", "minigrid", "small"),
     )
     network: str | None = setting(
         "a network of your own in place of the hidden layers, as my_package:MyNetwork; null: the layers above", None

@@ -10,7 +10,8 @@ from helpers import make_config
 from ppolab.core.observation_rows import ImagePart, RowLayout
 from ppolab.errors import ConfigError
 from ppolab.learning.actor_critic import ActorCritic, action_distribution
-from ppolab.learning.encoders import RowEncoder, pixels
+from ppolab.learning.encoders import RowEncoder, channels_first
+from ppolab.learning.image_networks import NETWORKS, Embedded, Pixels, Residual, image_network
 
 SQUARE = ImagePart("", (7, 7, 3), channels_last=True)
 FRAMES = ImagePart("", (4, 84, 84), channels_last=False)
@@ -22,16 +23,19 @@ def policy_for(layout: RowLayout, **settings: object) -> ActorCritic:
     return ActorCritic(layout, action_distribution(spaces.Discrete(3)), config.model, normalize=True)
 
 
-def test_pixels_are_between_0_and_1_with_the_channels_first() -> None:
-    image = ImagePart("", (1, 2, 3), channels_last=True)
-    seen = pixels(torch.tensor([[0, 51, 102, 153, 204, 255]], dtype=torch.uint8), image)
+def test_images_get_their_channels_first_without_a_copy() -> None:
+    flat = torch.tensor([[0, 51, 102, 153, 204, 255]], dtype=torch.uint8)
+    seen = channels_first(flat, ImagePart("", (1, 2, 3), channels_last=True))
     assert seen.shape == (1, 3, 1, 2)
-    assert seen[0, :, 0].T.tolist() == [pytest.approx([0.0, 0.2, 0.4]), pytest.approx([0.6, 0.8, 1.0])]
+    assert seen[0, :, 0].T.tolist() == [[0, 51, 102], [153, 204, 255]]
+    assert seen.data_ptr() == flat.data_ptr()
+    assert channels_first(flat, ImagePart("", (3, 1, 2), channels_last=False))[0, 0, 0].tolist() == [0, 51]
+
+
+def test_pixels_are_between_0_and_1_with_the_channels_last_in_memory() -> None:
+    seen = Pixels()(torch.tensor([0, 51, 204, 255], dtype=torch.uint8).view(1, 2, 1, 2))
+    assert seen.flatten().tolist() == pytest.approx([0.0, 0.2, 0.8, 1.0])
     assert seen.is_contiguous(memory_format=torch.channels_last)
-    other = ImagePart("", (3, 1, 2), channels_last=False)
-    assert pixels(torch.tensor([[0, 51, 102, 153, 204, 255]], dtype=torch.uint8), other)[0, 0, 0].tolist() == [
-        0.0, pytest.approx(0.2),
-    ]  # fmt: skip
 
 
 def test_the_nature_network_is_that_of_the_paper() -> None:
@@ -44,11 +48,6 @@ def test_the_nature_network_is_that_of_the_paper() -> None:
 def test_few_pixels_are_read_with_small_kernels() -> None:
     encoder = RowEncoder(RowLayout(5, (SQUARE,)))
     assert encoder.width == 5 + 64 * 7 * 7
-
-
-def test_nature_refuses_an_image_that_is_too_small() -> None:
-    with pytest.raises(ConfigError, match=r"^model.encoder=nature: needs images of 36 .*\(7, 7, 3\).*leave it out$"):
-        RowEncoder(RowLayout(0, (SQUARE,)), "nature")
 
 
 def test_the_vector_passes_beside_the_image() -> None:
@@ -75,3 +74,45 @@ def test_rows_and_their_parts_have_the_same_answer() -> None:
 def test_a_network_of_the_users_own_takes_vectors_only() -> None:
     with pytest.raises(ConfigError, match=r"^model\.network=sample_networks:Residual: .*images.*leave it out$"):
         policy_for(RowLayout(0, (SQUARE,)), **{"model.network": "sample_networks:Residual"})
+
+
+PARAMETERS = {  # of an image of 64 x 64 with 3 channels, by the papers' layers
+    "nature": (8 * 8 * 3 + 1) * 32 + (4 * 4 * 32 + 1) * 64 + (3 * 3 * 64 + 1) * 64,
+    "impala": (27 + 1) * 16 + 4 * (144 + 1) * 16 + (144 + 1) * 32 + 4 * (288 + 1) * 32 + 5 * (288 + 1) * 32,
+    "small": (27 + 1) * 32 + (288 + 1) * 64 + (576 + 1) * 64,
+    "minigrid": 3 * 16 * 16 + (64 + 1) * 32 + (128 + 1) * 64 + (256 + 1) * 64,
+}
+PARAMETERS["impoola"] = PARAMETERS["impala"]
+FEATURES = {"nature": 4 * 4 * 64, "impala": 8 * 8 * 32, "impoola": 32, "small": 64 * 64 * 64, "minigrid": 61 * 61 * 64}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_has_the_layers_of_its_paper(name: str) -> None:
+    network = image_network(ImagePart("", (64, 64, 3), channels_last=True), name)
+    assert sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS[name]
+    with torch.no_grad():
+        features = network(torch.randint(0, 255, (2, 3, 64, 64), dtype=torch.uint8))
+    assert features.shape == (2, FEATURES[name])
+
+
+def test_a_residual_adds_to_what_it_sees() -> None:
+    layer = Residual(4)
+    for convolution in (layer.first, layer.second):
+        torch.nn.init.zeros_(convolution.weight)
+        torch.nn.init.zeros_(convolution.bias)
+    seen = torch.randn((1, 4, 5, 5))
+    assert layer(seen).equal(seen)
+
+
+def test_cells_are_sums_of_the_vectors_of_their_numbers() -> None:
+    embedded = Embedded(2)
+    grid = torch.tensor([[[[3, 200]], [[0, 15]]]], dtype=torch.uint8)
+    table = embedded.table.detach()
+    assert torch.allclose(embedded(grid)[0, :, 0, 0], table[3] + table[16])
+    assert torch.allclose(embedded(grid)[0, :, 0, 1], table[15] + table[31])
+
+
+@pytest.mark.parametrize(("name", "shape"), [("nature", (35, 84, 3)), ("minigrid", (3, 7, 3))])
+def test_an_image_that_is_too_small_is_refused(name: str, shape: tuple[int, int, int]) -> None:
+    with pytest.raises(ConfigError, match=rf"^model\.encoder={name}: needs .* is smaller; use small"):
+        image_network(ImagePart("", shape, channels_last=True), name)

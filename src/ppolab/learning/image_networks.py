@@ -1,0 +1,149 @@
+"""Networks for one image: from bytes [N, C, H, W] to features [N, F]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ppolab.core.observation_rows import ImagePart
+from ppolab.errors import ConfigError
+
+SMALLEST_FOR_NATURE = 36
+"""Rows and columns below which the layers of the Nature network leave nothing."""
+BLOCKS = (16, 32, 32)
+"""Channels of the three blocks of the IMPALA network."""
+CATEGORIES, EMBEDDED = 16, 16
+"""How many values of a cell's number the grid network tells apart, and into how many numbers each becomes."""
+
+
+class Pixels(nn.Module):
+    """Scale bytes to between 0 and 1, with the channels last in memory, where convolutions are faster."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        numbers: Tensor = images.to(torch.float32, memory_format=torch.channels_last)
+        return numbers / 255.0
+
+
+def nature(image: ImagePart) -> nn.Module:
+    """Return the convolutions of Mnih et al. 2015 (doi:10.1038/nature14236), which are 32, 64 and 64 wide.
+
+    Raises:
+        ConfigError: the image is too small.
+    """
+    if min(image.height_and_width) < SMALLEST_FOR_NATURE:
+        raise ConfigError(
+            f"model.encoder=nature: needs images of {SMALLEST_FOR_NATURE} rows and columns, and {image} is smaller; "
+            "use small, or leave it out"
+        )
+    return _convolutions(image, ((32, 8, 4), (64, 4, 2), (64, 3, 1)))
+
+
+def small(image: ImagePart) -> nn.Module:
+    """Return three layers of 3 x 3 that keep every pixel, for images of few."""
+    return _convolutions(image, ((32, 3, 1), (64, 3, 1), (64, 3, 1)), padding=1)
+
+
+def impala(image: ImagePart) -> nn.Module:
+    """Return the residual network of Espeholt et al. 2018 (arXiv:1802.01561), figure 3, without its LSTM."""
+    return nn.Sequential(Pixels(), *_blocks(image.channels), nn.ReLU(), nn.Flatten())
+
+
+def impoola(image: ImagePart) -> nn.Module:
+    """Return the same with the mean over all pixels in place of flattening: Trumpp et al. 2025 (arXiv:2503.05546)."""
+    return nn.Sequential(Pixels(), *_blocks(image.channels), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def minigrid(image: ImagePart) -> nn.Module:
+    """Return a network for a grid whose cells hold categories: each is embedded, then three layers of 2 x 2 follow.
+
+    Chevalier-Boisvert et al. 2023 (arXiv:2306.13831) describe such grids: kind, colour and state of what is in a cell.
+
+    Raises:
+        ConfigError: the grid is too small.
+    """
+    if min(image.height_and_width) < 4:
+        raise ConfigError(
+            f"model.encoder=minigrid: needs grids of 4 rows and columns, and {image} is smaller; use small"
+        )
+    layers: list[nn.Module] = [Embedded(image.channels)]
+    inputs = EMBEDDED
+    for outputs in (32, 64, 64):
+        layers += [nn.Conv2d(inputs, outputs, 2), nn.ReLU()]
+        inputs = outputs
+    return nn.Sequential(*layers, nn.Flatten())
+
+
+class Embedded(nn.Module):
+    """Add up learned vectors, one for each number of a cell: [N, C, H, W] bytes to [N, E, H, W].
+
+    Values from `CATEGORIES` - 1 on share one vector.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.table: Tensor = nn.Parameter(torch.randn(channels * CATEGORIES, EMBEDDED) / channels**0.5)
+        self.register_buffer("first", CATEGORIES * torch.arange(channels).view(1, channels, 1, 1))
+        self.first: Tensor
+
+    def forward(self, images: Tensor) -> Tensor:
+        rows = images.to(torch.int64).clamp(max=CATEGORIES - 1) + self.first
+        cells: Tensor = self.table[rows].sum(1)
+        return cells.permute(0, 3, 1, 2)
+
+
+class Residual(nn.Module):
+    """Add two convolutions to what they see."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        added: Tensor = self.second(torch.relu(self.first(torch.relu(features))))
+        return features + added
+
+
+def _blocks(channels: int) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for outputs in BLOCKS:
+        layers += [
+            nn.Conv2d(channels, outputs, 3, padding=1),
+            nn.MaxPool2d(3, stride=2, padding=1),
+            Residual(outputs),
+            Residual(outputs),
+        ]
+        channels = outputs
+    return layers
+
+
+def _convolutions(image: ImagePart, layers: Sequence[tuple[int, int, int]], padding: int = 0) -> nn.Module:
+    """Return convolutions with ReLU. layers: (channels, side of the kernel, stride)."""
+    modules: list[nn.Module] = [Pixels()]
+    inputs = image.channels
+    for outputs, side, stride in layers:
+        modules += [nn.Conv2d(inputs, outputs, side, stride, padding), nn.ReLU()]
+        inputs = outputs
+    return nn.Sequential(*modules, nn.Flatten())
+
+
+NETWORKS: Mapping[str, Callable[[ImagePart], nn.Module]] = {
+    "nature": nature,
+    "impala": impala,
+    "impoola": impoola,
+    "minigrid": minigrid,
+    "small": small,
+}
+
+
+def image_network(image: ImagePart, name: str | None) -> nn.Module:
+    """Return the network of this name; None: nature, or small for an image that is too small for it.
+
+    Raises:
+        ConfigError: the image is too small.
+    """
+    if name is None:
+        name = "nature" if min(image.height_and_width) >= SMALLEST_FOR_NATURE else "small"
+    return NETWORKS[name](image)
