@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium
@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from ppolab.config.schema import EnvConfig
 from ppolab.envs import envpool_backend
-from ppolab.envs.envpool_tasks import UNLIKE_GYMNASIUM, end_condition
+from ppolab.envs.envpool_tasks import TRAINING_ONLY, UNLIKE_GYMNASIUM, end_condition
 from ppolab.envs.making import made_once
 from ppolab.errors import ConfigError
 
@@ -61,6 +61,13 @@ def backend_choice(env: EnvConfig) -> BackendChoice:
     if differs := UNLIKE_GYMNASIUM.get(env.id) or space_difference(env):
         return BackendChoice("gymnasium", (f"{env.id}: Gymnasium simulates it, since {differs}",))
     return BackendChoice("envpool", _notes_on_ends(env.id))
+
+
+def for_evaluation(env: EnvConfig) -> EnvConfig:
+    """Return `env` as an evaluation has it: without arguments that make learning easier and are not of the task."""
+    if not envpool_backend.has_alone(env.id):
+        return env
+    return replace(env, kwargs={key: value for key, value in env.kwargs.items() if key not in TRAINING_ONLY})
 
 
 def evaluation_backend(env: EnvConfig) -> str:

@@ -40,6 +40,10 @@ UNLIKE_GYMNASIUM = {
 """Tasks of which `auto` takes Gymnasium's version, and why."""
 
 
+TRAINING_ONLY = ("episodic_life", "reward_clip", "zero_discount_on_life_loss")
+"""Arguments of Atari that end an episode with a life or change its rewards; an evaluation reports the game's score."""
+
+
 def end_condition(env_id: str) -> EndCondition | None:
     """Return what tells an end of the task `env_id`, whatever its version; None where nothing is known of it."""
     name = env_id.removeprefix("phys2d/").rpartition("-v")[0]

@@ -17,6 +17,7 @@ from ppolab.envs.backend_choice import (
     choose_backend,
     differing_spaces,
     evaluation_backend,
+    for_evaluation,
     is_as_shipped,
 )
 from ppolab.envs.gymnasium_backend import GymnasiumEnv
@@ -39,6 +40,7 @@ __all__ = [
     "environment_seeds",
     "environment_spaces",
     "evaluation_backend",
+    "for_evaluation",
     "make_vector_env",
 ]
 

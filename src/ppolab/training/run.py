@@ -26,6 +26,7 @@ from ppolab.envs.factory import (
     backend_choice,
     choose_backend,
     environment_seeds,
+    for_evaluation,
     make_vector_env,
 )
 from ppolab.envs.seeding import private_generators
@@ -266,7 +267,7 @@ def env_and_policy(config: Config, rank: Rank, group: ProcessGroup) -> Iterator[
 def _evaluation_env(config: Config) -> Iterator[VectorEnv]:
     seeds = environment_seeds(config.seed, 0, config.eval_episodes, EVALUATION)
     with private_generators(seeds[0]):
-        made = make_vector_env(config.env, seeds, choose_backend(config.env))
+        made = make_vector_env(for_evaluation(config.env), seeds, choose_backend(config.env))
     with closing(made) as env:
         yield env
 

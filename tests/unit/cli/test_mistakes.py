@@ -266,7 +266,7 @@ HABITS = {
     "cuda=True": "cuda: no such setting; write trainer=gpu",
     "help": "help: is no setting; write --help for all of them, or --help PART, such as --help model",
     "list": "list: is no setting; write --help for all of them, or --help PART, such as --help model",
-    "env=?": "env=?: no such option; there are acrobot, ant, cartpole,",
+    "env=?": "env=?: no such option; there are acrobot, ant, beamrider,",
     "total_steps=1e5": "must be a whole number; write total_steps=100000",
     "clipp": "in quotes where the shell would take it apart; did you mean 'clip'?",
     "hydra.job.chdir=true": "hydra.job.chdir=true: outputs/ and the tracking store would be made anew",
