@@ -18,8 +18,8 @@ BOOKKEEPING = (
 )  # fmt: skip
 """Settings and groups that make no other experiment, and facts that follow from the algorithm's name."""
 WHEN_SET = (
-    "callbacks", "init_from", "env.kwargs", "env.wrappers", "env.log_info", "model.network", "model.kwargs",
-    "model.actor_sizes", "model.critic_sizes", "model.encoder",
+    "callbacks", "init_from", "env.kwargs", "env.wrappers", "env.frame_stack", "env.log_info",
+    "model.network", "model.kwargs", "model.actor_sizes", "model.critic_sizes", "model.encoder",
 )  # fmt: skip
 """Settings that most runs leave empty, as they do those of SCHEDULE. Without a value they are left out."""
 SCHEDULE = "_schedule"

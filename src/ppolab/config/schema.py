@@ -80,6 +80,9 @@ class EnvConfig:
     wrappers: list[str] = setting(
         "Gymnasium wrappers of your own, each my_package:MyWrapper, the first one innermost", []
     )
+    frame_stack: int | None = setting(
+        "the last so many observations are seen together, images in their channels; null: one", None, rule=POSITIVE
+    )
     log_info: list[str] = setting("entries of the environment's info that become metrics, as env/NAME", [])
 
 

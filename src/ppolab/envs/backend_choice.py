@@ -129,7 +129,7 @@ def space_difference(env: EnvConfig) -> str:
     """Return how EnvPool's spaces differ from Gymnasium's; an empty string where they are the same."""
     if is_as_shipped(env):
         return ""
-    probe = made_once(env)
+    probe = made_once(replace(env, frame_stack=None))
     ours = envpool_backend.pool_spaces(env.id, env.kwargs)
     probe.close()
     differences = differing_spaces(ours, (probe.observation_space, probe.action_space))

@@ -19,11 +19,13 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from ppolab.config.schema import EnvConfig
 from ppolab.envs.envpool_tasks import FinalRows, end_condition
+from ppolab.envs.frame_stack import FrameStack
 from ppolab.envs.guarded import unknown_info
 from ppolab.envs.replay import ActionRecord, replay
 from ppolab.envs.snapshot import State
-from ppolab.envs.spaces import ActionMapping
+from ppolab.envs.spaces import ActionMapping, first_of
 from ppolab.envs.vector_env import BackendEnv, Received
 from ppolab.errors import ConfigError, StateNotReached
 
@@ -103,6 +105,15 @@ def known_ids(env_id: str) -> list[str]:
     return list(_envpool_with(env_id).list_all_envs()) if is_installed() and not import_problem() else []
 
 
+def stacking(env: EnvConfig) -> tuple[dict[str, Any], int | None]:
+    """Return the arguments of a pool, and how many observations must be stacked outside it; None: it does so itself."""
+    if env.frame_stack is None:
+        return env.kwargs, None
+    if "stack_num" in _envpool_with(env.id).make_spec(env.id).config._fields:
+        return {**env.kwargs, "stack_num": env.frame_stack}, None
+    return env.kwargs, env.frame_stack
+
+
 def pool_spaces(env_id: str, kwargs: dict[str, Any]) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
     """Return the observation space and the action space of a pool.
 
@@ -147,25 +158,16 @@ class EnvPoolAlone(gymnasium.Env[Any, Any]):
             self._pool = self._make([seed % MAX_SEED])
         with _quiet():
             observations, info = self._pool.reset()
-        return _first(observations), _first(info)
+        return first_of(observations), first_of(info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Take one step."""
         observations, rewards, terminated, truncated, info = self._pool.step(np.asarray(action)[None])
-        return _first(observations), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), _first(info)
+        return first_of(observations), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), first_of(info)
 
     def close(self) -> None:
         """Free the simulator."""
         self._pool.close()
-
-
-def _first(batch: Any) -> Any:
-    """Return the values of the first environment in a batch of any nesting."""
-    if isinstance(batch, dict):
-        return {key: _first(part) for key, part in batch.items()}
-    if isinstance(batch, tuple):
-        return tuple(map(_first, batch))
-    return np.asarray(batch)[0]
 
 
 class PublicLine:
@@ -233,6 +235,7 @@ class EnvPoolEnv(BackendEnv):
         mapping: ActionMapping,
         first_index: int = 0,
         log_info: Sequence[str] = (),
+        frame_stack: int | None = None,
     ) -> None:
         self._id = env_id
         self._log_info = tuple(log_info)
@@ -242,8 +245,9 @@ class EnvPoolEnv(BackendEnv):
         self._open(seeds)
         with _quiet():
             observation_space, action_space = self._envs.observation_space, self._envs.action_space
+        self._stack = FrameStack(observation_space, frame_stack) if frame_stack else None
         super().__init__(
-            env_id, observation_space, action_space, len(seeds),
+            env_id, self._stack.space if self._stack else observation_space, action_space, len(seeds),
             mapping=mapping, first_index=first_index,
         )  # fmt: skip
 
@@ -255,16 +259,17 @@ class EnvPoolEnv(BackendEnv):
     def _reset(self) -> Any:
         with _quiet():
             self._observations = self._envs.reset()[0]
+        everyone = np.ones(self.num_envs, dtype=np.bool_)
         if self._record is not None:
-            self._record.reset(np.ones(self.num_envs, dtype=np.bool_))
-        return self._observations
+            self._record.reset(everyone)
+        return self._stack.begun(self._observations, everyone) if self._stack else self._observations
 
     def _reset_some(self, which: NDArray[np.bool_]) -> Any:
         first = self._envs.reset(np.flatnonzero(which).astype(np.int32))[0]
         self._observations = _with_rows(self._observations, which, first)
         if self._record is not None:
             self._record.reset(which)
-        return self._observations
+        return self._stack.begun(self._observations, which) if self._stack else self._observations
 
     def _send(self, actions: NDArray[Any]) -> None:
         if self._record is not None:
@@ -280,7 +285,8 @@ class EnvPoolEnv(BackendEnv):
         info = None
         if infos and (terminated | truncated).any():
             info = np.stack([np.asarray(values, dtype=np.float64).reshape(self.num_envs) for values in infos], axis=1)
-        return Received(self._observations, rewards, terminated, truncated, info)
+        seen = self._stack.stepped(self._observations, self._ended) if self._stack else self._observations
+        return Received(seen, rewards, terminated, truncated, info)
 
     def close(self) -> None:
         self._envs.close()
@@ -295,7 +301,13 @@ class EnvPoolEnv(BackendEnv):
         self._kwargs = kwargs
 
     def _captured(self) -> list[State] | None:
-        return None if self._record is None else self._record.states(self._observations)
+        if self._record is None:
+            return None
+        states = self._record.states(self._observations)
+        if self._stack is None:
+            return states
+        frames = self._stack.of_each_environment()
+        return [{**state, "frames": each} for state, each in zip(states, frames, strict=True)]
 
     def _restore(self, states: list[State]) -> None:
         if "seed" not in states[0]:
@@ -307,6 +319,8 @@ class EnvPoolEnv(BackendEnv):
             replay(self._envs, states)
         self._record.load(states)
         self._observations = np.stack([state["observation"] for state in states])
+        if self._stack is not None:
+            self._stack.load([state["frames"] for state in states])
 
     def _open(self, seeds: Sequence[int]) -> None:
         self._envs = _made(self._id, self._kwargs, seeds, num_threads=self._num_threads)

@@ -9,6 +9,7 @@ import gymnasium
 
 from ppolab.config.schema import EnvConfig
 from ppolab.envs import envpool_backend
+from ppolab.envs.frame_stack import StackedFrames
 from ppolab.envs.mujoco_warnings import log_mujoco_warnings
 from ppolab.errors import ConfigError
 from ppolab.runtime.user_code import named_object, what_was_raised
@@ -31,12 +32,14 @@ def make_env(env: EnvConfig, **further: Any) -> gymnasium.Env[Any, Any]:
     wrappers = [(name, named_object(_key(name), name, EXAMPLE)) for name in env.wrappers]
     log_mujoco_warnings(env.id)
     if envpool_backend.has_alone(env.id):
-        made: gymnasium.Env[Any, Any] = envpool_backend.EnvPoolAlone(env.id, env.kwargs)
+        kwargs, frame_stack = envpool_backend.stacking(env)
+        made: gymnasium.Env[Any, Any] = envpool_backend.EnvPoolAlone(env.id, kwargs)
     else:
+        frame_stack = env.frame_stack
         made = gymnasium.make(env.id, disable_env_checker=True, **further, **env.kwargs)
     for name, wrapper in wrappers:
         made = _wrapped(made, name, wrapper)
-    return made
+    return StackedFrames(made, frame_stack) if frame_stack else made
 
 
 def made_once(env: EnvConfig) -> gymnasium.Env[Any, Any]:

@@ -163,6 +163,15 @@ def stacked(observations: Sequence[Any], space: spaces.Space[Any]) -> Any:
     return np.stack([np.asarray(one, dtype=space.dtype) for one in observations])
 
 
+def first_of(batch: Any) -> Any:
+    """Return the first row of a batch of any nesting."""
+    if isinstance(batch, dict):
+        return {key: first_of(part) for key, part in batch.items()}
+    if isinstance(batch, tuple):
+        return tuple(map(first_of, batch))
+    return np.asarray(batch)[0]
+
+
 def _one_hot(sizes: NDArray[Any], starts: NDArray[Any]) -> Encoder:
     offsets = np.concatenate(([0], np.cumsum(sizes)[:-1]))
     size = int(sizes.sum())

@@ -19,11 +19,11 @@ def test_bookkeeping_is_left_out_and_so_is_what_has_no_value() -> None:
     assert changed_settings(config) == {}
     left_out = flattened(config).keys() - recorded_settings(config).keys()
     assert left_out == {
-        "algorithm.clip_schedule", "algorithm.ignores", "callbacks", "checkpoint_interval", "env.kwargs",
-        "env.log_info", "env.timeout", "env.wrappers", "init_from", "keep_checkpoints", "logger.experiment",
-        "logger.kind", "logger.register", "logger.run_name", "logger.tracking_uri", "logger.video", "lr_schedule",
-        "model.actor_sizes", "model.critic_sizes", "model.encoder", "model.kwargs", "model.network", "objective",
-        "progress", "rerun", "resume",
+        "algorithm.clip_schedule", "algorithm.ignores", "callbacks", "checkpoint_interval", "env.frame_stack",
+        "env.kwargs", "env.log_info", "env.timeout", "env.wrappers", "init_from", "keep_checkpoints",
+        "logger.experiment", "logger.kind", "logger.register", "logger.run_name", "logger.tracking_uri",
+        "logger.video", "lr_schedule", "model.actor_sizes", "model.critic_sizes", "model.encoder", "model.kwargs",
+        "model.network", "objective", "progress", "rerun", "resume",
     }  # fmt: skip
 
 

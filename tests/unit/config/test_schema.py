@@ -50,7 +50,7 @@ SCHEMAS = (Config, EvaluateConfig, ExportConfig, ReportConfig, OptimizerSettings
 POSITIVE_ONES = (
     "total_steps", "num_envs", "epochs", "target_kl", "eval_episodes", "keep_checkpoints", "algorithm.value_clip",
     "algorithm.d_targ", "algorithm.beta", "algorithm.max_kl", "trainer.devices", "trainer.num_nodes", "optimizer.lr",
-    "optimizer.eps",
+    "optimizer.eps", "env.frame_stack",
 )  # fmt: skip
 NOT_NEGATIVE_ONES = (
     "value_coef", "entropy_coef", "max_grad_norm", "eval_interval", "checkpoint_interval", "env.num_threads",

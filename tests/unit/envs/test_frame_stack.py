@@ -1,0 +1,115 @@
+"""The last observations are seen together, on every backend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from ppolab.config.schema import EnvConfig
+from ppolab.envs import envpool_backend
+from ppolab.envs.factory import make_vector_env
+from ppolab.envs.frame_stack import FrameStack, StackedFrames, stacked_space
+from ppolab.errors import ConfigError
+
+BYTES = np.uint8
+SPACES = {
+    "vector": (spaces.Box(-1, 2, (3,)), spaces.Box(-1, 2, (6,))),
+    "picture, channels first": (spaces.Box(0, 255, (3, 9, 9), BYTES), spaces.Box(0, 255, (6, 9, 9), BYTES)),
+    "picture, channels last": (spaces.Box(0, 255, (9, 9, 3), BYTES), spaces.Box(0, 255, (9, 9, 6), BYTES)),
+    "picture in grey": (spaces.Box(0, 255, (9, 9), BYTES), spaces.Box(0, 255, (2, 9, 9), BYTES)),
+    "number": (spaces.Discrete(4, start=1), spaces.MultiDiscrete([4, 4], start=[1, 1])),
+    "numbers": (spaces.MultiDiscrete([2, 3]), spaces.MultiDiscrete([2, 3, 2, 3])),
+    "bits": (spaces.MultiBinary(3), spaces.MultiBinary((6,))),
+    "parts": (
+        spaces.Dict(a=spaces.Box(0, 1, (1,)), b=spaces.Tuple([spaces.Discrete(2)])),
+        spaces.Dict(a=spaces.Box(0, 1, (2,)), b=spaces.Tuple([spaces.MultiDiscrete([2, 2])])),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SPACES)
+def test_the_stack_of_two_lies_in_its_space(kind: str) -> None:
+    space, expected = SPACES[kind]
+    assert stacked_space(space, 2) == expected
+
+    class Env(gymnasium.Env[Any, Any]):
+        observation_space, action_space = space, spaces.Discrete(2)
+
+        def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+            return space.sample(), {}
+
+        def step(self, action: Any) -> Any:
+            return space.sample(), 0.0, False, False, {}
+
+    env = StackedFrames(Env(), 2)
+    assert expected.contains(env.reset()[0])
+    assert expected.contains(env.step(0)[0])
+
+
+def test_the_oldest_comes_first_and_an_episode_begins_with_its_first_observation() -> None:
+    stack = FrameStack(spaces.Box(0, 99, (1,)), 3)
+    everyone = np.array([True, True])
+    assert stack.begun(np.array([[1.0], [2.0]]), everyone).tolist() == [[1, 1, 1], [2, 2, 2]]
+    assert stack.stepped(np.array([[3.0], [4.0]]), ~everyone).tolist() == [[1, 1, 3], [2, 2, 4]]
+    assert stack.stepped(np.array([[5.0], [6.0]]), np.array([False, True])).tolist() == [[1, 3, 5], [6, 6, 6]]
+    other = FrameStack(spaces.Box(0, 99, (1,)), 3)
+    other.load(stack.of_each_environment())
+    assert other.stepped(np.array([[7.0], [8.0]]), ~everyone).tolist() == [[3, 5, 7], [6, 6, 8]]
+
+
+def test_channels_are_stacked_pixel_by_pixel() -> None:
+    stack = FrameStack(spaces.Box(0, 255, (9, 9, 2), BYTES), 2)
+    first = np.full((1, 9, 9, 2), [1, 2], BYTES)
+    stack.begun(first, np.array([True]))
+    assert stack.stepped(first + 10, np.array([False]))[0, 4, 4].tolist() == [1, 2, 11, 12]
+
+
+def test_a_space_without_numbers_cannot_be_stacked() -> None:
+    with pytest.raises(ConfigError, match=r"^env\.frame_stack=2: observations of Text.* cannot be stacked"):
+        stacked_space(spaces.Text(3), 2)
+
+
+def made(backend: str, seeds: list[int], **settings: Any) -> Any:
+    return make_vector_env(EnvConfig(id="CartPole-v1", num_threads=1, **settings), seeds, backend)
+
+
+@pytest.mark.parametrize("backend", ["gymnasium", "envpool"])
+def test_stacks_of_a_backend_are_what_it_returned_before(backend: str) -> None:
+    if backend == "envpool" and not envpool_backend.is_installed():
+        pytest.skip("EnvPool has no build for this platform")
+    plain, three = made(backend, [3, 4]), made(backend, [3, 4], frame_stack=3)
+    assert three.layout.vector_size == 12
+    seen, ended = [plain.reset()] * 3, np.zeros(2, dtype=bool)
+    assert (three.reset() == np.concatenate(seen, axis=1)).all()
+    for _ in range(60):  # several episodes of each
+        step, stacked = plain.step(np.ones((2, 1), np.int64)), three.step(np.ones((2, 1), np.int64))
+        seen = [*seen[1:], step.observations]
+        seen = [np.where(ended[:, None], step.observations, frame) for frame in seen]
+        assert (stacked.observations == np.concatenate(seen, axis=1)).all()
+        ended = step.terminated | step.truncated
+
+
+@pytest.mark.parametrize("backend", ["gymnasium", "envpool"])
+def test_a_restored_stack_goes_on(backend: str) -> None:
+    if backend == "envpool" and not envpool_backend.is_installed():
+        pytest.skip("EnvPool has no build for this platform")
+    env, other = made(backend, [3, 4], frame_stack=3), made(backend, [8, 9], frame_stack=3)
+    env.reset()
+    other.reset()
+    for _ in range(7):
+        env.step(np.ones((2, 1), np.int64))
+    other.restore(env.state())
+    for _ in range(30):
+        action = np.ones((2, 1), np.int64)
+        assert (env.step(action).observations == other.step(action).observations).all()
+
+
+def test_atari_stacks_its_frames_itself() -> None:
+    if not envpool_backend.is_installed():
+        pytest.skip("EnvPool has no build for this platform")
+    assert envpool_backend.stacking(EnvConfig(id="Pong-v5", frame_stack=2)) == ({"stack_num": 2}, None)
+    assert envpool_backend.stacking(EnvConfig(id="CartPole-v1", frame_stack=2)) == ({}, 2)
