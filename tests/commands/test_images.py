@@ -12,6 +12,7 @@ from gymnasium import spaces
 from small_runs import run_small
 
 import ppolab
+from ppolab.envs import envpool_backend
 
 
 class Dot(gymnasium.Env):
@@ -63,6 +64,19 @@ def test_a_run_that_goes_on_is_the_run_that_was_never_interrupted(mixed: bool, t
     shared = {key for key in whole.metrics if not key.startswith("time/")}
     assert {key: again.metrics[key] for key in shared} == {key: whole.metrics[key] for key in shared}
     assert math.isfinite(whole.metrics["loss/value"])
+
+
+@pytest.mark.skipif(not envpool_backend.is_installed(), reason="EnvPool has no build for this platform")
+def test_atari_trains_with_its_preset_and_is_judged_by_the_games_own_score(tmp_path: Path) -> None:
+    small = ["total_steps=64", "num_envs=2", "rollout_steps=16", "minibatch_size=32", "epochs=1"]
+    more = ["eval_episodes=1", "logger=none", "env.kwargs.max_episode_steps=50", f"hydra.run.dir={tmp_path}/run"]
+    result = ppolab.train(["experiment=atari", *small, *more])
+    assert result.metrics["eval/length"] == 50
+    assert result.config.env.kwargs == {"episodic_life": True, "reward_clip": True, "max_episode_steps": 50}
+    env = result.agent().make_env()
+    observation, _ = env.reset(seed=3)
+    assert observation.shape == (4, 84, 84)
+    assert result.agent().act(observation) in range(6)
 
 
 def test_the_agent_takes_the_picture_as_the_environment_gives_it(tmp_path: Path) -> None:
