@@ -95,7 +95,6 @@ finally:
         "--help",
         "--cfg=job",
         "clipp=0.1",
-        "env.id=Hoper-v5",
         "minibatch_size=100",
         "resume=nowhere",
         "algorithm=trpo clip=0.1",
@@ -106,6 +105,14 @@ def test_answers_without_heavy_imports(argument: str, tmp_path: Path) -> None:
     if not argument.startswith("--"):
         command = (*command[:5], *argument.split())
     answer = run_command(tmp_path, command)
+    assert json.loads(answer.out.splitlines()[-1]) == []
+
+
+def test_an_unknown_environment_is_looked_for_in_envpool_and_nothing_else_is_imported(tmp_path: Path) -> None:
+    heavy = ",".join(name for name in HEAVY if name not in ("envpool", "matplotlib"))  # EnvPool imports the other
+    command = (sys.executable, "-c", ASK_FOR_MODULES, TRAIN.parent, heavy, "env.id=Pongg-v5")
+    answer = run_command(tmp_path, command)
+    assert "did you mean 'Pong-v5'?" in answer.err
     assert json.loads(answer.out.splitlines()[-1]) == []
 
 
