@@ -13,8 +13,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 for folder in (BENCHMARKS, BENCHMARKS / "peers"):  # last: a file there has the name of a module of the library
@@ -22,6 +24,8 @@ for folder in (BENCHMARKS, BENCHMARKS / "peers"):  # last: a file there has the 
         sys.path.append(str(folder))
 
 import agent_speed  # noqa: E402
+import environments  # noqa: E402
+import environments_report  # noqa: E402
 import options  # noqa: E402
 import paper_table1  # noqa: E402
 import profile_report  # noqa: E402
@@ -530,3 +534,48 @@ def test_an_agent_that_is_too_slow_is_told() -> None:
     assert agent_speed.problems([timings[0], *timings[1:2], agent_speed.Timing("c", 301.0, 1.0), timings[3]])[1:] == [
         "c: 301.0 us, not 300"
     ]
+
+
+# --- environments ----------------------------------------------------------------------------------------------------
+
+
+def seen(name: str, family: str, speed: float | None = None, reason: str = "") -> environments.Row:
+    return environments.Row(name, family, "float32 4", "2 choices", 100, speed, reason)
+
+
+def test_the_page_of_environments_counts_families_and_joins_what_looks_the_same(tmp_path: Path) -> None:
+    rows = [
+        seen("A-v1", "b.c", 10.0),
+        seen("B-v1", "b.c", 30.0),
+        seen("C-v1", "b.c", 20.0),
+        seen("D-v1", "e", reason="no"),
+    ]
+    environments_report.write_report(rows, tmp_path / "page.md")
+    text = (tmp_path / "page.md").read_text()
+    assert "4 ids, of which 3 train." in text
+    assert "| [b.c](#bc) | 3 | 3 | 20 |" in text
+    assert "| [e](#e) | 1 | 0 |  |" in text
+    assert "| `A-v1` `B-v1` `C-v1` | float32 4 | 2 choices | 100 | trains |" in text
+    assert "| `D-v1` | float32 4 | 2 choices | 100 | no |" in text
+
+
+def test_spaces_are_told_in_few_words() -> None:
+    parts = spaces.Dict(eye=spaces.Box(0, 255, (2, 3), np.uint8), two=spaces.Tuple([spaces.Discrete(3)]))
+    assert environments.described(parts) == "Dict of eye uint8 2x3, two Tuple of 3 choices"
+    assert environments.described(spaces.MultiDiscrete([2, 5])) == "2x5 choices"
+    assert environments.described(spaces.Box(0, 1, ())) == "float32 number"
+
+
+def test_an_environment_is_tried_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[list[str]] = []
+
+    def failing(command: list[str], *_: Any) -> Any:
+        told.append(command)
+        raise ChildFailed(-11, "line\nlast words")
+
+    monkeypatch.setattr(environments, "run_child", failing)
+    row = environments.row_of("Any-v0", "toy")
+    assert told[0][2:4] == ["one", "Any-v0"]
+    assert row == environments.Row(
+        "Any-v0", "toy", "", "", None, None, "the process that tried it ended: exit code -11: last words"
+    )

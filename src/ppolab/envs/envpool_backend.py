@@ -41,7 +41,7 @@ NOT_OF_AN_EPISODE = ("info:env_id", "info:players.env_id")
 MAX_SEED = 2**31
 """EnvPool's seeds lie below it."""
 NO_LIMIT = 2**31 - 1
-"""EnvPool's `max_episode_steps` of a task without a time limit."""
+"""EnvPool's `max_episode_steps` of a task without a time limit; a few have 0."""
 
 
 def is_installed() -> bool:
@@ -254,7 +254,7 @@ class EnvPoolEnv(BackendEnv):
     @property
     def longest_episode(self) -> int | None:
         longest: int = self._envs.spec.config.max_episode_steps
-        return longest if longest < NO_LIMIT else None
+        return longest if 0 < longest < NO_LIMIT else None
 
     def _reset(self) -> Any:
         with _quiet():
@@ -370,11 +370,20 @@ def _made(env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], *, num_thre
     num_envs = len(seeds)
     try:
         with _quiet():
-            return _envpool_with(env_id).make(
+            pool = _envpool_with(env_id).make(
                 env_id, env_type="gymnasium", num_envs=num_envs, seed=list(seeds),
                 num_threads=min(num_threads, num_envs), **kwargs,
             )  # fmt: skip
     except (TypeError, ValueError, AssertionError) as error:
+        if not kwargs:
+            raise
+        other = "; leave out what it does not know" if has_alone(env_id) else "; use env.backend=gymnasium"
+        raise ConfigError(f"env.kwargs={kwargs}: EnvPool does not take these for {env_id} ({error}){other}") from error
+    players = pool.spec.config.max_num_players
+    if players > 1:
+        pool.close()
         raise ConfigError(
-            f"env.kwargs={kwargs}: EnvPool does not take these for {env_id} ({error}); use env.backend=gymnasium"
-        ) from error
+            f"env.id={env_id}: is a game of {players} players, and ppolab trains one that plays alone; choose another "
+            "environment"
+        )
+    return pool

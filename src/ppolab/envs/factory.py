@@ -134,7 +134,10 @@ def _first_line(error: Exception) -> str:
 
 def _newer_version(env_id: str) -> str:
     """Return a hint at the newest registered version of an environment, if that is another one."""
-    spec = gymnasium.spec(env_id.rpartition(":")[2])
+    name = env_id.rpartition(":")[2]
+    if name not in gymnasium.registry:  # EnvPool alone has it
+        return ""
+    spec = gymnasium.spec(name)
     versions = [
         other.version
         for other in gymnasium.registry.values()

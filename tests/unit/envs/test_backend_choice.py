@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -14,7 +15,8 @@ from ppolab.config.schema import EnvConfig
 from ppolab.envs import envpool_backend
 from ppolab.envs.backend_choice import BackendChoice, _alike, _same_bounds, backend_choice, is_well_known
 from ppolab.envs.envpool_import import register_family
-from ppolab.envs.factory import check_environment, make_vector_env
+from ppolab.envs.factory import check_environment, evaluation_backend, for_evaluation, make_vector_env
+from ppolab.envs.making import make_env
 from ppolab.errors import ConfigError
 
 needs_envpool = pytest.mark.skipif(not envpool_backend.is_installed(), reason="EnvPool has no build for this platform")
@@ -205,3 +207,42 @@ def test_an_envpool_that_cannot_be_imported_is_told_of_and_left_alone() -> None:
 def test_an_envpool_that_cannot_be_imported_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match=r"env\.backend=envpool: the package envpool cannot be imported"):
         check_environment(EnvConfig(id="CartPole-v1", backend="envpool"))
+
+
+@needs_envpool
+@pytest.mark.parametrize(
+    ("settings", "answer"),
+    [
+        ({"id": "TicTacToe-v1"}, r"^env\.id=TicTacToe-v1: is a game of 2 players, .*choose another environment$"),
+        (
+            {"id": "Pong-v5", "kwargs": {"stack_number": 2}},
+            r"^env\.kwargs=\{'stack_number': 2\}: EnvPool does not take these for Pong-v5 .*; leave out what it",
+        ),
+        ({"id": "Pongg-v5"}, r"^env\.id=Pongg-v5: no such registered environment; did you mean 'Pong-v5'\?$"),
+    ],
+)
+def test_what_envpool_alone_has_is_refused_in_one_line(settings: dict[str, Any], answer: str) -> None:
+    with pytest.raises(ConfigError, match=answer):
+        check_environment(EnvConfig(**settings))
+
+
+@needs_envpool
+def test_an_id_of_envpool_alone_is_played_by_it_everywhere() -> None:
+    env = EnvConfig(id="BabyAI-PutNextS6N3-v0", num_threads=1)
+    assert backend_choice(env).name == evaluation_backend(env) == "envpool"
+    made = make_vector_env(env, [1, 2], "envpool")
+    assert made.longest_episode is None  # EnvPool says 0
+    alone = make_env(env)
+    observation, _ = alone.reset(seed=5)
+    again, _ = alone.reset(seed=5)
+    assert alone.observation_space == made.observation_space
+    assert all((observation[key] == again[key]).all() for key in observation)
+    assert alone.step(0)[1:4] == (0.0, False, False)
+
+
+@needs_envpool
+def test_an_evaluation_plays_whole_games_for_their_own_score() -> None:
+    env = EnvConfig(id="Pong-v5", kwargs={"episodic_life": True, "reward_clip": True, "frame_skip": 2})
+    assert for_evaluation(env).kwargs == {"frame_skip": 2}
+    own = EnvConfig(id="CartPole-v1", kwargs={"reward_clip": True})
+    assert for_evaluation(own) == own

@@ -1,0 +1,65 @@
+"""Write docs/environments.md from the rows of benchmarks/environments.py."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from result_tables import markdown
+
+from ppolab.records.versions import package_versions
+
+
+class Tried(Protocol):
+    """A row of benchmarks/environments.py."""
+
+    id: str
+    family: str
+    observation: str
+    action: str
+    limit: int | None
+    steps_per_second: float | None
+    reason: str
+
+
+INTRODUCTION = """# Environments of EnvPool
+
+`python benchmarks/environments.py run` and `report` made this page. Each id was tried in a process of its own: two
+iterations of training, and an evaluation of at most 50 steps. Steps/s are those of the simulator alone, with 16
+environments, two threads and random actions, while another id was tried beside it. An id works as `env.id=ID`.
+"""
+
+
+def write_report(rows: Sequence[Tried], page: Path) -> None:
+    """Write the page: a table of families, then every id."""
+    versions = package_versions()
+    tried = f"EnvPool {versions.get('envpool')}, Gymnasium {versions.get('gymnasium')}: {len(rows)} ids, of which "
+    lines = [INTRODUCTION, f"{tried}{sum(not row.reason for row in rows)} train.\n"]
+    families = sorted({row.family for row in rows})
+    head = ("family", "ids", "train", "steps/s, median")
+    lines += markdown(head, [_family(family, [row for row in rows if row.family == family]) for family in families])
+    for family in families:
+        lines += ["", f"## {family}", "", *_ids([row for row in rows if row.family == family])]
+    page.write_text("\n".join(lines) + "\n")
+
+
+def _family(family: str, rows: Sequence[Tried]) -> Sequence[str]:
+    speeds = sorted(row.steps_per_second for row in rows if row.steps_per_second)
+    speed = f"{speeds[len(speeds) // 2]:,.0f}" if speeds else ""
+    link = f"[{family}](#{re.sub(r'[^a-z0-9_-]', '', family.lower())})"
+    return (link, str(len(rows)), str(sum(not row.reason for row in rows)), speed)
+
+
+def _ids(rows: Sequence[Tried]) -> Iterable[str]:
+    """Return a table of ids; those that look the same share a line."""
+    alike: dict[tuple[str, str, str, str], list[Tried]] = {}
+    for row in rows:
+        key = (row.observation, row.action, str(row.limit or "none"), row.reason)
+        alike.setdefault(key, []).append(row)
+    lines = []
+    for (observation, action, limit, reason), same in alike.items():
+        names = " ".join(f"`{row.id}`" for row in same)
+        lines.append((names, observation, action, limit, reason or "trains"))
+    return markdown(("ids", "observation", "action", "limit", ""), lines, texts=5)
