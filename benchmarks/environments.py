@@ -125,7 +125,7 @@ def tried(env_id: str) -> dict[str, Any]:
         found = looked_at(env)
         train(env)
     except PpolabError as error:
-        return {**found, "reason": " ".join(str(error).split())}
+        return {**found, "reason": " ".join(str(error).replace(sys.prefix, "…").split())}
     return found
 
 
