@@ -142,6 +142,9 @@ class EnvPoolAlone(gymnasium.Env[Any, Any]):
     """One environment of EnvPool as Gymnasium has environments; for ids that Gymnasium does not have.
 
     EnvPool takes a seed only when it makes an environment, so a reset with one makes another.
+
+    Raises:
+        ConfigError: it is a game of several players.
     """
 
     def __init__(self, env_id: str, kwargs: dict[str, Any]) -> None:
@@ -149,6 +152,13 @@ class EnvPoolAlone(gymnasium.Env[Any, Any]):
         self._pool = self._make([0])
         with _quiet():
             self.observation_space, self.action_space = self._pool.observation_space, self._pool.action_space
+            players = self._pool.spec.config.max_num_players
+        if players > 1:
+            self._pool.close()
+            raise ConfigError(
+                f"env.id={env_id}: is a game of {players} players, and ppolab trains one that plays alone; choose "
+                "another environment"
+            )
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode."""
@@ -370,7 +380,7 @@ def _made(env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], *, num_thre
     num_envs = len(seeds)
     try:
         with _quiet():
-            pool = _envpool_with(env_id).make(
+            return _envpool_with(env_id).make(
                 env_id, env_type="gymnasium", num_envs=num_envs, seed=list(seeds),
                 num_threads=min(num_threads, num_envs), **kwargs,
             )  # fmt: skip
@@ -379,11 +389,3 @@ def _made(env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], *, num_thre
             raise
         other = "; leave out what it does not know" if has_alone(env_id) else "; use env.backend=gymnasium"
         raise ConfigError(f"env.kwargs={kwargs}: EnvPool does not take these for {env_id} ({error}){other}") from error
-    players = pool.spec.config.max_num_players
-    if players > 1:
-        pool.close()
-        raise ConfigError(
-            f"env.id={env_id}: is a game of {players} players, and ppolab trains one that plays alone; choose another "
-            "environment"
-        )
-    return pool
