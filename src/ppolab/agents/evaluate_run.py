@@ -13,6 +13,7 @@ from ppolab.agents.evaluation import EvalResult
 from ppolab.agents.trained_policy import load_policy
 from ppolab.agents.video import RenderError, record_video
 from ppolab.config.schema import EvaluateConfig
+from ppolab.envs.factory import evaluation_backend
 from ppolab.envs.seeding import private_generators
 from ppolab.errors import PpolabError
 from ppolab.records.run_folder import OUTPUTS, FoundRun
@@ -26,7 +27,7 @@ FOLDER = "evaluations"
 
 
 def evaluate_run(found: FoundRun, settings: EvaluateConfig) -> str:
-    """Play episodes in Gymnasium's own environment; return the report.
+    """Play episodes in Gymnasium's own environment, or in EnvPool's where it alone has the task; return the report.
 
     Results and video go to a new folder below the run's own. Mean, deviation and length of the episodes, and the file
     of results, go to the run in the tracking store; if that does not answer, a warning says so.
@@ -95,8 +96,9 @@ def _add_to_store(agent: Agent, result: EvalResult, file: Path, group: str) -> N
 def _report(agent: Agent, result: EvalResult, settings: EvaluateConfig) -> list[str]:
     kind = "deterministic episodes" if settings.deterministic else "episodes of sampled actions"
     returns = " ".join(shown(value) for value in result.returns)
+    env, checkpoint = agent.config.env, agent.trained.run.checkpoint
     return [
-        f"{agent.config.env.id} on gymnasium, {agent.trained.run.checkpoint} after {agent.steps:,} steps",
+        f"{env.id} on {evaluation_backend(env)}, {checkpoint} after {agent.steps:,} steps",
         f"return        {shown_return(result.mean, result.std)} over {len(result.returns)} {kind}",
         f"each return   {returns}",
     ]

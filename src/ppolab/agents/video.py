@@ -13,7 +13,7 @@ import torch
 from ppolab.agents.evaluation import MAX_EPISODE_STEPS
 from ppolab.agents.policy_actor import PolicyActor
 from ppolab.config.schema import EnvConfig
-from ppolab.envs.factory import action_mapping
+from ppolab.envs.factory import action_mapping, evaluation_backend
 from ppolab.envs.making import make_env
 from ppolab.envs.rendering import prepare_scene
 from ppolab.envs.spaces import action_decoder, row_encoder, stacked
@@ -41,6 +41,8 @@ def record_video(policy: ActorCritic, env: EnvConfig, seed: int, path: Path, *, 
     """
     import imageio.v2 as imageio
 
+    if evaluation_backend(env) == "envpool":
+        raise RenderError(f"no video: EnvPool alone has {env.id}, and does not draw it")
     unfinished = path.with_name(f".unfinished-{path.name}")
     try:
         simulator = make_env(env, render_mode="rgb_array")

@@ -179,6 +179,11 @@ def _trunk(layout: RowLayout, hidden_sizes: list[int], config: ModelConfig) -> t
     if layout.images:
         encoder = RowEncoder(layout, config.encoder)
         layers, size = [encoder], encoder.width
+    elif config.encoder is not None:
+        raise ConfigError(
+            f"model.encoder={config.encoder}: reads images, and the observation holds none; leave it out, or use "
+            "model=mlp"
+        )
     sizes = [size, *hidden_sizes]
     for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), ACTIVATIONS[config.activation]()]

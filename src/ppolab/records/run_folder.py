@@ -18,6 +18,8 @@ from ppolab.errors import ConfigError, TrackingError, nearest
 
 OUTPUTS = Path("outputs")
 CHECKPOINT_SUFFIX = ".ckpt"
+GRID_RECORD = "grid.json"
+"""In the folder of a grid of runs: the id of its own run in MLflow."""
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 SHORT_ID = re.compile(r"[0-9a-f]{6,31}")
 
@@ -190,6 +192,7 @@ def find_run(key: str, value: str, checkpoint: str = "last", outputs: Path = OUT
     else:
         folder = RunFolder(path) if path.is_dir() else _folder_named(key, value, outputs)
     if not folder.config.is_file():
+        _refuse_grid(key, value, outputs)
         raise ConfigError(f"{key}={value}: is not a run folder; it has no config.yaml{_newest_hint(outputs)}")
     for name in (checkpoint, "last"):
         if folder.checkpoint(name).is_file():
@@ -228,9 +231,25 @@ def _folder_named(key: str, value: str, outputs: Path) -> RunFolder:
         return by_id[matching[0]]
     if matching:
         raise ConfigError(f"{key}={value}: the ids of {len(matching)} runs begin so: {', '.join(matching)}; add digits")
+    _refuse_grid(key, value, outputs)
     kind = "run id" if is_id else "run id, run name, folder or checkpoint file"
     hint = nearest(value, [*by_id, *by_name]) or _newest_hint(outputs) or "; name a run elsewhere by its folder"
     raise ConfigError(f"{key}={value}: there is no such {kind} under {outputs.absolute()}{hint}")
+
+
+def _refuse_grid(key: str, value: str, outputs: Path) -> None:
+    """Raise ConfigError if `value` is the folder, the name or the MLflow id of a grid of runs."""
+    is_id = RUN_ID.fullmatch(value) or SHORT_ID.fullmatch(value)
+    grids = {record.parent: record for record in (outputs / "grids").glob(f"*/{GRID_RECORD}")}
+    named = [
+        grid for grid, record in grids.items() if grid.name == value or (is_id and f'"{value}' in record.read_text())
+    ]
+    if (Path(value) / GRID_RECORD).is_file():
+        named.append(Path(value))
+    if named:
+        runs = [folder.path for folder in _folders(named[0])]
+        example = f", such as {key}={min(runs)}" if runs else ""
+        raise ConfigError(f"{key}={value}: is a grid of runs, not a run; name one of them{example}")
 
 
 def _folders(outputs: Path) -> list[RunFolder]:

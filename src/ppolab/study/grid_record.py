@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ppolab.config.metrics import objective_names
 from ppolab.errors import TrackingError
-from ppolab.records.run_folder import write_whole
+from ppolab.records.run_folder import GRID_RECORD, write_whole
 from ppolab.records.tracking import (
     KIND_TAG,
     NOTE_TAG,
@@ -155,7 +155,7 @@ class GridRecord:
 
     @property
     def _file(self) -> Path:
-        return self._grid.folder / "grid.json"
+        return self._grid.folder / GRID_RECORD
 
     def _stored_id(self) -> str | None:
         try:

@@ -88,7 +88,7 @@ def recorded_run(
     try:
         yield recorder
     except (InterruptedRun, KeyboardInterrupt):
-        recorder.close("KILLED")
+        recorder.close(recorder.end or "KILLED")
         raise
     except BaseException:
         recorder.close("FAILED")
@@ -210,19 +210,31 @@ class RunRecorder:
         self._write_record()
 
     def close(self, status: RunStatus) -> None:
-        """Send the files and what else the tracking store lacks, and mark the run; a signal ends the wait for it."""
-        self._metrics_file.close()
-        if self._events is not None:
-            self._events.close()
-        self._write_record()
-        with signals_handled_by(signal.default_int_handler):
-            self._close_tracker(status)
-        self._write_record()
+        """Send the files and what else the tracking store lacks, and mark the run; a signal ends the wait for it.
+
+        Raises:
+            KeyboardInterrupt: a signal ended the wait, and the run is not complete.
+        """
+        with signals_handled_by(lambda _number, _frame: None):  # these are short, and must not be left half done
+            self._metrics_file.close()
+            if self._events is not None:
+                self._events.close()
+            self._write_record()
+            self._queue_last_records(status)
+            try:
+                with signals_handled_by(signal.default_int_handler):
+                    self._send_last_records(status)
+            except KeyboardInterrupt:
+                if self.end is None:
+                    raise
+                log.warning("interrupted after the last step: the run is complete: %s", self._files.path)
+            self._write_record()
 
     def give_up(self, problem: str, status: RunStatus = "FAILED", code: int = 1) -> NoReturn:
         """End a run whose main thread is stuck, with one line."""
         self._metrics_file.close()
-        self._close_tracker(status)
+        self._queue_last_records(status)
+        self._send_last_records(status)
         self._write_record()
         end_at_once(problem, code)
 
@@ -247,7 +259,7 @@ class RunRecorder:
         log.warning("%s was removed: it is made again, with all metrics and a checkpoint of now", self._files.path)
         return True
 
-    def _close_tracker(self, status: RunStatus) -> None:
+    def _queue_last_records(self, status: RunStatus) -> None:
         files = self._files
         self.describe(status)
         for path in (files.config, files.metrics, files.curve, files.video):
@@ -256,6 +268,8 @@ class RunRecorder:
         for name in ("last", "best"):
             if files.checkpoint(name).is_file():
                 self._tracker.log_artifact(files.checkpoint(name), "checkpoints")
+
+    def _send_last_records(self, status: RunStatus) -> None:
         report = self._tracker.close(status)
         if report.unsent_metrics or report.unsent_artifacts:
             log.warning(
@@ -263,7 +277,7 @@ class RunRecorder:
                 report.unsent_metrics,
                 report.unsent_artifacts,
                 report.error,
-                files.path,
+                self._files.path,
             )
 
 

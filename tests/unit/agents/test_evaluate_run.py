@@ -12,6 +12,7 @@ import pytest
 from helpers import tiny_config
 
 from ppolab.agents import evaluate_run as module
+from ppolab.agents import video
 from ppolab.agents.evaluate_run import evaluate_run
 from ppolab.config.schema import EvaluateConfig
 from ppolab.errors import TrackingError
@@ -95,3 +96,13 @@ def test_a_run_that_is_not_tracked_is_told_to_nobody(stored: FoundRun, told: Tol
     stored.folder.write_record(None, "", finished=True)
     evaluate_run(stored, asked())
     assert not told
+
+
+def test_what_envpool_alone_has_is_said_to_be_played_there_and_has_no_video(
+    stored: FoundRun, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "evaluation_backend", lambda _: "envpool")
+    monkeypatch.setattr(video, "evaluation_backend", lambda _: "envpool")
+    lines = evaluate_run(stored, asked(video=True)).splitlines()
+    assert lines[0].startswith("CartPole-v1 on envpool, ")
+    assert lines[3] == "no video: EnvPool alone has CartPole-v1, and does not draw it"

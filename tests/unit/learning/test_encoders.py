@@ -71,6 +71,11 @@ def test_rows_and_their_parts_have_the_same_answer() -> None:
         assert torch.allclose(parameters.flatten(0, 1), policy.action_parameters_of(vectors, [image]), atol=1e-6)
 
 
+def test_an_encoder_without_an_image_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^model\.encoder=nature: reads images, .*; leave it out, or use model=mlp$"):
+        policy_for(RowLayout(4, ()), **{"model.encoder": "nature"})
+
+
 def test_a_network_of_the_users_own_takes_vectors_only() -> None:
     with pytest.raises(ConfigError, match=r"^model\.network=sample_networks:Residual: .*images.*leave it out$"):
         policy_for(RowLayout(0, (SQUARE,)), **{"model.network": "sample_networks:Residual"})

@@ -86,6 +86,20 @@ def test_what_names_no_run_is_told_in_one_line(
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("value", ["CartPole-v1-clip-098b", "dd9c46690b", f"dd9c46690b{'0' * 22}", "FOLDER"])
+def test_a_grid_is_told_from_a_run(value: str, outputs: Path) -> None:
+    grid = outputs / "grids/CartPole-v1-clip-098b"
+    for number in (1, 0):
+        run_in(grid, str(number), None, f"CartPole-v1 clip=0.{number}")
+    (grid / "grid.json").write_text(f'{{"mlflow_run": "dd9c46690b{"0" * 22}"}}\n')
+    value = str(grid) if value == "FOLDER" else value
+    with pytest.raises(ConfigError) as raised:
+        find_run("run", value, outputs=outputs)
+    assert str(raised.value) == (
+        f"run={value}: is a grid of runs, not a run; name one of them, such as run={grid / '0'}"
+    )
+
+
 def test_a_run_without_a_checkpoint_is_told_with_its_folder(outputs: Path) -> None:
     RunFolder(outputs / "third").checkpoint("last").unlink()
     with pytest.raises(ConfigError, match=r"^run=deadbeef: .*third has no checkpoint; .*, so train it again$"):

@@ -230,7 +230,7 @@ class MlflowTracker:
             left = [*self._rejected, *self._pending]
         error = None
         if left:
-            error = self._error or "the time limit ran out while records were still being sent"
+            error = self._error or "the wait for them ended while they were still being sent"
             try:
                 self._backlog_path.parent.mkdir(parents=True, exist_ok=True)
                 with self._backlog_path.open("a", encoding="utf-8") as file:
