@@ -44,6 +44,9 @@ def backend_choice(env: EnvConfig) -> BackendChoice:
     """
     if env.backend == "gymnasium":
         return BackendChoice("gymnasium")
+    if envpool_backend.has_alone(env.id) and env.wrappers:
+        told = "EnvPool alone has it, and env.wrappers wrap its environments one by one, which is slower"
+        return BackendChoice("gymnasium", (f"{env.id}: {told}",))
     if envpool_backend.has_alone(env.id):
         return BackendChoice(
             "envpool",
@@ -72,7 +75,8 @@ def for_evaluation(env: EnvConfig) -> EnvConfig:
 
 def evaluation_backend(env: EnvConfig) -> str:
     """Return what plays the episodes of an evaluation: Gymnasium, whose environments are the reference, if it can."""
-    return "envpool" if env.backend != "gymnasium" and envpool_backend.has_alone(env.id) else "gymnasium"
+    in_pool = env.backend != "gymnasium" and not env.wrappers and envpool_backend.has_alone(env.id)
+    return "envpool" if in_pool else "gymnasium"
 
 
 def _envpool_problem(env: EnvConfig) -> str:

@@ -19,7 +19,6 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ppolab.config.schema import EnvConfig
 from ppolab.envs.envpool_tasks import FinalRows, end_condition
 from ppolab.envs.frame_stack import FrameStack
 from ppolab.envs.guarded import unknown_info
@@ -40,6 +39,8 @@ INFO_KEYS = "info:"
 NOT_OF_AN_EPISODE = ("info:env_id", "info:players.env_id")
 MAX_SEED = 2**31
 """EnvPool's seeds lie below it."""
+STACKS = "stack_num"
+"""EnvPool's argument for the number of observations that are seen together."""
 NO_LIMIT = 2**31 - 1
 """EnvPool's `max_episode_steps` of a task without a time limit; a few have 0."""
 
@@ -105,13 +106,9 @@ def known_ids(env_id: str) -> list[str]:
     return list(_envpool_with(env_id).list_all_envs()) if is_installed() and not import_problem() else []
 
 
-def stacking(env: EnvConfig) -> tuple[dict[str, Any], int | None]:
-    """Return the arguments of a pool, and how many observations must be stacked outside it; None: it does so itself."""
-    if env.frame_stack is None:
-        return env.kwargs, None
-    if "stack_num" in _envpool_with(env.id).make_spec(env.id).config._fields:
-        return {**env.kwargs, "stack_num": env.frame_stack}, None
-    return env.kwargs, env.frame_stack
+def stacks_itself(env_id: str) -> bool:
+    """Return whether EnvPool's environment stacks observations by an argument of its own, as Atari does."""
+    return STACKS in _envpool_with(env_id).make_spec(env_id).config._fields
 
 
 def pool_spaces(env_id: str, kwargs: dict[str, Any]) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
@@ -252,10 +249,12 @@ class EnvPoolEnv(BackendEnv):
         self._has_ended = end_condition(env_id)
         self._kwargs = kwargs
         self._num_threads = num_threads
+        inside = frame_stack is not None and stacks_itself(env_id)
+        self._fixed_kwargs = {STACKS: frame_stack} if inside else {}
         self._open(seeds)
         with _quiet():
             observation_space, action_space = self._envs.observation_space, self._envs.action_space
-        self._stack = FrameStack(observation_space, frame_stack) if frame_stack else None
+        self._stack = FrameStack(observation_space, frame_stack) if frame_stack and not inside else None
         super().__init__(
             env_id, self._stack.space if self._stack else observation_space, action_space, len(seeds),
             mapping=mapping, first_index=first_index,
@@ -333,7 +332,7 @@ class EnvPoolEnv(BackendEnv):
             self._stack.load([state["frames"] for state in states])
 
     def _open(self, seeds: Sequence[int]) -> None:
-        self._envs = _made(self._id, self._kwargs, seeds, num_threads=self._num_threads)
+        self._envs = _made(self._id, {**self._kwargs, **self._fixed_kwargs}, seeds, num_threads=self._num_threads)
         _check_info(self._envs, self._log_info)
         self._line: DirectLine | PublicLine = (
             DirectLine(self._envs, len(seeds), self._log_info)

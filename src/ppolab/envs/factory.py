@@ -159,13 +159,12 @@ def make_vector_env(env: EnvConfig, seeds: list[int], backend: str) -> VectorEnv
     threads = min(env.num_threads or usable_cores(), len(seeds))
     groups = min(threads, 2)  # while one group simulates, the policy can answer the other
     starts = [index * len(seeds) // groups for index in range(groups + 1)]
-    kwargs, frame_stack = envpool_backend.stacking(env)
     return JoinedEnv(
         [
             envpool_backend.EnvPoolEnv(
-                env.id, kwargs, seeds[start:end], num_threads=(threads + index) // groups,
+                env.id, env.kwargs, seeds[start:end], num_threads=(threads + index) // groups,
                 mapping=action_mapping(env), first_index=start, log_info=env.log_info,
-                frame_stack=frame_stack,
+                frame_stack=env.frame_stack,
             )
             for index, (start, end) in enumerate(pairwise(starts))
         ]

@@ -31,11 +31,13 @@ def make_env(env: EnvConfig, **further: Any) -> gymnasium.Env[Any, Any]:
     """
     wrappers = [(name, named_object(_key(name), name, EXAMPLE)) for name in env.wrappers]
     log_mujoco_warnings(env.id)
+    frame_stack = env.frame_stack
     if envpool_backend.has_alone(env.id):
-        kwargs, frame_stack = envpool_backend.stacking(env)
-        made: gymnasium.Env[Any, Any] = envpool_backend.EnvPoolAlone(env.id, kwargs)
+        inside = frame_stack is not None and envpool_backend.stacks_itself(env.id)
+        stacked = {envpool_backend.STACKS: frame_stack} if inside else {}
+        made: gymnasium.Env[Any, Any] = envpool_backend.EnvPoolAlone(env.id, {**env.kwargs, **stacked})
+        frame_stack = None if inside else frame_stack
     else:
-        frame_stack = env.frame_stack
         made = gymnasium.make(env.id, disable_env_checker=True, **further, **env.kwargs)
     for name, wrapper in wrappers:
         made = _wrapped(made, name, wrapper)

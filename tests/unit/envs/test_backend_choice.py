@@ -246,3 +246,17 @@ def test_an_evaluation_plays_whole_games_for_their_own_score() -> None:
     assert for_evaluation(env).kwargs == {"frame_skip": 2}
     own = EnvConfig(id="CartPole-v1", kwargs={"reward_clip": True})
     assert for_evaluation(own) == own
+
+
+@needs_envpool
+def test_wrappers_wrap_what_envpool_alone_has_one_by_one() -> None:
+    env = EnvConfig(id="NChain-v0", wrappers=["sample_wrappers:PlusOne"])
+    choice = backend_choice(env)
+    assert choice.name == evaluation_backend(env) == "gymnasium"
+    assert choice.notes == (
+        "NChain-v0: EnvPool alone has it, and env.wrappers wrap its environments one by one, which is slower",
+    )
+    plain, wrapped = make_env(EnvConfig(id="NChain-v0")), make_env(env)
+    for each in (plain, wrapped):
+        each.reset(seed=3)
+    assert wrapped.step(0)[1] == plain.step(0)[1] + 1

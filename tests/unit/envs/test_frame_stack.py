@@ -13,6 +13,7 @@ from ppolab.config.schema import EnvConfig
 from ppolab.envs import envpool_backend
 from ppolab.envs.factory import make_vector_env
 from ppolab.envs.frame_stack import FrameStack, StackedFrames, stacked_space
+from ppolab.envs.making import make_env
 from ppolab.errors import ConfigError
 
 BYTES = np.uint8
@@ -111,5 +112,10 @@ def test_a_restored_stack_goes_on(backend: str) -> None:
 def test_atari_stacks_its_frames_itself() -> None:
     if not envpool_backend.is_installed():
         pytest.skip("EnvPool has no build for this platform")
-    assert envpool_backend.stacking(EnvConfig(id="Pong-v5", frame_stack=2)) == ({"stack_num": 2}, None)
-    assert envpool_backend.stacking(EnvConfig(id="CartPole-v1", frame_stack=2)) == ({}, 2)
+    env = EnvConfig(id="Pong-v5", frame_stack=2, num_threads=1)
+    pool = make_vector_env(env, [1], "envpool")
+    assert pool.observation_space.shape == make_env(env).observation_space.shape == (2, 84, 84)
+    pool.use_kwargs({"frame_skip": 2})
+    pool.restart([2])
+    assert pool.reset().shape == (1, 2 * 84 * 84)
+    assert not envpool_backend.stacks_itself("CartPole-v1")
