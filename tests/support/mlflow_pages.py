@@ -27,7 +27,10 @@ ROWS = ".ag-pinned-left-cols-container [role=row]"
 NOTE = "[data-testid=note-editor-preview-content]"
 CARDS = "[data-testid=experiment-view-compare-runs-card]"
 HEADERS = "[role=columnheader]"
-PICTURES = "return [...document.images].filter(image => image.src.startsWith('blob:')).map(image => image.naturalWidth)"
+PICTURES = """
+return [...document.images].filter(image => image.src.startsWith('blob:') && image.complete && image.naturalWidth > 0)
+  .map(image => image.naturalWidth)
+"""
 CURVES = """
 return [...document.querySelectorAll('.js-plotly-plot')].flatMap(plot => plot.data)
   .filter(trace => trace.type === 'scatter' && trace.x)
@@ -87,16 +90,16 @@ class MlflowPages:
         """The names in the table's rows, once there are so many."""
         return list(self._until(lambda _: names if len(names := self._names()) == number else None))
 
-    def columns(self) -> set[str]:
-        """The heads of the table of runs."""
-        return set(self._until(lambda driver: {head.text for head in driver.find_elements(By.CSS_SELECTOR, HEADERS)}))
+    def wait_for_columns(self, wanted: set[str]) -> None:
+        """Wait until the table of runs has these; raise TimeoutException where it never does."""
+        self._until(lambda driver: wanted <= {head.text for head in driver.find_elements(By.CSS_SELECTOR, HEADERS)})
 
     def charts(self, number: int) -> list[str]:
         """The titles of the first charts on a page, once there are so many."""
 
         def titles(driver: WebDriver) -> list[str] | None:
             found = [card.text.partition("\n")[0] for card in driver.find_elements(By.CSS_SELECTOR, CARDS)]
-            return found[:number] if len(found) >= number else None
+            return found[:number] if len(found) >= number and all(found[:number]) else None
 
         return list(self._until(titles))
 
@@ -106,7 +109,7 @@ class MlflowPages:
         return steps, values
 
     def width_of_picture(self) -> int:
-        """In pixels; of the artifact that is shown."""
+        """In pixels; of the artifact that is shown, as soon as it has arrived."""
         return int(max(self._until(lambda driver: driver.execute_script(PICTURES))))
 
     def open_runs(self, study: str, sorted_by: str | None = None) -> list[str]:

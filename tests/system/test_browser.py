@@ -118,7 +118,7 @@ def test_the_saved_view_begins_with_returns(pages: MlflowPages, folder: Path) ->
     assert link is not None
     pages.open_printed(link)
     pages.wait_for_names(len(TRIALS) + 2)
-    assert {"eval/return", "train/return", "algorithm.name"} <= pages.columns()
+    pages.wait_for_columns({"eval/return", "train/return", "algorithm.name"})
     pages.open_printed(f"{link}&compareRunsMode=CHART")
     assert pages.charts(2) == ["eval/return", "train/return"]
 
