@@ -34,7 +34,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     packages = sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)})
     pip = (sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--disable-pip-version-check", "--quiet")
-    subprocess.run([*pip, "--prefix", str(folder), str(wheel)], check=True)
+    # else pip would first remove the ppolab that is installed here
+    subprocess.run([*pip, "--ignore-installed", "--prefix", str(folder), str(wheel)], check=True)
     (Path(packages) / "here.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return folder / "bin"
 
@@ -42,6 +43,12 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_installed(script: Path, folder: Path, *arguments: str) -> Answer:
     """A command of the fresh environment; `script` may name its Python, whatever pip wrote into the first line."""
     return run_command(folder, (script.parent / "python", script, *arguments))
+
+
+def test_installing_the_wheel_elsewhere_leaves_what_is_installed_here(installed: Path) -> None:
+    assert installed.is_dir()
+    here = run_command(installed, (sys.executable, "-m", "pip", "show", "--files", "ppolab"))
+    assert here.code == 0, "ppolab is no longer installed beside the tests: pip install -e ."
 
 
 def test_wheel_holds_the_packages_and_their_data_only(wheel: Path) -> None:
