@@ -19,11 +19,11 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from environments_report import write_report
+from environments_report import Row, write_report
 from processes import ROOT, ChildFailed, run_child
 from result_tables import append, read_rows
 
@@ -37,22 +37,6 @@ TRAINED = {
     "eval_interval": 0, "logger": "none",
 }  # fmt: skip
 EVALUATION_STEPS = 50
-
-
-@dataclass(frozen=True)
-class Row:
-    """One id. `limit`: steps after which an episode is truncated. `reason`: why it is not trained; empty if it is.
-
-    `steps_per_second`: of the simulator alone, with 16 environments on two threads and random actions.
-    """
-
-    id: str
-    family: str
-    observation: str
-    action: str
-    limit: int | None
-    steps_per_second: float | None
-    reason: str
 
 
 def main() -> None:
@@ -134,7 +118,6 @@ def looked_at(env: Any) -> dict[str, Any]:
     import numpy as np
 
     from ppolab.envs.factory import make_vector_env
-    from ppolab.envs.spaces import ActionMapping  # noqa: F401  # loads the room
 
     with contextlib.closing(make_vector_env(env, list(range(ENVS)), "envpool")) as made:
         space = made.action_space
