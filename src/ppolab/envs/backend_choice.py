@@ -11,7 +11,8 @@ from gymnasium import spaces
 
 from ppolab.config.schema import EnvConfig
 from ppolab.envs import envpool_backend
-from ppolab.envs.envpool_tasks import TRAINING_ONLY, UNLIKE_GYMNASIUM, end_condition
+from ppolab.envs.envpool_tasks import TRAINING_ONLY, UNLIKE_GYMNASIUM
+from ppolab.envs.families import Told, keeps_limit, told
 from ppolab.envs.making import made_once
 from ppolab.errors import ConfigError
 
@@ -25,10 +26,15 @@ Spaces = tuple[spaces.Space[Any], spaces.Space[Any]]
 
 @dataclass(frozen=True)
 class BackendChoice:
-    """A backend's name, and what a user should know about the choice, a line each."""
+    """A backend's name, and what a user should know about the choice and the task, a line each.
+
+    Attributes:
+        warnings: what changes the meaning of a run's results.
+    """
 
     name: str
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def choose_backend(env: EnvConfig) -> str:
@@ -42,28 +48,41 @@ def backend_choice(env: EnvConfig) -> BackendChoice:
     `auto` takes EnvPool where it has the id, with the same spaces, and no arguments are given: those of env.kwargs are
     Gymnasium's.
     """
+    name, notes = _chosen(env)
+    if name == "envpool" or envpool_backend.has_alone(env.id):
+        about = told(envpool_backend.family_of(env.id), env.id, env.kwargs)
+    else:
+        about = Told()
+    return BackendChoice(name, (*notes, *about.notes), about.warnings)
+
+
+def _chosen(env: EnvConfig) -> tuple[str, tuple[str, ...]]:
+    """Return the name of the backend, and why it is chosen."""
     if env.backend == "gymnasium":
-        return BackendChoice("gymnasium")
-    if envpool_backend.has_alone(env.id) and env.wrappers:
-        told = "EnvPool alone has it, and env.wrappers wrap its environments one by one, which is slower"
-        return BackendChoice("gymnasium", (f"{env.id}: {told}",))
+        return "gymnasium", ()
     if envpool_backend.has_alone(env.id):
-        return BackendChoice(
-            "envpool",
-            (f"{env.id}: EnvPool alone has it, so it also plays the evaluations, and there is no video",),
-        )
+        return _chosen_alone(env)
     if env.backend == "envpool":
         differs = UNLIKE_GYMNASIUM.get(env.id)
         notes = [f"{env.id}: {differs}; ppolab evaluates in Gymnasium, whose returns differ"] if differs else []
-        return BackendChoice("envpool", (*notes, *_notes_on_ends(env.id)))
+        return "envpool", tuple(notes)
     if problem := _envpool_problem(env):
         spoken = is_own_task(env.id)  # EnvPool would most likely have it
-        return BackendChoice("gymnasium", (f"{env.id}: {problem}",) if spoken else ())
+        return "gymnasium", (f"{env.id}: {problem}",) if spoken else ()
     if not envpool_backend.has(env.id):
-        return BackendChoice("gymnasium")
+        return "gymnasium", ()
     if differs := UNLIKE_GYMNASIUM.get(env.id) or space_difference(env):
-        return BackendChoice("gymnasium", (f"{env.id}: Gymnasium simulates it, since {differs}",))
-    return BackendChoice("envpool", _notes_on_ends(env.id))
+        return "gymnasium", (f"{env.id}: Gymnasium simulates it, since {differs}",)
+    return "envpool", ()
+
+
+def _chosen_alone(env: EnvConfig) -> tuple[str, tuple[str, ...]]:
+    missing = envpool_backend.missing_for_gymnasium(env.id)
+    why = f"Gymnasium's needs {missing} ({envpool_backend.INSTALL[missing]})" if missing else "EnvPool alone has it"
+    if env.wrappers:
+        slow = "env.wrappers wrap EnvPool's environments one by one, which is slower"
+        return "gymnasium", (f"{env.id}: {why}, and {slow}",)
+    return "envpool", (f"{env.id}: {why}, so EnvPool also plays the evaluations, and there is no video",)
 
 
 def for_evaluation(env: EnvConfig) -> EnvConfig:
@@ -92,19 +111,6 @@ def _envpool_problem(env: EnvConfig) -> str:
     if problem := envpool_backend.import_problem():
         return f"EnvPool cannot be imported ({problem}), so Gymnasium simulates it, which is slower"
     return ""
-
-
-def _notes_on_ends(env_id: str) -> tuple[str, ...]:
-    if (
-        end_condition(env_id) is not None
-        or envpool_backend.has_alone(env_id)
-        or gymnasium.spec(env_id).max_episode_steps is None
-    ):
-        return ()
-    return (
-        f"{env_id}: EnvPool does not tell an end on the last allowed step of an episode from its time limit; such a "
-        "step counts as truncated only",
-    )
 
 
 def is_own_task(env_id: str) -> bool:
@@ -184,13 +190,17 @@ def check_envpool(env: EnvConfig) -> None:
     if not envpool_backend.has(env.id):
         raise ConfigError(f"env.backend=envpool: EnvPool has no {env.id}; use env.backend=gymnasium")
     if envpool_backend.has_alone(env.id):
-        return
+        return  # `check_limit` has been called
     if differs := space_difference(env):
         raise ConfigError(f"env.backend=envpool env.id={env.id}: {differs}; use env.backend=gymnasium")
+    check_limit(env)
+
+
+def check_limit(env: EnvConfig) -> None:
+    """Raise ConfigError unless EnvPool ends episodes at the time limit that env.kwargs gives, if it gives one."""
     limit = env.kwargs.get("max_episode_steps", 1)
+    other = "leave it out" if envpool_backend.has_alone(env.id) else "use env.backend=gymnasium"
     if not isinstance(limit, int) or limit < 1:
-        raise ConfigError(f"env.kwargs={env.kwargs}: max_episode_steps must be 1 or more; or use env.backend=gymnasium")
-    if "max_episode_steps" in env.kwargs and not envpool_backend.has_time_limit(env.id):
-        raise ConfigError(
-            f"env.kwargs={env.kwargs}: EnvPool's {env.id} ignores max_episode_steps; use env.backend=gymnasium"
-        )
+        raise ConfigError(f"env.kwargs={env.kwargs}: max_episode_steps must be 1 or more; or {other}")
+    if "max_episode_steps" in env.kwargs and not keeps_limit(envpool_backend.family_of(env.id), env.id):
+        raise ConfigError(f"env.kwargs={env.kwargs}: EnvPool's {env.id} ignores max_episode_steps; {other}")

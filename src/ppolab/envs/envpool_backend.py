@@ -20,15 +20,16 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ppolab.envs.envpool_tasks import FinalRows, end_condition
+from ppolab.envs.families import ENDS_IN_INFO, REWARDED_AT_ENDS, longest_episode, trusted_space
 from ppolab.envs.frame_stack import FrameStack
 from ppolab.envs.guarded import unknown_info
 from ppolab.envs.replay import ActionRecord, replay
 from ppolab.envs.snapshot import State
 from ppolab.envs.spaces import ActionMapping, first_of
 from ppolab.envs.vector_env import BackendEnv, Received
-from ppolab.errors import ConfigError, StateNotReached
+from ppolab.errors import ConfigError, StateNotReached, nearest
 
-RANDOM_AT_RESETS_ONLY = ("envpool.mujoco.gym", "envpool.classic_control")
+RANDOM_AT_RESETS_ONLY = ("mujoco.gym", "classic_control")
 """Families whose environments draw no random numbers during an episode."""
 LONGEST_EPISODE = 10_000
 """Most steps of an episode that is recorded, to be replayed."""
@@ -41,8 +42,18 @@ MAX_SEED = 2**31
 """EnvPool's seeds lie below it."""
 STACKS = "stack_num"
 """EnvPool's argument for the number of observations that are seen together."""
-NO_LIMIT = 2**31 - 1
-"""EnvPool's `max_episode_steps` of a task without a time limit; a few have 0."""
+NEEDED_BY_GYMNASIUM = {
+    "gymnasium.envs.box2d": "Box2D",
+    "gymnasium.envs.mujoco": "mujoco",
+    "gymnasium.envs.phys2d": "jax",
+    "gymnasium.envs.tabular": "jax",
+}
+"""What Gymnasium's own tasks import, by the module they lie in; an empty string where nothing more is needed."""
+INSTALL = {
+    "Box2D": "pip install swig 'gymnasium[box2d]'",
+    "jax": "pip install 'gymnasium[jax]'",
+    "mujoco": "pip install 'gymnasium[mujoco]'",
+}
 
 
 def is_installed() -> bool:
@@ -97,8 +108,26 @@ def has(env_id: str) -> bool:
 
 
 def has_alone(env_id: str) -> bool:
-    """Return whether EnvPool has this id, and Gymnasium does not."""
-    return ":" not in env_id and env_id not in gymnasium.registry and has(env_id)
+    """Return whether EnvPool can make this id, and Gymnasium cannot: it does not know it, or lacks a package for it."""
+    unknown = ":" not in env_id and env_id not in gymnasium.registry
+    return (unknown or bool(missing_for_gymnasium(env_id))) and has(env_id)
+
+
+def missing_for_gymnasium(env_id: str) -> str:
+    """Return the package that Gymnasium's own task of this id needs, and that is not installed; else an empty string.
+
+    The modules are only looked for: to import them takes seconds.
+    """
+    if ":" in env_id or env_id not in gymnasium.registry:
+        return ""
+    module = ".".join(str(gymnasium.spec(env_id).entry_point).split(".")[:3])
+    needed = NEEDED_BY_GYMNASIUM.get(module, "")
+    return needed if needed and importlib.util.find_spec(needed) is None else ""
+
+
+def family_of(env_id: str) -> str:
+    """Return the family of an id that EnvPool has, such as `mujoco.dmc`."""
+    return str(_envpool_with(env_id).registration.registry.specs[env_id][0]).removeprefix("envpool.")
 
 
 def known_ids(env_id: str) -> list[str]:
@@ -119,20 +148,13 @@ def pool_spaces(env_id: str, kwargs: dict[str, Any]) -> tuple[spaces.Space[Any],
     """
     pool = _made(env_id, kwargs, [0], num_threads=1)
     with _quiet():
-        found = pool.observation_space, pool.action_space
+        found = _spaces_of(pool)
     pool.close()
     return found
 
 
-def has_time_limit(env_id: str) -> bool:
-    """Return whether the argument max_episode_steps ends episodes; some tasks take it and ignore it."""
-    count = 4
-    pool = _made(env_id, {"max_episode_steps": 1}, range(count), num_threads=1)
-    with _quiet():
-        pool.reset()
-        _, _, terminated, truncated, _ = pool.step(np.array([pool.action_space.sample() for _ in range(count)]))
-    pool.close()
-    return bool((terminated | truncated).all())
+def _spaces_of(pool: Any) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
+    return trusted_space(pool.observation_space), trusted_space(pool.action_space)
 
 
 class EnvPoolAlone(gymnasium.Env[Any, Any]):
@@ -148,7 +170,7 @@ class EnvPoolAlone(gymnasium.Env[Any, Any]):
         self._make = partial(_made, env_id, kwargs, num_threads=1)
         self._pool = self._make([0])
         with _quiet():
-            self.observation_space, self.action_space = self._pool.observation_space, self._pool.action_space
+            self.observation_space, self.action_space = _spaces_of(self._pool)
             players = self._pool.spec.config.max_num_players
         if players > 1:
             self._pool.close()
@@ -245,15 +267,17 @@ class EnvPoolEnv(BackendEnv):
         frame_stack: int | None = None,
     ) -> None:
         self._id = env_id
+        self._family = family_of(env_id)
         self._log_info = tuple(log_info)
         self._has_ended = end_condition(env_id)
+        self._rewards_end = self._family in REWARDED_AT_ENDS
         self._kwargs = kwargs
         self._num_threads = num_threads
         inside = frame_stack is not None and stacks_itself(env_id)
         self._fixed_kwargs = {STACKS: frame_stack} if inside else {}
         self._open(seeds)
         with _quiet():
-            observation_space, action_space = self._envs.observation_space, self._envs.action_space
+            observation_space, action_space = _spaces_of(self._envs)
         self._stack = FrameStack(observation_space, frame_stack) if frame_stack and not inside else None
         super().__init__(
             env_id, self._stack.space if self._stack else observation_space, action_space, len(seeds),
@@ -262,8 +286,7 @@ class EnvPoolEnv(BackendEnv):
 
     @property
     def longest_episode(self) -> int | None:
-        longest: int = self._envs.spec.config.max_episode_steps
-        return longest if 0 < longest < NO_LIMIT else None
+        return longest_episode(self._family, self._id, self._envs.spec.config.max_episode_steps)
 
     def _reset(self) -> Any:
         with _quiet():
@@ -287,10 +310,16 @@ class EnvPoolEnv(BackendEnv):
 
     def _receive(self) -> Received:
         self._observations, rewards, terminated, truncated, infos = self._line.receive()
-        if self._has_ended is not None and truncated.any():
-            last = np.flatnonzero(truncated)  # where an end on the last allowed step would be hidden
-            rows = FinalRows(self._observations[last], rewards[last], self._envs.spec.config)
-            terminated[last] |= self._has_ended(rows)
+        ends, infos = infos[: len(self._ends_in_info)], infos[len(self._ends_in_info) :]
+        if truncated.any():  # where an end on the last allowed step would be hidden
+            if self._has_ended is not None:
+                last = np.flatnonzero(truncated)
+                rows = FinalRows(_rows_of(self._observations, last), rewards[last], self._envs.spec.config)
+                terminated[last] |= self._has_ended(rows)
+            if self._rewards_end:
+                terminated |= truncated & (rewards != 0)
+            for told in ends:
+                terminated |= truncated & np.asarray(told, dtype=np.bool_).reshape(self.num_envs)
         info = None
         if infos and (terminated | truncated).any():
             info = np.stack([np.asarray(values, dtype=np.float64).reshape(self.num_envs) for values in infos], axis=1)
@@ -334,18 +363,20 @@ class EnvPoolEnv(BackendEnv):
     def _open(self, seeds: Sequence[int]) -> None:
         self._envs = _made(self._id, {**self._kwargs, **self._fixed_kwargs}, seeds, num_threads=self._num_threads)
         _check_info(self._envs, self._log_info)
+        has = self._envs._state_keys
+        self._ends_in_info = [name for name in ENDS_IN_INFO.get(self._family, ()) if f"{INFO_KEYS}{name}" in has]
+        received = (*self._ends_in_info, *self._log_info)
         self._line: DirectLine | PublicLine = (
-            DirectLine(self._envs, len(seeds), self._log_info)
+            DirectLine(self._envs, len(seeds), received)
             if DirectLine.fits(self._envs)
-            else PublicLine(self._envs, self._log_info)
+            else PublicLine(self._envs, received)
         )
         self._record = self._new_record(seeds)
 
     def _new_record(self, seeds: Sequence[int]) -> ActionRecord | None:
         """Return an empty record; None where an environment cannot be replayed."""
         longest = self.longest_episode
-        family = _envpool().registration.registry.specs[self._id][0]
-        if longest is None or longest > LONGEST_EPISODE or family not in RANDOM_AT_RESETS_ONLY:
+        if longest is None or longest > LONGEST_EPISODE or self._family not in RANDOM_AT_RESETS_ONLY:
             return None
         return ActionRecord(seeds, longest)
 
@@ -364,6 +395,13 @@ def _check_info(pool: Any, log_info: Sequence[str]) -> None:
         shape = tuple(state[f"{INFO_KEYS}{name}"].shape)
         if any(size > 1 for size in shape):  # -1 is the environments' own axis
             raise ConfigError(f"env.log_info=[{name}]: is of shape {shape}, no single number; leave it out")
+
+
+def _rows_of(batch: Any, which: NDArray[np.intp]) -> Any:
+    """Return the rows `which` [K] of a batch, an array or a dictionary of arrays."""
+    if isinstance(batch, dict):
+        return {key: _rows_of(part, which) for key, part in batch.items()}
+    return batch[which]
 
 
 def _with_rows(batch: Any, which: NDArray[np.bool_], rows: Any) -> Any:
@@ -386,5 +424,15 @@ def _made(env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], *, num_thre
     except (TypeError, ValueError, AssertionError) as error:
         if not kwargs:
             raise
-        other = "; leave out what it does not know" if has_alone(env_id) else "; use env.backend=gymnasium"
-        raise ConfigError(f"env.kwargs={kwargs}: EnvPool does not take these for {env_id} ({error}){other}") from error
+        raise ConfigError(f"env.kwargs={kwargs}: {_refusal(env_id, kwargs, error)}") from error
+
+
+def _refusal(env_id: str, kwargs: dict[str, Any], error: Exception) -> str:
+    """Return why EnvPool does not take these arguments, and what helps."""
+    known = _envpool_with(env_id).make_spec(env_id).config._fields
+    unknown = next((name for name in kwargs if name not in known), None)
+    if not has_alone(env_id):
+        return f"EnvPool does not take these for {env_id} ({error}); use env.backend=gymnasium"
+    if unknown is None:
+        return f"EnvPool does not take these for {env_id} ({error}); change them"
+    return f"EnvPool's {env_id} has no argument {unknown}{nearest(unknown, known) or '; leave it out'}"

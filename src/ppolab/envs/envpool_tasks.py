@@ -22,10 +22,10 @@ class FinalRows:
     """What K environments of a pool returned with their last steps.
 
     Attributes:
-        observations: [K, ...]. rewards: [K]. config: the configuration of the pool.
+        observations: [K, ...], or a dictionary of such. rewards: [K]. config: the configuration of the pool.
     """
 
-    observations: NDArray[Any]
+    observations: Any
     rewards: NDArray[Any]
     config: Any
 
@@ -44,16 +44,25 @@ TRAINING_ONLY = ("episodic_life", "reward_clip", "zero_discount_on_life_loss")
 """Arguments of Atari that end an episode with a life or change its rewards; an evaluation reports the game's score."""
 
 
+def plain_name(env_id: str) -> str:
+    """Return the name of a task without namespace, version and hyphens, which its several ids differ in."""
+    return env_id.rpartition("/")[2].rpartition("-v")[0].replace("-", "")
+
+
 def end_condition(env_id: str) -> EndCondition | None:
     """Return what tells an end of the task `env_id`, whatever its version; None where nothing is known of it."""
-    name = env_id.removeprefix("phys2d/").rpartition("-v")[0]
     if env_id in _UNTOLD:
         return None
-    return END_CONDITIONS.get(name)
+    return END_CONDITIONS.get(plain_name(env_id))
 
 
 def _never(rows: FinalRows) -> Flags:
     return np.zeros(len(rows.rewards), dtype=np.bool_)
+
+
+def _always(rows: FinalRows) -> Flags:
+    """Return all: the limit of the task ends nothing, yet an end that comes after it is called truncated."""
+    return np.ones(len(rows.rewards), dtype=np.bool_)
 
 
 def _acrobot(rows: FinalRows) -> Flags:
@@ -149,6 +158,7 @@ END_CONDITIONS: dict[str, EndCondition] = {
     "CartPole": _cartpole,
     "FrozenLake": _frozen_lake,
     "FrozenLake8x8": _frozen_lake,
+    "Game2048": _always,
     "HalfCheetah": _never,
     "Hopper": _unhealthy(_hopper, 1),
     "Humanoid": _unhealthy(_humanoid, 2),
@@ -157,6 +167,7 @@ END_CONDITIONS: dict[str, EndCondition] = {
     "InvertedPendulum": _inverted_pendulum,
     "LunarLander": _lunar_lander,
     "LunarLanderContinuous": _lunar_lander,
+    "Minesweeper": _always,
     "MountainCar": _mountain_car,
     "MountainCarContinuous": _mountain_car_continuous,
     "Pendulum": _never,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from itertools import pairwise
 from typing import Any
 
@@ -14,12 +13,14 @@ from ppolab.envs import envpool_backend
 from ppolab.envs.backend_choice import (
     backend_choice,
     check_envpool,
+    check_limit,
     choose_backend,
     differing_spaces,
     evaluation_backend,
     for_evaluation,
     is_as_shipped,
 )
+from ppolab.envs.families import help_for
 from ppolab.envs.gymnasium_backend import GymnasiumEnv
 from ppolab.envs.making import made_once
 from ppolab.envs.seeding import EVALUATION, TRAINING, environment_seeds
@@ -47,11 +48,14 @@ __all__ = [
 
 def check_environment(env: EnvConfig) -> None:
     """Raise ConfigError unless the environment exists, can be made, and has supported spaces."""
-    spec = registered(env.id)
-    if spec is not None and is_as_shipped(env):
-        if "mujoco" in str(spec.entry_point) and importlib.util.find_spec("mujoco") is None:
-            raise ConfigError(f"env.id={env.id}: needs the package mujoco; pip install 'gymnasium[mujoco]'")
-    else:
+    registered(env.id)
+    alone = envpool_backend.has_alone(env.id)
+    missing = envpool_backend.missing_for_gymnasium(env.id)
+    if missing and (env.backend == "gymnasium" or not alone):
+        raise ConfigError(f"env.id={env.id}: needs the package {missing}; {envpool_backend.INSTALL[missing]}")
+    if alone:
+        check_limit(env)
+    if missing or not is_as_shipped(env):
         environment_spaces(env)
     if env.backend == "envpool":
         check_envpool(env)
@@ -123,7 +127,8 @@ def _make(env: EnvConfig) -> gymnasium.Env[Any, Any]:
             f"env.id={env.id}: a package is missing: {_first_line(error)}{_newer_version(env.id)}"
         ) from error
     except Exception as error:  # whatever a constructor raises, these arguments do not make an environment
-        told = f"{type(error).__name__}: {_first_line(error)}{_newer_version(env.id)}"
+        hint = help_for(str(error)) if envpool_backend.has_alone(env.id) else _newer_version(env.id)
+        told = f"{type(error).__name__}: {_first_line(error)}{hint}"
         given = f" env.kwargs={env.kwargs}" if env.kwargs else ""
         raise ConfigError(f"env.id={env.id}{given}: cannot be made: {told}") from error
 

@@ -20,7 +20,7 @@ EXAMPLE = "env.wrappers=[my_package:MyWrapper]"
 def make_env(env: EnvConfig, **further: Any) -> gymnasium.Env[Any, Any]:
     """Make one environment inside the wrappers that `env.wrappers` names, the first of them innermost.
 
-    It is Gymnasium's, or EnvPool's where EnvPool alone has the id.
+    It is Gymnasium's, or EnvPool's where EnvPool alone can make the id.
 
     Args:
         further: arguments of `gymnasium.make` besides those of `env.kwargs`, such as render_mode.
@@ -32,7 +32,8 @@ def make_env(env: EnvConfig, **further: Any) -> gymnasium.Env[Any, Any]:
     wrappers = [(name, named_object(_key(name), name, EXAMPLE)) for name in env.wrappers]
     log_mujoco_warnings(env.id)
     frame_stack = env.frame_stack
-    if envpool_backend.has_alone(env.id):
+    refused = env.backend == "gymnasium" and envpool_backend.missing_for_gymnasium(env.id)
+    if envpool_backend.has_alone(env.id) and not refused:
         inside = frame_stack is not None and envpool_backend.stacks_itself(env.id)
         stacked = {envpool_backend.STACKS: frame_stack} if inside else {}
         made: gymnasium.Env[Any, Any] = envpool_backend.EnvPoolAlone(env.id, {**env.kwargs, **stacked})

@@ -251,8 +251,11 @@ def env_and_policy(config: Config, rank: Rank, group: ProcessGroup) -> Iterator[
     torch.set_num_threads(config.trainer.threads or 1)  # small networks lose by more
     pl.seed_everything(config.seed, verbose=False)
     choice = backend_choice(config.env)
-    for note in choice.notes:
-        log.info("%s", note)
+    if group.is_first:
+        for note in choice.notes:
+            log.info("%s", note)
+        for warning in choice.warnings:
+            log.warning("%s", warning)
     seeds = environment_seeds(config.seed, group.rank * config.num_envs, config.num_envs, TRAINING)
     with private_generators(seeds[0]):  # else environments of several ranks may be made with the same random numbers
         made = make_vector_env(config.env, seeds, choice.name)

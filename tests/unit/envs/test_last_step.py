@@ -17,7 +17,7 @@ from ppolab.config.schema import EnvConfig
 from ppolab.envs import envpool_backend
 from ppolab.envs.backend_choice import backend_choice
 from ppolab.envs.envpool_backend import EnvPoolEnv
-from ppolab.envs.envpool_tasks import END_CONDITIONS, FinalRows, end_condition
+from ppolab.envs.envpool_tasks import END_CONDITIONS, FinalRows, end_condition, plain_name
 from ppolab.envs.spaces import ActionMapping
 from ppolab.envs.vector_env import Step
 
@@ -141,9 +141,8 @@ def test_unknown_tasks_are_told_of_before_a_run() -> None:
 def test_the_table_names_tasks_of_the_families_it_was_made_for() -> None:
     specs = envpool_backend._envpool().registration.registry.specs
     named = {env_id: specs[env_id][0] for env_id in envpool_backend._envpool().list_all_envs() if end_condition(env_id)}
-    assert set(named.values()) <= set(FAMILIES)
-    names = {env_id.removeprefix("phys2d/").rpartition("-v")[0] for env_id in named}
-    assert names <= set(END_CONDITIONS)
+    assert set(named.values()) == {*FAMILIES, "envpool.jumanji"}
+    assert {plain_name(env_id) for env_id in named} <= set(END_CONDITIONS)
 
 
 def test_every_shipped_task_of_envpool_is_in_the_table() -> None:
