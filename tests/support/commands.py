@@ -23,7 +23,7 @@ USER_ENVIRONMENTS = '''
 """What a user's own module may hold."""
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Discrete, Text
+from gymnasium.spaces import Box, Dict, Discrete, Text
 
 
 class Simple(gymnasium.Env):
@@ -49,6 +49,18 @@ class Words(Simple):
     observation_space = Text(5)
 
 
+class Mixed(Simple):
+    observation_space = Dict(place=Box(-1, 1, (3,), np.float32), order=Text(5))
+
+
+class Picture(Simple):
+    observation_space = Box(0, 255, (20, 20, 3), np.uint8)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros((20, 20, 3), np.uint8), {}
+
+
 class NeedsPackage(Simple):
     def __init__(self, render_mode=None):
         raise gymnasium.error.DependencyNotInstalled("box2d is not installed; pip install 'gymnasium[box2d]'")
@@ -66,7 +78,7 @@ class Explodes(Simple):
         return 1e300 if self.steps > 100 else 1.0
 
 
-for kind in (Simple, Words, NeedsPackage, Breaks, Explodes):
+for kind in (Simple, Words, Mixed, Picture, NeedsPackage, Breaks, Explodes):
     gymnasium.register(f"{kind.__name__}-v0", entry_point=kind)
 '''
 

@@ -77,8 +77,8 @@ def _chosen(env: EnvConfig) -> tuple[str, tuple[str, ...]]:
 
 
 def _chosen_alone(env: EnvConfig) -> tuple[str, tuple[str, ...]]:
-    missing = envpool_backend.missing_for_gymnasium(env.id)
-    why = f"Gymnasium's needs {missing} ({envpool_backend.INSTALL[missing]})" if missing else "EnvPool alone has it"
+    lack = envpool_backend.gymnasium_lacks(env.id)
+    why = f"{lack.replace('; ', ' (', 1)})" if lack else "EnvPool alone has it"
     if env.wrappers:
         slow = "env.wrappers wrap EnvPool's environments one by one, which is slower"
         return "gymnasium", (f"{env.id}: {why}, and {slow}",)

@@ -19,8 +19,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from ppolab.envs import families
 from ppolab.envs.envpool_tasks import FinalRows, end_condition
-from ppolab.envs.families import ENDS_IN_INFO, REWARDED_AT_ENDS, longest_episode, trusted_space
 from ppolab.envs.frame_stack import FrameStack
 from ppolab.envs.guarded import unknown_info
 from ppolab.envs.replay import ActionRecord, replay
@@ -42,18 +42,13 @@ MAX_SEED = 2**31
 """EnvPool's seeds lie below it."""
 STACKS = "stack_num"
 """EnvPool's argument for the number of observations that are seen together."""
-NEEDED_BY_GYMNASIUM = {
-    "gymnasium.envs.box2d": "Box2D",
-    "gymnasium.envs.mujoco": "mujoco",
-    "gymnasium.envs.phys2d": "jax",
-    "gymnasium.envs.tabular": "jax",
+GYMNASIUM_NEEDS = {
+    "gymnasium.envs.box2d": ("Box2D", "pip install 'gymnasium[box2d]'"),
+    "gymnasium.envs.mujoco": ("mujoco", "pip install 'gymnasium[mujoco]'"),
+    "gymnasium.envs.phys2d": ("jax", "pip install 'gymnasium[jax]'"),
+    "gymnasium.envs.tabular": ("jax", "pip install 'gymnasium[jax]'"),
 }
-"""What Gymnasium's own tasks import, by the module they lie in; an empty string where nothing more is needed."""
-INSTALL = {
-    "Box2D": "pip install swig 'gymnasium[box2d]'",
-    "jax": "pip install 'gymnasium[jax]'",
-    "mujoco": "pip install 'gymnasium[mujoco]'",
-}
+"""What Gymnasium's own tasks import, by the module they lie in, and how to install it."""
 
 
 def is_installed() -> bool:
@@ -108,21 +103,40 @@ def has(env_id: str) -> bool:
 
 
 def has_alone(env_id: str) -> bool:
-    """Return whether EnvPool can make this id, and Gymnasium cannot: it does not know it, or lacks a package for it."""
+    """Return whether EnvPool can make this id, and Gymnasium cannot."""
     unknown = ":" not in env_id and env_id not in gymnasium.registry
-    return (unknown or bool(missing_for_gymnasium(env_id))) and has(env_id)
+    return (unknown or bool(gymnasium_lacks(env_id))) and has(env_id)
 
 
-def missing_for_gymnasium(env_id: str) -> str:
-    """Return the package that Gymnasium's own task of this id needs, and that is not installed; else an empty string.
+def gymnasium_lacks(env_id: str) -> str:
+    """Return why Gymnasium cannot make a task of its own, and what helps; an empty string where it seems to be able to.
 
-    The modules are only looked for: to import them takes seconds.
+    Modules are only looked for: to import them takes seconds.
     """
     if ":" in env_id or env_id not in gymnasium.registry:
         return ""
-    module = ".".join(str(gymnasium.spec(env_id).entry_point).split(".")[:3])
-    needed = NEEDED_BY_GYMNASIUM.get(module, "")
-    return needed if needed and importlib.util.find_spec(needed) is None else ""
+    entry = gymnasium.spec(env_id).entry_point
+    if not isinstance(entry, str):  # a function that raises stands for the old versions of the MuJoCo tasks
+        gone = str(getattr(entry, "__module__", "")).startswith("gymnasium.")
+        return f"is no longer in Gymnasium{newer_version(env_id)}" if gone else ""
+    package, install = GYMNASIUM_NEEDS.get(".".join(entry.split(".")[:3]), ("", ""))
+    missing = package and importlib.util.find_spec(package) is None
+    return f"needs the package {package} in Gymnasium; {install}" if missing else ""
+
+
+def newer_version(env_id: str) -> str:
+    """Return a hint at the newest registered version of an environment, if that is another one."""
+    name = env_id.rpartition(":")[2]
+    if name not in gymnasium.registry:  # EnvPool alone has it
+        return ""
+    spec = gymnasium.spec(name)
+    versions = [
+        other.version
+        for other in gymnasium.registry.values()
+        if (other.namespace, other.name) == (spec.namespace, spec.name) and other.version is not None
+    ]
+    newest = max(versions, default=None)
+    return f"; use {spec.id.rpartition('-v')[0]}-v{newest}" if newest and newest != spec.version else ""
 
 
 def family_of(env_id: str) -> str:
@@ -154,7 +168,7 @@ def pool_spaces(env_id: str, kwargs: dict[str, Any]) -> tuple[spaces.Space[Any],
 
 
 def _spaces_of(pool: Any) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
-    return trusted_space(pool.observation_space), trusted_space(pool.action_space)
+    return families.trusted_space(pool.observation_space), families.trusted_space(pool.action_space)
 
 
 class EnvPoolAlone(gymnasium.Env[Any, Any]):
@@ -270,7 +284,7 @@ class EnvPoolEnv(BackendEnv):
         self._family = family_of(env_id)
         self._log_info = tuple(log_info)
         self._has_ended = end_condition(env_id)
-        self._rewards_end = self._family in REWARDED_AT_ENDS
+        self._rewards_end = self._family in families.REWARDED_AT_ENDS
         self._kwargs = kwargs
         self._num_threads = num_threads
         inside = frame_stack is not None and stacks_itself(env_id)
@@ -286,7 +300,7 @@ class EnvPoolEnv(BackendEnv):
 
     @property
     def longest_episode(self) -> int | None:
-        return longest_episode(self._family, self._id, self._envs.spec.config.max_episode_steps)
+        return families.longest_episode(self._family, self._id, self._envs.spec.config.max_episode_steps)
 
     def _reset(self) -> Any:
         with _quiet():
@@ -364,7 +378,9 @@ class EnvPoolEnv(BackendEnv):
         self._envs = _made(self._id, {**self._kwargs, **self._fixed_kwargs}, seeds, num_threads=self._num_threads)
         _check_info(self._envs, self._log_info)
         has = self._envs._state_keys
-        self._ends_in_info = [name for name in ENDS_IN_INFO.get(self._family, ()) if f"{INFO_KEYS}{name}" in has]
+        self._ends_in_info = [
+            name for name in families.ENDS_IN_INFO.get(self._family, ()) if f"{INFO_KEYS}{name}" in has
+        ]
         received = (*self._ends_in_info, *self._log_info)
         self._line: DirectLine | PublicLine = (
             DirectLine(self._envs, len(seeds), received)
@@ -415,6 +431,8 @@ def _with_rows(batch: Any, which: NDArray[np.bool_], rows: Any) -> Any:
 
 def _made(env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], *, num_threads: int) -> Any:
     num_envs = len(seeds)
+    if why := families.cannot_start(family_of(env_id), env_id):
+        raise ConfigError(f"env.id={env_id}: {why}; choose another environment")
     try:
         with _quiet():
             return _envpool_with(env_id).make(

@@ -50,12 +50,12 @@ def check_environment(env: EnvConfig) -> None:
     """Raise ConfigError unless the environment exists, can be made, and has supported spaces."""
     registered(env.id)
     alone = envpool_backend.has_alone(env.id)
-    missing = envpool_backend.missing_for_gymnasium(env.id)
-    if missing and (env.backend == "gymnasium" or not alone):
-        raise ConfigError(f"env.id={env.id}: needs the package {missing}; {envpool_backend.INSTALL[missing]}")
+    lack = envpool_backend.gymnasium_lacks(env.id)
+    if lack and (env.backend == "gymnasium" or not alone):
+        raise ConfigError(f"env.id={env.id}: {lack}")
     if alone:
         check_limit(env)
-    if missing or not is_as_shipped(env):
+    if lack or not is_as_shipped(env):
         environment_spaces(env)
     if env.backend == "envpool":
         check_envpool(env)
@@ -124,10 +124,10 @@ def _make(env: EnvConfig) -> gymnasium.Env[Any, Any]:
         raise
     except gymnasium.error.DependencyNotInstalled as error:
         raise ConfigError(
-            f"env.id={env.id}: a package is missing: {_first_line(error)}{_newer_version(env.id)}"
+            f"env.id={env.id}: a package is missing: {_first_line(error)}{envpool_backend.newer_version(env.id)}"
         ) from error
     except Exception as error:  # whatever a constructor raises, these arguments do not make an environment
-        hint = help_for(str(error)) if envpool_backend.has_alone(env.id) else _newer_version(env.id)
+        hint = help_for(str(error)) if envpool_backend.has_alone(env.id) else envpool_backend.newer_version(env.id)
         told = f"{type(error).__name__}: {_first_line(error)}{hint}"
         given = f" env.kwargs={env.kwargs}" if env.kwargs else ""
         raise ConfigError(f"env.id={env.id}{given}: cannot be made: {told}") from error
@@ -135,21 +135,6 @@ def _make(env: EnvConfig) -> gymnasium.Env[Any, Any]:
 
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else ""
-
-
-def _newer_version(env_id: str) -> str:
-    """Return a hint at the newest registered version of an environment, if that is another one."""
-    name = env_id.rpartition(":")[2]
-    if name not in gymnasium.registry:  # EnvPool alone has it
-        return ""
-    spec = gymnasium.spec(name)
-    versions = [
-        other.version
-        for other in gymnasium.registry.values()
-        if (other.namespace, other.name) == (spec.namespace, spec.name) and other.version is not None
-    ]
-    newest = max(versions, default=None)
-    return f"; use {spec.id.rpartition('-v')[0]}-v{newest}" if newest and newest != spec.version else ""
 
 
 def action_mapping(env: EnvConfig) -> ActionMapping:

@@ -62,7 +62,7 @@ HIDDEN_ENDS: Ids = {
     "mujoco.dmc": "Lqr.*",
     "mujoco.gym": ALL,
     "mujoco.myosuite": ALL,
-    "mujoco.robotics": "AntMaze.*|FrankaKitchen|PointMaze.*",
+    "mujoco.robotics": "FrankaKitchen|PointMaze.*",
     "procgen": ALL,
     "toy_text": "(?!Blackjack|Catch|CliffWalking|NChain).*",
     "vizdoom": ALL,
@@ -97,6 +97,9 @@ LIMIT_FIXED: Ids = {
 }
 """Tasks that take the argument max_episode_steps and ignore it."""
 
+CRASHING: Ids = {"vizdoom": "Cig|MultiDuel"}
+"""Games of several players, without the others of which ViZDoom ends the process."""
+
 PECULIARITIES = (
     Peculiarity(
         "every episode ends after one step, whatever the action, so half of a rollout is no experience",
@@ -109,6 +112,7 @@ PECULIARITIES = (
             "highway": "(?i)(?!Highway|Merge|Parking).*",
             "jumanji": "BinPack|CVRP|Connector|FlatPack|JobShop|LevelBasedForaging|MMST|MultiCVRP|PacMan|"
             "RobotWarehouse|SearchAndRescue|Sokoban|Tetris",
+            "mujoco.metaworld": "PlateSlide(Back|BackSide|Side)",
             "minigrid": r"MiniGrid(DistShift|Empty)\d.*",
             "mujoco.myosuite": "(?!MyoHand.*Random|.*Baoding).*",
             "procgen": ".*Exploration",
@@ -119,6 +123,11 @@ PECULIARITIES = (
     Peculiarity(
         "its episodes never end, so training shows no returns, and an evaluation counts what it has when it is cut off",
         {"highway": "(?i)LaneKeeping"},
+        affects_results=True,
+    ),
+    Peculiarity(
+        "with some seeds a reset never returns; a run that hangs ends after env.timeout seconds, so try another seed",
+        {"minigrid": "BabyAISynthS5R2"},
         affects_results=True,
     ),
     Peculiarity(
@@ -175,6 +184,11 @@ def longest_episode(family: str, env_id: str, allowed: int) -> int | None:
     if not 0 < allowed < NO_LIMIT or _is_of(UNLIMITED, family, env_id):
         return None
     return allowed + 1 if _is_of(ONE_STEP_MORE, family, env_id) else allowed
+
+
+def cannot_start(family: str, env_id: str) -> str:
+    """Return why a task must not even be made; an empty string where it may be."""
+    return "is a game of several players, which EnvPool cannot start" if _is_of(CRASHING, family, env_id) else ""
 
 
 def keeps_limit(family: str, env_id: str) -> bool:

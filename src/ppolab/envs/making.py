@@ -32,7 +32,7 @@ def make_env(env: EnvConfig, **further: Any) -> gymnasium.Env[Any, Any]:
     wrappers = [(name, named_object(_key(name), name, EXAMPLE)) for name in env.wrappers]
     log_mujoco_warnings(env.id)
     frame_stack = env.frame_stack
-    refused = env.backend == "gymnasium" and envpool_backend.missing_for_gymnasium(env.id)
+    refused = env.backend == "gymnasium" and envpool_backend.gymnasium_lacks(env.id)
     if envpool_backend.has_alone(env.id) and not refused:
         inside = frame_stack is not None and envpool_backend.stacks_itself(env.id)
         stacked = {envpool_backend.STACKS: frame_stack} if inside else {}

@@ -33,13 +33,10 @@ def check_spaces(env_id: str, observation_space: spaces.Space[Any], action_space
 
 
 def _observation_problem(space: spaces.Space[Any]) -> str:
-    if isinstance(space, spaces.Tuple):
-        return next(filter(None, map(_observation_problem, space.spaces)), "")
-    if isinstance(space, spaces.Dict):
-        return next(filter(None, map(_observation_problem, space.spaces.values())), "")
-    if isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
-        return ""
-    return f"the observation space {space} is not supported"
+    for name, part in named_parts(space):
+        if not isinstance(part, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
+            return f"the observation space {part}{f' of its part {name}' if name else ''} is not supported"
+    return ""
 
 
 def row_encoder(space: spaces.Space[Any]) -> tuple[RowLayout, Encoder]:

@@ -260,10 +260,11 @@ def env_and_policy(config: Config, rank: Rank, group: ProcessGroup) -> Iterator[
     with private_generators(seeds[0]):  # else environments of several ranks may be made with the same random numbers
         made = make_vector_env(config.env, seeds, choice.name)
     with closing(made) as env, _quiet_lightning():
+        policy = build_policy(config, env, _device(config, rank))
         log.info(
             "%s on %s: %d environments x %d steps", config.env.id, choice.name, config.num_envs, config.rollout_steps
         )
-        yield env, build_policy(config, env, _device(config, rank))
+        yield env, policy
 
 
 @contextmanager

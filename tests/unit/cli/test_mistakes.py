@@ -10,6 +10,7 @@ from in_process import call
 
 from commands import TINY, assert_one_line, write_user_module
 from ppolab.cli.commands import evaluate_main, report_main, train_main
+from ppolab.envs import envpool_backend
 
 MISTAKES = {
     "mistyped key": ("clipp=0.1", "clipp", "'clip'"),
@@ -37,6 +38,15 @@ MISTAKES = {
         "'user_module:Simple-v0'",
     ),
     "words": ("env.id=user_module:Words-v0", "env.id=user_module:Words-v0", "Text(1, 5", "supported"),
+    "a part of several that is none": ("env.id=user_module:Mixed-v0", "Mixed-v0", "order", "Text(1, 5", "supported"),
+    "no frame": ("env.frame_stack=0", "env.frame_stack=0", "greater than 0"),
+    "image too small for the network": (
+        "env.id=user_module:Picture-v0 model=nature_cnn",
+        "model.encoder=nature",
+        "36 rows and columns",
+        "(20, 20, 3) is smaller",
+        "use small, or leave it out",
+    ),
     "missing package": ("env.id=user_module:NeedsPackage-v0", "NeedsPackage-v0", "pip install 'gymnasium[box2d]'"),
     "wrong argument of an environment": (
         "env.id=user_module:Simple-v0 env.kwargs.size=3",
@@ -135,6 +145,37 @@ MISTAKES = {
     "space that varies what is not read": ("-m search=clip_lr algorithm=trpo", "clip=", "algorithm=trpo", "read"),
     "file store": ("logger.tracking_uri=./mlruns", "logger.tracking_uri=./mlruns", "sqlite:///"),
 }
+
+
+MISTAKES_OF_ENVPOOL = {
+    "argument that EnvPool does not know": (
+        "env.id=Pong-v5 env.kwargs.stack_number=2",
+        "env.kwargs={'stack_number': 2}",
+        "did you mean 'stack_num'?",
+    ),
+    "the same, near none": (
+        "env.id=Pong-v5 env.kwargs.xyz=2",
+        "env.kwargs={'xyz': 2}",
+        "no argument xyz; leave it out",
+    ),
+    "file that is not shipped": ("env.id=Sudoku-v0", "env.id=Sudoku-v0", "choose another environment"),
+    "files that must be named": ("env.id=VizdoomCustom-v1", "env.id=VizdoomCustom-v1", "cfg_path: /my/game.cfg"),
+    "limit that is ignored": (
+        "env.id=Maze-v0 env.kwargs.max_episode_steps=5",
+        "env.kwargs={'max_episode_steps': 5}",
+        "ignores max_episode_steps; leave it out",
+    ),
+}
+
+
+@pytest.mark.skipif(not envpool_backend.is_installed(), reason="EnvPool has no build for this platform")
+@pytest.mark.parametrize("mistake", MISTAKES_OF_ENVPOOL)
+def test_mistake_in_a_task_of_envpool_is_answered_in_one_line(
+    mistake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, *expected = MISTAKES_OF_ENVPOOL[mistake]
+    assert_one_line(call(train_main, tmp_path, capsys, *arguments.split()), *expected)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

@@ -106,11 +106,24 @@ def test_the_ranges_of_actions_matter() -> None:
 
 
 @pytest.mark.parametrize("backend", ["auto", "envpool", "gymnasium"])
-@pytest.mark.parametrize("env_id", ["Pusher-v4", "Hopper-v3"])
-def test_versions_that_gymnasium_cannot_make_are_refused_on_every_backend(env_id: str, backend: str) -> None:
-    newest = env_id[:-1] + "5"
-    with pytest.raises(ConfigError, match=rf"env\.id={env_id}: cannot be made: ImportError: .*; use {newest}$"):
-        check_environment(EnvConfig(id=env_id, backend=backend))
+def test_a_version_that_gymnasium_cannot_make_is_refused_on_every_backend(backend: str) -> None:
+    with pytest.raises(ConfigError, match=r"env\.id=Pusher-v4: cannot be made: ImportError: .*; use Pusher-v5$"):
+        check_environment(EnvConfig(id="Pusher-v4", backend=backend))
+
+
+@needs_envpool
+def test_a_version_that_is_gone_from_gymnasium_is_envpool_s() -> None:
+    env = EnvConfig(id="Hopper-v3")
+    check_environment(env)
+    choice = backend_choice(env)
+    assert choice.name == evaluation_backend(env) == "envpool"
+    assert choice.notes == (
+        "Hopper-v3: is no longer in Gymnasium (use Hopper-v5), so EnvPool also plays the evaluations, and there is no "
+        "video",
+    )
+    for refused in ({"id": "Hopper-v3", "backend": "gymnasium"}, {"id": "Hopper-v2"}):
+        with pytest.raises(ConfigError, match=r"^env\.id=Hopper-v.: is no longer in Gymnasium; use Hopper-v5$"):
+            check_environment(EnvConfig(**refused))
 
 
 # --- time limits -----------------------------------------------------------------------------------------------------
