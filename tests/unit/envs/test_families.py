@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -273,7 +274,8 @@ def test_the_rewards_and_buttons_of_vizdoom_are_told() -> None:
     assert warnings("Basic-v1", use_combined_action=True) == ()
 
 
-def test_any_number_but_0_presses_a_button_of_vizdoom() -> None:
+def test_any_number_but_0_presses_a_button_of_vizdoom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where ViZDoom writes a file of its own
     with made("Basic-v1", (7, 7, 7)) as env:
         assert env.action_space.low.tolist() == [-np.inf] * 3  # type: ignore[attr-defined]
         env.reset()
