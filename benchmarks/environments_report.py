@@ -33,7 +33,8 @@ INTRODUCTION = """# Environments of EnvPool
 `python benchmarks/environments.py run` and `report` made this page. Each id was tried in a process of its own: two
 iterations of training, and an evaluation of at most 50 steps. Steps/s are those of the simulator alone, with 16
 environments, two threads and random actions, while another id was tried beside it. An id works as `env.id=ID`.
-[What differs between the families](environments_of_your_own.md#what-differs-between-envpools-families) is on another page.
+Another page says
+[what differs between the families](environments_of_your_own.md#what-differs-between-envpools-families).
 """
 
 
