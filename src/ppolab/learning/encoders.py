@@ -91,7 +91,7 @@ def encoders_of(layout: RowLayout, encoder: Encoder) -> dict[str, tuple[str, str
             )
         if name not in images:
             raise ConfigError(
-                f"model.encoder.{name}={value}: the observation has no image {name}{nearest(name, images)}; its images "
-                f"are {', '.join(images)}"
+                f"model.encoder.{name}={value}: the observation has no image {name}; its images are "
+                f"{', '.join(images)}{nearest(name, images)}"
             )
     return {name: (f"model.encoder.{name}", value) for name, value in names.items()}

@@ -18,7 +18,6 @@ import pytest
 from gymnasium import spaces
 
 from ppolab.config.schema import EnvConfig
-from ppolab.core.observation_rows import RowLayout
 from ppolab.envs import envpool_backend
 from ppolab.envs.factory import (
     EVALUATION,
