@@ -18,6 +18,8 @@ from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ppolab.agents.policy import check_network
+from ppolab.config.checks import ENCODERS
+from ppolab.config.loading import from_yaml, to_yaml
 from ppolab.config.schema import Config
 from ppolab.envs.spaces import row_encoder
 from ppolab.errors import ConfigError
@@ -25,6 +27,7 @@ from ppolab.learning.actor_critic import ActorCritic, action_distribution
 from ppolab.learning.encoders import RowEncoder, note_on_encoders
 from ppolab.learning.flat_parameters import flatten_parameters
 from ppolab.learning.gradient import whole_gradient
+from ppolab.learning.image_networks import NETWORKS, Embedded
 from ppolab.learning.native.policy import unknown_to_native
 from ppolab.learning.objective import Samples
 from ppolab.learning.own_network import OwnEncoder, OwnTrunk
@@ -262,6 +265,26 @@ NO_PART = [
         "={'eye': 'small'}: reads images, and the observation holds none; leave",
     ),
 ]
+
+
+def test_encoders_are_those_of_the_rules() -> None:
+    assert set(ENCODERS) == set(NETWORKS)
+
+
+@pytest.mark.parametrize("encoder", [None, *ENCODERS, "a:B", {"eye": "a:B", "hand": {"map": "small", "0": None}}])
+def test_names_of_encoders_are_kept_as_they_are_typed(encoder: Any) -> None:
+    model = from_yaml(to_yaml(make_config(**{"model.encoder": encoder}))).model
+    assert model.encoder == encoder
+    nested = {"model.encoder.eye": "a:B", "model.encoder.hand.map": "small", "model.encoder.hand.0": None}
+    assert model.encoders == (nested if isinstance(encoder, dict) else {"model.encoder": encoder})
+    assert model.is_own == (encoder == "a:B" or isinstance(encoder, dict))
+
+
+def test_an_image_in_a_nested_dict_is_named_by_its_place() -> None:
+    space = spaces.Dict(hand=spaces.Tuple((spaces.Box(0, 255, (7, 7, 3), np.uint8), EYE)))
+    policy = policy_for(space, **{"model.encoder": {"hand": {"0": "minigrid"}, "hand.1": f"{NETWORK}Convolution"}})
+    assert [type(part[0]) for part in policy.actor[0].images[:1]] == [Embedded]
+    assert isinstance(policy.actor[0].images[1], OwnEncoder)
 
 
 @pytest.mark.parametrize(("space", "encoder", "told"), NO_PART)
