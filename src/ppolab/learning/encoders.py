@@ -43,9 +43,11 @@ class RowEncoder(nn.Module):
         self.images = nn.ModuleList(
             _encoder(image, *names.get(image.name, ("", None)), kwargs or {}) for image in layout.images
         )
+        self.eval()  # dropout of the user's would draw random numbers
         with torch.no_grad():
             images = [torch.zeros((1, image.size), dtype=torch.uint8) for image in layout.images]
             self.width = self.features(torch.zeros((1, layout.vector_size)), images).shape[1]
+        self.train()
 
     def forward(self, rows: Tensor) -> Tensor:
         flat = rows.reshape(-1, rows.shape[-1])

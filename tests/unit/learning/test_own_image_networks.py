@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import probe_envs
 import pytest
+import sample_image_networks
 import torch
 from gradients import gradient_of
 from gymnasium import spaces
@@ -130,6 +131,16 @@ def test_arguments_go_to_network_and_encoder() -> None:
     assert whole.action_head.in_features == 11
     encoders = policy_for(MIXED, **FOR_ONE, **{"+model.kwargs": {"channels": 7}})
     assert encoders.actor[0].images[0].network.layers[0].out_channels == 7
+
+
+def test_making_an_encoder_draws_no_more_than_its_first_weights() -> None:
+    layout, _ = row_encoder(EYE)
+    torch.manual_seed(0)
+    assert RowEncoder(layout, f"{NETWORK}Dropping").images[0].network.training
+    state = torch.get_rng_state()
+    torch.manual_seed(0)
+    sample_image_networks.Dropping((3, 9, 10)).eval()(torch.zeros((1, 3, 9, 10)))  # a lazy layer draws now
+    assert state.equal(torch.get_rng_state())
 
 
 @pytest.mark.parametrize("choice", CHOICES)
