@@ -66,6 +66,25 @@ def test_a_run_that_goes_on_is_the_run_that_was_never_interrupted(mixed: bool, t
     assert math.isfinite(whole.metrics["loss/value"])
 
 
+OWN = {
+    "model.network": "sample_image_networks:Parts", "+model.kwargs": {"width": 32}, "model.hidden_sizes": [64, 64],
+    "env.kwargs": {"mixed": True},
+}  # fmt: skip
+
+
+def test_a_network_of_the_users_own_learns_from_pixels_and_goes_on_exactly(tmp_path: Path) -> None:
+    settings = SMALL | OWN | {"anneal_lr": False, "checkpoint_interval": 3000}
+    whole = run_small(tmp_path / "whole", **(settings | {"total_steps": 9000}))
+    assert whole.metrics["eval/return"] > 8.5  # guessing gives 5
+    half = run_small(tmp_path / "half", **(settings | {"total_steps": 3000}))
+    again = ppolab.train([f"resume={half.folder.path}", "total_steps=9000"])
+    shared = {key for key in whole.metrics if not key.startswith("time/")}
+    assert {key: again.metrics[key] for key in shared} == {key: whole.metrics[key] for key in shared}
+    for kind in ("onnx", "torch_export"):
+        exported = again.agent().export(tmp_path / kind, format=kind)
+        assert exported.greatest_difference == 0  # actions are whole numbers
+
+
 @pytest.mark.skipif(not envpool_backend.is_installed(), reason="EnvPool has no build for this platform")
 def test_atari_trains_with_its_preset_and_is_judged_by_the_games_own_score(tmp_path: Path) -> None:
     small = ["total_steps=64", "num_envs=2", "rollout_steps=16", "minibatch_size=32", "epochs=1"]

@@ -11,6 +11,7 @@ import yaml
 from resumed_runs import assert_equal
 
 from commands import ROOT, TINY, assert_one_line, evaluate, train
+from ppolab.envs import envpool_backend
 from ppolab.records.checkpoint import load_checkpoint
 
 SMALL = (
@@ -24,7 +25,7 @@ OPTIMIZER = ("optimizer.class=my_optimizers:Lion", "optimizer.betas=[0.9,0.95]",
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
     page = (ROOT / "docs" / "extending.md").read_text()
-    for name in ("my_networks.py", "my_optimizers.py"):
+    for name in ("my_networks.py", "my_optimizers.py", "my_image_networks.py"):
         (code,) = re.findall(rf"```python\n(# {re.escape(name)}\n.*?)```", page, re.DOTALL)
         (tmp_path / name).write_text(code)
     return tmp_path
@@ -49,6 +50,21 @@ def test_they_train_resume_exactly_and_are_evaluated(workspace: Path) -> None:
     assert_one_line(
         evaluate(workspace / "elsewhere", "run=../whole", "video=false"),
         "model.network=my_networks:Residual: the module 'my_networks' cannot be imported; install it",
+    )
+
+
+@pytest.mark.skipif(not envpool_backend.is_installed(), reason="EnvPool has no build for this platform")
+def test_a_network_for_a_grid_trains_and_is_evaluated(workspace: Path) -> None:
+    grid = ("env.id=MiniGrid-DoorKey-8x8-v0", *TINY, "logger=none", "env.kwargs.max_episode_steps=20")
+    own = ("model.trunk=shared", "model.network=my_image_networks:GridAndDirection")
+    answer = train(workspace, *grid, *own, "total_steps=256", "hydra.run.dir=run")
+    assert answer.code == 0, answer.err
+    policy = load_checkpoint(workspace / "run/checkpoints/last.ckpt").module["policy"]
+    assert policy["actor.network.direction.weight"].shape == (64, 4)
+    assert evaluate(workspace, "run=run", "video=false", "episodes=1").code == 0
+    assert_one_line(
+        train(workspace, *grid, "model.encoder.img=my_image_networks:Convolutions"),
+        "model.encoder.img=my_image_networks:Convolutions: the observation has no image img; its images are image",
     )
 
 

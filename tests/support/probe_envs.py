@@ -314,8 +314,38 @@ class Parts(gymnasium.Env[Any, Any]):
         return {"shown": self.shown, "place": place, "pair": (np.int64(draw.integers(5, 8)), vector(draw.normal()))}
 
 
+class Looks(gymnasium.Env[Any, Any]):
+    """Pictures of noise, alone or beside other parts; actions near the first number of a part are rewarded."""
+
+    action_space = box(2, 1.0)
+
+    def __init__(self, alone: bool = False) -> None:
+        eye = spaces.Box(0, 255, (9, 10, 3), np.uint8)
+        parts = {"eye": eye, "hand": box(2), "kind": spaces.Discrete(3), "map": spaces.Box(0, 255, (1, 7, 6), np.uint8)}
+        self.observation_space = eye if alone else spaces.Dict(parts)
+        self.alone = alone
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.step_number = 0
+        return self._observation(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.step_number += 1
+        reward = -float(abs(action[0] - self.wanted))
+        return self._observation(), reward, self.step_number >= 7, False, {}
+
+    def _observation(self) -> Any:
+        draw = self.np_random
+        eye = draw.integers(0, 256, (9, 10, 3)).astype(np.uint8)
+        self.wanted = float(eye[0, 0, 0]) / 255
+        hand, kind = draw.normal(size=2).astype(np.float32), np.int64(draw.integers(3))
+        map_ = draw.integers(0, 256, (1, 7, 6)).astype(np.uint8)
+        return eye if self.alone else {"eye": eye, "hand": hand, "kind": kind, "map": map_}
+
+
 for _class in (
     ConstantReward, RewardIsObservation, DelayedReward, BestAction, Endless, Diary, Faulty, AnySpace, Returns,
-    ChangingInfo, GlobalNumbers, Parts,
+    ChangingInfo, GlobalNumbers, Parts, Looks,
 ):  # fmt: skip
     gymnasium.register(f"probe/{_class.__name__}-v0", entry_point=_class)

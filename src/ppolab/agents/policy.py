@@ -14,7 +14,7 @@ from ppolab.envs.factory import VectorEnv, environment_spaces
 from ppolab.envs.spaces import row_encoder
 from ppolab.errors import CheckpointError
 from ppolab.learning.actor_critic import ActorCritic, action_distribution
-from ppolab.learning.own_network import OwnTrunk
+from ppolab.learning.own_network import OwnNetwork
 from ppolab.records.checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -23,21 +23,21 @@ CPU = torch.device("cpu")
 
 
 def check_network(config: Config) -> None:
-    """Make a network of the user's own once, if there is one, and log which of its parameters will not be trained.
+    """Make networks of the user's own once, if there are some, and log which of their parameters will not be trained.
 
     Raises:
-        ConfigError: it does not keep its contract, or the environment cannot be made.
+        ConfigError: one does not keep its contract, or the environment cannot be made.
     """
-    if config.model.network is None:
+    if not config.model.is_own:
         return
     observation_space, action_space = environment_spaces(config.env)
     layout, _ = row_encoder(observation_space)
     policy = _network(config, layout, action_space)
-    for name, trunk in policy.named_children():
-        if isinstance(trunk, OwnTrunk) and trunk.unreached:
+    for name, own in policy.named_modules():
+        if isinstance(own, OwnNetwork) and own.unreached:
             log.warning(
                 "%s: no feature of the %s depends on its parameters %s, which therefore stay as they are",
-                trunk.setting, name, ", ".join(trunk.unreached),
+                own.setting, name.partition(".")[0], ", ".join(own.unreached),
             )  # fmt: skip
 
 

@@ -168,8 +168,9 @@ class _Scaling(nn.Module):
         super().__init__()
         frozen = scale.frozen()
         self._enabled, self._limit = scale.enabled, frozen.limit
-        self.register_buffer("mean", torch.from_numpy(frozen.mean))
-        self.register_buffer("inverse_std", torch.from_numpy(frozen.inverse_std))
+        # copies: torch.export.save fails for an empty buffer, as of images alone, in the memory of an array
+        self.register_buffer("mean", torch.tensor(frozen.mean))
+        self.register_buffer("inverse_std", torch.tensor(frozen.inverse_std))
 
     def forward(self, observations: Tensor) -> Tensor:
         if self._enabled:

@@ -16,6 +16,8 @@ from ppolab.runtime.signals import heeded_interrupt
 
 PATHS = ("run", "resume", "rerun", "init_from", "path", "hydra.run.dir", "hydra.sweep.dir")
 """Settings whose values are paths or ids, whatever characters are in them."""
+OF_THE_USERS_CODE = ("env.kwargs", "model.kwargs", "model.encoder.")
+"""How settings begin whose last names are not ppolab's."""
 OWN_CLASS = "optimizer.class"
 PLAIN_ID = re.compile(r"[A-Z]\w*-v\d+")
 """An id without special characters of Hydra's grammar, which Gymnasium knows without another import, if at all."""
@@ -64,7 +66,7 @@ def as_text(override: str) -> str:
 
 
 def _in_full(override: str) -> str:
-    """Return `n_trials=40` as hydra.sweeper.n_trials=40, and arguments of the user's code with a plus to add them."""
+    """Return `n_trials=40` as hydra.sweeper.n_trials=40, and what the user's code names with a plus to add it."""
     key, equals, value = override.partition("=")
     if (key == "direction" and "," in value and value[0] != "[") or (key == "enqueue" and value[:1] == "{"):
         override = f"{key}=[{value}]"  # a list, to Hydra
@@ -72,7 +74,7 @@ def _in_full(override: str) -> str:
         return f"hydra.sweeper.{override}"
     if equals and key.startswith(("sampler.", "pruner.")):
         return f"++hydra.sweeper.{override}"
-    return f"++{override}" if override.startswith(("env.kwargs", "model.kwargs")) else override
+    return f"++{override}" if override.startswith(OF_THE_USERS_CODE) else override
 
 
 # --- checks of any command -------------------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ from ppolab.config.schema import Config, EnvConfig, ModelConfig, OptimizerSettin
 from ppolab.config.setting import settings_of
 from ppolab.errors import ConfigError, nearest, spelled
 
+ENCODERS = ("nature", "impala", "impoola", "minigrid", "small")
+"""The shipped networks that read images."""
 INFO_NAME = re.compile(r"[\w./-]+")
 """What MLflow takes as part of a metric's name, without blanks."""
 
@@ -104,6 +106,7 @@ def _check_hooks(env: EnvConfig) -> None:
 
 
 def _check_model(model: ModelConfig) -> None:
+    _check_encoders(model)
     _check_own_network(model)
     for key in ("actor_sizes", "critic_sizes"):
         if model.trunk == "shared" and getattr(model, key) is not None:
@@ -115,16 +118,25 @@ def _check_model(model: ModelConfig) -> None:
         raise ConfigError(f"model.dropout={model.dropout}: there is no hidden layer to drop from; set model.dropout=0")
 
 
+def _check_encoders(model: ModelConfig) -> None:
+    for key, name in model.encoders.items():
+        if name is not None and name not in ENCODERS and ":" not in str(name):
+            raise ConfigError(
+                f"{key}={spelled(name)}: must be one of {', '.join(ENCODERS)}, or one of your own, such as "
+                f"model.encoder=my_package:MyEncoder{nearest(str(name), ENCODERS)}"
+            )
+
+
 def _check_own_network(model: ModelConfig) -> None:
     if model.network is None:
-        if model.kwargs:
+        if model.kwargs and not model.is_own:
             raise ConfigError(
                 f"model.kwargs={model.kwargs}: are the arguments of a network of your own; name it, such as "
                 "model.network=my_package:MyNetwork, or leave them out"
             )
         return
     shipped = option_defaults("model", "mlp")
-    for key in ("hidden_sizes", "actor_sizes", "critic_sizes", "activation", "dropout"):
+    for key in ("hidden_sizes", "actor_sizes", "critic_sizes", "activation", "dropout", "encoder"):
         if getattr(model, key) != shipped[key]:
             raise ConfigError(
                 f"model.{key}={spelled(getattr(model, key))}: is about the shipped network, and model.network="

@@ -54,7 +54,7 @@ def _refuse_unknown(node: DictConfig) -> None:
     """`+key=value` can append what no code reads; a mistyped key must not pass that way."""
     known = set(known_keys(Config))
     for key in flattened(OmegaConf.to_container(node)):
-        if key not in known and not key.startswith(("optimizer.", "algorithm.", "env.kwargs", "model.kwargs")):
+        if key not in known and not key.startswith(FREE):
             raise ConfigError(f"{key}: no such setting{nearest(key, known)}")
 
 
@@ -77,6 +77,8 @@ def type_problem(error: OmegaConfBaseException) -> str:
     return f"{key}={value}: must be {TYPE_WORDS.get(kind, kind)}{_whole_number_hint(key, value, kind)}"
 
 
+FREE = ("optimizer.", "algorithm.", "env.kwargs", "model.kwargs", "model.encoder.")
+"""How keys begin that the schema does not list."""
 TYPE_WORDS = {"Integer": KIND_WORDS[int], "Float": KIND_WORDS[float], "bool": KIND_WORDS[bool]}
 """By OmegaConf's names of its types."""
 

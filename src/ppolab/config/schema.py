@@ -112,17 +112,30 @@ class ModelConfig:
         False,
     )
 
-    encoder: str | None = setting(
+    encoder: Any = setting(
         "what reads images: nature: the convolutions of Mnih et al. 2015; impala: the residual network of "
         "Espeholt et al. 2018; impoola: the same, averaged over the pixels; minigrid: for cells of "
-        "categories; small: kernels of 3 x 3; null: nature, or small for few pixels",
+        "categories; small: kernels of 3 x 3; my_package:MyEncoder: one of your own; null: nature, or small for few "
+        "pixels. As model.encoder.NAME: what reads the image of that name",
         None,
-        choices=("nature", "impala", "impoola", "minigrid", "small"),
     )
     network: str | None = setting(
-        "a network of your own in place of the hidden layers, as my_package:MyNetwork; null: the layers above", None
+        "a network of your own in place of encoder and hidden layers, as my_package:MyNetwork; null: the layers above",
+        None,
     )
-    kwargs: dict[str, Any] = setting("arguments of that network, as model.kwargs.NAME=VALUE", {})
+    kwargs: dict[str, Any] = setting("arguments of your own network or encoder, as model.kwargs.NAME=VALUE", {})
+
+    @property
+    def encoders(self) -> dict[str, Any]:
+        """What reads images, by the setting that says so: for all of them, or for one as model.encoder.NAME."""
+        if isinstance(self.encoder, Mapping):
+            return flattened(self.encoder, "model.encoder.")
+        return {"model.encoder": self.encoder}
+
+    @property
+    def is_own(self) -> bool:
+        """Whether a network or an encoder is the user's own, as MODULE:NAME."""
+        return self.network is not None or any(":" in str(name) for name in self.encoders.values())
 
     @property
     def sizes_of_actor(self) -> list[int]:

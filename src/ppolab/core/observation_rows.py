@@ -19,6 +19,24 @@ RAW, SCALED = np.dtype(np.float64), np.dtype(np.float32)
 
 
 @dataclass(frozen=True)
+class VectorPart:
+    """Numbers in an observation that are no image.
+
+    Attributes:
+        name: its place in a Dict or Tuple, empty where it is all.
+        shape: of its numbers, where one-hot vectors stand for discrete values.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """How many numbers."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
 class ImagePart:
     """An image in an observation.
 
@@ -50,16 +68,25 @@ class ImagePart:
         """Rows and columns of pixels."""
         return self.shape[:2] if self.channels_last else self.shape[1:]
 
+    @property
+    def channels_first(self) -> tuple[int, int, int]:
+        """Channels, height, width: the shape that a network sees."""
+        return (self.channels, *self.height_and_width)
+
 
 @dataclass(frozen=True)
 class RowLayout:
     """Say what a row holds: a vector of D numbers, then images.
 
     A row is padded with bytes to a multiple of the size of the vector's numbers, which lie at its start.
+
+    Attributes:
+        vectors: what the numbers of the vector are, one after another; empty where nobody asks for their names.
     """
 
     vector_size: int
     images: tuple[ImagePart, ...] = ()
+    vectors: tuple[VectorPart, ...] = ()
 
     @property
     def image_bytes(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ppolab.core.observation_rows import ImagePart, RowLayout
+from ppolab.core.observation_rows import ImagePart, RowLayout, VectorPart
 from ppolab.errors import ConfigError, EnvError
 
 Encoder = Callable[[Any], NDArray[Any]]
@@ -51,8 +52,8 @@ def row_encoder(space: spaces.Space[Any]) -> tuple[RowLayout, Encoder]:
     parts = tuple(named_parts(space))
     images = {name: image_part(name, part) for name, part in parts if is_image(part)}
     readers = [_image_reader(part) if name in images else _vector_reader(part) for name, part in parts]
-    size = sum(_vector_size(part) for name, part in parts if name not in images)
-    layout = RowLayout(size, tuple(images.values()))
+    numbers = tuple(VectorPart(name, _vector_shape(part)) for name, part in parts if name not in images)
+    layout = RowLayout(sum(part.size for part in numbers), tuple(images.values()), numbers)
 
     def encode(batch: Any) -> NDArray[Any]:
         read = [reader(value) for reader, value in zip(readers, parts_of(batch, space), strict=True)]
@@ -130,13 +131,13 @@ def bounds_of_image(space: spaces.Space[Any]) -> tuple[NDArray[np.float64], NDAr
     return low, 255.0 / np.maximum(space.high.astype(np.float64) - low, np.finfo(np.float64).tiny)
 
 
-def _vector_size(space: spaces.Space[Any]) -> int:
+def _vector_shape(space: spaces.Space[Any]) -> tuple[int, ...]:
     if isinstance(space, spaces.Discrete):
-        return int(space.n)
+        return (int(space.n),)
     if isinstance(space, spaces.MultiDiscrete):
-        return int(space.nvec.sum())
+        return (int(space.nvec.sum()),)
     assert isinstance(space, spaces.Box | spaces.MultiBinary), space
-    return int(np.prod(space.shape))
+    return tuple(map(int, space.shape)) or (1,)
 
 
 def _vector_reader(space: spaces.Space[Any]) -> Encoder:
@@ -147,7 +148,7 @@ def _vector_reader(space: spaces.Space[Any]) -> Encoder:
         return _one_hot(space.nvec.reshape(-1), space.start.reshape(-1))
     if isinstance(space, spaces.Box) and len(space.shape) == 1:  # a wrong shape must stay to be seen
         return lambda batch: np.asarray(batch, dtype=np.float64)
-    size = _vector_size(space)
+    size = math.prod(_vector_shape(space))
     return lambda batch: np.asarray(batch, dtype=np.float64).reshape(-1, size)
 
 

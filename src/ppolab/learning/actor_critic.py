@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from ppolab.core.distributions import ActionDistribution, Bernoulli, DiagonalGaussian, MultiCategorical
 from ppolab.core.observation_rows import RowLayout
-from ppolab.errors import ConfigError
+from ppolab.errors import ConfigError, spelled
 from ppolab.learning.encoders import RowEncoder
 from ppolab.learning.normalization import FrozenScaling, RunningScale
-from ppolab.learning.own_network import OwnTrunk, own_trunk, refuse_common_parameters
+from ppolab.learning.own_network import OwnTrunk, own_networks, own_trunk, refuse_common_parameters
 
 if TYPE_CHECKING:
     from ppolab.config.schema import ModelConfig
@@ -87,7 +87,7 @@ class ActorCritic(nn.Module):
         self.actor, width = _trunk(layout, config.sizes_of_actor, config)
         critic, value_width = _trunk(layout, config.sizes_of_critic, config) if separate else (None, width)
         self.critic = critic
-        if isinstance(self.actor, OwnTrunk) and isinstance(critic, OwnTrunk):
+        if critic is not None:
             refuse_common_parameters(self.actor, critic)
         self.action_head = nn.Linear(width, outputs)
         self.value_head = nn.Linear(value_width, 1)
@@ -106,6 +106,8 @@ class ActorCritic(nn.Module):
         """Return the same of the parts of rows: scaled vectors [N, D], and images, each [N, size] bytes."""
         if not images:
             return self.action_parameters(vectors)
+        if isinstance(self.actor, OwnTrunk):
+            return distribution_parameters(self.action_head(self.actor.features_of(vectors, images)), self.log_std)
         assert isinstance(self.actor, nn.Sequential)
         encoder, hidden = self.actor[0], self.actor[1:]
         assert isinstance(encoder, RowEncoder)
@@ -132,7 +134,7 @@ class ActorCritic(nn.Module):
         Engstrom et al. 2020 (arXiv:2005.12729). A network of the user's keeps the weights that it came with.
         """
         gains: dict[nn.Module, float] = {self.action_head: 0.01, self.value_head: 1.0}
-        users = {module for trunk in self.children() if isinstance(trunk, OwnTrunk) for module in trunk.modules()}
+        users = {module for own in own_networks(self) for module in own.modules()}
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv2d) and module not in users:
                 nn.init.orthogonal_(module.weight, gains.get(module, math.sqrt(2.0)))
@@ -167,22 +169,17 @@ def _mode(policy: nn.Module, *, training: bool) -> Iterator[None]:
 def _trunk(layout: RowLayout, hidden_sizes: list[int], config: ModelConfig) -> tuple[nn.Module, int]:
     """Return hidden layers, or the user's own network, and how many features they give."""
     if config.network is not None:
-        if layout.images:
-            told = ", ".join(map(str, layout.images))
-            raise ConfigError(
-                f"model.network={config.network}: takes vectors, and the observation holds images, {told}; leave it out"
-            )
-        own = own_trunk(layout.vector_size, config)
+        own = own_trunk(layout, config)
         return own, own.width
     layers: list[nn.Module] = []
     size = layout.vector_size
     if layout.images:
-        encoder = RowEncoder(layout, config.encoder)
+        encoder = RowEncoder(layout, config.encoder, config.kwargs)
         layers, size = [encoder], encoder.width
-    elif config.encoder is not None:
+    elif config.encoder:
         raise ConfigError(
-            f"model.encoder={config.encoder}: reads images, and the observation holds none; leave it out, or use "
-            "model=mlp"
+            f"model.encoder={spelled(config.encoder)}: reads images, and the observation holds none; leave it out, or "
+            "use model=mlp"
         )
     sizes = [size, *hidden_sizes]
     for inputs, outputs in pairwise(sizes):

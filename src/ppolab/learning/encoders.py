@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ppolab.core.observation_rows import SCALED, ImagePart, RowLayout
-from ppolab.learning.image_networks import image_network
+from ppolab.config.schema import ModelConfig, flattened
+from ppolab.core.observation_rows import ImagePart, RowLayout
+from ppolab.errors import ConfigError, nearest
+from ppolab.learning.image_networks import default_network, image_network
+from ppolab.learning.own_network import own_encoder
+from ppolab.learning.row_parts import RowParts, channels_first
+
+Encoder = str | Mapping[str, Any] | None
+"""`model.encoder`: one name for every image, or names by those of the images."""
 
 
 class RowEncoder(nn.Module):
@@ -18,33 +26,74 @@ class RowEncoder(nn.Module):
         width: F.
     """
 
-    def __init__(self, layout: RowLayout, encoder: str | None = None) -> None:
+    def __init__(self, layout: RowLayout, encoder: Encoder = None, kwargs: Mapping[str, Any] | None = None) -> None:
+        """Make the networks of all images.
+
+        Args:
+            kwargs: arguments of those that are the user's own.
+
+        Raises:
+            ConfigError: an encoder does not fit its image, breaks its contract, or is for an image that is not there.
+        """
         super().__init__()
-        self._vector_bytes = SCALED.itemsize * layout.vector_size
-        self._places = layout.image_places(self._vector_bytes)
+        self._parts = RowParts(layout)
+        self._has_vector = layout.vector_size > 0
         self._images = layout.images
-        self.images = nn.ModuleList(image_network(image, encoder) for image in layout.images)
+        names = encoders_of(layout, encoder)
+        self.images = nn.ModuleList(
+            _encoder(image, *names.get(image.name, ("", None)), kwargs or {}) for image in layout.images
+        )
+        self.eval()  # dropout of the user's would draw random numbers
         with torch.no_grad():
             images = [torch.zeros((1, image.size), dtype=torch.uint8) for image in layout.images]
             self.width = self.features(torch.zeros((1, layout.vector_size)), images).shape[1]
+        self.train()
 
     def forward(self, rows: Tensor) -> Tensor:
         flat = rows.reshape(-1, rows.shape[-1])
-        vectors = flat[:, : self._vector_bytes]
-        if self._vector_bytes:
-            vectors = vectors.view(torch.float32)
-        features = self.features(vectors, [flat[:, place] for place in self._places])
-        return features.reshape(*rows.shape[:-1], self.width)
+        return self.features(*self._parts.of(flat)).reshape(*rows.shape[:-1], self.width)
 
     def features(self, vectors: Tensor, images: Sequence[Tensor]) -> Tensor:
         """Return features [N, F] of scaled vectors [N, D] and images, each [N, size] bytes."""
-        parts = [vectors] if self._vector_bytes else []
+        parts = [vectors] if self._has_vector else []
         for flat, image, encode in zip(images, self._images, self.images, strict=True):
             parts.append(encode(channels_first(flat, image)))
         return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
 
-def channels_first(flat: Tensor, image: ImagePart) -> Tensor:
-    """Return images [N, C, H, W] of bytes [N, size], without copying them."""
-    shaped: Tensor = flat.unflatten(1, image.shape)  # type: ignore[no-untyped-call]
-    return shaped.permute(0, 3, 1, 2) if image.channels_last else shaped
+def _encoder(image: ImagePart, key: str, name: str | None, kwargs: Mapping[str, Any]) -> nn.Module:
+    if name is not None and ":" in name:
+        return own_encoder(key, name, image, kwargs)
+    return image_network(image, name)
+
+
+def note_on_encoders(layout: RowLayout, model: ModelConfig) -> str | None:
+    """Return which networks read the images, where the configuration does not say so."""
+    if not layout.images or model.encoder or model.network is not None:
+        return None
+    read = ", ".join(f"{image} is read by {default_network(image)}" for image in layout.images)
+    return f"model.encoder=null: {read}; model=nature_cnn, impala_cnn and minigrid add hidden layers that suit images"
+
+
+def encoders_of(layout: RowLayout, encoder: Encoder) -> dict[str, tuple[str, str | None]]:
+    """Return, by the names of images, the setting that chooses an encoder, and its value.
+
+    Raises:
+        ConfigError: there is no such image.
+    """
+    images = [image.name for image in layout.images]
+    if not isinstance(encoder, Mapping):
+        return dict.fromkeys(images, ("model.encoder", encoder))
+    names = flattened(encoder)
+    for name, value in names.items():
+        if images == [""]:
+            raise ConfigError(
+                f"model.encoder.{name}={value}: the observation is one image, without a name; write "
+                f"model.encoder={value}"
+            )
+        if name not in images:
+            raise ConfigError(
+                f"model.encoder.{name}={value}: the observation has no image {name}; its images are "
+                f"{', '.join(images)}{nearest(name, images)}"
+            )
+    return {name: (f"model.encoder.{name}", value) for name, value in names.items()}

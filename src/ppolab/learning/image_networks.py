@@ -144,6 +144,9 @@ def image_network(image: ImagePart, name: str | None) -> nn.Module:
     Raises:
         ConfigError: the image is too small.
     """
-    if name is None:
-        name = "nature" if min(image.height_and_width) >= SMALLEST_FOR_NATURE else "small"
-    return NETWORKS[name](image)
+    return NETWORKS[name or default_network(image)](image)
+
+
+def default_network(image: ImagePart) -> str:
+    """Return the name of the network that reads an image where none is named."""
+    return "nature" if min(image.height_and_width) >= SMALLEST_FOR_NATURE else "small"

@@ -32,6 +32,7 @@ from ppolab.envs.factory import (
 from ppolab.envs.seeding import private_generators
 from ppolab.errors import ConfigError, InterruptedRun, PpolabError, ProcessError, UserCodeError
 from ppolab.learning.actor_critic import ActorCritic
+from ppolab.learning.encoders import note_on_encoders
 from ppolab.learning.optimizer import check_optimizer
 from ppolab.learning.schedules import check_schedules
 from ppolab.records.checkpoint import Checkpoint, load_newest
@@ -264,6 +265,8 @@ def env_and_policy(config: Config, rank: Rank, group: ProcessGroup) -> Iterator[
         log.info(
             "%s on %s: %d environments x %d steps", config.env.id, choice.name, config.num_envs, config.rollout_steps
         )
+        if chosen := note_on_encoders(env.layout, config.model):
+            log.info("%s", chosen)
         yield env, policy
 
 

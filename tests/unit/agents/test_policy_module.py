@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from typing import Any
 
 import numpy as np
@@ -88,6 +90,31 @@ def test_every_observation_goes_in_as_the_environment_gives_it(kind: str, normal
     assert seen.dtype == expected.dtype
     assert np.array_equal(seen, expected)
     assert len(np.unique(seen)) > 4, "a module that ignores its observations must not pass"
+
+
+OWN = {
+    "network": {"model.network": "sample_image_networks:Parts", "model.hidden_sizes": [64, 64], "model.dropout": 0.0},
+    "encoder": {"model.encoder": "sample_image_networks:Convolution"},
+    "encoder of a part": {"model.encoder": {"eye": "sample_image_networks:Dropping"}},
+}
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_networks_of_the_user_s_own_go_along(kind: str) -> None:
+    space, actions = OBSERVATIONS["image and more"], spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    expected, seen = both(random_policy(space, actions, **OWN[kind]), space, actions, ActionMapping())
+    assert seen == pytest.approx(expected, rel=1e-6, abs=1e-6)
+    assert len(np.unique(seen)) > 4
+
+
+def test_a_policy_that_sees_an_image_alone_can_be_saved() -> None:
+    space, actions = OBSERVATIONS["image"], ACTIONS["Discrete"]
+    module = PolicyModule(random_policy(space, actions), space, actions, ActionMapping())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch's own deprecations
+        program = torch.export.export(module, (torch.zeros((2, 7, 6, 3), dtype=torch.uint8),))
+        torch.export.save(program, io.BytesIO())
+    assert program.state_dict["scaling.mean"].shape == (0,)
 
 
 @pytest.mark.parametrize("kind", ACTIONS)

@@ -20,6 +20,8 @@ REWRITTEN = {
     "sampler=tpe": "sampler=tpe",
     "env.kwargs.size=3": "++env.kwargs.size=3",
     "model.kwargs.width=3": "++model.kwargs.width=3",
+    "model.encoder.eye=a:B": "++model.encoder.eye=a:B",
+    "model.encoder=a:B": "model.encoder=a:B",
     "clip=0.1,0.2": "clip=0.1,0.2",
     "~env.kwargs": "~env.kwargs",
     "resume=auto": "resume='auto'",

@@ -114,6 +114,23 @@ MISTAKES = {
     "several values without -m": ("env=hopper,walker2d", "env=hopper,walker2d", "add -m"),
     "without its group": ("algorithm=trpo max_kl=0.02", "max_kl", "'algorithm.max_kl'"),
     "below a group it is not of": ("algorithm.target_kl=0.01", "algorithm.target_kl", "'target_kl'"),
+    "mistyped encoder": (
+        "model.encoder=Nature",
+        "model.encoder=Nature",
+        "such as model.encoder=my_package:My",
+        "'nature'",
+    ),
+    "mistyped encoder of an image": (
+        "model.encoder.eye=impal",
+        "model.encoder.eye=impal",
+        "nature, impala",
+        "'impala'",
+    ),
+    "two networks": (
+        "model.network=a:B model.encoder=small",
+        "model.encoder=small",
+        "model.network=a:B takes its place",
+    ),
     "no deviation": ("model.initial_log_std=-30", "model.initial_log_std=-30", "between -10 and 10"),
     "setting that the algorithm does not read": (
         "algorithm=trpo clip=0.1",

@@ -73,7 +73,6 @@ CHOICES = {
     "env.backend": ("auto", "envpool", "gymnasium"),
     "env.vectorization": ("sync", "async"),
     "model.activation": ("tanh", "relu", "elu", "gelu", "silu"),
-    "model.encoder": ("nature", "impala", "impoola", "minigrid", "small"),
     "model.trunk": ("separate", "shared"),
     "trainer.accelerator": ("cpu", "gpu", "auto"),
     "progress": ("bar", "full", "off"),

@@ -18,7 +18,6 @@ import pytest
 from gymnasium import spaces
 
 from ppolab.config.schema import EnvConfig
-from ppolab.core.observation_rows import RowLayout
 from ppolab.envs import envpool_backend
 from ppolab.envs.factory import (
     EVALUATION,
@@ -207,7 +206,7 @@ def test_observations_become_flat_vectors(space: spaces.Space, batch: object, ex
     layout, encode = row_encoder(space)
     encoded = encode(batch)
     assert encoded.tolist() == expected
-    assert encoded.dtype == np.float64 and layout == RowLayout(len(expected[0]))
+    assert encoded.dtype == np.float64 and (layout.vector_size, layout.images) == (len(expected[0]), ())
 
 
 @pytest.mark.parametrize(

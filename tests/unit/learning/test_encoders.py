@@ -10,8 +10,9 @@ from helpers import make_config
 from ppolab.core.observation_rows import ImagePart, RowLayout
 from ppolab.errors import ConfigError
 from ppolab.learning.actor_critic import ActorCritic, action_distribution
-from ppolab.learning.encoders import RowEncoder, channels_first
+from ppolab.learning.encoders import RowEncoder
 from ppolab.learning.image_networks import NETWORKS, Embedded, Pixels, Residual, image_network
+from ppolab.learning.row_parts import channels_first
 
 SQUARE = ImagePart("", (7, 7, 3), channels_last=True)
 FRAMES = ImagePart("", (4, 84, 84), channels_last=False)
@@ -74,11 +75,6 @@ def test_rows_and_their_parts_have_the_same_answer() -> None:
 def test_an_encoder_without_an_image_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^model\.encoder=nature: reads images, .*; leave it out, or use model=mlp$"):
         policy_for(RowLayout(4, ()), **{"model.encoder": "nature"})
-
-
-def test_a_network_of_the_users_own_takes_vectors_only() -> None:
-    with pytest.raises(ConfigError, match=r"^model\.network=sample_networks:Residual: .*images.*leave it out$"):
-        policy_for(RowLayout(0, (SQUARE,)), **{"model.network": "sample_networks:Residual"})
 
 
 PARAMETERS = {  # of an image of 64 x 64 with 3 channels, by the papers' layers

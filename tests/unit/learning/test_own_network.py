@@ -41,7 +41,7 @@ def config_of(name: str, algorithm: str = "ppo_clip", **settings: Any) -> Config
 
 
 def trunk_of(name: str, size: int = INPUTS, **kwargs: Any) -> OwnTrunk:
-    return own_trunk(size, config_of(name, **({"+model.kwargs": kwargs} if kwargs else {})).model)
+    return own_trunk(RowLayout(size), config_of(name, **({"+model.kwargs": kwargs} if kwargs else {})).model)
 
 
 # --- in a policy -----------------------------------------------------------------------------------------------------
