@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from ppolab.config.schema import EnvConfig
+from ppolab.core.nested_spaces import named_parts
 from ppolab.envs import envpool_backend
 from ppolab.envs.envpool_tasks import TRAINING_ONLY, UNLIKE_GYMNASIUM, end_condition
 from ppolab.envs.making import made_once
@@ -167,10 +168,13 @@ def _alike(ours: spaces.Space[Any], theirs: spaces.Space[Any]) -> bool:
 
 
 def _same_bounds(ours: spaces.Space[Any], theirs: spaces.Space[Any]) -> bool:
-    """Return whether actions in [-1, 1] are mapped onto the same ranges."""
-    if not (isinstance(ours, spaces.Box) and isinstance(theirs, spaces.Box)):
-        return True
-    return np.allclose(ours.low, theirs.low) and np.allclose(ours.high, theirs.high)
+    """Return whether actions in [-1, 1] are mapped onto the same ranges, in two spaces that are alike."""
+    pairs = zip(named_parts(ours), named_parts(theirs), strict=True)
+    return all(
+        np.allclose(mine.low, other.low) and np.allclose(mine.high, other.high)
+        for (_, mine), (_, other) in pairs
+        if isinstance(mine, spaces.Box) and isinstance(other, spaces.Box)
+    )
 
 
 def check_envpool(env: EnvConfig) -> None:

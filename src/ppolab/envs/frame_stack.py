@@ -10,7 +10,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ppolab.envs.spaces import first_of, image_part, is_image, parts_of, stacked
+from ppolab.core.nested_spaces import parts_of
+from ppolab.envs.spaces import first_of, image_part, is_image, stacked
 from ppolab.errors import ConfigError
 
 

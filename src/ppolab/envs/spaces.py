@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +10,16 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from ppolab.core.action_rows import action_parts
+from ppolab.core.nested_spaces import named_parts, of_parts, parts_of
 from ppolab.core.observation_rows import ImagePart, RowLayout
 from ppolab.errors import ConfigError, EnvError
 
 Encoder = Callable[[Any], NDArray[Any]]
-Decoder = Callable[[NDArray[Any]], NDArray[Any]]
+Decoder = Callable[[NDArray[Any]], Any]
 
 SUPPORTED_OBSERVATIONS = "Box, Discrete, MultiDiscrete, MultiBinary, and Tuple or Dict of these"
-SUPPORTED_ACTIONS = "Box of finite size, Discrete, and MultiDiscrete or MultiBinary of rank 1"
+SUPPORTED_ACTIONS = "Box of finite size, Discrete, MultiDiscrete or MultiBinary of rank 1, and Tuple or Dict of these"
 
 
 def check_spaces(env_id: str, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
@@ -25,11 +27,8 @@ def check_spaces(env_id: str, observation_space: spaces.Space[Any], action_space
     problem = _observation_problem(observation_space)
     if problem:
         raise ConfigError(f"env.id={env_id}: {problem}; supported observations: {SUPPORTED_OBSERVATIONS}")
-    rank_1 = isinstance(action_space, spaces.MultiDiscrete | spaces.MultiBinary) and len(action_space.shape) == 1
-    if not (isinstance(action_space, spaces.Box | spaces.Discrete) or rank_1):
-        raise ConfigError(
-            f"env.id={env_id}: the action space {action_space} is not supported; supported actions: {SUPPORTED_ACTIONS}"
-        )
+    if problem := _action_problem(action_space):
+        raise ConfigError(f"env.id={env_id}: {problem}; supported actions: {SUPPORTED_ACTIONS}")
 
 
 def _observation_problem(space: spaces.Space[Any]) -> str:
@@ -40,6 +39,18 @@ def _observation_problem(space: spaces.Space[Any]) -> str:
     if isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
         return ""
     return f"the observation space {space} is not supported"
+
+
+def _action_problem(space: spaces.Space[Any]) -> str:
+    parts = list(named_parts(space))
+    if not parts:
+        return f"the action space {space} has no parts"
+    for name, part in parts:
+        rank_1 = isinstance(part, spaces.MultiDiscrete | spaces.MultiBinary) and len(part.shape) == 1
+        if not (isinstance(part, spaces.Box | spaces.Discrete) or rank_1):
+            what = f"the part {name} of the action space, {part}," if name else f"the action space {part}"
+            return f"{what} is not supported"
+    return ""
 
 
 def row_encoder(space: spaces.Space[Any]) -> tuple[RowLayout, Encoder]:
@@ -68,30 +79,6 @@ def row_encoder(space: spaces.Space[Any]) -> tuple[RowLayout, Encoder]:
 
 def _joined(vectors: list[NDArray[Any]]) -> NDArray[Any]:
     return np.concatenate(vectors, axis=1) if vectors else np.zeros((0, 0))
-
-
-def named_parts(space: spaces.Space[Any], name: str = "") -> Iterator[tuple[str, spaces.Space[Any]]]:
-    """Yield the simple spaces in `space` by their places, as `camera` or `hand.0`, in the order of their values."""
-    if isinstance(space, spaces.Dict):
-        for key, part in space.spaces.items():
-            yield from named_parts(part, f"{name}.{key}" if name else str(key))
-    elif isinstance(space, spaces.Tuple):
-        for index, part in enumerate(space.spaces):
-            yield from named_parts(part, f"{name}.{index}" if name else str(index))
-    else:
-        yield name, space
-
-
-def parts_of(observation: Any, space: spaces.Space[Any]) -> Iterator[Any]:
-    """Yield the arrays or tensors in an observation, or a batch of them, in the order of `named_parts`."""
-    if isinstance(space, spaces.Dict):
-        for key, part in space.spaces.items():
-            yield from parts_of(observation[key], part)
-    elif isinstance(space, spaces.Tuple):
-        for index, part in enumerate(space.spaces):
-            yield from parts_of(observation[index], part)
-    else:
-        yield observation
 
 
 def is_image(space: spaces.Space[Any]) -> bool:
@@ -172,6 +159,14 @@ def first_of(batch: Any) -> Any:
     return np.asarray(batch)[0]
 
 
+def first_action(actions: Any, space: spaces.Space[Any]) -> Any:
+    """Return the first action of a batch, as an environment with the action space `space` takes it."""
+    arrays = zip(parts_of(actions, space), named_parts(space), strict=True)
+    # a Box of shape () has arrays, not scalars
+    first = (array[0, ...] if isinstance(part, spaces.Box) else array[0] for array, (_, part) in arrays)
+    return of_parts(first, space)
+
+
 def _one_hot(sizes: NDArray[Any], starts: NDArray[Any]) -> Encoder:
     offsets = np.concatenate(([0], np.cumsum(sizes)[:-1]))
     size = int(sizes.sum())
@@ -204,10 +199,25 @@ class ActionMapping:
 
 
 def action_decoder(space: spaces.Space[Any], mapping: ActionMapping) -> Decoder:
-    """Return a function from policy actions [N, ...] to a batch of actions of `space`.
+    """Return a function from policy actions [N, ...] to a batch of actions of `space`, as a vector environment has it.
 
-    Discrete actions are shifted by the start of their space.
+    Discrete actions are shifted by the start of their space. The batch of a Dict or Tuple is one of arrays.
     """
+    if not isinstance(space, spaces.Dict | spaces.Tuple):
+        return _decoder(space, mapping)
+    decoders = [
+        (part.columns, np.float32 if isinstance(part.space, spaces.Box) else np.int64, _decoder(part.space, mapping))
+        for part in action_parts(space)
+    ]
+
+    def decode(rows: NDArray[Any]) -> Any:
+        parts = (decoder(rows[:, columns].astype(kind, copy=False)) for columns, kind, decoder in decoders)
+        return of_parts(parts, space)
+
+    return decode
+
+
+def _decoder(space: spaces.Space[Any], mapping: ActionMapping) -> Decoder:
     if isinstance(space, spaces.Box):
         return _box_decoder(space, mapping)
     if isinstance(space, spaces.Discrete):
@@ -223,14 +233,22 @@ def action_decoder(space: spaces.Space[Any], mapping: ActionMapping) -> Decoder:
 def policy_bounds(
     space: spaces.Space[Any], mapping: ActionMapping
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return the bounds ([A], [A]) beyond which a policy's actions are clipped; None where none are."""
-    if not isinstance(space, spaces.Box):
+    """Return the bounds ([G], [G]) beyond which the numbers of a policy's actions are clipped; None where none are.
+
+    These are the last G columns of a policy's action.
+    """
+    boxes = [part for _, part in named_parts(space) if isinstance(part, spaces.Box)]
+    if not boxes:
         return None
+    low, high = map(np.concatenate, zip(*(_bounds_of_box(box, mapping) for box in boxes), strict=True))
+    return (low, high) if np.isfinite([low, high]).any() else None
+
+
+def _bounds_of_box(space: spaces.Box, mapping: ActionMapping) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     low, high = space.low.reshape(-1).astype(np.float64), space.high.reshape(-1).astype(np.float64)
     bounded = space.bounded_below.reshape(-1) & space.bounded_above.reshape(-1) & mapping.rescale
     reach = np.inf if mapping.squash else 1.0
-    low, high = np.where(bounded, -reach, low), np.where(bounded, reach, high)
-    return (low, high) if np.isfinite([low, high]).any() else None
+    return np.where(bounded, -reach, low), np.where(bounded, reach, high)
 
 
 @dataclass(frozen=True)
