@@ -26,8 +26,7 @@ from ppolab.agents.agent import Agent
 from ppolab.agents.export import export_policy
 from ppolab.agents.trained_policy import TrainedPolicy, load_policy
 from ppolab.cli.commands import export_main
-from ppolab.core.nested_spaces import parts_of
-from ppolab.envs.spaces import first_action, stacked
+from ppolab.envs.spaces import first_action, parts_of, stacked
 from ppolab.errors import ConfigError, ExportError
 from ppolab.records.run_folder import FoundRun, RunFolder
 

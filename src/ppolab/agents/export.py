@@ -29,8 +29,8 @@ from ppolab.agents.export_check import Play, compare
 from ppolab.agents.export_formats import FILE_NAMES, check_packages
 from ppolab.agents.policy_module import ACTION, OBSERVATION, PolicyModule, as_tensors, port_names
 from ppolab.agents.trained_policy import TrainedPolicy
-from ppolab.core.nested_spaces import of_parts, parts_of
 from ppolab.envs.factory import action_mapping
+from ppolab.envs.spaces import of_parts, parts_of
 from ppolab.errors import ConfigError, ExportError
 
 FORMAT = 1

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from ppolab.agents.agent import Agent
 from ppolab.agents.trained_policy import TrainedPolicy
-from ppolab.core.nested_spaces import named_parts, parts_of
 from ppolab.envs.guarded import Guarded
 from ppolab.envs.making import make_env
 from ppolab.envs.seeding import private_generators
-from ppolab.envs.spaces import first_action, stacked
+from ppolab.envs.spaces import first_action, named_parts, parts_of, stacked
 from ppolab.errors import ExportError
 
 OBSERVATIONS = 1000

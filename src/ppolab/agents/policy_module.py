@@ -15,9 +15,16 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ppolab.core.action_rows import action_parts
-from ppolab.core.nested_spaces import named_parts, of_parts, parts_of
-from ppolab.envs.spaces import ActionMapping, bounds_of_image, box_placement, is_image
+from ppolab.envs.spaces import (
+    ActionMapping,
+    action_parts,
+    bounds_of_image,
+    box_placement,
+    is_image,
+    named_parts,
+    of_parts,
+    parts_of,
+)
 from ppolab.errors import ExportError
 from ppolab.learning.actor_critic import ActorCritic
 from ppolab.learning.normalization import RunningScale

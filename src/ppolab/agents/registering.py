@@ -15,8 +15,7 @@ from ppolab.agents.policy_module import ACTION, OBSERVATION, port_names
 from ppolab.agents.trained_policy import TrainedPolicy
 from ppolab.config.loading import from_yaml
 from ppolab.config.recorded import recorded_settings
-from ppolab.core.nested_spaces import parts_of
-from ppolab.envs.spaces import stacked
+from ppolab.envs.spaces import parts_of, stacked
 from ppolab.records.checkpoint import load_checkpoint
 from ppolab.records.run_folder import OUTPUTS, FoundRun
 from ppolab.records.tracking import (

@@ -10,10 +10,10 @@ import numpy as np
 from gymnasium import spaces
 
 from ppolab.config.schema import EnvConfig
-from ppolab.core.nested_spaces import named_parts
 from ppolab.envs import envpool_backend
 from ppolab.envs.envpool_tasks import TRAINING_ONLY, UNLIKE_GYMNASIUM, end_condition
 from ppolab.envs.making import made_once
+from ppolab.envs.spaces import named_parts
 from ppolab.errors import ConfigError
 
 OWN_TASKS = ("gymnasium.envs.mujoco", "gymnasium.envs.classic_control")

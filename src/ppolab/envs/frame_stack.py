@@ -10,8 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ppolab.core.nested_spaces import parts_of
-from ppolab.envs.spaces import first_of, image_part, is_image, stacked
+from ppolab.envs.spaces import first_of, image_part, is_image, parts_of, stacked
 from ppolab.errors import ConfigError
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,6 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ppolab.core.action_rows import action_parts
-from ppolab.core.nested_spaces import named_parts, of_parts, parts_of
 from ppolab.core.observation_rows import ImagePart, RowLayout
 from ppolab.errors import ConfigError, EnvError
 
@@ -20,6 +19,8 @@ Decoder = Callable[[NDArray[Any]], Any]
 
 SUPPORTED_OBSERVATIONS = "Box, Discrete, MultiDiscrete, MultiBinary, and Tuple or Dict of these"
 SUPPORTED_ACTIONS = "Box of finite size, Discrete, MultiDiscrete or MultiBinary of rank 1, and Tuple or Dict of these"
+ACTION_KINDS = (spaces.Discrete | spaces.MultiDiscrete, spaces.MultiBinary, spaces.Box)
+"""The order of parts in a policy's action. All of one kind are of one distribution, see `action_distribution`."""
 
 
 def check_spaces(env_id: str, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
@@ -79,6 +80,39 @@ def row_encoder(space: spaces.Space[Any]) -> tuple[RowLayout, Encoder]:
 
 def _joined(vectors: list[NDArray[Any]]) -> NDArray[Any]:
     return np.concatenate(vectors, axis=1) if vectors else np.zeros((0, 0))
+
+
+def named_parts(space: spaces.Space[Any], name: str = "") -> Iterator[tuple[str, spaces.Space[Any]]]:
+    """Yield the simple spaces in `space` by their places, as `camera` or `hand.0`, in the order of their values."""
+    if isinstance(space, spaces.Dict):
+        for key, part in space.spaces.items():
+            yield from named_parts(part, f"{name}.{key}" if name else str(key))
+    elif isinstance(space, spaces.Tuple):
+        for index, part in enumerate(space.spaces):
+            yield from named_parts(part, f"{name}.{index}" if name else str(index))
+    else:
+        yield name, space
+
+
+def parts_of(value: Any, space: spaces.Space[Any]) -> Iterator[Any]:
+    """Yield the arrays or tensors in a value of `space`, or a batch of values, in the order of `named_parts`."""
+    if isinstance(space, spaces.Dict):
+        for key, part in space.spaces.items():
+            yield from parts_of(value[key], part)
+    elif isinstance(space, spaces.Tuple):
+        for index, part in enumerate(space.spaces):
+            yield from parts_of(value[index], part)
+    else:
+        yield value
+
+
+def of_parts(parts: Iterator[Any], space: spaces.Space[Any]) -> Any:
+    """Return the value of `space`, or the batch, that `parts_of` takes apart into the next ones of `parts`."""
+    if isinstance(space, spaces.Dict):
+        return {key: of_parts(parts, part) for key, part in space.spaces.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(of_parts(parts, part) for part in space.spaces)
+    return next(parts)
 
 
 def is_image(space: spaces.Space[Any]) -> bool:
@@ -196,6 +230,33 @@ class ActionMapping:
 
     rescale: bool = True
     squash: bool = False
+
+
+@dataclass(frozen=True)
+class ActionPart:
+    """One part of an action.
+
+    Attributes:
+        name: its place in a Dict or Tuple, as `hand.0`; empty where there is no other part.
+        space: its own, which is simple.
+        columns: of the row of numbers that a policy chooses.
+    """
+
+    name: str
+    space: spaces.Space[Any]
+    columns: slice
+
+
+def action_parts(space: spaces.Space[Any]) -> list[ActionPart]:
+    """Return the parts of the actions of `space`, in the order of `named_parts`."""
+    named = list(named_parts(space))
+    columns, start = {}, 0
+    for kind in ACTION_KINDS:
+        for index, (_, part) in enumerate(named):
+            if isinstance(part, kind):
+                columns[index] = slice(start, start + math.prod(part.shape or ()))
+                start = columns[index].stop
+    return [ActionPart(name, part, columns[index]) for index, (name, part) in enumerate(named)]
 
 
 def action_decoder(space: spaces.Space[Any], mapping: ActionMapping) -> Decoder:

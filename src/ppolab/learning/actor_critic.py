@@ -12,7 +12,6 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from ppolab.core.action_rows import action_parts
 from ppolab.core.distributions import (
     ActionDistribution,
     Bernoulli,
@@ -42,9 +41,10 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 def action_distribution(space: spaces.Space[Any]) -> ActionDistribution:
     """Return the family of distributions over `space`, which `envs` has already checked to be a supported one.
 
-    The parts of a Dict or Tuple are independent of each other; `action_parts` says where each stands.
+    The parts of a Dict or Tuple are independent of each other. All choices come first, then all bits, then all numbers;
+    `ppolab.envs.spaces.action_parts` takes them apart again.
     """
-    parts = [part.space for part in action_parts(space)]
+    parts = list(_simple_spaces(space))
     choices = tuple(int(n) for part in parts for n in _choices(part))
     bits = sum(math.prod(part.shape) for part in parts if isinstance(part, spaces.MultiBinary))
     numbers = sum(math.prod(part.shape) for part in parts if isinstance(part, spaces.Box))
@@ -56,6 +56,14 @@ def action_distribution(space: spaces.Space[Any]) -> ActionDistribution:
     if numbers or not families:
         families.append(DiagonalGaussian(numbers))
     return families[0] if len(families) == 1 else Joint(tuple(families))
+
+
+def _simple_spaces(space: spaces.Space[Any]) -> Iterator[spaces.Space[Any]]:
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        for part in space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces:
+            yield from _simple_spaces(part)
+    else:
+        yield space
 
 
 def _choices(space: spaces.Space[Any]) -> list[int]:

@@ -14,8 +14,7 @@ from helpers import make_config
 from ppolab.agents.policy_actor import PolicyActor
 from ppolab.agents.policy_module import ACTION, OBSERVATION, PolicyModule, as_tensors, port_names
 from ppolab.core.moments import Moments
-from ppolab.core.nested_spaces import of_parts, parts_of
-from ppolab.envs.spaces import ActionMapping, action_decoder, row_encoder, stacked
+from ppolab.envs.spaces import ActionMapping, action_decoder, of_parts, parts_of, row_encoder, stacked
 from ppolab.errors import ExportError
 from ppolab.learning.actor_critic import ActorCritic, action_distribution, evaluating
 
