@@ -234,29 +234,22 @@ class ActionMapping:
 
 @dataclass(frozen=True)
 class ActionPart:
-    """One part of an action.
+    """One part of an action: its simple space, and its columns in the row of numbers that a policy chooses."""
 
-    Attributes:
-        name: its place in a Dict or Tuple, as `hand.0`; empty where there is no other part.
-        space: its own, which is simple.
-        columns: of the row of numbers that a policy chooses.
-    """
-
-    name: str
     space: spaces.Space[Any]
     columns: slice
 
 
 def action_parts(space: spaces.Space[Any]) -> list[ActionPart]:
     """Return the parts of the actions of `space`, in the order of `named_parts`."""
-    named = list(named_parts(space))
+    simple = [part for _, part in named_parts(space)]
     columns, start = {}, 0
     for kind in ACTION_KINDS:
-        for index, (_, part) in enumerate(named):
+        for index, part in enumerate(simple):
             if isinstance(part, kind):
                 columns[index] = slice(start, start + math.prod(part.shape or ()))
                 start = columns[index].stop
-    return [ActionPart(name, part, columns[index]) for index, (name, part) in enumerate(named)]
+    return [ActionPart(part, columns[index]) for index, part in enumerate(simple)]
 
 
 def action_decoder(space: spaces.Space[Any], mapping: ActionMapping) -> Decoder:
