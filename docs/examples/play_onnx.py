@@ -24,14 +24,24 @@ def parts(observation, name="observation"):
     return {key: value for inner, part in items for key, value in parts(part, f"{name}.{inner}").items()}
 
 
-def act(session, observation):
+def joined(values, space, name="action"):
+    """Return the action of which `values` are the parts, by the names of the policy's outputs."""
+    if isinstance(space, gymnasium.spaces.Dict):
+        return {key: joined(values, part, f"{name}.{key}") for key, part in space.spaces.items()}
+    if isinstance(space, gymnasium.spaces.Tuple):
+        return tuple(joined(values, part, f"{name}.{index}") for index, part in enumerate(space.spaces))
+    return values[name]
+
+
+def act(session, observation, action_space):
     """Return the action for one observation; a policy takes a batch, here of one."""
     values = parts(observation)
     inputs = {}
     for wanted in session.get_inputs():
         kind = wanted.type.removeprefix("tensor(").removesuffix(")")
         inputs[wanted.name] = np.asarray(values[wanted.name], dtype=TYPES.get(kind, kind))[None]
-    return session.run(["action"], inputs)[0][0]
+    answers = {output.name: session.run([output.name], inputs)[0][0] for output in session.get_outputs()}
+    return joined(answers, action_space)
 
 
 def main(path, episodes):
@@ -42,7 +52,7 @@ def main(path, episodes):
         observation, _ = env.reset(seed=seed)
         total, ended = 0.0, False
         while not ended:
-            observation, reward, terminated, truncated, _ = env.step(act(session, observation))
+            observation, reward, terminated, truncated, _ = env.step(act(session, observation, env.action_space))
             total, ended = total + float(reward), terminated or truncated
         print(f"seed {seed}: return {total}")
 

@@ -44,10 +44,15 @@ def iterations(config: Config, state: dict[str, Any] | None, count: int) -> OnPo
     return module
 
 
-@pytest.mark.parametrize("compile", ["auto", "false"])
+IN_PARTS = {"env.id": "probe_envs:probe/Orders-v0"}
+
+
+@pytest.mark.parametrize(("compile", "task"), [("auto", {}), ("false", {}), ("false", IN_PARTS)], ids=str)
 @pytest.mark.parametrize("name", algorithm_names())
-def test_a_run_goes_on_from_its_checkpoint_as_itself(name: str, compile: str, tmp_path: Path) -> None:
-    config = make_config(**SMALL, algorithm=name, compile=compile)
+def test_a_run_goes_on_from_its_checkpoint_as_itself(
+    name: str, compile: str, task: dict[str, Any], tmp_path: Path
+) -> None:
+    config = make_config(**(SMALL | task), algorithm=name, compile=compile)
     whole, half = iterations(config, None, 6), iterations(config, None, 3)
     checkpoint = Checkpoint(to_yaml(config), half.state(barrier=True), None, None)
     save_checkpoint(checkpoint, tmp_path / "last.ckpt")
@@ -55,6 +60,7 @@ def test_a_run_goes_on_from_its_checkpoint_as_itself(name: str, compile: str, tm
     assert from_yaml(read.config) == config
     resumed = iterations(from_yaml(read.config), read.module, 3)
     assert resumed.parameters_vector.vector.equal(whole.parameters_vector.vector)
+    assert not half.parameters_vector.vector.equal(whole.parameters_vector.vector)
     assert resumed.steps == whole.steps
     for module in (whole, half, resumed):
         module.collector._env.close()

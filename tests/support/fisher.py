@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, jacrev
 
-from ppolab.learning.actor_critic import ActorCritic
+from ppolab.core.distributions import ActionDistribution, DiagonalGaussian, Joint, MultiCategorical
 from ppolab.learning.interface import LearnerContext, actor_parameters
 from ppolab.learning.policy_step_learner import ActorOnBatch
 
@@ -21,18 +21,20 @@ def explicit_fisher(parts: LearnerContext, batch: ActorOnBatch, vector: Tensor) 
 
     jacobians: Tensor = jacrev(outputs)(vector)  # [B, P, K]
     parameters = outputs(vector)
-    information = torch.stack([information_of(policy, row) for row in parameters])
+    information = torch.stack([information_of(policy.distribution, row) for row in parameters])
     return torch.einsum("bpk,bpq,bql->kl", jacobians, information, jacobians) / len(parameters)
 
 
-def information_of(policy: ActorCritic, parameters: Tensor) -> Tensor:
+def information_of(family: ActionDistribution, parameters: Tensor) -> Tensor:
     """[P, P]: diag(1 / sd^2, 2) of a Gaussian's (mean, log sd); diag(p) - p p' of logits, component by component."""
-    if policy.log_std is not None:
+    if isinstance(family, Joint):
+        own = parameters.split([part.parameter_size for part in family.parts])
+        return torch.block_diag(*map(information_of, family.parts, own))
+    if isinstance(family, DiagonalGaussian):
         log_std = parameters.chunk(2)[1]
         return torch.diag(torch.cat(((-2 * log_std).exp(), torch.full_like(log_std, 2.0))))
-    sizes = getattr(policy.distribution, "sizes", None)
-    if sizes is None:
-        probability = parameters.sigmoid()
-        return torch.diag(probability * (1 - probability))
-    blocks = [part.softmax(0) for part in parameters.split(list(sizes))]
-    return torch.block_diag(*(torch.diag(p) - torch.outer(p, p) for p in blocks))
+    if isinstance(family, MultiCategorical):
+        blocks = [part.softmax(0) for part in parameters.split(list(family.sizes))]
+        return torch.block_diag(*(torch.diag(p) - torch.outer(p, p) for p in blocks))
+    probability = parameters.sigmoid()
+    return torch.diag(probability * (1 - probability))

@@ -18,6 +18,7 @@ from ppolab.learning.native.library import compiler
 from ppolab.learning.objective import Samples
 
 BOX, DISCRETE = spaces.Box(-1, 1, (2,)), spaces.Discrete(3)
+BOTH = spaces.Dict(amount=spaces.Box(-1, 1, (1,)), kind=spaces.Discrete(3))
 
 
 INPUTS = 3

@@ -344,8 +344,36 @@ class Looks(gymnasium.Env[Any, Any]):
         return eye if self.alone else {"eye": eye, "hand": hand, "kind": kind, "map": map_}
 
 
+class Orders(gymnasium.Env[Any, Any]):
+    """Shows which of three goods is wanted, and how much of it; only the right one in the right amount is rewarded.
+
+    The reward is 1 for both, 0 for a wrong one, and less for a wrong amount: half of the best for the mean of them. An
+    episode has 10 steps.
+    """
+
+    observation_space = box(4)
+    action_space = spaces.Dict(which=spaces.Discrete(3, start=1), how=spaces.Tuple((spaces.Box(0, 10, (1,)),)))
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        super().reset(seed=seed)
+        self.step_number = 0
+        return self._next(), {}
+
+    def step(self, action: Any) -> Stepped:
+        assert self.action_space.contains(action), action
+        (amount,) = action["how"]
+        near = 1.0 - abs(float(amount[0]) / 5 - 1 - self.amount)
+        reward = near if action["which"] == self.wanted + 1 else 0.0
+        self.step_number += 1
+        return self._next(), reward, False, self.step_number == 10, {}
+
+    def _next(self) -> NDArray[np.float32]:
+        self.wanted, self.amount = int(self.np_random.integers(3)), float(self.np_random.uniform(-1, 1))
+        return vector(self.amount, *np.eye(3)[self.wanted])
+
+
 for _class in (
     ConstantReward, RewardIsObservation, DelayedReward, BestAction, Endless, Diary, Faulty, AnySpace, Returns,
-    ChangingInfo, GlobalNumbers, Parts, Looks,
+    ChangingInfo, GlobalNumbers, Parts, Looks, Orders,
 ):  # fmt: skip
     gymnasium.register(f"probe/{_class.__name__}-v0", entry_point=_class)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch.distributions import Categorical, Independent, Normal, kl_divergence
 from torch.func import functional_call
 
 from ppolab.config.schema import Config
+from ppolab.core.distributions import ActionDistribution, DiagonalGaussian, Joint
 from ppolab.learning.actor_critic import ActorCritic
 from ppolab.learning.interface import UpdateStats
 from ppolab.learning.rollout import Rollout
@@ -40,20 +42,45 @@ class Textbook:
 def textbook(policy: ActorCritic, named: dict[str, Tensor], rollout: Rollout, config: Config) -> Textbook:
     valid = rollout.valid
     parameters, values = functional_call(policy, named, (rollout.observations[:-1][valid],))
-    old, new = (distribution_of(policy, each) for each in (rollout.parameters[valid], parameters))
-    actions = rollout.actions[valid] if policy.log_std is not None else rollout.actions[valid][:, 0]
+    old, new = (distributions_of(policy, each) for each in (rollout.parameters[valid], parameters))
+    chosen = actions_of(policy, rollout.actions[valid])
     advantages = textbook_advantages(rollout, rollout.values, config).double()
     return Textbook(
-        new.log_prob(actions), old.log_prob(actions), kl_divergence(old, new), new.entropy(), values,
-        advantages[valid], (advantages + rollout.values[:-1])[valid],
+        added(part.log_prob(actions) for part, actions in zip(new, chosen, strict=True)),
+        added(part.log_prob(actions) for part, actions in zip(old, chosen, strict=True)),
+        added(kl_divergence(*pair) for pair in zip(old, new, strict=True)),
+        added(part.entropy() for part in new),
+        values, advantages[valid], (advantages + rollout.values[:-1])[valid],
     )  # fmt: skip
 
 
-def distribution_of(policy: ActorCritic, parameters: Tensor) -> torch.distributions.Distribution:
-    if policy.log_std is None:
-        return Categorical(logits=parameters)
-    mean, log_std = parameters.chunk(2, -1)
-    return Independent(Normal(mean, log_std.exp()), 1)
+def added(values: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(values)).sum(0)
+
+
+def parts_of_policy(policy: ActorCritic) -> tuple[ActionDistribution, ...]:
+    """One Gaussian, one choice, or several of them that are independent."""
+    return policy.distribution.parts if isinstance(policy.distribution, Joint) else (policy.distribution,)
+
+
+def distributions_of(policy: ActorCritic, parameters: Tensor) -> list[torch.distributions.Distribution]:
+    parts = parts_of_policy(policy)
+    found: list[torch.distributions.Distribution] = []
+    for part, own in zip(parts, parameters.split([part.parameter_size for part in parts], -1), strict=True):
+        if isinstance(part, DiagonalGaussian):
+            mean, log_std = own.chunk(2, -1)
+            found.append(Independent(Normal(mean, log_std.exp()), 1))
+        else:
+            found.append(Categorical(logits=own))
+    return found
+
+
+def actions_of(policy: ActorCritic, actions: Tensor) -> list[Tensor]:
+    """The actions [B, ...] of each part, as torch.distributions has them."""
+    parts = parts_of_policy(policy)
+    columns = actions.split([part.action_shape[0] for part in parts], -1)
+    pairs = zip(parts, columns, strict=True)
+    return [own if isinstance(part, DiagonalGaussian) else own[:, 0] for part, own in pairs]
 
 
 def updates_on(env_id: str, iterations: int, **settings: Any) -> list[tuple[UpdateStats, float, float, float]]:

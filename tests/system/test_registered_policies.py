@@ -101,6 +101,24 @@ def test_a_run_registers_its_best_policy_which_answers_over_http(tmp_path: Path)
         server.kill()
 
 
+def test_actions_in_parts_have_named_outputs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"sqlite:///{tmp_path}/outputs/mlflow.db"
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    run_small(tmp_path / "run", **{"env.id": "probe_envs:probe/Orders-v0", "total_steps": 640})
+    answer = call(export_main, tmp_path, capsys, "run=run", "format=mlflow", "name=orders")
+    assert (answer.code, answer.err) == (0, "")
+    trained = load_policy(FoundRun(RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run").checkpoint("best")))
+    batch = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    expected = Agent(trained).act(batch)
+    with served(uri, "models:/orders/1") as address:
+        seen = asked(address, batch.tolist())
+    assert seen.keys() == {"action.how.0", "action.which"}
+    assert seen["action.which"] == expected["which"].tolist()
+    assert np.allclose(seen["action.how.0"], expected["how"][0], atol=1e-4)
+
+
 def test_a_policy_of_an_untracked_run_is_registered_later_and_needs_no_ppolab(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,7 @@ from ppolab.envs.factory import EVALUATION, action_mapping, environment_seeds, e
 from ppolab.envs.making import make_env
 from ppolab.envs.rendering import prepare_headless_rendering, prepare_scene
 from ppolab.envs.seeding import private_generators
-from ppolab.envs.spaces import action_decoder
+from ppolab.envs.spaces import action_decoder, first_action
 from ppolab.errors import ConfigError
 from ppolab.learning.actor_critic import ActorCritic
 from ppolab.learning.flat_parameters import flatten_parameters
@@ -94,7 +94,8 @@ class Agent:
         """Return the action for one observation, or a batch of actions for a batch of observations.
 
         An observation with one dimension more than the space's is a batch of N. Of a Dict or Tuple space, every part
-        has that dimension. A batch of actions is what a vector environment takes: an array [N, ...].
+        has that dimension. A batch of actions is what a vector environment takes: an array [N, ...], of a
+        Dict or Tuple space a dict or tuple of arrays.
 
         Args:
             deterministic: the most probable action; False draws one with the agent's own generator.
@@ -114,9 +115,7 @@ class Agent:
         with self._lock:
             chosen = self._actor(rows, None if deterministic else self._generator)
         actions = self._decode(chosen)
-        if alone:  # a Box of shape () has arrays, not scalars
-            return actions[0, ...] if isinstance(self.action_space, gymnasium.spaces.Box) else actions[0]
-        return actions
+        return first_action(actions, self.action_space) if alone else actions
 
     def evaluate(self, episodes: int = 20, seed: int = 0, deterministic: bool = True) -> EvalResult:
         """Play episodes in Gymnasium's own environment, all at the same time.

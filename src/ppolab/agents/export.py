@@ -27,10 +27,10 @@ from torch.export import Dim, ExportedProgram
 import ppolab
 from ppolab.agents.export_check import Play, compare
 from ppolab.agents.export_formats import FILE_NAMES, check_packages
-from ppolab.agents.policy_module import ACTION, PolicyModule, as_tensors, input_names
+from ppolab.agents.policy_module import ACTION, OBSERVATION, PolicyModule, as_tensors, port_names
 from ppolab.agents.trained_policy import TrainedPolicy
 from ppolab.envs.factory import action_mapping
-from ppolab.envs.spaces import parts_of
+from ppolab.envs.spaces import of_parts, parts_of
 from ppolab.errors import ConfigError, ExportError
 
 FORMAT = 1
@@ -176,7 +176,8 @@ def _as_torch_export(trained: TrainedPolicy) -> _Written:
 
     def play(batch: Any) -> Any:
         with torch.no_grad():
-            return module(as_tensors(batch)).numpy()
+            actions = module(as_tensors(batch))
+        return of_parts((part.numpy() for part in parts_of(actions, trained.action_space)), trained.action_space)
 
     def save(facts: dict[str, str], path: Path) -> None:
         with _silenced(), path.open("wb") as file:
@@ -192,8 +193,9 @@ def _as_onnx(trained: TrainedPolicy) -> _Written:
     import onnx
     import onnxruntime
 
-    names = _input_names(trained.observation_space)
-    model = _onnx_model(trained, names)
+    names = _names(OBSERVATION, trained.observation_space)
+    answers = _names(ACTION, trained.action_space)
+    model = _onnx_model(trained, names, answers)
     try:
         onnx.checker.check_model(model, full_check=True)
         session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -202,7 +204,8 @@ def _as_onnx(trained: TrainedPolicy) -> _Written:
 
     def play(batch: Any) -> Any:
         values = parts_of(batch, trained.observation_space)
-        return session.run([ACTION], dict(zip(names, values, strict=True)))[0]
+        parts = session.run(answers, dict(zip(names, values, strict=True)))
+        return of_parts(iter(parts), trained.action_space)
 
     def save(facts: dict[str, str], path: Path) -> None:
         onnx.helper.set_model_props(model, facts)
@@ -211,15 +214,15 @@ def _as_onnx(trained: TrainedPolicy) -> _Written:
     return _Written(play, save)
 
 
-def _input_names(space: spaces.Space[Any]) -> list[str]:
-    names = [name for name, _ in input_names(space)]
+def _names(what: str, space: spaces.Space[Any]) -> list[str]:
+    names = port_names(what, space)
     twice = {name for name in names if names.count(name) > 1}
     if twice:
-        raise ExportError(f"two parts of the observation are both called {min(twice)}; rename a key that has a dot")
+        raise ExportError(f"two parts of the {what} are both called {min(twice)}; rename a key that has a dot")
     return names
 
 
-def _onnx_model(trained: TrainedPolicy, names: list[str]) -> Any:
+def _onnx_model(trained: TrainedPolicy, names: list[str], answers: list[str]) -> Any:
     program = _program(trained)
     with _silenced():
         try:
@@ -228,7 +231,7 @@ def _onnx_model(trained: TrainedPolicy, names: list[str]) -> Any:
                 dynamo=True,
                 verbose=False,
                 input_names=names,
-                output_names=[ACTION],
+                output_names=answers,
                 dynamic_shapes=_free_batch(trained),  # again: the program has lost the name of the axis
             )
         except Exception as error:  # torch.onnx wraps what its parts raise, in several classes

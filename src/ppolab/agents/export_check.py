@@ -15,7 +15,7 @@ from ppolab.agents.trained_policy import TrainedPolicy
 from ppolab.envs.guarded import Guarded
 from ppolab.envs.making import make_env
 from ppolab.envs.seeding import private_generators
-from ppolab.envs.spaces import stacked
+from ppolab.envs.spaces import first_action, named_parts, parts_of, stacked
 from ppolab.errors import ExportError
 
 OBSERVATIONS = 1000
@@ -30,7 +30,7 @@ Rounding in a network of a few layers makes about 1e-6 of it; an error in what i
 TIES = 0.002
 """The share of whole numbers that may differ: rounding turns a tie between two actions, which are equally good then."""
 
-Play = Callable[[Any], NDArray[Any]]
+Play = Callable[[Any], Any]
 """A function from a batch of raw observations to a batch of actions."""
 
 
@@ -60,7 +60,9 @@ def compare(trained: TrainedPolicy, exported: Play, count: int = OBSERVATIONS) -
     for size in BATCHES:
         for first in range(0, count, size):
             batch = stacked(observations[first : first + size], trained.observation_space)
-            greatest = max(greatest, _difference(policy(batch), exported(batch), trained.action_space))
+            both = parts_of(policy(batch), trained.action_space), parts_of(exported(batch), trained.action_space)
+            for expected, seen, (_, part) in zip(*both, named_parts(trained.action_space), strict=True):
+                greatest = max(greatest, _difference(expected, seen, part))
     return Comparison(greatest, count)
 
 
@@ -71,15 +73,15 @@ def _played_observations(trained: TrainedPolicy, policy: Play, count: int) -> li
         observation, _ = simulator.reset(seed=trained.config.seed)
         while len(observations) < count:
             observations.append(observation)
-            action = policy(stacked([observation], trained.observation_space))[0]
-            observation, _, terminated, truncated, _ = simulator.step(action)
+            actions = policy(stacked([observation], trained.observation_space))
+            observation, _, terminated, truncated, _ = simulator.step(first_action(actions, trained.action_space))
             if terminated or truncated:
                 observation, _ = simulator.reset()
     return observations
 
 
 def _difference(expected: NDArray[Any], seen: NDArray[Any], space: spaces.Space[Any]) -> float:
-    """Return the greatest difference of two batches of actions; raise ExportError if it is more than rounding."""
+    """Return the greatest difference of two batches of one part of actions; raise ExportError if not of rounding."""
     if (seen.dtype, seen.shape) != (expected.dtype, expected.shape):
         raise ExportError(
             f"the exported policy answers with {seen.dtype} of shape {seen.shape}, the policy with {expected.dtype} of "

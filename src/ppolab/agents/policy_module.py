@@ -7,7 +7,6 @@ It computes in tensors what `row_encoder`, `FrozenScaling`, the network, the mod
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,19 +15,27 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ppolab.envs.spaces import ActionMapping, bounds_of_image, box_placement, is_image, named_parts, parts_of
+from ppolab.envs.spaces import (
+    ActionMapping,
+    action_parts,
+    bounds_of_image,
+    box_placement,
+    is_image,
+    named_parts,
+    of_parts,
+    parts_of,
+)
 from ppolab.errors import ExportError
 from ppolab.learning.actor_critic import ActorCritic
 from ppolab.learning.normalization import RunningScale
 
 OBSERVATION, ACTION = "observation", "action"
-"""Names of an exported policy's input and output; the inputs of a Dict are called `observation.KEY`."""
+"""Names of an exported policy's input and output; the parts of a Dict are called `observation.KEY`, `action.KEY`."""
 
 
-def input_names(space: spaces.Space[Any]) -> Iterator[tuple[str, spaces.Space[Any]]]:
-    """Yield the simple spaces in `space` by the names of an exported policy's inputs."""
-    for place, part in named_parts(space):
-        yield f"{OBSERVATION}.{place}" if place else OBSERVATION, part
+def port_names(what: str, space: spaces.Space[Any]) -> list[str]:
+    """Return what an exported policy calls the simple spaces in `space`, of which `what` is OBSERVATION or ACTION."""
+    return [f"{what}.{place}" if place else what for place, _ in named_parts(space)]
 
 
 def as_tensors(batch: Any) -> Any:
@@ -44,8 +51,8 @@ class PolicyModule(nn.Module):
     """Map a batch of raw observations to the most probable actions.
 
     `forward(observation)` takes a tensor [N, ...], or a dict or tuple of them for Dict and Tuple spaces, in the types
-    that the space declares, and returns actions [N, ...] in the type of the action space. A mask and a recurrent state
-    would be further arguments.
+    that the space declares, and returns actions [N, ...] in the type of the action space, those of Dict and Tuple
+    spaces as dicts and tuples, too. A mask and a recurrent state would be further arguments.
 
     Raises:
         ExportError: the action space holds numbers that PyTorch does not compute with.
@@ -65,12 +72,10 @@ class PolicyModule(nn.Module):
         self.decoder = _decoder(action_space, mapping)
         self.eval()
 
-    def forward(self, observation: Any) -> Tensor:
+    def forward(self, observation: Any) -> Any:
         vectors, images = self.encoder(observation)
         parameters = self.policy.action_parameters_of(self.scaling(vectors), images)
-        mode = self.policy.distribution.mode(parameters)
-        actions: Tensor = self.decoder(mode)
-        return actions
+        return self.decoder(self.policy.distribution.mode(parameters))
 
 
 # --- observations ----------------------------------------------------------------------------------------------------
@@ -184,6 +189,8 @@ class _Scaling(nn.Module):
 
 def _decoder(space: spaces.Space[Any], mapping: ActionMapping) -> nn.Module:
     """Return the module that does what `action_decoder` does."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        return _Parts(space, mapping)
     if isinstance(space, spaces.Box):
         return (_IntegerBox if np.issubdtype(space.dtype, np.integer) else _Box)(space, mapping)
     if isinstance(space, spaces.Discrete):
@@ -192,6 +199,22 @@ def _decoder(space: spaces.Space[Any], mapping: ActionMapping) -> nn.Module:
         return _Shifted(space.shape, space.start, space.dtype)
     assert isinstance(space, spaces.MultiBinary), space
     return _Shifted(space.shape, np.zeros(space.shape, dtype=np.int64), np.dtype(np.int8))
+
+
+class _Parts(nn.Module):
+    """Cut a row into the parts of a Dict or Tuple."""
+
+    def __init__(self, space: spaces.Space[Any], mapping: ActionMapping) -> None:
+        super().__init__()
+        parts = action_parts(space)
+        self._space = space
+        self._columns = [part.columns for part in parts]
+        self._types = [torch.float32 if isinstance(part.space, spaces.Box) else torch.int64 for part in parts]
+        self.decoders = nn.ModuleList(_decoder(part.space, mapping) for part in parts)
+
+    def forward(self, rows: Tensor) -> Any:
+        places = zip(self.decoders, self._columns, self._types, strict=True)
+        return of_parts((decoder(rows[:, columns].to(kind)) for decoder, columns, kind in places), self._space)
 
 
 class _Shifted(nn.Module):

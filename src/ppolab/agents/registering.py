@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
+
+from gymnasium import Space
+from numpy.typing import NDArray
 
 from ppolab.agents.agent import Agent
 from ppolab.agents.export import metadata
-from ppolab.agents.policy_module import input_names
+from ppolab.agents.policy_module import ACTION, OBSERVATION, port_names
 from ppolab.agents.trained_policy import TrainedPolicy
 from ppolab.config.loading import from_yaml
 from ppolab.config.recorded import recorded_settings
@@ -55,8 +59,7 @@ def register(trained: TrainedPolicy, onnx: Path, name: str, uri: str) -> str:
     space = copy.deepcopy(trained.observation_space)
     space.seed(0)
     observations = stacked([space.sample()], space)
-    names = [name for name, _ in input_names(space)]
-    example = dict(zip(names, parts_of(observations, space), strict=True))
+    example = _named(OBSERVATION, observations, space)
     best = load_checkpoint(trained.run.checkpoint).best_return
     facts = metadata(trained)
     tags = {key: facts[key] for key in _IN_TAGS if key in facts} | ({} if best is None else {"eval_return": str(best)})
@@ -66,11 +69,15 @@ def register(trained: TrainedPolicy, onnx: Path, name: str, uri: str) -> str:
         name=name,
         run_id=run_id,
         example=example,
-        actions=Agent(trained).act(observations),
+        actions=_named(ACTION, Agent(trained).act(observations), trained.action_space),
         tags=tags,
         description=f"The {facts['checkpoint']} policy of {config.env.id} after {trained.steps:,} steps.{reached}",
     )
     return register_policy(uri, model)
+
+
+def _named(what: str, batch: Any, space: Space[Any]) -> dict[str, NDArray[Any]]:
+    return dict(zip(port_names(what, space), parts_of(batch, space), strict=True))
 
 
 def _recorded(trained: TrainedPolicy, uri: str) -> str:

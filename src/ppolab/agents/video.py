@@ -16,7 +16,7 @@ from ppolab.config.schema import EnvConfig
 from ppolab.envs.factory import action_mapping, evaluation_backend
 from ppolab.envs.making import make_env
 from ppolab.envs.rendering import prepare_scene
-from ppolab.envs.spaces import action_decoder, row_encoder, stacked
+from ppolab.envs.spaces import action_decoder, first_action, row_encoder, stacked
 from ppolab.errors import PpolabError
 from ppolab.learning.actor_critic import ActorCritic, evaluating
 
@@ -82,7 +82,8 @@ def _film(
         while not ended and step < MAX_EPISODE_STEPS:
             if step % stride == 0 and step < last_filmed:
                 writer.append_data(np.asarray(simulator.render()))
-            action = decode(act(encode(stacked([observation], simulator.observation_space)), generator))[0]
+            actions = decode(act(encode(stacked([observation], simulator.observation_space)), generator))
+            action = first_action(actions, simulator.action_space)
             observation, reward, terminated, truncated, _ = simulator.step(action)
             total += float(reward)
             ended = terminated or truncated

@@ -1,7 +1,8 @@
 """Action distributions as pure functions of one parameter tensor [..., parameter_size].
 
 With one shape for every action space, the rollout, the loss and an exact KL need not know which one it is.
-Actions are [..., action_size] for Gaussian and Bernoulli, [..., number of components] for the categorical ones.
+Actions are [..., action_size] for Gaussian and Bernoulli, [..., number of components] for the categorical ones. Those
+of a joint distribution stand one after another.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ class ActionDistribution(Protocol):
     @property
     def action_dtype(self) -> torch.dtype:
         """Return float32 for continuous actions, int64 for discrete ones."""
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """Return the shape of the draws for one action."""
 
     def noise(self, rows: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """Return independent draws for `rows`, on the generator's device, which `sample` turns into actions."""
@@ -69,8 +74,12 @@ class DiagonalGaussian:
     def action_dtype(self) -> torch.dtype:
         return torch.float32
 
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        return (self.size,)
+
     def noise(self, rows: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        return torch.randn((*rows, self.size), generator=generator, device=generator.device)
+        return torch.randn((*rows, *self.noise_shape), generator=generator, device=generator.device)
 
     def sample(self, parameters: Tensor, noise: Tensor) -> Tensor:
         mean, log_std = parameters.chunk(2, dim=-1)
@@ -116,9 +125,13 @@ class MultiCategorical:
     def action_dtype(self) -> torch.dtype:
         return torch.int64
 
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        return (len(self.sizes), max(self.sizes))
+
     def noise(self, rows: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """Return standard Gumbel noise: argmax(logits + noise) is a draw."""
-        uniform = torch.rand((*rows, len(self.sizes), max(self.sizes)), generator=generator, device=generator.device)
+        uniform = torch.rand((*rows, *self.noise_shape), generator=generator, device=generator.device)
         return -torch.log(-torch.log(uniform.clamp(1e-20, 1.0 - 1e-7)))
 
     def sample(self, parameters: Tensor, noise: Tensor) -> Tensor:
@@ -166,8 +179,12 @@ class Bernoulli:
     def action_dtype(self) -> torch.dtype:
         return torch.int64
 
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        return (self.size,)
+
     def noise(self, rows: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        return torch.rand((*rows, self.size), generator=generator, device=generator.device)
+        return torch.rand((*rows, *self.noise_shape), generator=generator, device=generator.device)
 
     def sample(self, parameters: Tensor, noise: Tensor) -> Tensor:
         return (noise < parameters.sigmoid()).to(torch.int64)
@@ -189,3 +206,83 @@ class Bernoulli:
         one = probability * (functional.logsigmoid(old) - functional.logsigmoid(new))
         zero = (1.0 - probability) * (functional.logsigmoid(-old) - functional.logsigmoid(-new))
         return (one + zero).sum(-1)
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Independent parts of different families as one distribution; a Gaussian part is the last one.
+
+    Parameters and actions are those of the parts, one after another. Where one part is continuous, actions are float32,
+    which holds the whole numbers of the others exactly, up to 2**24.
+    """
+
+    parts: tuple[ActionDistribution, ...]
+
+    @property
+    def parameter_size(self) -> int:
+        return sum(part.parameter_size for part in self.parts)
+
+    @property
+    def action_shape(self) -> tuple[int, ...]:
+        return (sum(self._action_sizes),)
+
+    @property
+    def action_dtype(self) -> torch.dtype:
+        return torch.float32 if any(part.action_dtype == torch.float32 for part in self.parts) else torch.int64
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        return (sum(self._noise_sizes),)
+
+    def noise(self, rows: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        return torch.cat([part.noise(rows, generator).reshape(*rows, -1) for part in self.parts], dim=-1)
+
+    def sample(self, parameters: Tensor, noise: Tensor) -> Tensor:
+        drawn = zip(
+            self.parts, self._parameters(parameters), torch.split(noise, self._noise_sizes, dim=-1), strict=True
+        )
+        return self._joined(
+            [part.sample(own, draws.reshape(*draws.shape[:-1], *part.noise_shape)) for part, own, draws in drawn]
+        )
+
+    def mode(self, parameters: Tensor) -> Tensor:
+        pairs = zip(self.parts, self._parameters(parameters), strict=True)
+        return self._joined([part.mode(own) for part, own in pairs])
+
+    def log_prob(self, parameters: Tensor, actions: Tensor) -> Tensor:
+        triples = zip(
+            self.parts, self._parameters(parameters), torch.split(actions, self._action_sizes, dim=-1), strict=True
+        )
+        return _sum([part.log_prob(own, chosen.to(part.action_dtype)) for part, own, chosen in triples])
+
+    def entropy(self, parameters: Tensor) -> Tensor:
+        return _sum([part.entropy(own) for part, own in zip(self.parts, self._parameters(parameters), strict=True)])
+
+    def kl(self, old: Tensor, new: Tensor) -> Tensor:
+        triples = zip(self.parts, self._parameters(old), self._parameters(new), strict=True)
+        return _sum([part.kl(before, after) for part, before, after in triples])
+
+    @property
+    def _action_sizes(self) -> list[int]:
+        return [math.prod(part.action_shape) for part in self.parts]
+
+    @property
+    def _noise_sizes(self) -> list[int]:
+        return [math.prod(part.noise_shape) for part in self.parts]
+
+    def _parameters(self, parameters: Tensor) -> tuple[Tensor, ...]:
+        return torch.split(parameters, [part.parameter_size for part in self.parts], dim=-1)
+
+    def _joined(self, actions: list[Tensor]) -> Tensor:
+        return torch.cat([chosen.to(self.action_dtype) for chosen in actions], dim=-1)
+
+
+def _sum(values: list[Tensor]) -> Tensor:
+    return torch.stack(values).sum(0)
+
+
+def gaussian_size(distribution: ActionDistribution) -> int:
+    """Return how many numbers of an action are normal; their log standard deviations are the last parameters."""
+    if isinstance(distribution, Joint):
+        return gaussian_size(distribution.parts[-1])
+    return distribution.size if isinstance(distribution, DiagonalGaussian) else 0

@@ -14,6 +14,7 @@ from ppolab.envs import envpool_backend
 from ppolab.envs.envpool_tasks import TRAINING_ONLY, UNLIKE_GYMNASIUM
 from ppolab.envs.families import Told, keeps_limit, told
 from ppolab.envs.making import made_once
+from ppolab.envs.spaces import named_parts
 from ppolab.errors import ConfigError
 
 OWN_TASKS = ("gymnasium.envs.mujoco", "gymnasium.envs.classic_control")
@@ -173,10 +174,13 @@ def _alike(ours: spaces.Space[Any], theirs: spaces.Space[Any]) -> bool:
 
 
 def _same_bounds(ours: spaces.Space[Any], theirs: spaces.Space[Any]) -> bool:
-    """Return whether actions in [-1, 1] are mapped onto the same ranges."""
-    if not (isinstance(ours, spaces.Box) and isinstance(theirs, spaces.Box)):
-        return True
-    return np.allclose(ours.low, theirs.low) and np.allclose(ours.high, theirs.high)
+    """Return whether actions in [-1, 1] are mapped onto the same ranges, in two spaces that are alike."""
+    pairs = zip(named_parts(ours), named_parts(theirs), strict=True)
+    return all(
+        np.allclose(mine.low, other.low) and np.allclose(mine.high, other.high)
+        for (_, mine), (_, other) in pairs
+        if isinstance(mine, spaces.Box) and isinstance(other, spaces.Box)
+    )
 
 
 def check_envpool(env: EnvConfig) -> None:

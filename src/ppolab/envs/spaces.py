@@ -15,10 +15,12 @@ from ppolab.core.observation_rows import ImagePart, RowLayout, VectorPart
 from ppolab.errors import ConfigError, EnvError
 
 Encoder = Callable[[Any], NDArray[Any]]
-Decoder = Callable[[NDArray[Any]], NDArray[Any]]
+Decoder = Callable[[NDArray[Any]], Any]
 
 SUPPORTED_OBSERVATIONS = "Box, Discrete, MultiDiscrete, MultiBinary, and Tuple or Dict of these"
-SUPPORTED_ACTIONS = "Box of finite size, Discrete, and MultiDiscrete or MultiBinary of rank 1"
+SUPPORTED_ACTIONS = "Box of finite size, Discrete, MultiDiscrete or MultiBinary of rank 1, and Tuple or Dict of these"
+ACTION_KINDS = (spaces.Discrete | spaces.MultiDiscrete, spaces.MultiBinary, spaces.Box)
+"""The order of parts in a policy's action. All of one kind are of one distribution, see `action_distribution`."""
 
 
 def check_spaces(env_id: str, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
@@ -26,17 +28,26 @@ def check_spaces(env_id: str, observation_space: spaces.Space[Any], action_space
     problem = _observation_problem(observation_space)
     if problem:
         raise ConfigError(f"env.id={env_id}: {problem}; supported observations: {SUPPORTED_OBSERVATIONS}")
-    rank_1 = isinstance(action_space, spaces.MultiDiscrete | spaces.MultiBinary) and len(action_space.shape) == 1
-    if not (isinstance(action_space, spaces.Box | spaces.Discrete) or rank_1):
-        raise ConfigError(
-            f"env.id={env_id}: the action space {action_space} is not supported; supported actions: {SUPPORTED_ACTIONS}"
-        )
+    if problem := _action_problem(action_space):
+        raise ConfigError(f"env.id={env_id}: {problem}; supported actions: {SUPPORTED_ACTIONS}")
 
 
 def _observation_problem(space: spaces.Space[Any]) -> str:
     for name, part in named_parts(space):
         if not isinstance(part, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
             return f"the observation space {part}{f' of its part {name}' if name else ''} is not supported"
+    return ""
+
+
+def _action_problem(space: spaces.Space[Any]) -> str:
+    parts = list(named_parts(space))
+    if not parts:
+        return f"the action space {space} has no parts"
+    for name, part in parts:
+        rank_1 = isinstance(part, spaces.MultiDiscrete | spaces.MultiBinary) and len(part.shape) == 1
+        if not (isinstance(part, spaces.Box | spaces.Discrete) or rank_1):
+            what = f"the part {name} of the action space, {part}," if name else f"the action space {part}"
+            return f"{what} is not supported"
     return ""
 
 
@@ -80,16 +91,25 @@ def named_parts(space: spaces.Space[Any], name: str = "") -> Iterator[tuple[str,
         yield name, space
 
 
-def parts_of(observation: Any, space: spaces.Space[Any]) -> Iterator[Any]:
-    """Yield the arrays or tensors in an observation, or a batch of them, in the order of `named_parts`."""
+def parts_of(value: Any, space: spaces.Space[Any]) -> Iterator[Any]:
+    """Yield the arrays or tensors in a value of `space`, or a batch of values, in the order of `named_parts`."""
     if isinstance(space, spaces.Dict):
         for key, part in space.spaces.items():
-            yield from parts_of(observation[key], part)
+            yield from parts_of(value[key], part)
     elif isinstance(space, spaces.Tuple):
         for index, part in enumerate(space.spaces):
-            yield from parts_of(observation[index], part)
+            yield from parts_of(value[index], part)
     else:
-        yield observation
+        yield value
+
+
+def of_parts(parts: Iterator[Any], space: spaces.Space[Any]) -> Any:
+    """Return the value of `space`, or the batch, that `parts_of` takes apart into the next ones of `parts`."""
+    if isinstance(space, spaces.Dict):
+        return {key: of_parts(parts, part) for key, part in space.spaces.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(of_parts(parts, part) for part in space.spaces)
+    return next(parts)
 
 
 def is_image(space: spaces.Space[Any]) -> bool:
@@ -170,6 +190,14 @@ def first_of(batch: Any) -> Any:
     return np.asarray(batch)[0]
 
 
+def first_action(actions: Any, space: spaces.Space[Any]) -> Any:
+    """Return the first action of a batch, as an environment with the action space `space` takes it."""
+    arrays = zip(parts_of(actions, space), named_parts(space), strict=True)
+    # a Box of shape () has arrays, not scalars
+    first = (array[0, ...] if isinstance(part, spaces.Box) else array[0] for array, (_, part) in arrays)
+    return of_parts(first, space)
+
+
 def _one_hot(sizes: NDArray[Any], starts: NDArray[Any]) -> Encoder:
     offsets = np.concatenate(([0], np.cumsum(sizes)[:-1]))
     size = int(sizes.sum())
@@ -201,11 +229,46 @@ class ActionMapping:
     squash: bool = False
 
 
-def action_decoder(space: spaces.Space[Any], mapping: ActionMapping) -> Decoder:
-    """Return a function from policy actions [N, ...] to a batch of actions of `space`.
+@dataclass(frozen=True)
+class ActionPart:
+    """One part of an action: its simple space, and its columns in the row of numbers that a policy chooses."""
 
-    Discrete actions are shifted by the start of their space.
+    space: spaces.Space[Any]
+    columns: slice
+
+
+def action_parts(space: spaces.Space[Any]) -> list[ActionPart]:
+    """Return the parts of the actions of `space`, in the order of `named_parts`."""
+    simple = [part for _, part in named_parts(space)]
+    columns, start = {}, 0
+    for kind in ACTION_KINDS:
+        for index, part in enumerate(simple):
+            if isinstance(part, kind):
+                columns[index] = slice(start, start + math.prod(part.shape or ()))
+                start = columns[index].stop
+    return [ActionPart(part, columns[index]) for index, part in enumerate(simple)]
+
+
+def action_decoder(space: spaces.Space[Any], mapping: ActionMapping) -> Decoder:
+    """Return a function from policy actions [N, ...] to a batch of actions of `space`, as a vector environment has it.
+
+    Discrete actions are shifted by the start of their space. The batch of a Dict or Tuple is one of arrays.
     """
+    if not isinstance(space, spaces.Dict | spaces.Tuple):
+        return _decoder(space, mapping)
+    decoders = [
+        (part.columns, np.float32 if isinstance(part.space, spaces.Box) else np.int64, _decoder(part.space, mapping))
+        for part in action_parts(space)
+    ]
+
+    def decode(rows: NDArray[Any]) -> Any:
+        parts = (decoder(rows[:, columns].astype(kind, copy=False)) for columns, kind, decoder in decoders)
+        return of_parts(parts, space)
+
+    return decode
+
+
+def _decoder(space: spaces.Space[Any], mapping: ActionMapping) -> Decoder:
     if isinstance(space, spaces.Box):
         return _box_decoder(space, mapping)
     if isinstance(space, spaces.Discrete):
@@ -221,14 +284,22 @@ def action_decoder(space: spaces.Space[Any], mapping: ActionMapping) -> Decoder:
 def policy_bounds(
     space: spaces.Space[Any], mapping: ActionMapping
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return the bounds ([A], [A]) beyond which a policy's actions are clipped; None where none are."""
-    if not isinstance(space, spaces.Box):
+    """Return the bounds ([G], [G]) beyond which the numbers of a policy's actions are clipped; None where none are.
+
+    These are the last G columns of a policy's action.
+    """
+    boxes = [part for _, part in named_parts(space) if isinstance(part, spaces.Box)]
+    if not boxes:
         return None
+    low, high = map(np.concatenate, zip(*(_bounds_of_box(box, mapping) for box in boxes), strict=True))
+    return (low, high) if np.isfinite([low, high]).any() else None
+
+
+def _bounds_of_box(space: spaces.Box, mapping: ActionMapping) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     low, high = space.low.reshape(-1).astype(np.float64), space.high.reshape(-1).astype(np.float64)
     bounded = space.bounded_below.reshape(-1) & space.bounded_above.reshape(-1) & mapping.rescale
     reach = np.inf if mapping.squash else 1.0
-    low, high = np.where(bounded, -reach, low), np.where(bounded, reach, high)
-    return (low, high) if np.isfinite([low, high]).any() else None
+    return np.where(bounded, -reach, low), np.where(bounded, reach, high)
 
 
 @dataclass(frozen=True)

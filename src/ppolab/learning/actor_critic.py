@@ -8,12 +8,18 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from ppolab.core.distributions import ActionDistribution, Bernoulli, DiagonalGaussian, MultiCategorical
+from ppolab.core.distributions import (
+    ActionDistribution,
+    Bernoulli,
+    DiagonalGaussian,
+    Joint,
+    MultiCategorical,
+    gaussian_size,
+)
 from ppolab.core.observation_rows import RowLayout
 from ppolab.errors import ConfigError, spelled
 from ppolab.learning.encoders import RowEncoder
@@ -33,20 +39,43 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 def action_distribution(space: spaces.Space[Any]) -> ActionDistribution:
-    """Return the family of distributions over `space`, which `envs` has already checked to be a supported one."""
-    if isinstance(space, spaces.Box):
-        return DiagonalGaussian(int(np.prod(space.shape)))
+    """Return the family of distributions over `space`, which `envs` has already checked to be a supported one.
+
+    The parts of a Dict or Tuple are independent of each other. All choices come first, then all bits, then all numbers;
+    `ppolab.envs.spaces.action_parts` takes them apart again.
+    """
+    parts = list(_simple_spaces(space))
+    choices = tuple(int(n) for part in parts for n in _choices(part))
+    bits = sum(math.prod(part.shape) for part in parts if isinstance(part, spaces.MultiBinary))
+    numbers = sum(math.prod(part.shape) for part in parts if isinstance(part, spaces.Box))
+    families: list[ActionDistribution] = []
+    if choices:
+        families.append(MultiCategorical(choices))
+    if bits:
+        families.append(Bernoulli(bits))
+    if numbers or not families:
+        families.append(DiagonalGaussian(numbers))
+    return families[0] if len(families) == 1 else Joint(tuple(families))
+
+
+def _simple_spaces(space: spaces.Space[Any]) -> Iterator[spaces.Space[Any]]:
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        for part in space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces:
+            yield from _simple_spaces(part)
+    else:
+        yield space
+
+
+def _choices(space: spaces.Space[Any]) -> list[int]:
+    """Return among how many values each component of a simple space chooses."""
     if isinstance(space, spaces.Discrete):
-        return MultiCategorical((int(space.n),))
-    if isinstance(space, spaces.MultiDiscrete):
-        return MultiCategorical(tuple(int(n) for n in space.nvec))
-    assert isinstance(space, spaces.MultiBinary), space
-    return Bernoulli(int(np.prod(space.shape)))
+        return [space.n]
+    return list(space.nvec) if isinstance(space, spaces.MultiDiscrete) else []
 
 
 def distribution_parameters(outputs: Tensor, log_std: Tensor | None) -> Tensor:
-    """Return [..., P]: the action head's outputs [..., A], beside log_std [A] where the distribution has one."""
-    return outputs if log_std is None else torch.cat((outputs, log_std.expand_as(outputs)), dim=-1)
+    """Return [..., P]: the action head's outputs [..., A], before log_std [G] where the distribution has one."""
+    return outputs if log_std is None else torch.cat((outputs, log_std.expand(*outputs.shape[:-1], -1)), dim=-1)
 
 
 def is_of_the_value(name: str) -> bool:
@@ -78,10 +107,10 @@ class ActorCritic(nn.Module):
         self.layout = layout
         self.distribution = distribution
         self.observation_scale = RunningScale((layout.vector_size,), enabled=normalize)
-        gaussian = isinstance(distribution, DiagonalGaussian)
-        shared_std = gaussian and not config.state_dependent_std
-        outputs = distribution.action_shape[0] if shared_std else distribution.parameter_size
-        self.log_std = nn.Parameter(torch.full((outputs,), config.initial_log_std)) if shared_std else None
+        deviations = gaussian_size(distribution)
+        shared_std = deviations > 0 and not config.state_dependent_std
+        outputs = distribution.parameter_size - (deviations if shared_std else 0)
+        self.log_std = nn.Parameter(torch.full((deviations,), config.initial_log_std)) if shared_std else None
 
         separate = config.trunk == "separate"
         self.actor, width = _trunk(layout, config.sizes_of_actor, config)
@@ -93,8 +122,8 @@ class ActorCritic(nn.Module):
         self.value_head = nn.Linear(value_width, 1)
         if config.orthogonal:
             self._initialize_orthogonally()
-        if gaussian and not shared_std:
-            nn.init.constant_(self.action_head.bias[outputs // 2 :], config.initial_log_std)
+        if deviations and not shared_std:
+            nn.init.constant_(self.action_head.bias[-deviations:], config.initial_log_std)
 
     def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         features = self.actor(observations)

@@ -94,6 +94,7 @@ class Measuring:
         if self._bounds is None:
             return None
         low, high = self._bounds
+        actions = actions[..., -len(low) :]
         return _share((actions < low) | (actions > high))
 
 

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from ppolab.config.algorithms import reads
 from ppolab.config.metrics import info_metric
-from ppolab.core.distributions import DiagonalGaussian
+from ppolab.core.distributions import gaussian_size
 from ppolab.core.schedules import followed_kl
 from ppolab.envs.factory import TRAINING, environment_seeds
 from ppolab.envs.seeding import seed_global_generators
@@ -174,11 +174,12 @@ class OnPolicyModule(pl.LightningModule):
         return found
 
     def _policy_metrics(self, rollout: Rollout) -> dict[str, float]:
-        if not isinstance(self.policy.distribution, DiagonalGaussian):
+        size = gaussian_size(self.policy.distribution)
+        if size == 0:
             return {}
         if self.policy.log_std is not None:
             return {"policy/std": float(self.policy.log_std.detach().exp().mean())}
-        deviations = rollout.parameters[rollout.valid].chunk(2, dim=-1)[1].double().exp()
+        deviations = rollout.parameters[rollout.valid][:, -size:].double().exp()
         sums = torch.stack((deviations.sum(), deviations.new_tensor(float(deviations.numel()))))
         total, count = self.group.all_reduce(sums).tolist()
         return {"policy/std": total / count}

@@ -13,7 +13,7 @@ import probe_envs  # noqa: F401
 import pytest
 import torch
 from gymnasium import spaces
-from gymnasium.vector.utils import concatenate, create_empty_array
+from gymnasium.vector.utils import batch_space, concatenate, create_empty_array
 from made_agents import made_agent, some
 
 from ppolab.agents.evaluation import evaluate_policy
@@ -57,6 +57,27 @@ def test_actions_lie_in_the_space_one_by_one_and_in_a_batch(
     assert all(space.contains(batch[index, ...]) for index in range(20))
     assert len(np.unique(batch, axis=0)) > 1
     assert agent.act(np.zeros((0, 4)), deterministic).shape == (0, *space.shape)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_an_action_of_several_parts_has_the_structure_of_its_space(deterministic: bool) -> None:
+    space = spaces.Dict(
+        arm=spaces.Tuple((spaces.Box(-2, 2, (2,)), spaces.Discrete(3, start=5))),
+        lamps=spaces.MultiBinary(2),
+        zoom=spaces.Box(0, 10, (), np.float64),
+    )
+    agent, other = (made_agent(BOX, space) for _ in range(2))
+    observations = some(BOX, 20)
+    batch = agent.act(np.stack(observations), deterministic)
+    assert batch_space(space, 20).contains(batch)
+    assert len(np.unique(batch["zoom"])) > 1
+    for index, observation in enumerate(observations):
+        action = other.act(observation, deterministic)
+        assert space.contains(action), action
+        assert isinstance(action["arm"][1], np.int64)
+        if deterministic:
+            assert action["arm"][1] == batch["arm"][1][index]
+            assert action["zoom"] == pytest.approx(batch["zoom"][index], abs=1e-5)
 
 
 def test_a_discrete_action_is_a_number() -> None:

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from gymnasium.vector.utils import batch_space
 from helpers import make_config
 
 from ppolab.agents.policy_actor import PolicyActor
-from ppolab.agents.policy_module import PolicyModule, as_tensors, input_names
+from ppolab.agents.policy_module import ACTION, OBSERVATION, PolicyModule, as_tensors, port_names
 from ppolab.core.moments import Moments
-from ppolab.envs.spaces import ActionMapping, action_decoder, row_encoder, stacked
+from ppolab.envs.spaces import ActionMapping, action_decoder, of_parts, parts_of, row_encoder, stacked
 from ppolab.errors import ExportError
 from ppolab.learning.actor_critic import ActorCritic, action_distribution, evaluating
 
@@ -49,6 +50,18 @@ ACTIONS = {
     "uint64": spaces.Box(3, 2**40, (2,), np.uint64),
     "int64": spaces.Box(np.iinfo(np.int64).min, np.iinfo(np.int64).max, (2,), np.int64),
 }
+IN_PARTS = {
+    "Dict": spaces.Dict(
+        [  # in no order of the alphabet
+            ("zoom", spaces.Box(0, 10, (), np.float64)),
+            ("arm", spaces.Tuple((spaces.Box(-2, 2, (2,)), spaces.Discrete(300, start=5)))),
+            ("lamps", spaces.MultiBinary(2)),
+            ("buttons", spaces.MultiDiscrete([20, 4], start=[0, -1])),
+            ("steps", spaces.Box(-9, 9, (2,), np.int32)),
+        ]
+    ),
+    "Tuple of choices": spaces.Tuple((spaces.Discrete(20), spaces.Discrete(5, start=-3))),
+}
 MAPPINGS = (ActionMapping(), ActionMapping(rescale=False), ActionMapping(squash=True))
 
 
@@ -70,7 +83,7 @@ def random_policy(observations: spaces.Space[Any], actions: spaces.Space[Any], *
 
 def both(
     policy: ActorCritic, observations: spaces.Space[Any], actions: spaces.Space[Any], mapping: ActionMapping
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+) -> tuple[Any, Any]:
     """The actions of the parts, and those of the module, for the same 64 observations."""
     observations.seed(0)
     batch = stacked([observations.sample() for _ in range(64)], observations)
@@ -78,7 +91,8 @@ def both(
     with evaluating(policy):
         expected = action_decoder(actions, mapping)(PolicyActor(policy)(encode(batch)))
     with torch.no_grad():
-        return expected, PolicyModule(policy, observations, actions, mapping)(as_tensors(batch)).numpy()
+        seen = PolicyModule(policy, observations, actions, mapping)(as_tensors(batch))
+    return expected, of_parts((part.numpy() for part in parts_of(seen, actions)), actions)
 
 
 @pytest.mark.parametrize("kind", OBSERVATIONS)
@@ -128,10 +142,25 @@ def test_every_action_comes_out_as_the_environment_takes_it(kind: str, mapping: 
         assert space.contains(np.asarray(action) if isinstance(space, spaces.Box) else action)
 
 
+@pytest.mark.parametrize("kind", IN_PARTS)
+@pytest.mark.parametrize("mapping", MAPPINGS, ids=str)
+def test_actions_of_several_parts_come_out_as_the_environment_takes_them(kind: str, mapping: ActionMapping) -> None:
+    space = IN_PARTS[kind]
+    expected, seen = both(random_policy(FLOATS, space), FLOATS, space, mapping)
+    assert batch_space(space, 64).contains(seen)
+    for one, other in zip(parts_of(expected, space), parts_of(seen, space), strict=True):
+        assert (one.dtype, one.shape) == (other.dtype, other.shape)
+        assert other == pytest.approx(one, rel=1e-6, abs=1e-6)
+        assert len(np.unique(other)) > 1
+
+
 def test_inputs_are_named_by_their_place() -> None:
-    assert [name for name, _ in input_names(FLOATS)] == ["observation"]
-    assert [name for name, _ in input_names(OBSERVATIONS["Tuple"])] == ["observation.0", "observation.1"]
-    named = [name for name, _ in input_names(OBSERVATIONS["Dict"])]
+    assert port_names(OBSERVATION, FLOATS) == ["observation"]
+    assert port_names(OBSERVATION, OBSERVATIONS["Tuple"]) == ["observation.0", "observation.1"]
+    assert port_names(ACTION, IN_PARTS["Dict"]) == [
+        "action.zoom", "action.arm.0", "action.arm.1", "action.lamps", "action.buttons", "action.steps",
+    ]  # fmt: skip
+    named = port_names(OBSERVATION, OBSERVATIONS["Dict"])
     assert named == ["observation.a", "observation.deep.b", "observation.z"]
 
 

@@ -8,7 +8,7 @@ from helpers import drawn
 from torch import Tensor, distributions
 from torch.distributions import Categorical, Independent, Normal, kl_divergence
 
-from ppolab.core.distributions import Bernoulli, DiagonalGaussian, MultiCategorical
+from ppolab.core.distributions import Bernoulli, DiagonalGaussian, Joint, MultiCategorical, gaussian_size
 
 ROWS = 6
 FAMILIES = [
@@ -17,12 +17,19 @@ FAMILIES = [
     MultiCategorical((2, 5, 3)),
     MultiCategorical((1, 3)),
     Bernoulli(4),
+    Joint((MultiCategorical((2, 4)), DiagonalGaussian(3))),
+    Joint((MultiCategorical((3,)), Bernoulli(2), DiagonalGaussian(1))),
+    Joint((MultiCategorical((3, 2)), Bernoulli(2))),
 ]
 every_family = pytest.mark.parametrize("family", FAMILIES, ids=str)
 
 
 def references(family, parameters: Tensor) -> list[distributions.Distribution]:
     """torch.distributions whose log-probabilities, entropies and divergences add up to the family's."""
+    if isinstance(family, Joint):
+        sizes = [part.parameter_size for part in family.parts]
+        pairs = zip(family.parts, parameters.split(sizes, -1), strict=True)
+        return [reference for part, own in pairs for reference in references(part, own)]
     if isinstance(family, DiagonalGaussian):
         mean, log_std = parameters.chunk(2, -1)
         return [Independent(Normal(mean, log_std.exp()), 1)]
@@ -32,6 +39,13 @@ def references(family, parameters: Tensor) -> list[distributions.Distribution]:
 
 
 def reference_log_prob(family, parameters: Tensor, actions: Tensor) -> Tensor:
+    if isinstance(family, Joint):
+        total, column = 0.0, 0
+        for part, own in zip(family.parts, parameters.split([p.parameter_size for p in family.parts], -1), strict=True):
+            chosen = actions[..., column : column + part.action_shape[0]]
+            total = total + reference_log_prob(part, own, chosen.long() if part.action_dtype == torch.int64 else chosen)
+            column += part.action_shape[0]
+        return total
     parts = references(family, parameters)
     if isinstance(family, MultiCategorical):
         return sum(part.log_prob(actions[..., index]) for index, part in enumerate(parts))
@@ -135,6 +149,40 @@ def test_literal_log_probs() -> None:
     categorical = MultiCategorical((2, 3)).log_prob(torch.zeros(5), torch.tensor([1, 2]))
     assert categorical.item() == pytest.approx(-1.7917595)  # log(1/2 * 1/3)
     assert Bernoulli(2).log_prob(torch.zeros(2), torch.tensor([0, 1])).item() == pytest.approx(-1.3862944)
+
+
+def test_a_joint_distribution_is_of_independent_parts() -> None:
+    """Choice 2 of 3 at even odds, bit 1 at even odds, and 1.0 of a standard normal: the logarithms add up."""
+    family = Joint((MultiCategorical((3,)), Bernoulli(1), DiagonalGaussian(1)))
+    even, chosen = torch.zeros(6), torch.tensor([2.0, 1.0, 1.0])
+    assert family.log_prob(even, chosen).item() == pytest.approx(-1.0986123 - 0.6931472 - 1.4189385)
+    assert family.entropy(even).item() == pytest.approx(1.0986123 + 0.6931472 + 1.4189385)
+    moved = even + torch.tensor([0.0, 0.0, 0.0, 0.0, 2.0, 0.0])  # the mean alone
+    assert family.kl(even, moved).item() == pytest.approx(2.0)
+    assert family.mode(torch.tensor([0.0, 3.0, 1.0, -0.5, 0.25, 0.0])).tolist() == [1.0, 0.0, 0.25]
+    assert (family.action_dtype, family.noise_shape, gaussian_size(family)) == (torch.float32, (5,), 1)
+    whole = Joint((MultiCategorical((3,)), Bernoulli(2)))
+    assert (whole.action_dtype, whole.action_shape, gaussian_size(whole)) == (torch.int64, (3,), 0)
+
+
+def test_the_parts_of_a_joint_draw_take_their_own_noise() -> None:
+    family = Joint((MultiCategorical((3, 2)), Bernoulli(1), DiagonalGaussian(2)))
+    parameters = random_parameters(family, rows=(50,))
+    noise = family.noise((50,), torch.Generator().manual_seed(3))
+    sizes = [part.parameter_size for part in family.parts]
+    alone = [
+        part.sample(own, drawn.reshape(50, *part.noise_shape))
+        for part, own, drawn in zip(family.parts, parameters.split(sizes, -1), noise.split([6, 1, 2], -1), strict=True)
+    ]
+    assert family.sample(parameters, noise).equal(torch.cat([part.float() for part in alone], -1))
+
+
+def test_a_choice_among_many_survives_beside_a_number() -> None:
+    family = Joint((MultiCategorical((70_001,)), DiagonalGaussian(1)))
+    parameters = torch.zeros(70_003)
+    parameters[70_000] = 50.0
+    assert family.mode(parameters)[0].item() == 70_000
+    assert family.log_prob(parameters, family.mode(parameters)).item() == pytest.approx(-0.9189385)
 
 
 @pytest.mark.parametrize("family", [MultiCategorical((2, 3)), Bernoulli(5)], ids=str)

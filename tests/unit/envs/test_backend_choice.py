@@ -13,7 +13,14 @@ from gymnasium import spaces
 
 from ppolab.config.schema import EnvConfig
 from ppolab.envs import envpool_backend
-from ppolab.envs.backend_choice import BackendChoice, _alike, _same_bounds, backend_choice, is_well_known
+from ppolab.envs.backend_choice import (
+    BackendChoice,
+    _alike,
+    _same_bounds,
+    backend_choice,
+    differing_spaces,
+    is_well_known,
+)
 from ppolab.envs.envpool_import import register_family
 from ppolab.envs.factory import check_environment, evaluation_backend, for_evaluation, make_vector_env
 from ppolab.envs.making import make_env
@@ -273,3 +280,10 @@ def test_wrappers_wrap_what_envpool_alone_has_one_by_one() -> None:
     for each in (plain, wrapped):
         each.reset(seed=3)
     assert wrapped.step(0)[1] == plain.step(0)[1] + 1
+
+
+def test_bounds_inside_a_dict_of_actions_count() -> None:
+    seen = spaces.Box(-1, 1, (2,))
+    narrow, wide = (spaces.Dict(how=spaces.Box(0, high, (1,)), which=spaces.Discrete(2)) for high in (1, 2))
+    assert differing_spaces((seen, narrow), (seen, narrow)) == []
+    assert differing_spaces((seen, narrow), (seen, wide)) == [("actions", narrow, wide)]

@@ -15,7 +15,9 @@ import gymnasium
 import numpy as np
 import probe_envs  # noqa: F401
 import pytest
+import torch
 from gymnasium import spaces
+from gymnasium.vector.utils import batch_space
 
 from ppolab.config.schema import EnvConfig
 from ppolab.envs import envpool_backend
@@ -28,8 +30,9 @@ from ppolab.envs.factory import (
     environment_seeds,
     make_vector_env,
 )
-from ppolab.envs.spaces import ActionMapping, action_decoder, row_encoder
+from ppolab.envs.spaces import ActionMapping, action_decoder, first_action, policy_bounds, row_encoder
 from ppolab.errors import ConfigError, EnvError
+from ppolab.learning.actor_critic import action_distribution
 
 needs_envpool = pytest.mark.skipif(not envpool_backend.is_installed(), reason="EnvPool has no build for this platform")
 
@@ -269,6 +272,51 @@ def test_discrete_actions_are_shifted_by_their_start(space: spaces.Space, action
     assert decoded.dtype == space.dtype
 
 
+PARTS = spaces.Dict(
+    arm=spaces.Tuple((spaces.Box(-2, 2, (2,)), spaces.Discrete(3, start=5))),
+    lamps=spaces.MultiBinary(2),
+    buttons=spaces.MultiDiscrete([2, 4], start=[0, -1]),
+    zoom=spaces.Box(0, 10, (), np.float64),
+)
+
+
+def test_a_row_becomes_the_parts_of_an_action() -> None:
+    """Columns: the choices of arm.1 and of buttons, then lamps, then the numbers of arm.0 and zoom."""
+    decode = action_decoder(PARTS, ActionMapping())
+    rows = np.array([[2, 1, 3, 1, 0, 0.5, -9.0, 0.0], [0, 0, 0, 0, 1, 0.0, 0.25, -1.0]], dtype=np.float32)
+    actions = decode(rows)
+    assert actions["arm"][0].tolist() == [[1.0, -2.0], [0.0, 0.5]]
+    assert actions["arm"][1].tolist() == [7, 5]
+    assert actions["buttons"].tolist() == [[1, 2], [0, -1]]
+    assert actions["lamps"].tolist() == [[1, 0], [0, 1]]
+    assert actions["zoom"].tolist() == [5.0, 0.0]
+    assert PARTS.contains(first_action(actions, PARTS))
+    assert batch_space(PARTS, 2).contains(actions)
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+def test_drawn_actions_of_several_parts_pass_a_vector_environment(vectorization: str) -> None:
+    space = spaces.Dict({key: part for key, part in PARTS.spaces.items() if key != "zoom"})
+    family = action_distribution(space)
+    kwargs = {"observation_space": spaces.Box(-1, 1, (1,)), "action_space": space}
+    with made("probe/AnySpace-v0", [1, 2, 3], kwargs=kwargs, vectorization=vectorization) as env:
+        env.reset()
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(10):
+            actions = family.sample(torch.zeros(3, family.parameter_size), family.noise((3,), generator))
+            assert env.step(actions.numpy()).valid.any()  # the environment raises on an action outside its space
+
+
+@pytest.mark.parametrize(("squash", "reach"), [(False, 1.0), (True, math.inf)])
+def test_the_numbers_of_a_row_have_bounds(squash: bool, reach: float) -> None:
+    low, high = policy_bounds(
+        spaces.Dict(PARTS.spaces | {"far": spaces.Box(-np.inf, 7, (1,))}), ActionMapping(squash=squash)
+    )
+    assert high.tolist() == [reach, reach, 7.0, reach]  # arm.0, far, zoom
+    assert low.tolist() == [-reach, -reach, -math.inf, -reach]
+    assert policy_bounds(spaces.Tuple((spaces.Discrete(2), spaces.MultiBinary(2))), ActionMapping()) is None
+
+
 @pytest.mark.parametrize(
     "space",
     [
@@ -281,8 +329,6 @@ def test_discrete_actions_are_shifted_by_their_start(space: spaces.Space, action
     ids=str,
 )
 def test_every_decoded_action_lies_in_its_space(space: spaces.Space) -> None:
-    from ppolab.learning.actor_critic import action_distribution
-
     shape = action_distribution(space).action_shape
     kwargs = {"observation_space": spaces.Box(-1, 1, (1,)), "action_space": space}
     with made("probe/AnySpace-v0", [1, 2, 3], kwargs=kwargs) as env:
@@ -303,7 +349,17 @@ def test_every_decoded_action_lies_in_its_space(space: spaces.Space) -> None:
     [
         (spaces.Text(5), spaces.Discrete(2), r"observation space Text.* is not supported"),
         (spaces.Box(-1, 1, (2,)), spaces.Text(5), r"action space Text.* is not supported"),
-        (spaces.Box(-1, 1, (2,)), spaces.Tuple((spaces.Discrete(2),)), r"action space Tuple.* is not supported"),
+        (
+            spaces.Box(-1, 1, (2,)),
+            spaces.Dict(a=spaces.Discrete(2), b=spaces.Tuple((spaces.Discrete(2), spaces.Text(5)))),
+            r"the part b\.1 of the action space, Text.*, is not supported",
+        ),
+        (
+            spaces.Box(-1, 1, (2,)),
+            spaces.Tuple((spaces.OneOf((spaces.Discrete(2), spaces.Box(0, 1))),)),
+            r"the part 0 of the action space, OneOf.*, is not supported",
+        ),
+        (spaces.Box(-1, 1, (2,)), spaces.Tuple(()), r"the action space Tuple\(\) has no parts"),
         (spaces.Box(-1, 1, (2,)), spaces.MultiBinary((2, 2)), r"action space MultiBinary.* is not supported"),
     ],
 )

@@ -14,7 +14,7 @@ from helpers import drawn, make_config
 from torch import nn
 from torch.func import functional_call
 
-from ppolab.core.distributions import Bernoulli, DiagonalGaussian, MultiCategorical
+from ppolab.core.distributions import Bernoulli, DiagonalGaussian, Joint, MultiCategorical
 from ppolab.core.observation_rows import RowLayout
 from ppolab.learning.actor_critic import ActorCritic, action_distribution, evaluating, training
 from ppolab.learning.flat_parameters import flatten_parameters
@@ -27,6 +27,18 @@ ACTION_SPACES = {
     "Discrete": (spaces.Discrete(4), MultiCategorical((4,)), 4),
     "MultiDiscrete": (spaces.MultiDiscrete([2, 5]), MultiCategorical((2, 5)), 7),
     "MultiBinary": (spaces.MultiBinary(3), Bernoulli(3), 3),
+    "Dict": (
+        spaces.Dict(amount=spaces.Box(-1, 1, (2,)), kind=spaces.Discrete(4), lamps=spaces.MultiBinary(3)),
+        Joint((MultiCategorical((4,)), Bernoulli(3), DiagonalGaussian(2))),
+        11,
+    ),
+    "nested Tuple": (
+        spaces.Tuple((spaces.Dict(x=spaces.Box(-1, 1, ())), spaces.MultiDiscrete([2, 5]), spaces.Discrete(3))),
+        Joint((MultiCategorical((2, 5, 3)), DiagonalGaussian(1))),
+        12,
+    ),
+    "Tuple of one kind": (spaces.Tuple((spaces.Discrete(4), spaces.Discrete(2))), MultiCategorical((4, 2)), 6),
+    "Tuple of Boxes": (spaces.Tuple((spaces.Box(-1, 1, (2,)), spaces.Box(0, 9, (2, 1)))), DiagonalGaussian(4), 8),
 }
 
 
@@ -152,7 +164,16 @@ def test_initial_log_std() -> None:
     assert "log_std" in dict(policy.named_parameters())
 
 
-@pytest.mark.parametrize("name", ["Discrete", "MultiDiscrete", "MultiBinary"])
+def test_the_deviations_of_a_joint_distribution_come_last() -> None:
+    policy = make_policy(ACTION_SPACES["Dict"][0], initial_log_std=-0.75)
+    assert policy.action_parameters(torch.randn((4, 5)))[:, 9:].tolist() == [[-0.75] * 2] * 4
+    assert policy.log_std.shape == (2,) and policy.action_head.out_features == 9
+    policy = make_policy(ACTION_SPACES["Dict"][0], initial_log_std=-0.75, state_dependent_std=True)
+    assert policy.log_std is None and policy.action_head.out_features == 11
+    assert policy.action_head.bias.tolist() == [0.0] * 9 + [-0.75] * 2
+
+
+@pytest.mark.parametrize("name", ["Discrete", "MultiDiscrete", "MultiBinary", "Tuple of one kind"])
 def test_discrete_policies_have_no_log_std(name: str) -> None:
     assert make_policy(ACTION_SPACES[name][0]).log_std is None
 

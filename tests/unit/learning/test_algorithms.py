@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from fisher import explicit_fisher
-from gradients import BOX, DISCRETE, INPUTS, algorithm_config, new_policy
+from gradients import BOTH, BOX, DISCRETE, INPUTS, algorithm_config, new_policy
 from gymnasium import spaces
 from helpers import (
     make_config,
@@ -37,7 +37,7 @@ from ppolab.learning.rollout import Rollout
 from ppolab.learning.value_learner import ValueRegression
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
-both_spaces = pytest.mark.parametrize("space", [BOX, DISCRETE], ids=["Box", "Discrete"])
+every_space = pytest.mark.parametrize("space", [BOX, DISCRETE, BOTH], ids=["Box", "Discrete", "Dict"])
 
 
 # --- literal numbers -------------------------------------------------------------------------------------------------
@@ -109,7 +109,7 @@ SGD = {"optimizer": "sgd", "optimizer.lr": 1e-3, "optimizer.momentum": 0.0, "epo
 """One step of it is minus lr times the gradient."""
 
 
-@both_spaces
+@every_space
 @pytest.mark.parametrize("name", GAINS)
 def test_the_step_of_each_first_order_method_is_along_finite_differences(name: str, space: spaces.Space) -> None:
     own = {"algorithm.beta": 3.0} if name == "ppo_penalty" else {}
@@ -130,7 +130,7 @@ def test_the_step_of_each_first_order_method_is_along_finite_differences(name: s
     torch.testing.assert_close((before - flat.vector.detach()) / 1e-3, expected, rtol=1e-4, atol=1e-6)
 
 
-@both_spaces
+@every_space
 def test_the_steps_of_vpg_are_along_finite_differences(space: spaces.Space) -> None:
     config = algorithm_config("vpg", entropy_coef=0.1, gae_lambda=1.0, **SGD, **{"algorithm.value_epochs": 1})
     policy, rollout = moved_apart(config, space)
@@ -178,7 +178,7 @@ def test_with_lambda_1_advantages_are_rewards_to_go_minus_the_baseline() -> None
 # --- natural gradients -----------------------------------------------------------------------------------------------
 
 
-@both_spaces
+@every_space
 @pytest.mark.parametrize("name", ["npg", "trpo"])
 def test_the_natural_step_solves_the_explicit_equations(name: str, space: spaces.Space) -> None:
     own = {"algorithm.cg_steps": 400, "algorithm.damping": 0.05, "algorithm.max_kl": 1e-4}

@@ -369,6 +369,14 @@ def test_what_the_code_does_not_know_is_left_to_pytorch(settings: dict, reason: 
     assert reason in (unknown_to_native(policy, flat) or "")
 
 
+def test_actions_of_several_kinds_are_left_to_pytorch() -> None:
+    policy, flat, _ = made(spaces.Dict(amount=spaces.Box(-1, 1, (1,)), kind=spaces.Discrete(3)))
+    assert native_policy(policy, flat) is None
+    assert unknown_to_native(policy, flat) == "an action has parts of different kinds"
+    policy, flat, _ = made(spaces.Tuple((spaces.Discrete(3), spaces.MultiDiscrete([2, 2]))))
+    assert unknown_to_native(policy, flat) is None
+
+
 def test_other_numbers_than_float32_are_left_to_pytorch() -> None:
     config = made(SPACES["Box"])[2]
     policy = ActorCritic(RowLayout(INPUTS), action_distribution(SPACES["Box"]), config.model, normalize=False).double()

@@ -43,7 +43,7 @@ def unknown_to_native(policy: ActorCritic, flat: FlatParameters) -> str | None:
         return "the network has dropout (model.dropout)"
     assert kinds <= set(ACTIVATIONS) and len(kinds) <= 1, kinds
     if type(policy.distribution) not in FAMILIES:
-        return f"actions are drawn from a {type(policy.distribution).__name__}"
+        return "an action has parts of different kinds"
     if policy.log_std is None and isinstance(policy.distribution, DiagonalGaussian):
         return "standard deviations depend on the state (model.state_dependent_std)"
     return None

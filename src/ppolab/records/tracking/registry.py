@@ -22,7 +22,7 @@ from ppolab.redaction import redact
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
-    from mlflow.models import ModelSignature
+    from mlflow.types import Schema
 
 _LOADER = Path(__file__).with_name("served_policy.py")
 _PACKAGES = ("mlflow", "numpy", "onnxruntime")
@@ -35,7 +35,8 @@ class PolicyModel:
 
     Attributes:
         onnx: the file. name: of the registered model. run_id: the run that trained it.
-        example: a batch of observations by the names of the inputs; actions: the policy's answer to it.
+        example: a batch of observations by the names of the inputs.
+        actions: the policy's answer to it, by the names of the outputs.
         tags: of the version; with `steps` and `checkpoint`, by which a version is known again.
         description: of the version, for people.
     """
@@ -44,7 +45,7 @@ class PolicyModel:
     name: str
     run_id: str
     example: Mapping[str, NDArray[Any]]
-    actions: NDArray[Any]
+    actions: Mapping[str, NDArray[Any]]
     tags: Mapping[str, str]
     description: str
 
@@ -100,9 +101,10 @@ def _make_name(client: MlflowClient, name: str) -> None:
 
 def _save(model: PolicyModel, folder: Path) -> None:
     """Write the folder of an MLflow model of pyfunc flavour."""
-    single = len(model.example) == 1 and "observation" in model.example
+    observation = model.example.get("observation")  # None where there are several inputs
     with _quiet(), tempfile.TemporaryDirectory() as code:
         import mlflow.pyfunc  # which warns, too
+        from mlflow.models import ModelSignature
 
         loader = Path(code) / "ppolab_served_policy.py"  # a module of its own name among others
         shutil.copyfile(_LOADER, loader)
@@ -111,21 +113,20 @@ def _save(model: PolicyModel, folder: Path) -> None:
             loader_module=loader.stem,
             data_path=str(model.onnx),
             code_paths=[str(loader)],
-            signature=_signature(model, single=single),
-            input_example=model.example["observation"] if single else dict(model.example),
+            signature=ModelSignature(_schema(model.example), _schema(model.actions)),
+            input_example=dict(model.example) if observation is None else observation,
             pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _PACKAGES],
         )
 
 
-def _signature(model: PolicyModel, *, single: bool) -> ModelSignature:
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema, TensorSpec
+def _schema(values: Mapping[str, NDArray[Any]]) -> Schema:
+    """Return types and shapes, the first axis free; a value that is alone has no name."""
+    from mlflow.types import Schema, TensorSpec
 
-    inputs: list[ColSpec | TensorSpec] = [
-        TensorSpec(values.dtype, (-1, *values.shape[1:]), None if single else name)
-        for name, values in model.example.items()
-    ]
-    return ModelSignature(Schema(inputs), Schema([TensorSpec(model.actions.dtype, (-1, *model.actions.shape[1:]))]))
+    alone = not any("." in name for name in values)
+    return Schema(
+        [TensorSpec(value.dtype, (-1, *value.shape[1:]), None if alone else name) for name, value in values.items()]
+    )
 
 
 @contextlib.contextmanager

@@ -17,12 +17,17 @@ class ServedPolicy:
 
         self._session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         self._types = {found.name: _array_type(found.type) for found in self._session.get_inputs()}
+        self._outputs = [found.name for found in self._session.get_outputs()]
 
     def predict(self, model_input: Any) -> Any:
-        """Return actions [N, ...] for observations [N, ...], or for a dict of them by the names of the inputs."""
+        """Return actions [N, ...] for observations [N, ...], or for a dict of them by the names of the inputs.
+
+        Actions of several parts are a dict, too, by the names of the outputs.
+        """
         given = model_input if isinstance(model_input, dict) else dict.fromkeys(self._types, model_input)
         inputs = {name: np.asarray(given[name], dtype=kind) for name, kind in self._types.items()}
-        return self._session.run(["action"], inputs)[0]
+        actions = dict(zip(self._outputs, self._session.run(self._outputs, inputs), strict=True))
+        return actions.get("action", actions)
 
 
 def _array_type(onnx_type: str) -> str:
