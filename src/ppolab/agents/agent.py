@@ -84,6 +84,11 @@ class Agent:
         return self.trained.steps
 
     @property
+    def native(self) -> NativePolicy | None:
+        """The policy in C++, which this agent's actions are computed by; None where PyTorch computes them."""
+        return self._native
+
+    @property
     def run_id(self) -> str | None:
         """The MLflow run id; None for a run without one."""
         return self.trained.run.folder.run_id()
