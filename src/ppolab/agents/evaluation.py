@@ -18,8 +18,11 @@ from ppolab.learning.episode_statistics import EpisodeStatistics
 
 log = logging.getLogger(__name__)
 
-MAX_EPISODE_STEPS = 20_000
-"""Where an episode is cut off that never ends, in an environment without a time limit; what it has by then counts."""
+MAX_EPISODE_STEPS = 27_000
+"""Where an episode is cut off that never ends, in an environment without a time limit; what it has by then counts.
+
+No less than the time limit of Atari.
+"""
 
 
 @dataclass(frozen=True)
