@@ -57,6 +57,12 @@ def test_processes_for_environments_change_nothing(references: dict[str, Rows], 
     assert rows == references["gymnasium"]
 
 
+def test_images_repeat_every_metric(tmp_path: Path) -> None:
+    images = ("env.id=MiniGrid-Empty-5x5-v0", "model=minigrid", "env.frame_stack=2")
+    first, second = rows_of(tmp_path / "images", "-m", *images, "env.num_threads=1,2")
+    assert first[1] == second[1]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("compile_", ["auto", "false"])
 def test_pytorch_repeats_itself_with_as_many_threads(compile_: str, tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ CASES: dict[str, tuple[str, ...]] = {
     "compiled": (EPOCHS, "env=hopper", "num_envs=4", "compile=true", "model.dropout=0.1"),
     "cartpole, envpool": (EPOCHS, "env=cartpole", "num_envs=4", "model.dropout=0.1"),
     "no state": (EPOCHS, "env.id=hidden:Hidden-v0", "num_envs=4", "normalize_advantages=true"),
+    "images": (EPOCHS, "env.id=hidden:Picture-v0", "env.frame_stack=2", "num_envs=4"),
+    "images, envpool": (EPOCHS, "env.id=MiniGrid-Empty-5x5-v0", "model=minigrid", "num_envs=4"),
     "penalty": (EPOCHS, "env=cartpole", "env.backend=gymnasium", "num_envs=4", "algorithm=ppo_penalty"),
     "vpg": ("env=cartpole", "env.backend=gymnasium", "num_envs=4", "algorithm=vpg"),
     "trpo": ("env=hopper", "env.backend=gymnasium", "num_envs=4", "algorithm=trpo"),
@@ -47,7 +49,7 @@ CASES: dict[str, tuple[str, ...]] = {
 LONG = 4 * STEPS
 
 
-@pytest.mark.parametrize("case", ["hopper, envpool", "compiled", "no state", "two processes"])
+@pytest.mark.parametrize("case", ["hopper, envpool", "compiled", "no state", "images", "two processes"])
 def test_a_killed_run_resumes_as_itself(case: str, tmp_path: Path) -> None:
     whole = whole_run(tmp_path / "whole", *CASES[case])
     killed = killed_run(tmp_path / "killed", 0, *CASES[case])

@@ -46,6 +46,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "Hopper": {"env": "hopper", "total_steps": 1024},
     "CartPole": {"env": "cartpole", "total_steps": 1024},
     "Dict": {"env.id": "probe_envs:probe/Parts-v0", "total_steps": 2048},
+    "images": {"env.id": "probe_envs:probe/Dot-v0", "+env.kwargs": {"mixed": True}, "total_steps": 2048},
     "MultiDiscrete": {"env.id": "probe_envs:probe/Parts-v0", "+env.kwargs": {"flat": True}, "total_steps": 2048},
     "actions in parts": {"env.id": "probe_envs:probe/Orders-v0", "total_steps": 2048},
 }

@@ -5,44 +5,14 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import gymnasium
 import numpy as np
+import probe_envs  # noqa: F401
 import pytest
-from gymnasium import spaces
 from small_runs import run_small
 
 import ppolab
 from ppolab.envs import envpool_backend
 
-
-class Dot(gymnasium.Env):
-    """A white dot on the left or on the right of a picture; the action must name its side."""
-
-    action_space = spaces.Discrete(2)
-
-    def __init__(self, mixed: bool = False) -> None:
-        picture = spaces.Box(0, 255, (9, 10, 1), np.uint8)
-        self.observation_space = spaces.Dict(eye=picture, hand=spaces.Box(-1, 1, (2,))) if mixed else picture
-        self._mixed = mixed
-
-    def _seen(self) -> object:
-        self._column = int(self.np_random.integers(10))
-        picture = np.zeros((9, 10, 1), np.uint8)
-        picture[self.np_random.integers(9), self._column] = 255
-        return {"eye": picture, "hand": np.zeros(2, np.float32)} if self._mixed else picture
-
-    def reset(self, *, seed=None, options=None):  # type: ignore[no-untyped-def]
-        super().reset(seed=seed)
-        self._steps = 0
-        return self._seen(), {}
-
-    def step(self, action):  # type: ignore[no-untyped-def]
-        right = action == (self._column >= 5)
-        self._steps += 1
-        return self._seen(), float(right), False, self._steps == 10, {}
-
-
-gymnasium.register("probe/Dot-v0", Dot)
 SMALL = {
     "env": "cartpole", "env.id": "probe/Dot-v0", "num_envs": 8, "rollout_steps": 64, "minibatch_size": 64, "epochs": 4,
     "eval_interval": 0, "eval_episodes": 10, "model.hidden_sizes": [64], "optimizer.lr": 1e-3,
@@ -87,15 +57,17 @@ def test_a_network_of_the_users_own_learns_from_pixels_and_goes_on_exactly(tmp_p
 
 @pytest.mark.skipif(not envpool_backend.is_installed(), reason="EnvPool has no build for this platform")
 def test_atari_trains_with_its_preset_and_is_judged_by_the_games_own_score(tmp_path: Path) -> None:
-    small = ["total_steps=64", "num_envs=2", "rollout_steps=16", "minibatch_size=32", "epochs=1"]
-    more = ["eval_episodes=1", "logger=none", "env.kwargs.max_episode_steps=50", f"hydra.run.dir={tmp_path}/run"]
-    result = ppolab.train(["experiment=atari", *small, *more])
-    assert result.metrics["eval/length"] == 50
-    assert result.config.env.kwargs == {"episodic_life": True, "reward_clip": True, "max_episode_steps": 50}
-    env = result.agent().make_env()
+    small = ["total_steps=64", "num_envs=2", "rollout_steps=16", "minibatch_size=32", "epochs=1", "eval_episodes=2"]
+    more = ["logger=none", "env.kwargs.max_episode_steps=90", f"hydra.run.dir={tmp_path}/run"]
+    result = ppolab.train(["experiment=atari", "env=breakout", *small, *more])
+    assert result.metrics["eval/length"] == 90, "at least three lives, and not the whole game"
+    assert result.config.env.kwargs == {"episodic_life": True, "reward_clip": True, "max_episode_steps": 90}
+    agent = result.agent()
+    assert agent.evaluate(2).lengths == [90, 90]
+    env = agent.make_env()
     observation, _ = env.reset(seed=3)
     assert observation.shape == (4, 84, 84)
-    assert result.agent().act(observation) in range(6)
+    assert agent.act(observation) in range(4)
 
 
 def test_the_agent_takes_the_picture_as_the_environment_gives_it(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from helpers import make_env, make_policy, tiny_config
+from made_agents import trained_on
 
+from ppolab.agents.agent import Agent
 from ppolab.agents.video import RenderError, record_video
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the reader's pipes
@@ -83,3 +85,21 @@ def test_an_earlier_video_stays_where_there_is_no_new_one(tmp_path: Path) -> Non
     with pytest.raises(RenderError):
         filmed(tmp_path / "video.mp4", grow=True)
     assert (tmp_path / "video.mp4").read_text() == "earlier"
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize("compiled", ["false", "auto"])
+def test_the_film_is_of_the_episode_that_is_evaluated(compiled: str, deterministic: bool, tmp_path: Path) -> None:
+    config = tiny_config("CartPole-v1", **{"env.frame_stack": 3, "compile": compiled, "seed": 4})
+    env = make_env(config)
+    agent = Agent(trained_on(env.observation_space, env.action_space, config))
+    played = [agent.evaluate(1, seed, deterministic).returns[0] for seed in range(4)]
+    filmed = [
+        record_video(
+            agent.trained.policy, config.env, seed, tmp_path / "video.mp4", native=agent.native,
+            deterministic=deterministic,
+        )
+        for seed in range(4)
+    ]  # fmt: skip
+    assert filmed == played
+    assert len(set(played)) > 1

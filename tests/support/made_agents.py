@@ -46,4 +46,5 @@ def some(space: spaces.Space[Any], count: int, seed: int = 0) -> list[Any]:
     """Observations of `space`; those of a Box stay within +-3."""
     space.seed(seed)
     found = [space.sample() for _ in range(count)]
-    return [np.clip(each, -3, 3) for each in found] if isinstance(space, spaces.Box) else found
+    floating = isinstance(space, spaces.Box) and space.dtype.kind == "f"
+    return [np.clip(each, -3, 3) for each in found] if floating else found

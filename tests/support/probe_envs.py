@@ -314,6 +314,36 @@ class Parts(gymnasium.Env[Any, Any]):
         return {"shown": self.shown, "place": place, "pair": (np.int64(draw.integers(5, 8)), vector(draw.normal()))}
 
 
+class Dot(gymnasium.Env[Any, Any]):
+    """A white dot on the left or on the right of a picture; the action must name its side.
+
+    `mixed`: a vector, which says nothing, is seen beside the picture. An episode has 10 steps.
+    """
+
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, mixed: bool = False) -> None:
+        picture = spaces.Box(0, 255, (9, 10, 1), np.uint8)
+        self.observation_space = spaces.Dict(eye=picture, hand=box(2, 1)) if mixed else picture
+        self._mixed = mixed
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.step_number = 0
+        return self._seen(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        right = action == (self._column >= 5)
+        self.step_number += 1
+        return self._seen(), float(right), False, self.step_number == 10, {}
+
+    def _seen(self) -> Any:
+        self._column = int(self.np_random.integers(10))
+        picture = np.zeros((9, 10, 1), np.uint8)
+        picture[self.np_random.integers(9), self._column] = 255
+        return {"eye": picture, "hand": vector(0, 0)} if self._mixed else picture
+
+
 class Looks(gymnasium.Env[Any, Any]):
     """Pictures of noise, alone or beside other parts; actions near the first number of a part are rewarded."""
 
@@ -374,6 +404,6 @@ class Orders(gymnasium.Env[Any, Any]):
 
 for _class in (
     ConstantReward, RewardIsObservation, DelayedReward, BestAction, Endless, Diary, Faulty, AnySpace, Returns,
-    ChangingInfo, GlobalNumbers, Parts, Looks, Orders,
+    ChangingInfo, GlobalNumbers, Parts, Dot, Looks, Orders,
 ):  # fmt: skip
     gymnasium.register(f"probe/{_class.__name__}-v0", entry_point=_class)

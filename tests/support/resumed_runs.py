@@ -16,7 +16,7 @@ from commands import metric_rows, run_folders, start_training, train
 from ppolab.records.checkpoint import load_checkpoint
 
 HIDDEN = '''
-"""An environment whose state cannot be seen."""
+"""An environment whose state cannot be seen, and one of pictures."""
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
@@ -45,7 +45,28 @@ class Hidden(gymnasium.Env):
         return np.array([self.np_random.normal(), self.counter.value % 5], dtype=np.float32).clip(-10, 10)
 
 
+class Picture(gymnasium.Env):
+    """One bright pixel, drawn anew at every step; its state can be seen."""
+
+    observation_space, action_space = Box(0, 255, (9, 9), np.uint8), Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return self.look(), {}
+
+    def step(self, action):
+        self.steps += 1
+        return self.look(), float(action), False, self.steps == 23, {}
+
+    def look(self):
+        picture = np.zeros((9, 9), np.uint8)
+        picture[tuple(self.np_random.integers(9, size=2))] = 255
+        return picture
+
+
 gymnasium.register("Hidden-v0", entry_point=Hidden)
+gymnasium.register("Picture-v0", entry_point=Picture)
 '''
 
 

@@ -107,6 +107,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "cartpole": {"env": "cartpole", "rollout_steps": 32},
     "cartpole, penalty": {"env": "cartpole", "algorithm": "ppo_penalty", "epochs": 3, "compile": "false"},
     "cartpole, trpo": {"env": "cartpole", "algorithm": "trpo"},
+    "images": {"env.id": "probe_envs:probe/Dot-v0", "+env.kwargs": {"mixed": True}, "epochs": 3},
 }
 
 

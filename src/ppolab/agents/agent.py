@@ -18,7 +18,14 @@ from ppolab.agents.observations import ObservationReader
 from ppolab.agents.policy_actor import PolicyActor
 from ppolab.agents.trained_policy import TrainedPolicy
 from ppolab.config.schema import Config
-from ppolab.envs.factory import EVALUATION, action_mapping, environment_seeds, evaluation_backend, make_vector_env
+from ppolab.envs.factory import (
+    EVALUATION,
+    action_mapping,
+    environment_seeds,
+    evaluation_backend,
+    for_evaluation,
+    make_vector_env,
+)
 from ppolab.envs.making import make_env
 from ppolab.envs.rendering import prepare_headless_rendering, prepare_scene
 from ppolab.envs.seeding import private_generators
@@ -75,6 +82,11 @@ class Agent:
     def steps(self) -> int:
         """Environment steps that the policy was trained for."""
         return self.trained.steps
+
+    @property
+    def native(self) -> NativePolicy | None:
+        """The policy in C++, which this agent's actions are computed by; None where PyTorch computes them."""
+        return self._native
 
     @property
     def run_id(self) -> str | None:
@@ -140,10 +152,8 @@ class Agent:
                 return self._actor(observations, generator)
 
         seeds = environment_seeds(seed, 0, episodes, EVALUATION)
-        with (
-            private_generators(seeds[0]),
-            closing(make_vector_env(self.config.env, seeds, evaluation_backend(self.config.env))) as env,
-        ):
+        played = for_evaluation(self.config.env)
+        with private_generators(seeds[0]), closing(make_vector_env(played, seeds, evaluation_backend(played))) as env:
             return play_episodes(act, env)
 
     def make_env(self, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:

@@ -14,7 +14,6 @@ from ppolab.agents.trained_policy import load_policy
 from ppolab.agents.video import RenderError, record_video
 from ppolab.config.schema import EvaluateConfig
 from ppolab.envs.factory import evaluation_backend
-from ppolab.envs.seeding import private_generators
 from ppolab.errors import PpolabError
 from ppolab.records.run_folder import OUTPUTS, FoundRun
 from ppolab.records.tracking import add_evaluation, resolve_tracking_uri
@@ -65,8 +64,9 @@ def _filmed(agent: Agent, settings: EvaluateConfig, path: Path) -> str:
     """Film an episode; return a line on it, or on why there is no film."""
     policy, env = agent.trained.policy, agent.config.env
     try:
-        with private_generators(settings.seed):
-            total = record_video(policy, env, settings.seed, path, deterministic=settings.deterministic)
+        total = record_video(
+            policy, env, settings.seed, path, native=agent.native, deterministic=settings.deterministic
+        )
         return f"video         {path} (one episode, return {shown(total)})"
     except RenderError as error:
         return str(error)

@@ -18,13 +18,16 @@ from ppolab.learning.episode_statistics import EpisodeStatistics
 
 log = logging.getLogger(__name__)
 
-MAX_EPISODE_STEPS = 20_000
-"""Where an episode is cut off that never ends, in an environment without a time limit; what it has by then counts."""
+MAX_EPISODE_STEPS = 27_000
+"""Where an episode is cut off that never ends, in an environment without a time limit; what it has by then counts.
+
+No less than the time limit of Atari.
+"""
 
 
 @dataclass(frozen=True)
 class EvalResult:
-    """Hold undiscounted, unscaled returns and lengths of whole episodes."""
+    """Hold undiscounted, unscaled returns and lengths of whole episodes, or whole games."""
 
     returns: list[float]
     lengths: list[int]
@@ -62,6 +65,8 @@ def evaluate_policy(policy: ActorCritic, env: VectorEnv, native: Actor | None = 
 def play_episodes(act: Callable[[NDArray[Any]], NDArray[Any]], env: VectorEnv) -> EvalResult:
     """Play one episode in each environment of `env`, so that short episodes are not counted more often than long ones.
 
+    Where the learner sees parts of a game, such as lives, an episode is the whole game, and its return the score.
+
     Args:
         act: returns policy actions [N, ...] for raw rows [N, W].
     """
@@ -72,12 +77,13 @@ def play_episodes(act: Callable[[NDArray[Any]], NDArray[Any]], env: VectorEnv) -
     for _ in range(MAX_EPISODE_STEPS):
         step = env.step(act(observations))
         observations = step.observations
-        ended = step.terminated | step.truncated
-        _, finished = statistics.add(step.rewards[None], ended[None], step.valid[None])
-        for index, episode in zip(np.flatnonzero(ended), finished, strict=True):
+        ended, over = step.terminated | step.truncated, step.over
+        game = step.game and (step.game.rewards[None], step.game.over[None])
+        _, finished = statistics.add(step.rewards[None], ended[None], step.valid[None], game)
+        for index, episode in zip(np.flatnonzero(over), finished, strict=True):
             if waiting[index]:
                 returns[index], lengths[index] = episode.total_reward, episode.length
-        waiting &= ~ended
+        waiting &= ~over
         if not waiting.any():
             break
     if waiting.any():

@@ -13,11 +13,13 @@ import torch
 from ppolab.agents.evaluation import MAX_EPISODE_STEPS
 from ppolab.agents.policy_actor import PolicyActor
 from ppolab.config.schema import EnvConfig
-from ppolab.envs.factory import action_mapping, evaluation_backend
+from ppolab.envs.factory import EVALUATION, action_mapping, environment_seeds, evaluation_backend
 from ppolab.envs.making import make_env
 from ppolab.envs.rendering import prepare_scene
+from ppolab.envs.seeding import private_generators
 from ppolab.envs.spaces import action_decoder, first_action, row_encoder, stacked
 from ppolab.errors import PpolabError
+from ppolab.learning.actor import Actor
 from ppolab.learning.actor_critic import ActorCritic, evaluating
 
 VIDEO_FPS = 30.0
@@ -29,11 +31,22 @@ class RenderError(PpolabError):
     """This machine or this environment cannot make pictures."""
 
 
-def record_video(policy: ActorCritic, env: EnvConfig, seed: int, path: Path, *, deterministic: bool = True) -> float:
+def record_video(
+    policy: ActorCritic,
+    env: EnvConfig,
+    seed: int,
+    path: Path,
+    *,
+    native: Actor | None = None,
+    deterministic: bool = True,
+) -> float:
     """Film one episode in Gymnasium's environment to `path` (.mp4); return the episode's return.
 
+    It is the first episode of `Agent.evaluate` with this seed; with drawn actions only where that plays one episode.
+    The global random generators are as before afterwards.
+
     Args:
-        seed: of the environment, and of actions that are drawn.
+        native: computes `policy` faster.
         deterministic: take the most probable actions.
 
     Raises:
@@ -44,15 +57,16 @@ def record_video(policy: ActorCritic, env: EnvConfig, seed: int, path: Path, *, 
     if evaluation_backend(env) == "envpool":
         raise RenderError(f"no video: EnvPool alone has {env.id}, and does not draw it")
     unfinished = path.with_name(f".unfinished-{path.name}")
+    generator = None if deterministic else torch.Generator().manual_seed(seed)
+    (first,) = environment_seeds(seed, 0, 1, EVALUATION)
     try:
-        simulator = make_env(env, render_mode="rgb_array")
-        prepare_scene(simulator)
-        native_fps = float(simulator.metadata.get("render_fps") or VIDEO_FPS)
-        stride = max(1, round(native_fps / VIDEO_FPS))
-        writer = imageio.get_writer(unfinished, fps=native_fps / stride, macro_block_size=2)
-        with simulator, closing(writer):  # by itself, it stays open after an error, and writes its file later
-            generator = None if deterministic else torch.Generator().manual_seed(seed)
-            total = _film(simulator, policy, env, seed, stride, writer, generator)
+        with private_generators(first), make_env(env, render_mode="rgb_array") as simulator:
+            prepare_scene(simulator)
+            native_fps = float(simulator.metadata.get("render_fps") or VIDEO_FPS)
+            stride = max(1, round(native_fps / VIDEO_FPS))
+            writer = imageio.get_writer(unfinished, fps=native_fps / stride, macro_block_size=2)
+            with closing(writer), evaluating(policy):  # it stays open after an error else, and writes its file later
+                total = _film(simulator, PolicyActor(policy, native), env, first, stride, writer, generator)
         unfinished.replace(path)
     except Exception as error:  # OpenGL, pygame, ffmpeg and user environments each fail in ways of their own
         told = str(error).splitlines()[0] if str(error) else ""
@@ -64,7 +78,7 @@ def record_video(policy: ActorCritic, env: EnvConfig, seed: int, path: Path, *, 
 
 def _film(
     simulator: gymnasium.Env[Any, Any],
-    policy: ActorCritic,
+    act: PolicyActor,
     env: EnvConfig,
     seed: int,
     stride: int,
@@ -72,22 +86,20 @@ def _film(
     generator: torch.Generator | None,
 ) -> float:
     """Play one episode; every `stride`-th frame goes to `writer`, and the one after the last step."""
-    act = PolicyActor(policy)
     _, encode = row_encoder(simulator.observation_space)
     decode = action_decoder(simulator.action_space, action_mapping(env))
     observation, _ = simulator.reset(seed=seed)
     total, ended, step = 0.0, False, 0
     last_filmed = MAX_VIDEO_SECONDS * VIDEO_FPS * stride
-    with evaluating(policy):
-        while not ended and step < MAX_EPISODE_STEPS:
-            if step % stride == 0 and step < last_filmed:
-                writer.append_data(np.asarray(simulator.render()))
-            actions = decode(act(encode(stacked([observation], simulator.observation_space)), generator))
-            action = first_action(actions, simulator.action_space)
-            observation, reward, terminated, truncated, _ = simulator.step(action)
-            total += float(reward)
-            ended = terminated or truncated
-            step += 1
+    while not ended and step < MAX_EPISODE_STEPS:
+        if step % stride == 0 and step < last_filmed:
+            writer.append_data(np.asarray(simulator.render()))
+        actions = decode(act(encode(stacked([observation], simulator.observation_space)), generator))
+        action = first_action(actions, simulator.action_space)
+        observation, reward, terminated, truncated, _ = simulator.step(action)
+        total += float(reward)
+        ended = terminated or truncated
+        step += 1
     if step < last_filmed:
         writer.append_data(np.asarray(simulator.render()))
     return total

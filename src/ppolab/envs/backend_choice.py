@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from ppolab.config.schema import EnvConfig
 from ppolab.envs import envpool_backend
-from ppolab.envs.envpool_tasks import TRAINING_ONLY, UNLIKE_GYMNASIUM
+from ppolab.envs.envpool_tasks import LEARNERS_OWN, UNLIKE_GYMNASIUM
 from ppolab.envs.families import Told, keeps_limit, told
 from ppolab.envs.making import made_once
 from ppolab.envs.spaces import named_parts
@@ -87,10 +87,17 @@ def _chosen_alone(env: EnvConfig) -> tuple[str, tuple[str, ...]]:
 
 
 def for_evaluation(env: EnvConfig) -> EnvConfig:
-    """Return `env` as an evaluation has it: without arguments that make learning easier and are not of the task."""
+    """Return `env` as an evaluation has it, which counts whole games and their own score.
+
+    EnvPool's Atari tells of these beside what the learner sees (`Step.game`), so it stays as it is in training: after a
+    lost life its reset presses FIRE, without which many games stand still, and the policy never had to. Elsewhere the
+    arguments that change rewards and ends are left out.
+    """
     if not envpool_backend.has_alone(env.id):
         return env
-    return replace(env, kwargs={key: value for key, value in env.kwargs.items() if key not in TRAINING_ONLY})
+    if evaluation_backend(env) == "envpool" and envpool_backend.tells_game(env.id):
+        return env
+    return replace(env, kwargs={key: value for key, value in env.kwargs.items() if key not in LEARNERS_OWN})
 
 
 def evaluation_backend(env: EnvConfig) -> str:

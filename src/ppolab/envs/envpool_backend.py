@@ -20,13 +20,13 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ppolab.envs import families
-from ppolab.envs.envpool_tasks import FinalRows, end_condition
+from ppolab.envs.envpool_tasks import GAME_INFO, LEARNERS_OWN, FinalRows, end_condition
 from ppolab.envs.frame_stack import FrameStack
 from ppolab.envs.guarded import unknown_info
 from ppolab.envs.replay import ActionRecord, replay
 from ppolab.envs.snapshot import State
 from ppolab.envs.spaces import ActionMapping, first_of
-from ppolab.envs.vector_env import BackendEnv, Received
+from ppolab.envs.vector_env import BackendEnv, Game, Received
 from ppolab.errors import ConfigError, StateNotReached, nearest
 
 RANDOM_AT_RESETS_ONLY = ("mujoco.gym", "classic_control")
@@ -152,6 +152,11 @@ def known_ids(env_id: str) -> list[str]:
 def stacks_itself(env_id: str) -> bool:
     """Return whether EnvPool's environment stacks observations by an argument of its own, as Atari does."""
     return STACKS in _envpool_with(env_id).make_spec(env_id).config._fields
+
+
+def tells_game(env_id: str) -> bool:
+    """Return whether EnvPool's environment tells score and end of a game beside what the learner sees."""
+    return _has_game_info(_envpool_with(env_id).make_spec(env_id))
 
 
 def pool_spaces(env_id: str, kwargs: dict[str, Any]) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
@@ -302,6 +307,10 @@ class EnvPoolEnv(BackendEnv):
     def longest_episode(self) -> int | None:
         return families.longest_episode(self._family, self._id, self._envs.spec.config.max_episode_steps)
 
+    @property
+    def tells_game(self) -> bool:
+        return bool(self._game_info)
+
     def _reset(self) -> Any:
         with _quiet():
             self._observations = self._envs.reset()[0]
@@ -334,11 +343,15 @@ class EnvPoolEnv(BackendEnv):
                 terminated |= truncated & (rewards != 0)
             for told in ends:
                 terminated |= truncated & np.asarray(told, dtype=np.bool_).reshape(self.num_envs)
-        info = None
+        info = game = None
+        if self._game_info:
+            *infos, scored, over = infos
+            rewards_of_game = np.asarray(scored, dtype=np.float64).reshape(self.num_envs)
+            game = Game(rewards_of_game, over.reshape(self.num_envs).astype(np.bool_) | truncated)
         if infos and (terminated | truncated).any():
             info = np.stack([np.asarray(values, dtype=np.float64).reshape(self.num_envs) for values in infos], axis=1)
         seen = self._stack.stepped(self._observations, self._ended) if self._stack else self._observations
-        return Received(seen, rewards, terminated, truncated, info)
+        return Received(seen, rewards, terminated, truncated, info, game)
 
     def close(self) -> None:
         self._envs.close()
@@ -381,7 +394,8 @@ class EnvPoolEnv(BackendEnv):
         self._ends_in_info = [
             name for name in families.ENDS_IN_INFO.get(self._family, ()) if f"{INFO_KEYS}{name}" in has
         ]
-        received = (*self._ends_in_info, *self._log_info)
+        self._game_info = _game_info(self._envs)
+        received = (*self._ends_in_info, *self._log_info, *self._game_info)
         self._line: DirectLine | PublicLine = (
             DirectLine(self._envs, len(seeds), received)
             if DirectLine.fits(self._envs)
@@ -395,6 +409,17 @@ class EnvPoolEnv(BackendEnv):
         if longest is None or longest > LONGEST_EPISODE or self._family not in RANDOM_AT_RESETS_ONLY:
             return None
         return ActionRecord(seeds, longest)
+
+
+def _game_info(pool: Any) -> tuple[str, ...]:
+    """Return the entries of the pool's info that tell score and end of a game; none where the pool does so itself."""
+    changed = any(getattr(pool.spec.config, argument, False) for argument in LEARNERS_OWN)
+    return GAME_INFO if changed and _has_game_info(pool) else ()
+
+
+def _has_game_info(pool: Any) -> bool:
+    """Return whether the info of a pool, or of its specification, has all of `GAME_INFO`."""
+    return {f"{INFO_KEYS}{name}" for name in GAME_INFO} <= set(pool._state_keys)
 
 
 def _check_info(pool: Any, log_info: Sequence[str]) -> None:

@@ -40,8 +40,11 @@ UNLIKE_GYMNASIUM = {
 """Tasks of which `auto` takes Gymnasium's version, and why."""
 
 
-TRAINING_ONLY = ("episodic_life", "reward_clip", "zero_discount_on_life_loss")
-"""Arguments of Atari that end an episode with a life or change its rewards; an evaluation reports the game's score."""
+LEARNERS_OWN = ("episodic_life", "reward_clip")
+"""Arguments of Atari that end an episode with a life, and clip rewards: for the learner, not for whoever counts."""
+
+GAME_INFO = ("reward", "terminated")
+"""Entries of Atari's info: the reward before it is clipped, and whether the game is over."""
 
 
 def plain_name(env_id: str) -> str:

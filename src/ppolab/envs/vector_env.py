@@ -20,6 +20,17 @@ from ppolab.errors import EnvError
 Answer = TypeVar("Answer")
 
 
+class Game(NamedTuple):
+    """What games themselves gave with a step of N environments, where the learner sees other rewards or ends.
+
+    Attributes:
+        rewards: [N] float64, of the score. over: [N] bool, where the game ended; a lost life is no such end.
+    """
+
+    rewards: NDArray[np.float64]
+    over: NDArray[np.bool_]
+
+
 @dataclass(frozen=True)
 class Step:
     """The results of one step of N environments.
@@ -31,6 +42,7 @@ class Step:
         valid: [N] bool; False where the step only reset an environment whose episode had ended: no experience.
         info: [N, K] float64, the K entries that `env.log_info` names, of the episodes that ended with this step; NaN
             for one that an episode did not have. None where no episode ended, or none are named.
+        game: None where rewards and ends are those of the game; see `VectorEnv.tells_game`.
     """
 
     observations: NDArray[Any]
@@ -39,16 +51,23 @@ class Step:
     truncated: NDArray[np.bool_]
     valid: NDArray[np.bool_]
     info: NDArray[np.float64] | None = None
+    game: Game | None = None
+
+    @property
+    def over(self) -> NDArray[np.bool_]:
+        """[N] bool, where the game ended; the episode, where the learner sees the game as it is."""
+        return self.terminated | self.truncated if self.game is None else self.game.over
 
 
 class Received(NamedTuple):
-    """The results of one step of N environments as a backend has them; `info` as in `Step`."""
+    """The results of one step of N environments as a backend has them; `info` and `game` as in `Step`."""
 
     observations: Any
     rewards: Any
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
     info: NDArray[np.float64] | None = None
+    game: Game | None = None
 
 
 class VectorEnv(ABC):
@@ -89,6 +108,11 @@ class VectorEnv(ABC):
     @abstractmethod
     def longest_episode(self) -> int | None:
         """Return the number of steps after which an episode is truncated; None without such a limit."""
+
+    @property
+    def tells_game(self) -> bool:
+        """Return whether rewards and ends of a step are not those of the game, which `Step.game` then tells."""
+        return False
 
     @abstractmethod
     def send(self, actions: NDArray[Any]) -> None:
@@ -177,7 +201,7 @@ class BackendEnv(VectorEnv):
         self._send(self._decode(actions))
 
     def receive(self) -> Step:
-        raw_observations, raw_rewards, terminated, truncated, info = self._awaited(self._receive)
+        raw_observations, raw_rewards, terminated, truncated, info, game = self._awaited(self._receive)
         self._steps += 1
         observations = self._encode(raw_observations)
         rewards = np.asarray(raw_rewards, dtype=np.float64)
@@ -185,7 +209,7 @@ class BackendEnv(VectorEnv):
         self._check(rewards, "reward", (self.num_envs,))
         valid = ~self._ended
         self._ended = terminated | truncated
-        return Step(observations, rewards, terminated, truncated, valid, info)
+        return Step(observations, rewards, terminated, truncated, valid, info, game)
 
     def state(self) -> State | None:
         environments = self._awaited(self._captured)
@@ -279,6 +303,10 @@ class JoinedEnv(VectorEnv):
     def longest_episode(self) -> int | None:
         return self._groups[0].longest_episode
 
+    @property
+    def tells_game(self) -> bool:
+        return self._groups[0].tells_game
+
     def reset(self) -> NDArray[Any]:
         return np.concatenate([group.reset() for group in self._groups])
 
@@ -298,6 +326,7 @@ class JoinedEnv(VectorEnv):
             np.concatenate([step.truncated for step in steps]),
             np.concatenate([step.valid for step in steps]),
             _joined_info(steps),
+            _joined_game(steps),
         )
 
     def state(self) -> State | None:
@@ -337,3 +366,8 @@ def _joined_info(steps: Sequence[Step]) -> NDArray[np.float64] | None:
     return np.concatenate(
         [empty if step.info is None else step.info for step, empty in zip(steps, nothing, strict=True)]
     )
+
+
+def _joined_game(steps: Sequence[Step]) -> Game | None:
+    games = [step.game for step in steps if step.game is not None]
+    return Game(*map(np.concatenate, zip(*games, strict=True))) if games else None

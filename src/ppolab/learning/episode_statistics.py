@@ -11,7 +11,11 @@ from ppolab.learning.rollout import Episode
 
 
 class EpisodeStatistics:
-    """Sum rewards and lengths of the episodes under way in N environments; each is counted once, when it ends."""
+    """Sum rewards and lengths of the episodes under way in N environments; each is counted once, when it ends.
+
+    Where the learner's episodes are parts of whole games, these are counted: see `add`. The discounted sums, on which
+    reward scaling rests, are always of the learner's rewards and episodes.
+    """
 
     def __init__(self, num_envs: int, gamma: float) -> None:
         self._gamma = gamma
@@ -20,20 +24,30 @@ class EpisodeStatistics:
         self._discounted = np.zeros(num_envs)
 
     def add(
-        self, rewards: NDArray[np.float64], ended: NDArray[np.bool_], valid: NDArray[np.bool_]
+        self,
+        rewards: NDArray[np.float64],
+        ended: NDArray[np.bool_],
+        valid: NDArray[np.bool_],
+        game: tuple[NDArray[np.float64], NDArray[np.bool_]] | None = None,
     ) -> tuple[NDArray[np.float64], list[Episode]]:
-        """Add T steps [T, N]; return the discounted sums [T, N] after each, and the episodes that ended, in order."""
+        """Add T steps [T, N]; return the discounted sums [T, N] after each, and the episodes that ended, in order.
+
+        Args:
+            game: rewards and ends of the games themselves, whose ends are among `ended`; None: those of the learner.
+        """
+        scores, over = (rewards, ended) if game is None else game
         discounted = np.empty_like(rewards)
         finished: list[Episode] = []
         for t in range(len(rewards)):
             counted = rewards[t] * valid[t]
-            self._total_rewards += counted
+            self._total_rewards += counted if game is None else scores[t] * valid[t]
             self._lengths += valid[t]
             np.multiply(self._discounted, self._gamma, out=self._discounted)
             self._discounted += counted
             discounted[t] = self._discounted
             if ended[t].any():
-                finished += self._end(ended[t])
+                self._discounted[ended[t]] = 0
+                finished += self._end(over[t])
         return discounted, finished
 
     def state(self) -> dict[str, NDArray[Any]]:

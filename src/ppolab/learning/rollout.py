@@ -16,7 +16,7 @@ from ppolab.runtime.process_group import ALONE, ProcessGroup
 
 @dataclass(frozen=True)
 class Episode:
-    """A finished training episode: the sum of its unscaled rewards, and its number of steps.
+    """A finished training episode, or whole game: the sum of its unscaled rewards, and its number of steps.
 
     Attributes:
         info: what `env.log_info` names, as far as the episode had it.
@@ -43,6 +43,7 @@ class Rollout:
         observation_moments: of the valid rows' unscaled observations.
         return_moments: of the discounted sums of rewards so far, on which reward scaling rests.
         episodes: those that ended in this rollout.
+        over: [T, N] bool, where they ended, if they are whole games of which the learner sees parts; else None.
     """
 
     observations: Tensor
@@ -57,6 +58,7 @@ class Rollout:
     observation_moments: Moments
     return_moments: Moments
     episodes: list[Episode]
+    over: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class Totals:
 
 def totals(rollout: Rollout, group: ProcessGroup = ALONE) -> Totals:
     """Return the totals over all processes, in the order that one process with all environments would have found."""
-    ended = (rollout.terminated | rollout.truncated).sum(1).tolist()  # `episodes` are in the order of their ends
+    over = rollout.terminated | rollout.truncated if rollout.over is None else rollout.over
+    ended = over.sum(1).tolist()  # `episodes` are in the order of their ends
     ends = [t for t, count in enumerate(ended) for _ in range(count)]
     mine = (
         int(rollout.valid.sum()), rollout.observation_moments, rollout.return_moments,

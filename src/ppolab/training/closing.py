@@ -8,7 +8,6 @@ import shlex
 from ppolab.agents.export_formats import default_path
 from ppolab.agents.video import RenderError, record_video
 from ppolab.config.schema import Config
-from ppolab.envs.seeding import private_generators
 from ppolab.errors import ExportError, PpolabError
 from ppolab.learning.actor_critic import ActorCritic
 from ppolab.records.learning_curve import plot_learning_curve
@@ -33,8 +32,7 @@ def make_pictures(config: Config, files: RunFolder, policy: ActorCritic, *, inte
         plot_learning_curve(files.metrics, f"{config.env.id}, seed {config.seed}", files.curve)
         if config.logger.video:
             announce("filming one episode; Ctrl-C leaves the video out")
-            with private_generators(config.seed):
-                record_video(policy, config.env, config.seed, files.video)
+            record_video(policy, config.env, config.seed, files.video)
     except RenderError as error:
         log.info("%s", error)
     except OSError as error:

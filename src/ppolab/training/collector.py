@@ -76,6 +76,7 @@ class Steps:
         observations: [T+1, N, W] raw rows; the last row is what follows the last action.
         rewards: [T, N] unscaled. terminated, truncated, valid: [T, N] bool.
         info: [T, N, K], filled where an episode ended; see `ppolab.envs.vector_env.Step`.
+        game_rewards, game_over: [T, N], filled where the environments tell of their games.
     """
 
     observations: NDArray[Any]
@@ -84,6 +85,8 @@ class Steps:
     truncated: NDArray[np.bool_]
     valid: NDArray[np.bool_]
     info: NDArray[np.float64]
+    game_rewards: NDArray[np.float64]
+    game_over: NDArray[np.bool_]
 
     def put(self, t: int, rows: slice, step: Step) -> None:
         """Store what the action at time t led to."""
@@ -94,6 +97,8 @@ class Steps:
         self.valid[t, rows] = step.valid
         if step.info is not None:
             self.info[t, rows] = step.info
+        if step.game is not None:
+            self.game_rewards[t, rows], self.game_over[t, rows] = step.game
 
 
 class Collector:
@@ -131,6 +136,8 @@ class Collector:
             np.empty(rows, dtype=np.bool_),
             np.empty(rows, dtype=np.bool_),
             np.empty((*rows, len(log_info))),
+            np.empty(rows),
+            np.empty(rows, dtype=np.bool_),
         )
         self._steps.observations[-1] = env.reset()
         self._stagger = stagger
@@ -188,7 +195,9 @@ class Collector:
         device = actions.device
         steps = self._steps
         ended = steps.terminated | steps.truncated
-        discounted, episodes = self._statistics.add(steps.rewards, ended, steps.valid)
+        game = (steps.game_rewards, steps.game_over) if self._env.tells_game else None
+        over = ended if game is None else steps.game_over
+        discounted, episodes = self._statistics.add(steps.rewards, ended, steps.valid, game)
         rollout = Rollout(
             observations,
             actions,
@@ -201,7 +210,8 @@ class Collector:
             torch.from_numpy(steps.valid).to(device, copy=True),
             sample_moments(torch.from_numpy(self._vectors()[steps.valid])),
             sample_moments(torch.from_numpy(discounted[steps.valid])),
-            self._with_info(episodes, ended) if self._log_info else episodes,
+            self._with_info(episodes, over) if self._log_info else episodes,
+            None if game is None else torch.from_numpy(over.copy()),
         )
         self._stagger_environments()
         return rollout
@@ -210,9 +220,9 @@ class Collector:
         """Return the vectors [T, N, D] that the actions answered."""
         return self._env.layout.vector_of(self._steps.observations[:-1])
 
-    def _with_info(self, episodes: Sequence[Episode], ended: NDArray[np.bool_]) -> list[Episode]:
+    def _with_info(self, episodes: Sequence[Episode], over: NDArray[np.bool_]) -> list[Episode]:
         """Return the episodes, which are in the order of their ends, each with what `log_info` names."""
-        rows = self._steps.info[ended]
+        rows = self._steps.info[over]
         named = [dict(zip(self._log_info, row.tolist(), strict=True)) for row in rows]
         return [
             replace(episode, info={name: value for name, value in info.items() if not math.isnan(value)})

@@ -18,6 +18,7 @@ from made_agents import made_agent, some
 
 from ppolab.agents.evaluation import evaluate_policy
 from ppolab.agents.policy_actor import PolicyActor
+from ppolab.envs.spaces import row_encoder, stacked
 from ppolab.errors import ConfigError
 from ppolab.learning.native.library import compiler
 
@@ -36,6 +37,10 @@ OBSERVATIONS: dict[str, spaces.Space[Any]] = {
     "Discrete": spaces.Discrete(7),
     "Dict": spaces.Dict({"place": spaces.Discrete(4), "speed": spaces.Box(-1, 1, (2,))}),
     "Tuple": spaces.Tuple((spaces.Box(-1, 1, (2,)), spaces.MultiDiscrete([2, 3]))),
+}
+IMAGES = {
+    "image": spaces.Box(0, 255, (9, 9, 2), np.uint8),
+    "image and more": spaces.Dict({"eye": spaces.Box(0, 255, (2, 9, 9), np.uint8), "hand": BOX}),
 }
 PATHS = ["false", pytest.param("auto", marks=pytest.mark.skipif(compiler() is None, reason="no C++ compiler"))]
 
@@ -106,17 +111,26 @@ def test_native_code_takes_the_same_actions(space: spaces.Space[Any]) -> None:
         assert np.mean(plain == fast) > 0.99
 
 
-@pytest.mark.parametrize("name", ["Box", "Discrete", "MultiDiscrete", "MultiBinary"])
-def test_an_agent_acts_as_evaluations_of_a_run_do_bit_for_bit(name: str) -> None:
-    agent = made_agent(BOX, ACTIONS[name])
-    rows = np.stack(some(BOX, 100)).astype(np.float64)
-    native = agent._native
+@pytest.mark.parametrize(
+    ("observed", "name"),
+    [
+        *(("Box", name) for name in ("Box", "Discrete", "MultiDiscrete", "MultiBinary")),
+        *((kind, name) for kind in IMAGES for name in ("Box", "Discrete")),
+    ],
+)
+def test_an_agent_acts_as_evaluations_of_a_run_do_bit_for_bit(observed: str, name: str) -> None:
+    space = (OBSERVATIONS | IMAGES)[observed]
+    agent = made_agent(space, ACTIONS[name])
+    batch = stacked(some(space, 100), space)
+    rows = row_encoder(space)[1](batch)
+    native = agent.native
     expected = agent._decode(PolicyActor(agent.trained.policy, native)(rows))
-    np.testing.assert_array_equal(agent.act(rows), expected)
+    np.testing.assert_array_equal(agent.act(batch), expected)
+    assert len(np.unique(expected, axis=0)) > 1
     if native is not None:  # what evaluations computed before there was `act` without noise
         scaled = torch.from_numpy(agent.trained.policy.observation_scale.frozen()(rows))
         modes = agent.trained.policy.distribution.mode(native.action_parameters(scaled)).numpy()
-        np.testing.assert_array_equal(agent.act(rows), agent._decode(modes))
+        np.testing.assert_array_equal(agent.act(batch), agent._decode(modes))
 
 
 def test_sampling_has_the_agents_own_generator() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -263,7 +264,9 @@ def test_an_id_of_envpool_alone_is_played_by_it_everywhere() -> None:
 @needs_envpool
 def test_an_evaluation_plays_whole_games_for_their_own_score() -> None:
     env = EnvConfig(id="Pong-v5", kwargs={"episodic_life": True, "reward_clip": True, "frame_skip": 2})
-    assert for_evaluation(env).kwargs == {"frame_skip": 2}
+    assert for_evaluation(env) == env, "EnvPool tells of the game"
+    one_by_one = replace(env, wrappers=["sample_wrappers:PlusOne"])
+    assert for_evaluation(one_by_one).kwargs == {"frame_skip": 2}
     own = EnvConfig(id="CartPole-v1", kwargs={"reward_clip": True})
     assert for_evaluation(own) == own
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
 import numpy as np
+import probe_envs  # noqa: F401
 import pytest
 from gymnasium import spaces
 
@@ -91,6 +94,36 @@ def test_stacks_of_a_backend_are_what_it_returned_before(backend: str) -> None:
         seen = [*seen[1:], step.observations]
         seen = [np.where(ended[:, None], step.observations, frame) for frame in seen]
         assert (stacked.observations == np.concatenate(seen, axis=1)).all()
+        ended = step.terminated | step.truncated
+
+
+PICTURES: dict[str, tuple[EnvConfig, str, tuple[int, ...], int]] = {
+    "gymnasium": (EnvConfig(id="probe/Dot-v0"), "gymnasium", (9, 10, 1), -1),
+    "envpool": (EnvConfig(id="MiniGrid-Empty-5x5-v0", kwargs={"max_episode_steps": 15}), "envpool", (7, 7, 3), -1),
+    "envpool's own": (EnvConfig(id="Breakout-v5", kwargs={"max_episode_steps": 15}), "envpool", (1, 84, 84), 1),
+}
+
+
+@pytest.mark.parametrize("kind", PICTURES)
+def test_pictures_of_a_backend_are_stacked_in_their_channels(kind: str) -> None:
+    env, backend, shape, axis = PICTURES[kind]
+    if backend == "envpool" and not envpool_backend.is_installed():
+        pytest.skip("EnvPool has no build for this platform")
+    env = replace(env, num_threads=1)
+    plain, two = (make_vector_env(replace(env, frame_stack=count), [3, 4], backend) for count in (1, 2))
+
+    def pixels(rows: Any, count: int) -> Any:  # they follow the numbers
+        start = np.dtype(np.float64).itemsize * (plain if count == 1 else two).layout.vector_size
+        return rows[:, start : start + count * math.prod(shape)]
+
+    first = pixels(plain.reset(), 1).reshape(2, *shape)
+    seen, ended = [first] * 2, np.zeros(2, dtype=bool)
+    assert (pixels(two.reset(), 2) == np.concatenate(seen, axis=axis).reshape(2, -1)).all()
+    for _ in range(40):  # several episodes
+        step, stacked = plain.step(np.ones((2, 1), np.int64)), two.step(np.ones((2, 1), np.int64))
+        new = pixels(step.observations, 1).reshape(2, *shape)
+        seen = [np.where(ended.reshape(2, 1, 1, 1), new, frame) for frame in (*seen[1:], new)]
+        assert (pixels(stacked.observations, 2) == np.concatenate(seen, axis=axis).reshape(2, -1)).all()
         ended = step.terminated | step.truncated
 
 
