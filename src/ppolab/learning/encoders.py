@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ppolab.core.observation_rows import SCALED, ImagePart, RowLayout
 from ppolab.learning.image_networks import image_network
+
+ROWS_AT_ONCE = 256
+"""Observations with images that are looked at together where a whole rollout is."""
 
 
 class RowEncoder(nn.Module):
@@ -42,6 +45,14 @@ class RowEncoder(nn.Module):
         for flat, image, encode in zip(images, self._images, self.images, strict=True):
             parts.append(encode(channels_first(flat, image)))
         return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+
+
+def in_parts(answer: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """Return `answer` to rows [..., W]; where they hold images, part by part: features of all need much memory."""
+    if rows.dtype != torch.uint8:
+        return answer(rows)
+    answers = torch.cat([answer(part) for part in torch.split(rows.reshape(-1, rows.shape[-1]), ROWS_AT_ONCE)])
+    return answers.reshape(*rows.shape[:-1], *answers.shape[1:])
 
 
 def channels_first(flat: Tensor, image: ImagePart) -> Tensor:

@@ -52,6 +52,7 @@ from ppolab.training.callbacks.start import Beginning, Start
 from ppolab.training.callbacks.stopping import Stopping, StopTogether
 from ppolab.training.closing import make_pictures, register_best
 from ppolab.training.progress_bar import ProgressBar
+from ppolab.training.pytorch_threads import rollout_threads
 from ppolab.training.recorder import RunRecorder, recorded_run
 from ppolab.training.result import RunResult
 from ppolab.training.resume import how_to_go_on
@@ -248,7 +249,7 @@ def _surroundings(
 @contextmanager
 def env_and_policy(config: Config, rank: Rank, group: ProcessGroup) -> Iterator[tuple[VectorEnv, ActorCritic]]:
     """Seed this process, and make this rank's own environments and the untrained policy on its device."""
-    torch.set_num_threads(config.trainer.threads or 1)  # small networks lose by more
+    torch.set_num_threads(rollout_threads(config))
     pl.seed_everything(config.seed, verbose=False)
     choice = backend_choice(config.env)
     for note in choice.notes:
