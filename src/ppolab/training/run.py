@@ -37,6 +37,7 @@ from ppolab.learning.schedules import check_schedules
 from ppolab.records.checkpoint import Checkpoint, load_newest
 from ppolab.records.run_folder import FoundRun, RunFolder
 from ppolab.records.run_log import log_to_file
+from ppolab.runtime.memory import keep_freed_memory
 from ppolab.runtime.process_group import ProcessGroup
 from ppolab.runtime.rank_launcher import join_process_group, launch_ranks
 from ppolab.runtime.ranks import Rank
@@ -261,7 +262,11 @@ def env_and_policy(config: Config, rank: Rank, group: ProcessGroup) -> Iterator[
         log.info(
             "%s on %s: %d environments x %d steps", config.env.id, choice.name, config.num_envs, config.rollout_steps
         )
-        yield env, build_policy(config, env, _device(config, rank))
+        policy = build_policy(config, env, _device(config, rank))
+        policy.bf16 = config.trainer.precision == "bf16"
+        if policy.layout.images:
+            keep_freed_memory()
+        yield env, policy
 
 
 @contextmanager

@@ -76,6 +76,7 @@ CHOICES = {
     "model.encoder": ("nature", "impala", "impoola", "minigrid", "small"),
     "model.trunk": ("separate", "shared"),
     "trainer.accelerator": ("cpu", "gpu", "auto"),
+    "trainer.precision": ("fp32", "bf16"),
     "progress": ("bar", "full", "off"),
     "logger.kind": ("mlflow", "tensorboard", "none"),
 }
