@@ -5,44 +5,14 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import gymnasium
 import numpy as np
+import picture_envs  # noqa: F401
 import pytest
-from gymnasium import spaces
 from small_runs import run_small
 
 import ppolab
 from ppolab.envs import envpool_backend
 
-
-class Dot(gymnasium.Env):
-    """A white dot on the left or on the right of a picture; the action must name its side."""
-
-    action_space = spaces.Discrete(2)
-
-    def __init__(self, mixed: bool = False) -> None:
-        picture = spaces.Box(0, 255, (9, 10, 1), np.uint8)
-        self.observation_space = spaces.Dict(eye=picture, hand=spaces.Box(-1, 1, (2,))) if mixed else picture
-        self._mixed = mixed
-
-    def _seen(self) -> object:
-        self._column = int(self.np_random.integers(10))
-        picture = np.zeros((9, 10, 1), np.uint8)
-        picture[self.np_random.integers(9), self._column] = 255
-        return {"eye": picture, "hand": np.zeros(2, np.float32)} if self._mixed else picture
-
-    def reset(self, *, seed=None, options=None):  # type: ignore[no-untyped-def]
-        super().reset(seed=seed)
-        self._steps = 0
-        return self._seen(), {}
-
-    def step(self, action):  # type: ignore[no-untyped-def]
-        right = action == (self._column >= 5)
-        self._steps += 1
-        return self._seen(), float(right), False, self._steps == 10, {}
-
-
-gymnasium.register("probe/Dot-v0", Dot)
 SMALL = {
     "env": "cartpole", "env.id": "probe/Dot-v0", "num_envs": 8, "rollout_steps": 64, "minibatch_size": 64, "epochs": 4,
     "eval_interval": 0, "eval_episodes": 10, "model.hidden_sizes": [64], "optimizer.lr": 1e-3,
