@@ -176,6 +176,11 @@ class TrainerConfig:
         "processes that train together, each with num_envs environments; see ddp.yaml", rule=POSITIVE
     )
     num_nodes: int = setting("machines that train together; see ddp.yaml", rule=POSITIVE)
+    precision: str = setting(
+        "in which trainings compute layers before the heads; bf16: faster for images where the hardware has it",
+        choices=("fp32", "bf16"),
+        effect=COMPUTATION,
+    )
     threads: int = setting(
         "0: actor and critic are updated in two threads where there are two cores, PyTorch keeps to one; N: N for both",
         rule=NOT_NEGATIVE,

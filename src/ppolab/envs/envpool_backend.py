@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import importlib
 import importlib.util
 import warnings
@@ -28,6 +26,7 @@ from ppolab.envs.snapshot import State
 from ppolab.envs.spaces import ActionMapping, first_of
 from ppolab.envs.vector_env import BackendEnv, Game, Received
 from ppolab.errors import ConfigError, StateNotReached, nearest
+from ppolab.runtime.memory import return_free_memory
 
 RANDOM_AT_RESETS_ONLY = ("mujoco.gym", "classic_control")
 """Families whose environments draw no random numbers during an episode."""
@@ -81,12 +80,6 @@ def _envpool_with(env_id: str) -> ModuleType:
         with _quiet():
             importlib.import_module(EVERYTHING)
     return envpool
-
-
-def _return_free_memory() -> None:
-    """Give free memory back to the system: glibc keeps what one pool's threads freed from those of the next."""
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # not glibc
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextmanager
@@ -359,7 +352,7 @@ class EnvPoolEnv(BackendEnv):
     def _restart(self, seeds: Sequence[int]) -> None:
         self._envs.close()
         del self._envs, self._line  # two pools at a time would take twice the memory
-        _return_free_memory()
+        return_free_memory()
         self._open(seeds)
 
     def use_kwargs(self, kwargs: dict[str, Any]) -> None:

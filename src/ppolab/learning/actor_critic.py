@@ -25,6 +25,7 @@ from ppolab.errors import ConfigError, spelled
 from ppolab.learning.encoders import RowEncoder
 from ppolab.learning.normalization import FrozenScaling, RunningScale
 from ppolab.learning.own_network import OwnTrunk, own_networks, own_trunk, refuse_common_parameters
+from ppolab.learning.wide_layers import WideLinear
 
 if TYPE_CHECKING:
     from ppolab.config.schema import ModelConfig
@@ -96,6 +97,7 @@ class ActorCritic(nn.Module):
 
     Attributes:
         layout: what a row holds.
+        bf16: compute the trunks in bfloat16; heads and parameters stay in 32 bits.
     """
 
     log_std: nn.Parameter | None
@@ -105,6 +107,7 @@ class ActorCritic(nn.Module):
     ) -> None:
         super().__init__()
         self.layout = layout
+        self.bf16 = False
         self.distribution = distribution
         self.observation_scale = RunningScale((layout.vector_size,), enabled=normalize)
         deviations = gaussian_size(distribution)
@@ -126,8 +129,8 @@ class ActorCritic(nn.Module):
             nn.init.constant_(self.action_head.bias[-deviations:], config.initial_log_std)
 
     def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.actor(observations)
-        value_features = features if self.critic is None else self.critic(observations)
+        features = self._features(self.actor, observations)
+        value_features = features if self.critic is None else self._features(self.critic, observations)
         parameters = distribution_parameters(self.action_head(features), self.log_std)
         return parameters, self.value_head(value_features).squeeze(-1)
 
@@ -149,13 +152,22 @@ class ActorCritic(nn.Module):
 
     def values(self, observations: Tensor) -> Tensor:
         """Return values [...]; skips a separate actor."""
-        features = (self.actor if self.critic is None else self.critic)(observations)
+        features = self._features(self.actor if self.critic is None else self.critic, observations)
         result: Tensor = self.value_head(features)
         return result.squeeze(-1)
 
     def action_parameters(self, observations: Tensor) -> Tensor:
         """Return the parameters [..., P] of the action distribution; skips a separate critic."""
-        return distribution_parameters(self.action_head(self.actor(observations)), self.log_std)
+        return distribution_parameters(self.action_head(self._features(self.actor, observations)), self.log_std)
+
+    def _features(self, trunk: nn.Module, observations: Tensor) -> Tensor:
+        """Return the features [..., F] that a trunk makes of rows [..., W]."""
+        if self.bf16:
+            with torch.autocast(observations.device.type, torch.bfloat16):
+                short: Tensor = trunk(observations)
+            return short.float()
+        features: Tensor = trunk(observations)
+        return features
 
     def _initialize_orthogonally(self) -> None:
         """Draw orthogonal weights with gains sqrt(2) inside, 0.01 for actions and 1 for the value.
@@ -202,6 +214,7 @@ def _trunk(layout: RowLayout, hidden_sizes: list[int], config: ModelConfig) -> t
         return own, own.width
     layers: list[nn.Module] = []
     size = layout.vector_size
+    linear = WideLinear if layout.images else nn.Linear
     if layout.images:
         encoder = RowEncoder(layout, config.encoder, config.kwargs)
         layers, size = [encoder], encoder.width
@@ -212,7 +225,7 @@ def _trunk(layout: RowLayout, hidden_sizes: list[int], config: ModelConfig) -> t
         )
     sizes = [size, *hidden_sizes]
     for inputs, outputs in pairwise(sizes):
-        layers += [nn.Linear(inputs, outputs), ACTIVATIONS[config.activation]()]
+        layers += [linear(inputs, outputs), ACTIVATIONS[config.activation]()]
         if config.dropout > 0:
             layers.append(nn.Dropout(config.dropout))
     return nn.Sequential(*layers), sizes[-1]

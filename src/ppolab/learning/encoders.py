@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,9 @@ from ppolab.learning.row_parts import RowParts, channels_first
 
 Encoder = str | Mapping[str, Any] | None
 """`model.encoder`: one name for every image, or names by those of the images."""
+
+ROWS_AT_ONCE = 256
+"""Observations with images that are looked at together where a whole rollout is."""
 
 
 class RowEncoder(nn.Module):
@@ -97,3 +100,11 @@ def encoders_of(layout: RowLayout, encoder: Encoder) -> dict[str, tuple[str, str
                 f"{', '.join(images)}{nearest(name, images)}"
             )
     return {name: (f"model.encoder.{name}", value) for name, value in names.items()}
+
+
+def in_parts(answer: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """Return `answer` to rows [..., W]; where they hold images, part by part: features of all need much memory."""
+    if rows.dtype != torch.uint8:
+        return answer(rows)
+    answers = torch.cat([answer(part) for part in torch.split(rows.reshape(-1, rows.shape[-1]), ROWS_AT_ONCE)])
+    return answers.reshape(*rows.shape[:-1], *answers.shape[1:])

@@ -8,7 +8,7 @@ from torch import Tensor
 from ppolab.config.schema import Config
 from ppolab.core.gae import generalized_advantages
 from ppolab.core.losses import explained_variance
-from ppolab.learning.objective import Samples
+from ppolab.learning.objective import ChosenRows, Samples
 from ppolab.learning.rollout import Rollout
 from ppolab.runtime.process_group import ProcessGroup
 
@@ -24,7 +24,7 @@ class Experience:
         self._rewards = rewards
         self._config = config
         self._rows = rollout.valid.view(-1).nonzero().squeeze(-1)
-        self._observations = self._valid(rollout.observations[:-1])
+        self._observations = self._chosen_observations()
         self._actions = self._valid(rollout.actions)
         self._parameters = self._valid(rollout.parameters)
         self._log_probs = self._valid(rollout.log_probs)
@@ -43,6 +43,13 @@ class Experience:
             self._observations, self._actions, self._parameters, self._log_probs, self._values,
             self._valid(advantages), returns, self._weights,
         )  # fmt: skip
+
+    def _chosen_observations(self) -> Tensor | ChosenRows:
+        """Return the valid rows of observations: images are not copied."""
+        observations = self._rollout.observations[:-1]
+        if observations.dtype == torch.uint8:
+            return ChosenRows(observations.flatten(0, 1), self._rows)
+        return self._valid(observations)
 
     def _valid(self, tensor: Tensor) -> Tensor:
         return tensor.flatten(0, 1).index_select(0, self._rows)

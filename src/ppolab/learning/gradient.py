@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad_and_value
 
-from ppolab.config.schema import Config
 from ppolab.learning.actor_critic import ActorCritic
 from ppolab.learning.flat_parameters import FlatParameters
+from ppolab.learning.interface import LearnerContext
 from ppolab.learning.native.library import compiler
 from ppolab.learning.objective import Objective, Samples
 
@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 COMPILING_EARNS = {"cpu": 15_000, "cuda": 2_500}
 """Gradient steps after which PyTorch's compiler has won back the seconds it costs, by the type of the device."""
+COMPILING_IMAGES_EARNS = 2_000
+"""The same on a processor where observations hold images, whose steps take longer."""
 
 Gradient = Callable[..., tuple[Tensor, Tensor]]
 """(vector [P], *minibatch, *inputs) -> (gradient [P], LossTerms as one tensor).
@@ -28,23 +30,27 @@ The next call may overwrite the gradient.
 """
 
 
-def worth_compiling(config: Config, device: torch.device) -> bool:
-    """Return whether to use PyTorch's compiler on `device`, as `compile` says."""
-    choice = config.compile.lower()
-    return choice == "true" if choice != "auto" else _problem_of_compiling(config, device) is None
+def worth_compiling(context: LearnerContext) -> bool:
+    """Return whether to use PyTorch's compiler, as `compile` says."""
+    choice = context.config.compile.lower()
+    return choice == "true" if choice != "auto" else _problem_of_compiling(context) is None
 
 
-def log_whether_compiling(config: Config, device: torch.device) -> None:
+def log_whether_compiling(context: LearnerContext) -> None:
     """Write to the log why `compile=auto` does not use PyTorch's compiler, where it does not."""
-    problem = _problem_of_compiling(config, device) if config.compile.lower() == "auto" else None
+    problem = _problem_of_compiling(context) if context.config.compile.lower() == "auto" else None
     if problem:
         log.info("compile=auto: not compiling, since %s", problem)
 
 
-def _problem_of_compiling(config: Config, device: torch.device) -> str | None:
+def _problem_of_compiling(context: LearnerContext) -> str | None:
+    config, device = context.config, context.flat.vector.device.type
     if compiler() is None:
         return "there is no C++ compiler here (g++ or clang++)"
-    if config.total_steps * config.epochs // config.minibatch_size < COMPILING_EARNS[device.type]:
+    earns = COMPILING_EARNS[device]
+    if context.policy.layout.images and device == "cpu":
+        earns = COMPILING_IMAGES_EARNS
+    if config.total_steps * config.epochs // config.minibatch_size < earns:
         return "the run is too short to earn the time back"
     return None
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ppolab.config.schema import Config
 from ppolab.learning.actor_critic import ActorCritic, evaluating, is_of_the_value
+from ppolab.learning.encoders import in_parts
 from ppolab.learning.flat_parameters import FlatParameters, ParameterSubset, parameter_subset
 from ppolab.learning.native import NativePolicy
 from ppolab.learning.rollout import Rollout
@@ -89,7 +90,7 @@ def actor_parameters(context: LearnerContext) -> ParameterSubset:
 def mean_divergence(context: LearnerContext, rollout: Rollout) -> float:
     """Return the exact KL(policy that collected the rollout || policy now), mean over the samples of all processes."""
     with evaluating(context.policy):
-        now = (context.native or context.policy).action_parameters(rollout.observations[:-1])
+        now = in_parts((context.native or context.policy).action_parameters, rollout.observations[:-1])
     divergences = context.policy.distribution.kl(rollout.parameters, now)[rollout.valid]
     sums = torch.stack((divergences.sum(), divergences.new_tensor(float(len(divergences)))))
     total, count = context.group.all_reduce(sums.double()).tolist()

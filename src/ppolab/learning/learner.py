@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ppolab.core.moments import merged, sample_moments
 from ppolab.learning.actor_critic import evaluating, training
+from ppolab.learning.encoders import in_parts
 from ppolab.learning.epoch import shuffled, with_standardized_advantages
 from ppolab.learning.experience import Experience, shared_facts
 from ppolab.learning.interface import LearnerContext, UpdateStats
@@ -187,7 +188,7 @@ class Learner:
     @torch.no_grad()
     def _without_dropout(self, observations: Tensor) -> Tensor:
         with evaluating(self.context.policy):
-            return self.context.policy.values(observations)
+            return in_parts(self.context.policy.values, observations)
 
 
 def _statistics(results: list[EpochResult], variance: float) -> UpdateStats:

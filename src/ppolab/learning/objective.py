@@ -16,13 +16,33 @@ from ppolab.core.kl import kl_k3
 from ppolab.core.losses import clipped_value_error, is_clipped, squared_value_error, weighted_mean
 
 
+@dataclass(frozen=True)
+class ChosenRows:
+    """Some rows of a tensor, copied only when they are asked for, since images are large.
+
+    Attributes:
+        source: [R, W] all rows. rows: [B] which of them.
+    """
+
+    source: Tensor
+    rows: Tensor
+
+    def index_select(self, dim: int, index: Tensor) -> Tensor:
+        """Return copies [K, W] of the chosen rows at `index` [K]."""
+        return self.source.index_select(dim, self.rows[index])
+
+    def whole(self) -> Tensor:
+        """Return copies [B, W] of all chosen rows."""
+        return self.source.index_select(0, self.rows)
+
+
 class Samples(NamedTuple):
     """Flat experience; each tensor has B rows, or [minibatches, B] after shuffling.
 
     `parameters` [B, P] of the action distributions, `log_probs` and `values` are those of the collecting policy.
     """
 
-    observations: Tensor
+    observations: Tensor | ChosenRows
     actions: Tensor
     parameters: Tensor
     log_probs: Tensor

@@ -18,7 +18,7 @@ from ppolab.learning.epoch import MinibatchOrder, with_standardized_advantages
 from ppolab.learning.experience import Experience, shared_facts
 from ppolab.learning.flat_parameters import ParameterSubset
 from ppolab.learning.interface import LearnerContext, UpdateStats, actor_parameters
-from ppolab.learning.objective import Quantity, Samples
+from ppolab.learning.objective import ChosenRows, Quantity, Samples
 from ppolab.learning.rollout import Rollout
 from ppolab.learning.value_learner import ValueRegression
 
@@ -48,6 +48,8 @@ class ActorOnBatch:
         self._module = _ActorAlone(context.policy)
         self._distribution = context.policy.distribution
         self._samples = samples
+        seen = samples.observations
+        self._observations = seen.whole() if isinstance(seen, ChosenRows) else seen
         self._group = context.group
         self._count = context.group.all_reduce(samples.weights.sum())
 
@@ -86,7 +88,7 @@ class ActorOnBatch:
 
     def _shares(self, quantities: tuple[Quantity, ...], vector: Tensor) -> Tensor:
         named = {f"policy.{name}": part for name, part in self._actor.substitutes(vector).items()}
-        parameters = functional_call(self._module, named, (self._samples.observations,), tie_weights=False)
+        parameters = functional_call(self._module, named, (self._observations,), tie_weights=False)
         log_ratio = self._distribution.log_prob(parameters, self._samples.actions) - self._samples.log_probs
         values = [quantity(parameters, log_ratio, self._samples) for quantity in quantities]
         return torch.stack([value.sum() for value in values]) / self._count

@@ -32,7 +32,8 @@ class Rollout:
     """T steps of N environments, time-major.
 
     Attributes:
-        observations: [T+1, N, D] normalised, as the policy saw them; the last row is what follows the last action.
+        observations: [T+1, N, W] normalised, as the policy saw them; the last row is what follows the last action.
+            Images may lie in memory that the next rollout fills anew.
         actions: [T, N, ...].
         parameters: [T, N, P] of the distributions that they were drawn from.
         log_probs: [T, N] of the actions under the collecting policy.

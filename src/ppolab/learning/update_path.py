@@ -85,7 +85,7 @@ def _cost_of_pytorch(context: LearnerContext) -> str:
     device = context.flat.vector.device
     if device.type != "cpu" or context.policy.layout.images:  # of which no other path was measured
         return ""
-    return SLOWER["compiled" if worth_compiling(context.config, device) else "not compiled"]
+    return SLOWER["compiled" if worth_compiling(context) else "not compiled"]
 
 
 def _gradient_problem(context: LearnerContext) -> tuple[str, int]:
@@ -124,8 +124,7 @@ def make_epoch(context: LearnerContext, objective: Objective, optimizer: torch.o
 
 def _pytorch_gradient(context: LearnerContext, objective: Objective) -> Gradient:
     gradient, inputs = whole_gradient(context.policy, context.flat, objective), objective.inputs
-    device = context.flat.vector.device
-    log_whether_compiling(context.config, device)
-    if worth_compiling(context.config, device):
+    log_whether_compiling(context)
+    if worth_compiling(context):
         gradient = compiled_on_first_call(gradient)
     return gradient if not inputs else lambda vector, *batch: gradient(vector, *batch, *inputs)

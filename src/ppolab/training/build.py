@@ -17,6 +17,7 @@ from ppolab.runtime.process_group import ALONE, ProcessGroup
 from ppolab.training.collector import Collector
 from ppolab.training.measuring import Measuring
 from ppolab.training.module import OnPolicyModule
+from ppolab.training.pytorch_threads import update_threads
 from ppolab.training.random_state import stream_seed
 
 
@@ -39,4 +40,5 @@ def build_module(config: Config, env: VectorEnv, policy: ActorCritic, group: Pro
     native = native_policy(policy, flat) if config.compile.lower() != "false" else None
     context = LearnerContext(policy, flat, optimizer, config, shuffle, group, native)
     measuring = Measuring(config, env, device)
-    return OnPolicyModule(context, collector, make_algorithm(context), actions, measuring)
+    threads = update_threads(config, images=bool(policy.layout.images))
+    return OnPolicyModule(context, collector, make_algorithm(context), actions, measuring, threads)

@@ -39,6 +39,12 @@ def act(
     actions[:] = policy.distribution.sample(policy.action_parameters(observations), noise)
 
 
+def copy_unless_shared(target: Tensor, source: Tensor) -> None:
+    """Copy `source` to `target`, unless they are the same memory."""
+    if target.data_ptr() != source.data_ptr():
+        target[:] = source
+
+
 class ActingOnce:
     """Act as `act` does, and keep all that the policy answers: convolutions are too slow to be computed again.
 
@@ -55,7 +61,7 @@ class ActingOnce:
         self, raw: NDArray[Any], scaling: FrozenScaling, noise: Tensor, observations: Tensor, actions: Tensor
     ) -> None:
         """Fill `observations` and `actions`, as `act` does."""
-        observations[:] = torch.from_numpy(scaling(raw))
+        copy_unless_shared(observations, torch.from_numpy(scaling(raw)))
         parameters, values = self._policy(observations)
         self._answers.append((parameters, values))
         actions[:] = self._policy.distribution.sample(parameters, noise)
@@ -139,7 +145,7 @@ class Collector:
             np.empty(rows),
             np.empty(rows, dtype=np.bool_),
         )
-        self._steps.observations[-1] = env.reset()
+        self._next = env.reset().copy()  # [N, W] raw: what the next rollout begins with
         self._stagger = stagger
         self._taken = 0  # steps of each environment since they began together
 
@@ -147,21 +153,21 @@ class Collector:
         """Return what `restore` needs to go on from here; None where the environments do not give their state."""
         envs = self._env.state()
         return envs and {
-            "envs": envs, "observations": self._steps.observations[-1].copy(), "episodes": self._statistics.state(),
+            "envs": envs, "observations": self._next.copy(), "episodes": self._statistics.state(),
             "taken": self._taken,
         }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
         self._env.restore(state["envs"])
-        self._steps.observations[-1] = state["observations"]
+        self._next[:] = state["observations"]
         self._statistics.restore(state["episodes"])
         self._taken = state["taken"]
 
     def restart(self, seeds: Sequence[int]) -> None:
         """Begin new episodes in environments that are made anew; those under way are forgotten."""
         self._env.restart(seeds)
-        self._steps.observations[-1] = self._env.reset()
+        self._next[:] = self._env.reset()
         self._statistics = EpisodeStatistics(self._env.num_envs, self._gamma)
         self._taken = 0
 
@@ -244,8 +250,16 @@ class Collector:
         ends = indices * longest // (self._group.size * count)
         which = (before < ends) & (ends <= self._taken)
         if which.any():
-            self._steps.observations[-1, which] = self._env.reset_some(which)
+            self._next[which] = self._env.reset_some(which)
             self._statistics.forget(which)
+
+    def _memory_of_observations(self, device: torch.device) -> Tensor:
+        """Return memory [T+1, N, W] for scaled observations: that of the raw ones where both are the same images."""
+        layout = self._env.layout
+        if layout.images and not layout.vector_size and device.type == "cpu":
+            return torch.from_numpy(self._steps.observations)
+        size = (*self._steps.observations.shape[:2], layout.scaled_width)
+        return torch.empty(size, dtype=torch.uint8 if layout.images else torch.float32, device=device)
 
     def _run(self, policy: ActorCritic, act: Callable[..., None]) -> tuple[Tensor, Tensor]:
         """Fill `_steps`; returns scaled observations [T+1, N, W] and actions [T, N, ...].
@@ -258,16 +272,11 @@ class Collector:
         first = self._group.rank * num_envs
         noise = distribution.noise((duration, self._group.size * num_envs), self._generator)
         noise = noise[:, first : first + num_envs].contiguous()
-        layout = self._env.layout
-        observations = torch.empty(
-            (duration + 1, num_envs, layout.scaled_width),
-            dtype=torch.uint8 if layout.images else torch.float32,
-            device=noise.device,
-        )
+        observations = self._memory_of_observations(noise.device)
         actions = torch.empty(
             (duration, num_envs, *distribution.action_shape), dtype=distribution.action_dtype, device=noise.device
         )
-        steps.observations[0] = steps.observations[-1]
+        steps.observations[0] = self._next
         turns = [  # cut up beforehand: one slice of a tensor takes a third as long as the policy's answer
             (rows, env_group, noise[:, rows].unbind(), observations[:-1, rows].unbind(), actions[:, rows].unbind())
             for rows, env_group in self._env.groups
@@ -279,5 +288,6 @@ class Collector:
                 if t < duration:
                     act(steps.observations[t, rows], scaling, drawn[t], seen[t], chosen[t])
                     env_group.send(chosen[t].cpu().numpy())
-        observations[-1] = torch.from_numpy(scaling(steps.observations[-1]))
+        self._next[:] = steps.observations[-1]
+        copy_unless_shared(observations[-1], torch.from_numpy(scaling(self._next)))
         return observations, actions

@@ -31,6 +31,7 @@ from ppolab.training.collector import Collector
 from ppolab.training.env_arguments import EnvArguments
 from ppolab.training.measuring import Measuring
 from ppolab.training.named_warnings import WarningWatch
+from ppolab.training.pytorch_threads import pytorch_threads
 from ppolab.training.random_state import global_random_states, set_global_random_states, stream_seed
 from ppolab.training.warm_start import WarmStart
 
@@ -52,6 +53,7 @@ class OnPolicyModule(pl.LightningModule):
 
     Args:
         actions: the generator that `collector` draws action noise from.
+        threads: of PyTorch, in updates.
 
     Attributes:
         watch: which warnings the run has had; kept by the first rank.
@@ -65,6 +67,7 @@ class OnPolicyModule(pl.LightningModule):
         learner: Algorithm,
         actions: torch.Generator,
         measuring: Measuring,
+        threads: int = 1,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -88,6 +91,7 @@ class OnPolicyModule(pl.LightningModule):
         self.evaluation: dict[str, float] = {}
         self.env_arguments = EnvArguments(self.config.env)
         self._measuring = measuring
+        self._threads = threads
         self._rate_schedule = rate_schedule(self.config)
 
     # --- one iteration -------------------------------------------------------------------------------------------
@@ -108,7 +112,8 @@ class OnPolicyModule(pl.LightningModule):
         rewards = self.reward_scale.scale_rewards(rollout.rewards)
 
         learning_rate = self._set_learning_rate()
-        stats = self.learner.update(rollout, rewards, self.steps / self.config.total_steps)
+        with pytorch_threads(self._threads):
+            stats = self.learner.update(rollout, rewards, self.steps / self.config.total_steps)
         self._check_finite(stats, self.steps + found.num_steps)
         self._adapt_learning_rate(stats.kl)
         self.policy.observation_scale.merge(found.observation_moments)  # only now: the update saw the old scale

@@ -38,6 +38,7 @@ from ppolab.learning.schedules import check_schedules
 from ppolab.records.checkpoint import Checkpoint, load_newest
 from ppolab.records.run_folder import FoundRun, RunFolder
 from ppolab.records.run_log import log_to_file
+from ppolab.runtime.memory import keep_freed_memory
 from ppolab.runtime.process_group import ProcessGroup
 from ppolab.runtime.rank_launcher import join_process_group, launch_ranks
 from ppolab.runtime.ranks import Rank
@@ -53,6 +54,7 @@ from ppolab.training.callbacks.start import Beginning, Start
 from ppolab.training.callbacks.stopping import Stopping, StopTogether
 from ppolab.training.closing import make_pictures, register_best
 from ppolab.training.progress_bar import ProgressBar
+from ppolab.training.pytorch_threads import rollout_threads
 from ppolab.training.recorder import RunRecorder, recorded_run
 from ppolab.training.result import RunResult
 from ppolab.training.resume import how_to_go_on
@@ -249,7 +251,7 @@ def _surroundings(
 @contextmanager
 def env_and_policy(config: Config, rank: Rank, group: ProcessGroup) -> Iterator[tuple[VectorEnv, ActorCritic]]:
     """Seed this process, and make this rank's own environments and the untrained policy on its device."""
-    torch.set_num_threads(config.trainer.threads or 1)  # small networks lose by more
+    torch.set_num_threads(rollout_threads(config))
     pl.seed_everything(config.seed, verbose=False)
     choice = backend_choice(config.env)
     if group.is_first:
@@ -265,6 +267,9 @@ def env_and_policy(config: Config, rank: Rank, group: ProcessGroup) -> Iterator[
         log.info(
             "%s on %s: %d environments x %d steps", config.env.id, choice.name, config.num_envs, config.rollout_steps
         )
+        policy.bf16 = config.trainer.precision == "bf16"
+        if policy.layout.images:
+            keep_freed_memory()
         if chosen := note_on_encoders(env.layout, config.model):
             log.info("%s", chosen)
         yield env, policy

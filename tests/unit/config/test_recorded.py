@@ -11,7 +11,7 @@ from ppolab.config.schema import flattened
 def test_what_a_run_is_comes_first_and_then_what_differs_from_the_defaults() -> None:
     names = list(recorded_settings(make_config(env="hopper", gamma=0.9, seed=3, **{"optimizer.lr": 1e-4})))
     assert names[:6] == ["env.id", "algorithm.name", "seed", "total_steps", "optimizer.lr", "gamma"]
-    assert len(names) == 51
+    assert len(names) == 52
 
 
 def test_bookkeeping_is_left_out_and_so_is_what_has_no_value() -> None:

@@ -75,22 +75,26 @@ CHOICES = {
     "model.activation": ("tanh", "relu", "elu", "gelu", "silu"),
     "model.trunk": ("separate", "shared"),
     "trainer.accelerator": ("cpu", "gpu", "auto"),
+    "trainer.precision": ("fp32", "bf16"),
     "progress": ("bar", "full", "off"),
     "logger.kind": ("mlflow", "tensorboard", "none"),
 }
-CHANGES_RECORDS = ("total_steps", "eval_episodes", "eval_interval", "compile", "trainer.accelerator", "trainer.threads")
+CHANGES_RECORDS = (
+    "total_steps", "eval_episodes", "eval_interval", "compile", "trainer.accelerator", "trainer.precision",
+    "trainer.threads",
+)  # fmt: skip
 MAY_CHANGE_ON_RESUME = (
     *CHANGES_RECORDS, "resume", "checkpoint_interval", "keep_checkpoints", "objective", "logger.", "env.num_threads",
     "env.timeout", "callbacks", "progress", "rerun",
 )  # fmt: skip
 NOT_OF_THE_STUDY = (
-    "logger.", "trainer.accelerator", "trainer.threads", "env.num_threads", "compile", "resume", "checkpoint_interval",
-    "keep_checkpoints", "objective", "seed", "callbacks", "progress", "rerun",
+    "logger.", "trainer.accelerator", "trainer.precision", "trainer.threads", "env.num_threads", "compile", "resume",
+    "checkpoint_interval", "keep_checkpoints", "objective", "seed", "callbacks", "progress", "rerun",
 )  # fmt: skip
 NOT_OF_A_METHOD = (
     "seed", "env.", "logger.", "resume", "objective", "eval_interval", "eval_episodes", "checkpoint_interval",
-    "keep_checkpoints", "compile", "trainer.accelerator", "trainer.threads", "algorithm.ignores", "algorithm.needs",
-    "algorithm.optional", "algorithm.metrics", "callbacks", "progress", "rerun",
+    "keep_checkpoints", "compile", "trainer.accelerator", "trainer.precision", "trainer.threads", "algorithm.ignores",
+    "algorithm.needs", "algorithm.optional", "algorithm.metrics", "callbacks", "progress", "rerun",
 )  # fmt: skip
 NOT_MENTIONED = ("logger.", "resume", "progress", "rerun")
 

@@ -223,6 +223,7 @@ def test_no_setting_is_without_a_test() -> None:
         "env.log_info",  # test_env_metrics.py
         "progress",  # test_progress_bar.py
         "model.encoder",  # test_encoders.py
+        "trainer.precision",  # test_image_updates.py
         "callbacks",  # test_user_callbacks.py
         "optimizer.fused",  # the same mathematics
         "algorithm.name", "algorithm.ignores",  # test_algorithms.py, test_cli.py

@@ -1,0 +1,134 @@
+"""Updates on images: where they differ from those on vectors, and that they compute the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import probe_envs  # noqa: F401
+import pytest
+import torch
+from gymnasium import spaces
+from helpers import make_collector, make_config, make_context, make_env, make_policy, tiny_config
+from small_runs import run_small
+
+from ppolab.core.observation_rows import ImagePart, RowLayout
+from ppolab.learning import encoders, gradient
+from ppolab.learning.actor_critic import ActorCritic, action_distribution
+from ppolab.learning.encoders import in_parts
+from ppolab.learning.experience import Experience
+from ppolab.learning.gradient import worth_compiling
+from ppolab.learning.interface import LearnerContext
+from ppolab.learning.native.policy import unknown_to_native
+from ppolab.learning.objective import ChosenRows
+from ppolab.training.pytorch_threads import pytorch_threads, update_threads
+
+SQUARE = ImagePart("", (9, 10, 1), channels_last=True)
+
+
+def dot_config(**settings):  # type: ignore[no-untyped-def]
+    return tiny_config("probe/Dot-v0", **settings)
+
+
+def context_of(layout: RowLayout, **settings: object) -> LearnerContext:
+    config = make_config(**({"compile": "auto"} | settings))
+    torch.manual_seed(0)
+    policy = ActorCritic(layout, action_distribution(spaces.Discrete(3)), config.model, normalize=False)
+    return make_context(policy, config)
+
+
+def test_a_rollout_and_what_it_was_collected_in_share_their_frames() -> None:
+    config = dot_config()
+    env = make_env(config)
+    collector = make_collector(config, env)
+    policy = make_policy(config, env)
+    first = collector.collect(policy)
+    kept = first.observations.clone()
+    assert first.observations.data_ptr() == collector._steps.observations.ctypes.data
+    assert collector.collect(policy).observations[0].equal(kept[-1])
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_samples_are_the_valid_rows_of_the_rollout(mixed: bool) -> None:
+    config = dot_config(**{"env.kwargs": {"mixed": mixed}, "rollout_steps": 24})
+    env = make_env(config)
+    rollout = make_collector(config, env).collect(make_policy(config, env))
+    assert not rollout.valid.all()
+    seen = Experience(rollout, rollout.rewards, rollout.values, config).samples(rollout.values).observations
+    assert isinstance(seen, ChosenRows)
+    valid = rollout.observations[:-1][rollout.valid]
+    assert seen.whole().equal(valid)
+    assert seen.index_select(0, torch.tensor([3, 0])).equal(valid[[3, 0]])
+
+
+def test_environments_that_are_staggered_do_not_change_what_the_rollout_ended_with() -> None:
+    config = dot_config(**{"rollout_steps": 4, "env.stagger": True, "num_envs": 4})
+    env = make_env(config)
+    collector, policy = make_collector(config, env), make_policy(config, env)
+    changed = []
+    for _ in range(3):
+        rollout = collector.collect(policy)
+        with torch.no_grad():
+            assert torch.allclose(policy.values(rollout.observations[-1]), rollout.values[-1])
+        changed.append(bool((collector._next != rollout.observations[-1].numpy()).any()))
+    assert any(changed)
+
+
+def test_many_rows_are_answered_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def answer(rows: torch.Tensor) -> torch.Tensor:
+        sizes.append(rows[..., 0].numel())
+        return rows.float().sum(-1)
+
+    monkeypatch.setattr(encoders, "ROWS_AT_ONCE", 4)
+    images = torch.arange(60, dtype=torch.uint8).view(5, 2, 6)
+    assert in_parts(answer, images).equal(images.float().sum(-1))
+    assert sizes == [4, 4, 2]
+    sizes.clear()
+    in_parts(answer, images.float())
+    assert sizes == [10]
+
+
+def test_compiling_earns_sooner_for_images() -> None:
+    steps = {"total_steps": 64 * 5_000, "epochs": 1, "minibatch_size": 64}
+    assert gradient.COMPILING_IMAGES_EARNS < 5_000 < gradient.COMPILING_EARNS["cpu"]
+    assert worth_compiling(context_of(RowLayout(0, (SQUARE,)), **steps))
+    assert not worth_compiling(context_of(RowLayout(7), **steps))
+
+
+def test_updates_of_images_use_all_cores_and_rollouts_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ppolab.training.pytorch_threads.usable_cores", lambda: 3)
+    assert update_threads(make_config(), images=True) == 3
+    assert update_threads(make_config(), images=False) == 1
+    assert update_threads(make_config(**{"trainer.threads": 2}), images=True) == 2
+    before = torch.get_num_threads()
+    with pytorch_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+
+
+def test_shorter_numbers_change_the_features_and_leave_the_rest_in_32_bits() -> None:
+    context = context_of(RowLayout(0, (SQUARE,)))
+    policy, rows = context.policy, torch.randint(0, 255, (6, 90), dtype=torch.uint8)
+    with torch.no_grad():
+        long = policy(rows)
+        policy.bf16 = True
+        short = policy(rows)
+    for exact, rounded in zip(long, short, strict=True):
+        assert rounded.dtype == torch.float32
+        assert not exact.equal(rounded)
+        assert torch.allclose(exact, rounded, atol=0.05)
+    assert unknown_to_native(policy, context.flat) == "trainer.precision=bf16 asks for it"
+
+
+def test_precision_changes_the_parameters_a_little(tmp_path: Path) -> None:
+    settings = {
+        "env": "cartpole", "env.id": "probe/Dot-v0", "num_envs": 4, "rollout_steps": 16, "minibatch_size": 32,
+        "epochs": 1, "eval_interval": 0, "eval_episodes": 1, "total_steps": 64, "model.hidden_sizes": [16],
+    }  # fmt: skip
+    losses = [
+        run_small(tmp_path / precision, **settings, **{"trainer.precision": precision}).metrics["loss/value"]
+        for precision in ("fp32", "bf16")
+    ]
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
