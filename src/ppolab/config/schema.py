@@ -178,6 +178,7 @@ class TrainerConfig:
     num_nodes: int = setting("machines that train together; see ddp.yaml", rule=POSITIVE)
     precision: str = setting(
         "in which trainings compute layers before the heads; bf16: faster for images where the hardware has it",
+        "fp32",
         choices=("fp32", "bf16"),
         effect=COMPUTATION,
     )

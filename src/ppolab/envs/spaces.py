@@ -123,7 +123,10 @@ def is_image(space: spaces.Space[Any]) -> bool:
 
 
 def image_part(name: str, space: spaces.Space[Any]) -> ImagePart:
-    """Return the image that a space is: of its first and last number, the smaller one counts the channels."""
+    """Return the image that a space is: two equal neighbours are its sides, else the smaller end counts the channels.
+
+    Frames of a small picture, stacked, have more channels than rows.
+    """
     assert isinstance(space, spaces.Box), space
     return _picture(name, space)
 
@@ -132,7 +135,8 @@ def _picture(name: str, space: spaces.Box) -> ImagePart:
     if len(space.shape) == 2:
         return ImagePart(name, (1, space.shape[0], space.shape[1]), channels_last=False)
     first, second, third = space.shape
-    return ImagePart(name, (first, second, third), channels_last=third <= first)
+    last = first == second or (second != third and third <= first)
+    return ImagePart(name, (first, second, third), channels_last=last)
 
 
 def _image_reader(space: spaces.Space[Any]) -> Encoder:

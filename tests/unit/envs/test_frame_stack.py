@@ -17,6 +17,7 @@ from ppolab.envs import envpool_backend
 from ppolab.envs.factory import make_vector_env
 from ppolab.envs.frame_stack import FrameStack, StackedFrames, stacked_space
 from ppolab.envs.making import make_env
+from ppolab.envs.spaces import image_part
 from ppolab.errors import ConfigError
 
 BYTES = np.uint8
@@ -152,3 +153,19 @@ def test_atari_stacks_its_frames_itself() -> None:
     pool.restart([2])
     assert pool.reset().shape == (1, 2 * 84 * 84)
     assert not envpool_backend.stacks_itself("CartPole-v1")
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels_last"),
+    [
+        ((84, 84, 3), True),
+        ((4, 84, 84), False),
+        ((7, 7, 9), True),  # three frames of 7 x 7 x 3
+        ((9, 7, 7), False),
+        ((3, 3, 3), True),
+        ((210, 160, 3), True),
+        ((3, 210, 160), False),
+    ],
+)
+def test_channels_are_known_by_the_shape(shape: tuple[int, int, int], channels_last: bool) -> None:
+    assert image_part("", spaces.Box(0, 255, shape, np.uint8)).channels_last is channels_last

@@ -45,7 +45,9 @@ def actions_of(env: VectorEnv, count: int, seed: int) -> list[NDArray[Any]]:
 def trajectory(env: VectorEnv, actions: list[NDArray[Any]]) -> list[NDArray[Any]]:
     steps = [env.step(action) for action in actions]
     return [
-        np.concatenate([getattr(step, name).ravel() for step in steps]) for name in vars(steps[0]) if name != "info"
+        np.concatenate([getattr(step, name).ravel() for step in steps])
+        for name in vars(steps[0])
+        if name not in ("info", "game")
     ]
 
 

@@ -60,10 +60,14 @@ def test_samples_are_the_valid_rows_of_the_rollout(mixed: bool) -> None:
     assert seen.index_select(0, torch.tensor([3, 0])).equal(valid[[3, 0]])
 
 
-def test_environments_that_are_staggered_do_not_change_what_the_rollout_ended_with() -> None:
-    config = dot_config(**{"rollout_steps": 4, "env.stagger": True, "num_envs": 4})
+def test_environments_that_are_staggered_do_not_change_what_the_rollout_ended_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = dot_config(**{"rollout_steps": 4, "env.stagger": True})
     env = make_env(config)
+    monkeypatch.setattr(type(env), "longest_episode", property(lambda _: 10))
     collector, policy = make_collector(config, env), make_policy(config, env)
+    collector._stagger = True
     changed = []
     for _ in range(3):
         rollout = collector.collect(policy)
