@@ -14,6 +14,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import multiprocessing
+import os
 import sys
 import tempfile
 import time
@@ -24,14 +26,17 @@ from pathlib import Path
 from typing import Any
 
 from environments_report import Row, write_report
-from processes import ROOT, ChildFailed, run_child
+from processes import ROOT
 from result_tables import append, read_rows
 
 TABLE = ROOT / "docs/results/environments.csv"
 PAGE = ROOT / "docs/environments.md"
+FORKS = multiprocessing.get_context("forkserver")
+"""Imports the heavy packages once, instead of once per id."""
+RESULT, SAID = "result.json", "output.txt"
 PATIENCE = 240.0
 """Seconds after which a process that tries an id is ended."""
-ENVS, TIMED_SECONDS = 16, 1.0
+ENVS, TIMED_SECONDS = 16, 0.5
 TRAINED = {
     "total_steps": 128, "num_envs": 4, "rollout_steps": 16, "minibatch_size": 32, "epochs": 1, "eval_episodes": 1,
     "eval_interval": 0, "logger": "none",
@@ -48,13 +53,8 @@ def main() -> None:
     run.add_argument("--family", nargs="*", help="only these, as minigrid or mujoco.dmc")
     run.add_argument("--again", help="try ids again whose reason contains this text")
     commands.add_parser("report")
-    one = commands.add_parser("one")
-    one.add_argument("id")
-    one.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    if arguments.command == "one":
-        arguments.out.write_text(json.dumps(tried(arguments.id)))
-    elif arguments.command == "report":
+    if arguments.command == "report":
         write_report(read_rows(TABLE, Row), PAGE)
     else:
         run_all(arguments.jobs, arguments.family, arguments.again)
@@ -69,6 +69,8 @@ def run_all(jobs: int, families: Sequence[str] | None, again: str | None) -> Non
         append(TABLE, [field.name for field in fields(Row)], map(asdict, rows))
     known = {row.id for row in rows}
     ids = [(name, family) for name, family in all_ids() if name not in known and (not families or family in families)]
+    os.environ["OMP_NUM_THREADS"] = "1"
+    FORKS.set_forkserver_preload(["ppolab.training.run", "hydra", "envpool.registration"])
     with ThreadPoolExecutor(jobs) as pool:
         for done, row in enumerate(pool.map(lambda each: row_of(*each), ids), 1):
             append(TABLE, [field.name for field in fields(Row)], [asdict(row)])
@@ -86,14 +88,31 @@ def all_ids() -> list[tuple[str, str]]:
 def row_of(env_id: str, family: str) -> Row:
     """Try one id in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "result.json"
-        command = [sys.executable, __file__, "one", env_id, "--out", str(out)]
-        try:
-            found = run_child(command, Path(folder), {"OMP_NUM_THREADS": "1"}, PATIENCE).record
-        except ChildFailed as error:
-            found = {"reason": f"the process that tried it ended: {error.reason}"}
+        process = FORKS.Process(target=_try, args=(env_id, folder))
+        process.start()
+        process.join(PATIENCE)
+        code = "it took too long" if process.exitcode is None else f"exit code {process.exitcode}"
+        process.kill()
+        process.join()
+        result = Path(folder) / RESULT
+        if result.exists():
+            found = json.loads(result.read_text())
+        else:
+            said = (Path(folder) / SAID).read_text(errors="replace").split("\n")
+            last = next((line for line in reversed(said) if line.strip()), "no message")
+            found = {"reason": f"the process that tried it ended: {code}: {last.strip()[:200]}"}
     empty: dict[str, Any] = {"observation": "", "action": "", "limit": None, "steps_per_second": None, "reason": ""}
     return Row(id=env_id, family=family, **(empty | found))
+
+
+def _try(env_id: str, folder: str) -> None:
+    """Try one id in this process, which writes to files of `folder`."""
+    said = os.open(f"{folder}/{SAID}", os.O_WRONLY | os.O_CREAT)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    found = tried(env_id)
+    Path(folder, RESULT).write_text(json.dumps(found))
+    os._exit(0)  # some simulators crash when they are freed
 
 
 def tried(env_id: str) -> dict[str, Any]:
