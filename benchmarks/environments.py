@@ -16,6 +16,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -92,7 +93,8 @@ def row_of(env_id: str, family: str) -> Row:
         process.start()
         process.join(PATIENCE)
         code = "it took too long" if process.exitcode is None else f"exit code {process.exitcode}"
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):  # it and what it has started: ViZDoom leaves its games running
+            os.killpg(process.pid, signal.SIGKILL)
         process.join()
         result = Path(folder) / RESULT
         if result.exists():
@@ -107,6 +109,7 @@ def row_of(env_id: str, family: str) -> Row:
 
 def _try(env_id: str, folder: str) -> None:
     """Try one id in this process, which writes to files of `folder`."""
+    os.setsid()
     said = os.open(f"{folder}/{SAID}", os.O_WRONLY | os.O_CREAT)
     os.dup2(said, 1)
     os.dup2(said, 2)
