@@ -32,7 +32,8 @@ INTRODUCTION = """# Environments of EnvPool
 
 `python benchmarks/environments.py run` and `report` made this page. Each id was tried in a process of its own: two
 iterations of training, and an evaluation of at most 50 steps. Steps/s are those of the simulator alone, with 16
-environments, two threads and random actions, while another id was tried beside it. An id works as `env.id=ID`.
+environments, two threads and random actions; the machine had other work at that time, so they are too low by a factor
+that differs from id to id. An id works as `env.id=ID`.
 Another page says
 [what differs between the families](environments_of_your_own.md#what-differs-between-envpools-families).
 """
@@ -60,12 +61,19 @@ def _family(family: str, rows: Sequence[Row]) -> Sequence[str]:
 
 def _ids(rows: Sequence[Row]) -> Iterable[str]:
     """Return a table of ids; those that look the same share a line."""
-    alike: dict[tuple[str, str, str, str], list[Row]] = {}
+    alike: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        key = (row.observation, row.action, str(row.limit or "none"), row.reason)
+        key = (row.observation, row.action, _mask(row), str(row.limit or "none"), row.reason)
         alike.setdefault(key, []).append(row)
     lines = []
-    for (observation, action, limit, reason), same in alike.items():
+    for (observation, action, mask, limit, reason), same in alike.items():
         names = " ".join(f"`{row.id}`" for row in same)
-        lines.append((names, observation, action, limit, reason or "trains"))
-    return markdown(("ids", "observation", "action", "limit", ""), lines, texts=5)
+        lines.append((names, observation, action, mask, limit, reason or "trains"))
+    return markdown(("ids", "observation", "action", "mask of actions", "limit", ""), lines, texts=6)
+
+
+def _mask(row: Row) -> str:
+    """Return where the environment says which actions are allowed."""
+    if "action_mask" in row.observation:
+        return "observation"
+    return "info" if row.family == "pgx" else ""
