@@ -555,8 +555,16 @@ def test_the_page_of_environments_counts_families_and_joins_what_looks_the_same(
     assert "4 ids, of which 3 train." in text
     assert "| [b.c](#bc) | 3 | 3 | 20 |" in text
     assert "| [e](#e) | 1 | 0 |  |" in text
-    assert "| `A-v1` `B-v1` `C-v1` | float32 4 | 2 choices | 100 | trains |" in text
-    assert "| `D-v1` | float32 4 | 2 choices | 100 | no |" in text
+    assert "| `A-v1` `B-v1` `C-v1` | float32 4 | 2 choices |  | 100 | trains |" in text
+    assert "| `D-v1` | float32 4 | 2 choices |  | 100 | no |" in text
+
+
+def test_the_page_of_environments_tells_where_masks_are(tmp_path: Path) -> None:
+    rows = [replace(seen("A-v1", "jumanji"), observation="Dict of action_mask bool 4"), seen("B-v1", "pgx")]
+    environments_report.write_report(rows, tmp_path / "page.md")
+    text = (tmp_path / "page.md").read_text()
+    assert "| `A-v1` | Dict of action_mask bool 4 | 2 choices | observation | 100 | trains |" in text
+    assert "| `B-v1` | float32 4 | 2 choices | info | 100 | trains |" in text
 
 
 def test_spaces_are_told_in_few_words() -> None:
@@ -567,15 +575,25 @@ def test_spaces_are_told_in_few_words() -> None:
 
 
 def test_an_environment_is_tried_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[list[str]] = []
+    ended: list[int] = []
 
-    def failing(command: list[str], *_: Any) -> Any:
-        told.append(command)
-        raise ChildFailed(-11, "line\nlast words")
+    class Crashing:
+        pid, exitcode = 7, -11
 
-    monkeypatch.setattr(environments, "run_child", failing)
+        def __init__(self, target: Any, args: tuple[str, str]) -> None:
+            assert target is environments._try and args[0] == "Any-v0"
+            self.folder = Path(args[1])
+
+        def start(self) -> None:
+            (self.folder / environments.SAID).write_text("line\nlast words\n")
+
+        def join(self, seconds: float | None = None) -> None:
+            assert seconds in (environments.PATIENCE, None)
+
+    monkeypatch.setattr(environments.FORKS, "Process", Crashing)
+    monkeypatch.setattr(environments.os, "killpg", lambda pid, _: ended.append(pid))
     row = environments.row_of("Any-v0", "toy")
-    assert told[0][2:4] == ["one", "Any-v0"]
+    assert ended == [7]  # with what it has started
     assert row == environments.Row(
         "Any-v0", "toy", "", "", None, None, "the process that tried it ended: exit code -11: last words"
     )
