@@ -19,7 +19,12 @@ class PeerUnavailable(Exception):
 
 def requirements(framework: str) -> list[str]:
     """The peer on the very build of torch that ppolab uses here; everything else is the peer's own choice."""
-    return [*PACKAGES[framework], f"torch=={importlib.metadata.version('torch')}", "gymnasium[mujoco]"]
+    return [*PACKAGES[framework], torch_requirement(), "gymnasium[mujoco]"]
+
+
+def torch_requirement() -> str:
+    """The very build of torch that ppolab uses here."""
+    return f"torch=={importlib.metadata.version('torch')}"
 
 
 def ready(folder: Path, wanted: list[str]) -> Path:
