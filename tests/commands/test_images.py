@@ -11,7 +11,7 @@ import pytest
 from small_runs import run_small
 
 import ppolab
-from ppolab.envs import envpool_backend
+from ppolab.envs import envpool_ids
 
 SMALL = {
     "env": "cartpole", "env.id": "probe/Dot-v0", "num_envs": 8, "rollout_steps": 64, "minibatch_size": 64, "epochs": 4,
@@ -55,7 +55,7 @@ def test_a_network_of_the_users_own_learns_from_pixels_and_goes_on_exactly(tmp_p
         assert exported.greatest_difference == 0  # actions are whole numbers
 
 
-@pytest.mark.skipif(not envpool_backend.is_installed(), reason="EnvPool has no build for this platform")
+@pytest.mark.skipif(not envpool_ids.is_installed(), reason="EnvPool has no build for this platform")
 def test_atari_trains_with_its_preset_and_is_judged_by_the_games_own_score(tmp_path: Path) -> None:
     small = ["total_steps=64", "num_envs=2", "rollout_steps=16", "minibatch_size=32", "epochs=1", "eval_episodes=2"]
     more = ["logger=none", "env.kwargs.max_episode_steps=90", f"hydra.run.dir={tmp_path}/run"]

@@ -11,7 +11,7 @@ import yaml
 from resumed_runs import assert_equal
 
 from commands import ROOT, TINY, assert_one_line, evaluate, train
-from ppolab.envs import envpool_backend
+from ppolab.envs import envpool_ids
 from ppolab.records.checkpoint import load_checkpoint
 
 SMALL = (
@@ -53,7 +53,7 @@ def test_they_train_resume_exactly_and_are_evaluated(workspace: Path) -> None:
     )
 
 
-@pytest.mark.skipif(not envpool_backend.is_installed(), reason="EnvPool has no build for this platform")
+@pytest.mark.skipif(not envpool_ids.is_installed(), reason="EnvPool has no build for this platform")
 def test_a_network_for_a_grid_trains_and_is_evaluated(workspace: Path) -> None:
     grid = ("env.id=MiniGrid-DoorKey-8x8-v0", *TINY, "logger=none", "env.kwargs.max_episode_steps=20")
     own = ("model.trunk=shared", "model.network=my_image_networks:GridAndDirection")

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from ppolab.config.schema import EnvConfig
-from ppolab.envs import envpool_backend
+from ppolab.envs import envpool_backend, envpool_ids
 from ppolab.envs.envpool_tasks import LEARNERS_OWN, UNLIKE_GYMNASIUM
 from ppolab.envs.families import Told, keeps_limit, told
 from ppolab.envs.making import made_once
@@ -50,8 +50,8 @@ def backend_choice(env: EnvConfig) -> BackendChoice:
     Gymnasium's.
     """
     name, notes = _chosen(env)
-    if name == "envpool" or envpool_backend.has_alone(env.id):
-        about = told(envpool_backend.family_of(env.id), env.id, env.kwargs)
+    if name == "envpool" or envpool_ids.has_alone(env.id):
+        about = told(envpool_ids.family_of(env.id), env.id, env.kwargs)
     else:
         about = Told()
     return BackendChoice(name, (*notes, *about.notes), about.warnings)
@@ -61,7 +61,7 @@ def _chosen(env: EnvConfig) -> tuple[str, tuple[str, ...]]:
     """Return the name of the backend, and why it is chosen."""
     if env.backend == "gymnasium":
         return "gymnasium", ()
-    if envpool_backend.has_alone(env.id):
+    if envpool_ids.has_alone(env.id):
         return _chosen_alone(env)
     if env.backend == "envpool":
         differs = UNLIKE_GYMNASIUM.get(env.id)
@@ -70,7 +70,7 @@ def _chosen(env: EnvConfig) -> tuple[str, tuple[str, ...]]:
     if problem := _envpool_problem(env):
         spoken = is_own_task(env.id)  # EnvPool would most likely have it
         return "gymnasium", (f"{env.id}: {problem}",) if spoken else ()
-    if not envpool_backend.has(env.id):
+    if not envpool_ids.has(env.id):
         return "gymnasium", ()
     if differs := UNLIKE_GYMNASIUM.get(env.id) or space_difference(env):
         return "gymnasium", (f"{env.id}: Gymnasium simulates it, since {differs}",)
@@ -78,7 +78,7 @@ def _chosen(env: EnvConfig) -> tuple[str, tuple[str, ...]]:
 
 
 def _chosen_alone(env: EnvConfig) -> tuple[str, tuple[str, ...]]:
-    lack = envpool_backend.gymnasium_lacks(env.id)
+    lack = envpool_ids.gymnasium_lacks(env.id)
     why = f"{lack.replace('; ', ' (', 1)})" if lack else "EnvPool alone has it"
     if env.wrappers:
         slow = "env.wrappers wrap EnvPool's environments one by one, which is slower"
@@ -93,21 +93,21 @@ def for_evaluation(env: EnvConfig) -> EnvConfig:
     lost life its reset presses FIRE, without which many games stand still, and the policy never had to. Elsewhere the
     arguments that change rewards and ends are left out.
     """
-    if not envpool_backend.has_alone(env.id):
+    if not envpool_ids.has_alone(env.id):
         return env
-    if evaluation_backend(env) == "envpool" and envpool_backend.tells_game(env.id):
+    if evaluation_backend(env) == "envpool" and envpool_ids.tells_game(env.id):
         return env
     return replace(env, kwargs={key: value for key, value in env.kwargs.items() if key not in LEARNERS_OWN})
 
 
 def evaluation_backend(env: EnvConfig) -> str:
     """Return what plays the episodes of an evaluation: Gymnasium, whose environments are the reference, if it can."""
-    in_pool = env.backend != "gymnasium" and not env.wrappers and envpool_backend.has_alone(env.id)
+    in_pool = env.backend != "gymnasium" and not env.wrappers and envpool_ids.has_alone(env.id)
     return "envpool" if in_pool else "gymnasium"
 
 
 def _envpool_problem(env: EnvConfig) -> str:
-    if not envpool_backend.is_installed():
+    if not envpool_ids.is_installed():
         return (
             "EnvPool is not installed, so Gymnasium simulates it, which is slower; pip install envpool helps where it "
             "has a build for this platform"
@@ -116,7 +116,7 @@ def _envpool_problem(env: EnvConfig) -> str:
         return "Gymnasium simulates it, which is slower, since env.wrappers wrap environments of Gymnasium"
     if env.kwargs:
         return "Gymnasium simulates it, which is slower, since EnvPool may not know the arguments of env.kwargs"
-    if problem := envpool_backend.import_problem():
+    if problem := envpool_ids.import_problem():
         return f"EnvPool cannot be imported ({problem}), so Gymnasium simulates it, which is slower"
     return ""
 
@@ -192,15 +192,15 @@ def _same_bounds(ours: spaces.Space[Any], theirs: spaces.Space[Any]) -> bool:
 
 def check_envpool(env: EnvConfig) -> None:
     """Raise ConfigError unless EnvPool can simulate `env`, and Gymnasium could evaluate its policy."""
-    if not envpool_backend.is_installed():
+    if not envpool_ids.is_installed():
         raise ConfigError("env.backend=envpool: the package envpool is not installed; pip install envpool, or use auto")
-    if problem := envpool_backend.import_problem():
+    if problem := envpool_ids.import_problem():
         raise ConfigError(
             f"env.backend=envpool: the package envpool cannot be imported ({problem}); mend it, or use auto"
         )
-    if not envpool_backend.has(env.id):
+    if not envpool_ids.has(env.id):
         raise ConfigError(f"env.backend=envpool: EnvPool has no {env.id}; use env.backend=gymnasium")
-    if envpool_backend.has_alone(env.id):
+    if envpool_ids.has_alone(env.id):
         return  # `check_limit` has been called
     if differs := space_difference(env):
         raise ConfigError(f"env.backend=envpool env.id={env.id}: {differs}; use env.backend=gymnasium")
@@ -210,8 +210,8 @@ def check_envpool(env: EnvConfig) -> None:
 def check_limit(env: EnvConfig) -> None:
     """Raise ConfigError unless EnvPool ends episodes at the time limit that env.kwargs gives, if it gives one."""
     limit = env.kwargs.get("max_episode_steps", 1)
-    other = "leave it out" if envpool_backend.has_alone(env.id) else "use env.backend=gymnasium"
+    other = "leave it out" if envpool_ids.has_alone(env.id) else "use env.backend=gymnasium"
     if not isinstance(limit, int) or limit < 1:
         raise ConfigError(f"env.kwargs={env.kwargs}: max_episode_steps must be 1 or more; or {other}")
-    if "max_episode_steps" in env.kwargs and not keeps_limit(envpool_backend.family_of(env.id), env.id):
+    if "max_episode_steps" in env.kwargs and not keeps_limit(envpool_ids.family_of(env.id), env.id):
         raise ConfigError(f"env.kwargs={env.kwargs}: EnvPool's {env.id} ignores max_episode_steps; {other}")

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache, partial
+from collections.abc import Sequence
+from functools import partial
 from operator import itemgetter
-from types import ModuleType
 from typing import Any
 
 import gymnasium
@@ -18,6 +13,16 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ppolab.envs import families
+from ppolab.envs.envpool_ids import (
+    INFO_KEYS,
+    STACKS,
+    family_of,
+    has_alone,
+    has_game_info,
+    package_with,
+    quiet,
+    stacks_itself,
+)
 from ppolab.envs.envpool_tasks import GAME_INFO, LEARNERS_OWN, FinalRows, end_condition
 from ppolab.envs.frame_stack import FrameStack
 from ppolab.envs.guarded import unknown_info
@@ -32,124 +37,9 @@ RANDOM_AT_RESETS_ONLY = ("mujoco.gym", "classic_control")
 """Families whose environments draw no random numbers during an episode."""
 LONGEST_EPISODE = 10_000
 """Most steps of an episode that is recorded, to be replayed."""
-EVERYTHING = "envpool.entry"
-"""The module of EnvPool that registers all families."""
-INFO_KEYS = "info:"
-"""What the names of a pool's info entries begin with, as its C++ code has them."""
 NOT_OF_AN_EPISODE = ("info:env_id", "info:players.env_id")
 MAX_SEED = 2**31
 """EnvPool's seeds lie below it."""
-STACKS = "stack_num"
-"""EnvPool's argument for the number of observations that are seen together."""
-GYMNASIUM_NEEDS = {
-    "gymnasium.envs.box2d": ("Box2D", "pip install 'gymnasium[box2d]'"),
-    "gymnasium.envs.mujoco": ("mujoco", "pip install 'gymnasium[mujoco]'"),
-    "gymnasium.envs.phys2d": ("jax", "pip install 'gymnasium[jax]'"),
-    "gymnasium.envs.tabular": ("jax", "pip install 'gymnasium[jax]'"),
-}
-"""What Gymnasium's own tasks import, by the module they lie in, and how to install it."""
-
-
-def is_installed() -> bool:
-    """Return whether a package of this name is installed."""
-    return importlib.util.find_spec("envpool") is not None
-
-
-@cache
-def import_problem() -> str:
-    """Return why EnvPool, which is installed, cannot be imported; an empty string where it can."""
-    try:
-        _envpool()
-    except Exception as error:  # its libraries in C++ fail in ways of their own
-        return f"{type(error).__name__}: {error}".splitlines()[0]
-    return ""
-
-
-@cache
-def _envpool() -> ModuleType:
-    with _quiet():
-        import envpool
-    return envpool
-
-
-def _envpool_with(env_id: str) -> ModuleType:
-    """Return EnvPool with the family of `env_id` registered, if it has one: `envpool_import` leaves some out."""
-    envpool = _envpool()
-    elsewhere = ":" not in env_id and env_id not in envpool.list_all_envs()  # a colon names a user's own module
-    if elsewhere and importlib.util.find_spec(EVERYTHING):
-        with _quiet():
-            importlib.import_module(EVERYTHING)
-    return envpool
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide the warnings of EnvPool's import, environments and spaces about the precision of its own Box bounds."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def has(env_id: str) -> bool:
-    """Return whether EnvPool can be used and has an environment of this id."""
-    return is_installed() and not import_problem() and env_id in _envpool_with(env_id).list_all_envs()
-
-
-def has_alone(env_id: str) -> bool:
-    """Return whether EnvPool can make this id, and Gymnasium cannot."""
-    unknown = ":" not in env_id and env_id not in gymnasium.registry
-    return (unknown or bool(gymnasium_lacks(env_id))) and has(env_id)
-
-
-def gymnasium_lacks(env_id: str) -> str:
-    """Return why Gymnasium cannot make a task of its own, and what helps; an empty string where it seems to be able to.
-
-    Modules are only looked for: to import them takes seconds.
-    """
-    if ":" in env_id or env_id not in gymnasium.registry:
-        return ""
-    entry = gymnasium.spec(env_id).entry_point
-    if not isinstance(entry, str):  # a function that raises stands for the old versions of the MuJoCo tasks
-        gone = str(getattr(entry, "__module__", "")).startswith("gymnasium.")
-        return f"is no longer in Gymnasium{newer_version(env_id)}" if gone else ""
-    package, install = GYMNASIUM_NEEDS.get(".".join(entry.split(".")[:3]), ("", ""))
-    missing = package and importlib.util.find_spec(package) is None
-    return f"needs the package {package} in Gymnasium; {install}" if missing else ""
-
-
-def newer_version(env_id: str) -> str:
-    """Return a hint at the newest registered version of an environment, if that is another one."""
-    name = env_id.rpartition(":")[2]
-    if name not in gymnasium.registry:  # EnvPool alone has it
-        return ""
-    spec = gymnasium.spec(name)
-    versions = [
-        other.version
-        for other in gymnasium.registry.values()
-        if (other.namespace, other.name) == (spec.namespace, spec.name) and other.version is not None
-    ]
-    newest = max(versions, default=None)
-    return f"; use {spec.id.rpartition('-v')[0]}-v{newest}" if newest and newest != spec.version else ""
-
-
-def family_of(env_id: str) -> str:
-    """Return the family of an id that EnvPool has, such as `mujoco.dmc`."""
-    return str(_envpool_with(env_id).registration.registry.specs[env_id][0]).removeprefix("envpool.")
-
-
-def known_ids(env_id: str) -> list[str]:
-    """Return all ids of EnvPool, in whose registry `env_id` is then looked for; none where it cannot be used."""
-    return list(_envpool_with(env_id).list_all_envs()) if is_installed() and not import_problem() else []
-
-
-def stacks_itself(env_id: str) -> bool:
-    """Return whether EnvPool's environment stacks observations by an argument of its own, as Atari does."""
-    return STACKS in _envpool_with(env_id).make_spec(env_id).config._fields
-
-
-def tells_game(env_id: str) -> bool:
-    """Return whether EnvPool's environment tells score and end of a game beside what the learner sees."""
-    return _has_game_info(_envpool_with(env_id).make_spec(env_id))
 
 
 def pool_spaces(env_id: str, kwargs: dict[str, Any]) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
@@ -159,7 +49,7 @@ def pool_spaces(env_id: str, kwargs: dict[str, Any]) -> tuple[spaces.Space[Any],
         ConfigError: EnvPool does not take these arguments.
     """
     pool = _made(env_id, kwargs, [0], num_threads=1)
-    with _quiet():
+    with quiet():
         found = _spaces_of(pool)
     pool.close()
     return found
@@ -181,7 +71,7 @@ class EnvPoolAlone(gymnasium.Env[Any, Any]):
     def __init__(self, env_id: str, kwargs: dict[str, Any]) -> None:
         self._make = partial(_made, env_id, kwargs, num_threads=1)
         self._pool = self._make([0])
-        with _quiet():
+        with quiet():
             self.observation_space, self.action_space = _spaces_of(self._pool)
             players = self._pool.spec.config.max_num_players
         if players > 1:
@@ -197,7 +87,7 @@ class EnvPoolAlone(gymnasium.Env[Any, Any]):
         if seed is not None:
             self._pool.close()
             self._pool = self._make([seed % MAX_SEED])
-        with _quiet():
+        with quiet():
             observations, info = self._pool.reset()
         return first_of(observations), first_of(info)
 
@@ -288,7 +178,7 @@ class EnvPoolEnv(BackendEnv):
         inside = frame_stack is not None and stacks_itself(env_id)
         self._fixed_kwargs = {STACKS: frame_stack} if inside else {}
         self._open(seeds)
-        with _quiet():
+        with quiet():
             observation_space, action_space = _spaces_of(self._envs)
         self._stack = FrameStack(observation_space, frame_stack) if frame_stack and not inside else None
         super().__init__(
@@ -305,7 +195,7 @@ class EnvPoolEnv(BackendEnv):
         return bool(self._game_info)
 
     def _reset(self) -> Any:
-        with _quiet():
+        with quiet():
             self._observations = self._envs.reset()[0]
         everyone = np.ones(self.num_envs, dtype=np.bool_)
         if self._record is not None:
@@ -373,7 +263,7 @@ class EnvPoolEnv(BackendEnv):
         self._restart([state["seed"] for state in states])
         if self._record is None:
             raise StateNotReached(f"EnvPool's {self._id} cannot be replayed with these settings")
-        with _quiet():
+        with quiet():
             replay(self._envs, states)
         self._record.load(states)
         self._observations = np.stack([state["observation"] for state in states])
@@ -407,12 +297,7 @@ class EnvPoolEnv(BackendEnv):
 def _game_info(pool: Any) -> tuple[str, ...]:
     """Return the entries of the pool's info that tell score and end of a game; none where the pool does so itself."""
     changed = any(getattr(pool.spec.config, argument, False) for argument in LEARNERS_OWN)
-    return GAME_INFO if changed and _has_game_info(pool) else ()
-
-
-def _has_game_info(pool: Any) -> bool:
-    """Return whether the info of a pool, or of its specification, has all of `GAME_INFO`."""
-    return {f"{INFO_KEYS}{name}" for name in GAME_INFO} <= set(pool._state_keys)
+    return GAME_INFO if changed and has_game_info(pool) else ()
 
 
 def _check_info(pool: Any, log_info: Sequence[str]) -> None:
@@ -452,8 +337,8 @@ def _made(env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], *, num_thre
     if why := families.cannot_start(family_of(env_id), env_id):
         raise ConfigError(f"env.id={env_id}: {why}; choose another environment")
     try:
-        with _quiet():
-            return _envpool_with(env_id).make(
+        with quiet():
+            return package_with(env_id).make(
                 env_id, env_type="gymnasium", num_envs=num_envs, seed=list(seeds),
                 num_threads=min(num_threads, num_envs), **kwargs,
             )  # fmt: skip
@@ -465,7 +350,7 @@ def _made(env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], *, num_thre
 
 def _refusal(env_id: str, kwargs: dict[str, Any], error: Exception) -> str:
     """Return why EnvPool does not take these arguments, and what helps."""
-    known = _envpool_with(env_id).make_spec(env_id).config._fields
+    known = package_with(env_id).make_spec(env_id).config._fields
     unknown = next((name for name in kwargs if name not in known), None)
     if not has_alone(env_id):
         return f"EnvPool does not take these for {env_id} ({error}); use env.backend=gymnasium"

@@ -9,7 +9,7 @@ import warnings
 from types import ModuleType
 
 from ppolab.config.schema import EnvConfig
-from ppolab.envs import envpool_backend
+from ppolab.envs import envpool_ids
 from ppolab.runtime.fast_imports import stand_in
 
 USUAL = ("envpool.mujoco.gym.registration", "envpool.classic_control.registration")
@@ -24,17 +24,17 @@ def register_family(env: EnvConfig) -> None:
     imports first, and the real one follows if the id is none of the usual ones. Should a version of EnvPool be laid
     out otherwise, it is imported in full.
     """
-    if env.backend == "gymnasium" or env.kwargs or env.wrappers or not envpool_backend.is_installed():
+    if env.backend == "gymnasium" or env.kwargs or env.wrappers or not envpool_ids.is_installed():
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its import warns about the precision of its own Box bounds
         if "envpool" not in sys.modules:
             _import_usual()
-        envpool_backend.has(env.id)
+        envpool_ids.has(env.id)
 
 
 def _import_usual() -> None:
     # where this fails, ids are missing and EVERYTHING is imported, or nothing of it can be imported here
-    with stand_in(ModuleType(envpool_backend.EVERYTHING)), contextlib.suppress(Exception):
+    with stand_in(ModuleType(envpool_ids.EVERYTHING)), contextlib.suppress(Exception):
         for name in USUAL:
             importlib.import_module(name)

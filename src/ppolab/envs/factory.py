@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 
 from ppolab.config.schema import EnvConfig
-from ppolab.envs import envpool_backend
+from ppolab.envs import envpool_backend, envpool_ids
 from ppolab.envs.backend_choice import (
     backend_choice,
     check_envpool,
@@ -49,8 +49,8 @@ __all__ = [
 def check_environment(env: EnvConfig) -> None:
     """Raise ConfigError unless the environment exists, can be made, and has supported spaces."""
     registered(env.id)
-    alone = envpool_backend.has_alone(env.id)
-    lack = envpool_backend.gymnasium_lacks(env.id)
+    alone = envpool_ids.has_alone(env.id)
+    lack = envpool_ids.gymnasium_lacks(env.id)
     if lack and (env.backend == "gymnasium" or not alone):
         raise ConfigError(f"env.id={env.id}: {lack}")
     if alone:
@@ -102,9 +102,9 @@ def registered(env_id: str) -> gymnasium.envs.registration.EnvSpec | None:
             f"env.id={env_id}: the module '{error.name}' cannot be imported; install it or add its folder to PYTHONPATH"
         ) from error
     except Exception as error:  # gymnasium raises its own family, and a user's module may raise anything on import
-        if not module and envpool_backend.has(name):
+        if not module and envpool_ids.has(name):
             return None
-        hint = nearest(name, [*gymnasium.registry, *envpool_backend.known_ids(name)])
+        hint = nearest(name, [*gymnasium.registry, *envpool_ids.known_ids(name)])
         for own in (each for each in gymnasium.registry if _is_of(module, each)):
             hint = hint.replace(f"'{own}'", f"'{module}:{own}'")
         hint = hint or "; a module of your own is named as env.id=my_package:MyEnv-v0"
@@ -124,10 +124,10 @@ def _make(env: EnvConfig) -> gymnasium.Env[Any, Any]:
         raise
     except gymnasium.error.DependencyNotInstalled as error:
         raise ConfigError(
-            f"env.id={env.id}: a package is missing: {_first_line(error)}{envpool_backend.newer_version(env.id)}"
+            f"env.id={env.id}: a package is missing: {_first_line(error)}{envpool_ids.newer_version(env.id)}"
         ) from error
     except Exception as error:  # whatever a constructor raises, these arguments do not make an environment
-        hint = help_for(str(error)) if envpool_backend.has_alone(env.id) else envpool_backend.newer_version(env.id)
+        hint = help_for(str(error)) if envpool_ids.has_alone(env.id) else envpool_ids.newer_version(env.id)
         told = f"{type(error).__name__}: {_first_line(error)}{hint}"
         given = f" env.kwargs={env.kwargs}" if env.kwargs else ""
         raise ConfigError(f"env.id={env.id}{given}: cannot be made: {told}") from error

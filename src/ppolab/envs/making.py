@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 
 from ppolab.config.schema import EnvConfig
-from ppolab.envs import envpool_backend
+from ppolab.envs import envpool_backend, envpool_ids
 from ppolab.envs.frame_stack import StackedFrames
 from ppolab.envs.mujoco_warnings import log_mujoco_warnings
 from ppolab.errors import ConfigError
@@ -32,10 +32,10 @@ def make_env(env: EnvConfig, **further: Any) -> gymnasium.Env[Any, Any]:
     wrappers = [(name, named_object(_key(name), name, EXAMPLE)) for name in env.wrappers]
     log_mujoco_warnings(env.id)
     frame_stack = env.frame_stack
-    refused = env.backend == "gymnasium" and envpool_backend.gymnasium_lacks(env.id)
-    if envpool_backend.has_alone(env.id) and not refused:
-        inside = frame_stack is not None and envpool_backend.stacks_itself(env.id)
-        stacked = {envpool_backend.STACKS: frame_stack} if inside else {}
+    refused = env.backend == "gymnasium" and envpool_ids.gymnasium_lacks(env.id)
+    if envpool_ids.has_alone(env.id) and not refused:
+        inside = frame_stack is not None and envpool_ids.stacks_itself(env.id)
+        stacked = {envpool_ids.STACKS: frame_stack} if inside else {}
         made: gymnasium.Env[Any, Any] = envpool_backend.EnvPoolAlone(env.id, {**env.kwargs, **stacked})
         frame_stack = None if inside else frame_stack
     else:

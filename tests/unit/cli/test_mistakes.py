@@ -10,7 +10,7 @@ from in_process import call
 
 from commands import TINY, assert_one_line, write_user_module
 from ppolab.cli.commands import evaluate_main, report_main, train_main
-from ppolab.envs import envpool_backend
+from ppolab.envs import envpool_ids
 
 MISTAKES = {
     "mistyped key": ("clipp=0.1", "clipp", "'clip'"),
@@ -185,7 +185,7 @@ MISTAKES_OF_ENVPOOL = {
 }
 
 
-@pytest.mark.skipif(not envpool_backend.is_installed(), reason="EnvPool has no build for this platform")
+@pytest.mark.skipif(not envpool_ids.is_installed(), reason="EnvPool has no build for this platform")
 @pytest.mark.parametrize("mistake", MISTAKES_OF_ENVPOOL)
 def test_mistake_in_a_task_of_envpool_is_answered_in_one_line(
     mistake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from ppolab.agents.evaluation import play_episodes
 from ppolab.config.schema import EnvConfig
-from ppolab.envs import envpool_backend
+from ppolab.envs import envpool_backend, envpool_ids
 from ppolab.envs.factory import make_vector_env
 from ppolab.envs.vector_env import VectorEnv
 from ppolab.learning.rollout import Episode, totals
 from ppolab.training.collector import Collector
 
-pytestmark = pytest.mark.skipif(not envpool_backend.is_installed(), reason="EnvPool has no build for this platform")
+pytestmark = pytest.mark.skipif(not envpool_ids.is_installed(), reason="EnvPool has no build for this platform")
 
 LEARNERS = {"episodic_life": True, "reward_clip": True}
 SEEDS = [3, 4]

@@ -16,10 +16,10 @@ import pytest
 from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
 
 from ppolab.config.schema import EnvConfig
-from ppolab.envs import envpool_backend
+from ppolab.envs import envpool_ids
 from ppolab.envs.factory import make_vector_env
 
-pytestmark = pytest.mark.skipif(not envpool_backend.is_installed(), reason="EnvPool has no build for this platform")
+pytestmark = pytest.mark.skipif(not envpool_ids.is_installed(), reason="EnvPool has no build for this platform")
 
 GAMES = {"Pong": "pong", "Breakout": "breakout", "Qbert": "qbert", "BeamRider": "beam_rider", "Seaquest": "seaquest",
          "SpaceInvaders": "space_invaders"}  # fmt: skip

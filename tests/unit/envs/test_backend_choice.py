@@ -13,7 +13,7 @@ import pytest
 from gymnasium import spaces
 
 from ppolab.config.schema import EnvConfig
-from ppolab.envs import envpool_backend
+from ppolab.envs import envpool_backend, envpool_ids
 from ppolab.envs.backend_choice import (
     BackendChoice,
     _alike,
@@ -27,7 +27,7 @@ from ppolab.envs.factory import check_environment, evaluation_backend, for_evalu
 from ppolab.envs.making import make_env
 from ppolab.errors import ConfigError
 
-needs_envpool = pytest.mark.skipif(not envpool_backend.is_installed(), reason="EnvPool has no build for this platform")
+needs_envpool = pytest.mark.skipif(not envpool_ids.is_installed(), reason="EnvPool has no build for this platform")
 pytestmark = pytest.mark.filterwarnings("ignore:.*is out of date")
 
 
@@ -72,7 +72,7 @@ def test_contact_forces_are_all_zero_in_the_old_humanoid_only(version: str, zero
 def test_every_task_known_to_be_the_same_has_the_same_spaces() -> None:
     known = [
         env_id
-        for env_id in envpool_backend._envpool().list_all_envs()
+        for env_id in envpool_ids.package().list_all_envs()
         if env_id in gymnasium.registry and is_well_known(env_id)
     ]
     assert len(known) >= 17 and {"Hopper-v5", "CartPole-v1", "Pendulum-v1"} <= set(known)
@@ -113,10 +113,14 @@ def test_the_ranges_of_actions_matter() -> None:
 # --- what Gymnasium cannot make --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("backend", ["auto", "envpool", "gymnasium"])
-def test_a_version_that_gymnasium_cannot_make_is_refused_on_every_backend(backend: str) -> None:
-    with pytest.raises(ConfigError, match=r"env\.id=Pusher-v4: cannot be made: ImportError: .*; use Pusher-v5$"):
-        check_environment(EnvConfig(id="Pusher-v4", backend=backend))
+@needs_envpool
+def test_a_version_for_an_older_simulator_is_envpool_s() -> None:
+    choice = backend_choice(EnvConfig(id="Pusher-v4"))
+    assert choice.name == "envpool"
+    assert choice.notes[0].startswith("Pusher-v4: needs mujoco<3 in Gymnasium (use Pusher-v5), so EnvPool also plays")
+    check_environment(EnvConfig(id="Pusher-v4"))
+    with pytest.raises(ConfigError, match=r"^env\.id=Pusher-v4: needs mujoco<3 in Gymnasium; use Pusher-v5$"):
+        check_environment(EnvConfig(id="Pusher-v4", backend="gymnasium"))
 
 
 @needs_envpool
@@ -181,7 +185,7 @@ def test_gymnasium_s_word_for_no_limit_is_understood() -> None:
 
 
 def test_a_missing_envpool_is_told_of_where_it_would_have_been_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(envpool_backend, "is_installed", lambda: False)
+    monkeypatch.setattr(envpool_ids, "is_installed", lambda: False)
     choice = backend_choice(EnvConfig(id="Hopper-v5"))
     assert choice.name == "gymnasium" and len(choice.notes) == 1
     assert choice.notes[0].startswith("Hopper-v5: EnvPool is not installed, so Gymnasium simulates it, which is slower")
@@ -202,7 +206,7 @@ def broken_envpool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     for name in [name for name in sys.modules if name.partition(".")[0] == "envpool"]:
         monkeypatch.delitem(sys.modules, name)
-    caches = (envpool_backend.import_problem, envpool_backend._envpool)
+    caches = (envpool_ids.import_problem, envpool_ids.package)
     for cache in caches:
         cache.cache_clear()
     yield
@@ -221,7 +225,7 @@ def test_an_envpool_that_cannot_be_imported_is_told_of_and_left_alone() -> None:
         "CartPole-v1: EnvPool cannot be imported (OSError: libGL.so.1: cannot open shared object file), so Gymnasium "
         "simulates it, which is slower",
     )
-    assert not envpool_backend.has("CartPole-v1")
+    assert not envpool_ids.has("CartPole-v1")
 
 
 @pytest.mark.usefixtures("broken_envpool")

@@ -20,7 +20,7 @@ from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 
 from ppolab.config.schema import EnvConfig
-from ppolab.envs import envpool_backend
+from ppolab.envs import envpool_backend, envpool_ids
 from ppolab.envs.factory import (
     EVALUATION,
     TRAINING,
@@ -34,7 +34,7 @@ from ppolab.envs.spaces import ActionMapping, action_decoder, first_action, poli
 from ppolab.errors import ConfigError, EnvError
 from ppolab.learning.actor_critic import action_distribution
 
-needs_envpool = pytest.mark.skipif(not envpool_backend.is_installed(), reason="EnvPool has no build for this platform")
+needs_envpool = pytest.mark.skipif(not envpool_ids.is_installed(), reason="EnvPool has no build for this platform")
 
 
 @contextmanager
@@ -472,7 +472,7 @@ def test_envpool_refuses_arguments_it_does_not_know() -> None:
 
 
 def test_without_envpool_auto_uses_gymnasium_and_envpool_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(envpool_backend, "is_installed", lambda: False)
+    monkeypatch.setattr(envpool_ids, "is_installed", lambda: False)
     assert choose_backend(EnvConfig(id="Hopper-v5")) == "gymnasium"
     check_environment(EnvConfig(id="Hopper-v5"))
     with pytest.raises(ConfigError, match=r"env\.backend=envpool: the package envpool is not installed.*or use auto"):
@@ -481,8 +481,8 @@ def test_without_envpool_auto_uses_gymnasium_and_envpool_is_refused(monkeypatch:
 
 def test_is_installed_asks_the_import_system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert not envpool_backend.is_installed()
-    assert not envpool_backend.has("Hopper-v5")
+    assert not envpool_ids.is_installed()
+    assert not envpool_ids.has("Hopper-v5")
 
 
 def test_the_probes_are_registered() -> None:

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 import ppolab.agents.evaluation as evaluation
 from ppolab.config.schema import EnvConfig
 from ppolab.core.moments import sample_moments
-from ppolab.envs import envpool_backend, families
+from ppolab.envs import envpool_backend, envpool_ids, families
 from ppolab.envs.backend_choice import backend_choice, evaluation_backend
-from ppolab.envs.envpool_backend import EnvPoolEnv, family_of
+from ppolab.envs.envpool_backend import EnvPoolEnv
+from ppolab.envs.envpool_ids import family_of
 from ppolab.envs.envpool_tasks import plain_name
 from ppolab.envs.factory import check_environment, make_vector_env
 from ppolab.envs.making import make_env
@@ -30,7 +31,7 @@ from ppolab.errors import ConfigError
 from ppolab.learning.episode_statistics import EpisodeStatistics
 from ppolab.learning.normalization import RunningScale
 
-pytestmark = pytest.mark.skipif(not envpool_backend.is_installed(), reason="EnvPool has no build for this platform")
+pytestmark = pytest.mark.skipif(not envpool_ids.is_installed(), reason="EnvPool has no build for this platform")
 
 HIDDEN = "EnvPool does not tell an end on the last allowed step"
 
@@ -82,7 +83,7 @@ def tables() -> list[families.Ids]:
 
 def test_every_pattern_finds_ids_of_its_family() -> None:
     names: dict[str, set[str]] = {}
-    for env_id in envpool_backend.known_ids("Pong-v5"):
+    for env_id in envpool_ids.known_ids("Pong-v5"):
         names.setdefault(family_of(env_id), set()).add(plain_name(env_id))
     for ids in tables():
         for family, pattern in ids.items():
@@ -294,7 +295,7 @@ def test_a_time_limit_that_counts_as_an_end_is_told() -> None:
 
 
 def test_masks_of_actions_are_told_of_where_there_are_some() -> None:
-    for env_id in envpool_backend.known_ids("Maze-v0"):
+    for env_id in envpool_ids.known_ids("Maze-v0"):
         if family_of(env_id) == "jumanji" and "/" not in env_id and "Sudoku" not in env_id:
             observed, _ = envpool_backend.pool_spaces(env_id, {})
             there = isinstance(observed, spaces.Dict) and "action_mask" in observed.spaces
@@ -354,9 +355,9 @@ def without_box2d(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _hide(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
-    found = envpool_backend.importlib.util.find_spec
+    found = envpool_ids.importlib.util.find_spec
     monkeypatch.setattr(
-        envpool_backend.importlib.util, "find_spec", lambda name, *more: None if name == package else found(name, *more)
+        envpool_ids.importlib.util, "find_spec", lambda name, *more: None if name == package else found(name, *more)
     )
 
 
@@ -395,7 +396,7 @@ def test_mujoco_s_own_package_is_not_needed_where_envpool_has_the_task(monkeypat
 
 def test_a_missing_package_is_named_where_envpool_has_nothing_either(monkeypatch: pytest.MonkeyPatch) -> None:
     _hide(monkeypatch, "Box2D")
-    monkeypatch.setattr(envpool_backend, "has", lambda _: False)
+    monkeypatch.setattr(envpool_ids, "has", lambda _: False)
     with pytest.raises(ConfigError, match=r"^env\.id=CarRacing-v3: needs the package Box2D in Gymnasium; pip install"):
         check_environment(EnvConfig(id="CarRacing-v3"))
 
@@ -432,7 +433,7 @@ def test_procgen_without_qt_says_what_to_install(monkeypatch: pytest.MonkeyPatch
     def fail(*_: object, **__: object) -> None:
         raise ImportError(words)
 
-    monkeypatch.setattr(envpool_backend._envpool(), "make", fail)
+    monkeypatch.setattr(envpool_ids.package(), "make", fail)
     with pytest.raises(ConfigError, match=r"apt-get install libqt5core5a libqt5gui5\)$"):
         check_environment(EnvConfig(id="CoinrunEasy-v0"))
 

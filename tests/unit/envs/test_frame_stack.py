@@ -13,7 +13,7 @@ import pytest
 from gymnasium import spaces
 
 from ppolab.config.schema import EnvConfig
-from ppolab.envs import envpool_backend
+from ppolab.envs import envpool_ids
 from ppolab.envs.factory import make_vector_env
 from ppolab.envs.frame_stack import FrameStack, StackedFrames, stacked_space
 from ppolab.envs.making import make_env
@@ -84,7 +84,7 @@ def made(backend: str, seeds: list[int], **settings: Any) -> Any:
 
 @pytest.mark.parametrize("backend", ["gymnasium", "envpool"])
 def test_stacks_of_a_backend_are_what_it_returned_before(backend: str) -> None:
-    if backend == "envpool" and not envpool_backend.is_installed():
+    if backend == "envpool" and not envpool_ids.is_installed():
         pytest.skip("EnvPool has no build for this platform")
     plain, three = made(backend, [3, 4]), made(backend, [3, 4], frame_stack=3)
     assert three.layout.vector_size == 12
@@ -108,7 +108,7 @@ PICTURES: dict[str, tuple[EnvConfig, str, tuple[int, ...], int]] = {
 @pytest.mark.parametrize("kind", PICTURES)
 def test_pictures_of_a_backend_are_stacked_in_their_channels(kind: str) -> None:
     env, backend, shape, axis = PICTURES[kind]
-    if backend == "envpool" and not envpool_backend.is_installed():
+    if backend == "envpool" and not envpool_ids.is_installed():
         pytest.skip("EnvPool has no build for this platform")
     env = replace(env, num_threads=1)
     plain, two = (make_vector_env(replace(env, frame_stack=count), [3, 4], backend) for count in (1, 2))
@@ -130,7 +130,7 @@ def test_pictures_of_a_backend_are_stacked_in_their_channels(kind: str) -> None:
 
 @pytest.mark.parametrize("backend", ["gymnasium", "envpool"])
 def test_a_restored_stack_goes_on(backend: str) -> None:
-    if backend == "envpool" and not envpool_backend.is_installed():
+    if backend == "envpool" and not envpool_ids.is_installed():
         pytest.skip("EnvPool has no build for this platform")
     env, other = made(backend, [3, 4], frame_stack=3), made(backend, [8, 9], frame_stack=3)
     env.reset()
@@ -144,7 +144,7 @@ def test_a_restored_stack_goes_on(backend: str) -> None:
 
 
 def test_atari_stacks_its_frames_itself() -> None:
-    if not envpool_backend.is_installed():
+    if not envpool_ids.is_installed():
         pytest.skip("EnvPool has no build for this platform")
     env = EnvConfig(id="Pong-v5", frame_stack=2, num_threads=1)
     pool = make_vector_env(env, [1], "envpool")
@@ -152,7 +152,7 @@ def test_atari_stacks_its_frames_itself() -> None:
     pool.use_kwargs({"frame_skip": 2})
     pool.restart([2])
     assert pool.reset().shape == (1, 2 * 84 * 84)
-    assert not envpool_backend.stacks_itself("CartPole-v1")
+    assert not envpool_ids.stacks_itself("CartPole-v1")
 
 
 @pytest.mark.parametrize(

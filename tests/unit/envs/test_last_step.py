@@ -14,14 +14,14 @@ import pytest
 from gymnasium import spaces
 
 from ppolab.config.schema import EnvConfig
-from ppolab.envs import envpool_backend
+from ppolab.envs import envpool_ids
 from ppolab.envs.backend_choice import backend_choice
 from ppolab.envs.envpool_backend import EnvPoolEnv
 from ppolab.envs.envpool_tasks import END_CONDITIONS, FinalRows, end_condition, plain_name
 from ppolab.envs.spaces import ActionMapping
 from ppolab.envs.vector_env import Step
 
-pytestmark = pytest.mark.skipif(not envpool_backend.is_installed(), reason="EnvPool has no build for this platform")
+pytestmark = pytest.mark.skipif(not envpool_ids.is_installed(), reason="EnvPool has no build for this platform")
 
 NUM_ENVS = 24
 FAMILIES = ("envpool.box2d", "envpool.classic_control", "envpool.mujoco.gym", "envpool.toy_text")
@@ -139,14 +139,14 @@ def test_unknown_tasks_are_told_of_before_a_run() -> None:
 
 
 def test_the_table_names_tasks_of_the_families_it_was_made_for() -> None:
-    specs = envpool_backend._envpool().registration.registry.specs
-    named = {env_id: specs[env_id][0] for env_id in envpool_backend._envpool().list_all_envs() if end_condition(env_id)}
+    specs = envpool_ids.package().registration.registry.specs
+    named = {env_id: specs[env_id][0] for env_id in envpool_ids.package().list_all_envs() if end_condition(env_id)}
     assert set(named.values()) == {*FAMILIES, "envpool.jumanji"}
     assert {plain_name(env_id) for env_id in named} <= set(END_CONDITIONS)
 
 
 def test_every_shipped_task_of_envpool_is_in_the_table() -> None:
-    for env_id in envpool_backend._envpool().list_all_envs():
+    for env_id in envpool_ids.package().list_all_envs():
         entry = str(gymnasium.registry[env_id].entry_point) if env_id in gymnasium.registry else ""
         if entry.startswith("gymnasium.envs.classic_control") or ("envs.mujoco" in entry and env_id.endswith("-v5")):
             assert end_condition(env_id) is not None, env_id

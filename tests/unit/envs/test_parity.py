@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 
 from ppolab.config.schema import EnvConfig
-from ppolab.envs import envpool_backend
+from ppolab.envs import envpool_ids
 from ppolab.envs.envpool_backend import EnvPoolEnv
 from ppolab.envs.factory import make_vector_env
 from ppolab.envs.spaces import ActionMapping
 
-pytestmark = pytest.mark.skipif(not envpool_backend.is_installed(), reason="EnvPool has no build for this platform")
+pytestmark = pytest.mark.skipif(not envpool_ids.is_installed(), reason="EnvPool has no build for this platform")
 mujoco = pytest.importorskip("mujoco")
 
 ROOT_COORDINATES = {"Ant-v5": 2}

@@ -13,7 +13,7 @@ from helpers import tiny_config
 from numpy.typing import NDArray
 
 from ppolab.config.schema import EnvConfig
-from ppolab.envs import envpool_backend
+from ppolab.envs import envpool_ids
 from ppolab.envs.factory import VectorEnv, make_vector_env
 from ppolab.envs.snapshot import captured
 from ppolab.errors import StateNotReached
@@ -26,7 +26,7 @@ IDS = (
 )  # fmt: skip
 
 
-needs_envpool = pytest.mark.skipif(not envpool_backend.is_installed(), reason="EnvPool has no build for this platform")
+needs_envpool = pytest.mark.skipif(not envpool_ids.is_installed(), reason="EnvPool has no build for this platform")
 
 
 def made(env_id: str, vectorization: str = "sync", seeds: tuple[int, ...] = (3, 4)) -> VectorEnv:

@@ -11,7 +11,7 @@ import torch
 from helpers import make_collector, make_env, make_policy, tiny_config
 from torch import Tensor
 
-from ppolab.envs import envpool_backend
+from ppolab.envs import envpool_ids
 from ppolab.learning.episode_statistics import EpisodeStatistics
 from ppolab.learning.rollout import Episode, Rollout, totals
 from ppolab.runtime.process_group import ProcessGroup
@@ -174,7 +174,7 @@ def test_the_same_generator_collects_the_same_rollout() -> None:
     assert first.actions.equal(second.actions) and first.rewards.equal(second.rewards)
 
 
-@pytest.mark.skipif(not envpool_backend.is_installed(), reason="EnvPool has no build for this platform")
+@pytest.mark.skipif(not envpool_ids.is_installed(), reason="EnvPool has no build for this platform")
 def test_envpool_episodes_are_counted_as_gymnasium_s() -> None:
     """CartPole pays 1 per step: return and length must be equal, whatever counts them."""
     for backend in ("envpool", "gymnasium"):
