@@ -26,6 +26,8 @@ for folder in (BENCHMARKS, BENCHMARKS / "peers"):  # last: a file there has the 
 import agent_speed  # noqa: E402
 import environments  # noqa: E402
 import environments_report  # noqa: E402
+import image_profile  # noqa: E402
+import image_speed  # noqa: E402
 import options  # noqa: E402
 import paper_table1  # noqa: E402
 import profile_report  # noqa: E402
@@ -597,3 +599,32 @@ def test_an_environment_is_tried_in_a_process_of_its_own(monkeypatch: pytest.Mon
     assert row == environments.Row(
         "Any-v0", "toy", "", "", None, None, "the process that tried it ended: exit code -11: last words"
     )
+
+
+# --- images ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_images_compares_what_had_the_same_settings() -> None:
+    def measured(side: str, speed: float, memory: float, num_envs: int = 8) -> image_speed.Row:
+        return image_speed.Row(side, num_envs, 3, speed, memory, 60, 2, 0.1, "torch=1")
+
+    rows = [
+        measured("sb3", 500.0, 900.0), measured("ppolab", 1000.0, 600.0), measured("ppolab", 1400.0, 610.0),
+        measured("sb3", 620.0, 900.0), measured("ppolab", 1200.0, 700.0), measured("cleanrl", 700.0, 1.0, num_envs=32),
+    ]  # fmt: skip
+    assert image_speed.table(rows)[2:] == [
+        "| 8 | 3 | ppolab | 3 | 1,200 | 1.00 | 610 | 1.00 |",
+        "| 8 | 3 | sb3 | 2 | 560 | 0.47 | 900 | 1.48 |",
+        "| 32 | 3 | cleanrl | 1 | 700 |  | 1 |  |",
+    ]
+
+
+def test_the_profile_of_images_adds_up_what_multiplies() -> None:
+    operators = [("aten::mm", 3000.0), ("aten::convolution_backward", 5000.0), ("aten::relu", 2000.0)]
+    assert image_profile.table(operators)[2:] == [
+        "| aten::convolution_backward | 5.0 | 50.0% |",
+        "| aten::mm | 3.0 | 30.0% |",
+        "| aten::relu | 2.0 | 20.0% |",
+        "| products of matrices and convolutions | 8.0 | 80.0% |",
+        "| all of the update | 10.0 | 100.0% |",
+    ]
