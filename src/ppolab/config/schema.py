@@ -183,7 +183,7 @@ class TrainerConfig:
         effect=COMPUTATION,
     )
     threads: int = setting(
-        "0: actor and critic are updated in two threads where there are two cores, PyTorch keeps to one; N: N for both",
+        "0: updates use two threads where there are two cores, and all cores for images; all else one; N: N for both",
         rule=NOT_NEGATIVE,
         effect=COMPUTATION,
     )
