@@ -16,6 +16,7 @@ from made_agents import trained_on
 
 from ppolab.agents.agent import Agent
 from ppolab.agents.video import RenderError, record_video
+from ppolab.envs import envpool_ids
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the reader's pipes
 
@@ -103,3 +104,36 @@ def test_the_film_is_of_the_episode_that_is_evaluated(compiled: str, determinist
     ]  # fmt: skip
     assert filmed == played
     assert len(set(played)) > 1
+
+
+@pytest.mark.skipif(not envpool_ids.is_installed(), reason="EnvPool has no build for this platform")
+@pytest.mark.parametrize(
+    ("env_id", "kwargs", "size"),
+    [
+        ("MiniGrid-Empty-5x5-v0", {}, (160, 160)),
+        ("Breakout-v5", {"episodic_life": True, "reward_clip": True}, (210, 160)),  # whole games and the game's score
+    ],
+)
+def test_what_envpool_alone_has_is_drawn_by_envpool(
+    env_id: str, kwargs: dict[str, Any], size: tuple[int, int], tmp_path: Path
+) -> None:
+    config = tiny_config(env_id, env_kwargs=kwargs, **{"env.backend": "auto", "model.encoder": None})
+    env = make_env(config)
+    agent = Agent(trained_on(env.observation_space, env.action_space, config))
+    result = agent.evaluate(1, 3, deterministic=False)
+    path = tmp_path / "video.mp4"
+    film = record_video(agent.trained.policy, config.env, 3, path, native=agent.native, deterministic=False)
+    assert [film] == result.returns
+    with closing(imageio.get_reader(path)) as reader:
+        frames = list(reader)
+    assert frames[0].shape == (*size, 3)
+    assert len(frames) > result.lengths[0] if result.lengths[0] < 900 else len(frames) == 901
+    assert any((frame != frames[0]).any() for frame in frames)
+
+
+def test_what_envpool_cannot_draw_is_not_tried(tmp_path: Path) -> None:
+    config = tiny_config("CheetahRun-v1", **{"env.backend": "auto"})
+    env = make_env(config)
+    policy = make_policy(config, env)
+    with pytest.raises(RenderError, match=r"^no video: EnvPool can end the process when it draws tasks of MuJoCo$"):
+        record_video(policy, config.env, 0, tmp_path / "video.mp4")

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from ppolab.agents.evaluation import MAX_EPISODE_STEPS
+from ppolab.agents.evaluation import MAX_EPISODE_STEPS, play_episodes
 from ppolab.agents.policy_actor import PolicyActor
 from ppolab.config.schema import EnvConfig
-from ppolab.envs.factory import EVALUATION, action_mapping, environment_seeds, evaluation_backend
+from ppolab.envs.envpool_backend import EnvPoolEnv
+from ppolab.envs.envpool_ids import family_of
+from ppolab.envs.factory import (
+    EVALUATION,
+    action_mapping,
+    environment_seeds,
+    evaluation_backend,
+    for_evaluation,
+    make_vector_env,
+)
+from ppolab.envs.families import cannot_draw
 from ppolab.envs.making import make_env
 from ppolab.envs.rendering import prepare_scene
 from ppolab.envs.seeding import private_generators
@@ -24,6 +37,8 @@ from ppolab.learning.actor_critic import ActorCritic, evaluating
 
 VIDEO_FPS = 30.0
 """Environments that say more frames a second are filmed with about so many, at their own speed."""
+POOL_FPS = 15
+"""EnvPool does not tell how many steps are a second; of Atari it is so many, of four frames each."""
 MAX_VIDEO_SECONDS = 60
 
 
@@ -40,7 +55,7 @@ def record_video(
     native: Actor | None = None,
     deterministic: bool = True,
 ) -> float:
-    """Film one episode in Gymnasium's environment to `path` (.mp4); return the episode's return.
+    """Film one episode to `path` (.mp4), where evaluations are played; return the episode's return.
 
     It is the first episode of `Agent.evaluate` with this seed; with drawn actions only where that plays one episode.
     The global random generators are as before afterwards.
@@ -52,27 +67,60 @@ def record_video(
     Raises:
         RenderError: there is no way to render here; the message names the cause, and `path` is left as it was.
     """
-    import imageio.v2 as imageio
-
-    if evaluation_backend(env) == "envpool":
-        raise RenderError(f"no video: EnvPool alone has {env.id}, and does not draw it")
+    in_pool = evaluation_backend(env) == "envpool"
+    if in_pool and (why := cannot_draw(family_of(env.id))):
+        raise RenderError(f"no video: {why}")
     unfinished = path.with_name(f".unfinished-{path.name}")
     generator = None if deterministic else torch.Generator().manual_seed(seed)
     (first,) = environment_seeds(seed, 0, 1, EVALUATION)
+    film = _film_in_pool if in_pool else _film_in_gymnasium
     try:
-        with private_generators(first), make_env(env, render_mode="rgb_array") as simulator:
-            prepare_scene(simulator)
-            native_fps = float(simulator.metadata.get("render_fps") or VIDEO_FPS)
-            stride = max(1, round(native_fps / VIDEO_FPS))
-            writer = imageio.get_writer(unfinished, fps=native_fps / stride, macro_block_size=2)
-            with closing(writer), evaluating(policy):  # it stays open after an error else, and writes its file later
-                total = _film(simulator, PolicyActor(policy, native), env, first, stride, writer, generator)
+        with private_generators(first), evaluating(policy):
+            total = film(PolicyActor(policy, native), env, first, unfinished, generator)
         unfinished.replace(path)
     except Exception as error:  # OpenGL, pygame, ffmpeg and user environments each fail in ways of their own
         told = str(error).splitlines()[0] if str(error) else ""
         raise RenderError(f"no video: {type(error).__name__}: {told}") from error
     finally:
         unfinished.unlink(missing_ok=True)
+    return total
+
+
+def _film_in_pool(act: PolicyActor, env: EnvConfig, seed: int, path: Path, generator: torch.Generator | None) -> float:
+    """Film what an evaluation in EnvPool plays; return its return."""
+    import imageio.v2 as imageio
+
+    drawn = for_evaluation(env)
+    drawn = replace(drawn, kwargs={**drawn.kwargs, "render_mode": "rgb_array"})
+    shown = itertools.count()
+    with closing(make_vector_env(drawn, [seed], "envpool")) as simulator:
+        ((_, pool),) = simulator.groups
+        assert isinstance(pool, EnvPoolEnv), pool
+        with closing(imageio.get_writer(path, fps=POOL_FPS, macro_block_size=2)) as writer:
+
+            def watched(raw: NDArray[Any]) -> NDArray[Any]:
+                if next(shown) < MAX_VIDEO_SECONDS * POOL_FPS:
+                    writer.append_data(pool.picture())
+                return act(raw, generator)
+
+            (total,) = play_episodes(watched, simulator).returns
+            writer.append_data(pool.picture())
+    return total
+
+
+def _film_in_gymnasium(
+    act: PolicyActor, env: EnvConfig, seed: int, path: Path, generator: torch.Generator | None
+) -> float:
+    """Film an episode of an environment that Gymnasium makes; return its return."""
+    import imageio.v2 as imageio
+
+    with make_env(env, render_mode="rgb_array") as simulator:
+        prepare_scene(simulator)
+        native_fps = float(simulator.metadata.get("render_fps") or VIDEO_FPS)
+        stride = max(1, round(native_fps / VIDEO_FPS))
+        writer = imageio.get_writer(path, fps=native_fps / stride, macro_block_size=2)
+        with closing(writer):  # it stays open after an error else, and writes its file later
+            total = _film(simulator, act, env, seed, stride, writer, generator)
     return total
 
 

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from ppolab.config.schema import EnvConfig
 from ppolab.envs import envpool_backend, envpool_ids
 from ppolab.envs.envpool_tasks import LEARNERS_OWN, UNLIKE_GYMNASIUM
-from ppolab.envs.families import Told, keeps_limit, told
+from ppolab.envs.families import Told, cannot_draw, keeps_limit, told
 from ppolab.envs.making import made_once
 from ppolab.envs.spaces import named_parts
 from ppolab.errors import ConfigError
@@ -83,7 +83,8 @@ def _chosen_alone(env: EnvConfig) -> tuple[str, tuple[str, ...]]:
     if env.wrappers:
         slow = "env.wrappers wrap EnvPool's environments one by one, which is slower"
         return "gymnasium", (f"{env.id}: {why}, and {slow}",)
-    return "envpool", (f"{env.id}: {why}, so EnvPool also plays the evaluations, and there is no video",)
+    unseen = ", and there is no video" if cannot_draw(envpool_ids.family_of(env.id)) else ""
+    return "envpool", (f"{env.id}: {why}, so EnvPool also plays the evaluations{unseen}",)
 
 
 def for_evaluation(env: EnvConfig) -> EnvConfig:

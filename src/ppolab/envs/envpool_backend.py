@@ -270,6 +270,11 @@ class EnvPoolEnv(BackendEnv):
         if self._stack is not None:
             self._stack.load([state["frames"] for state in states])
 
+    def picture(self) -> NDArray[np.uint8]:
+        """Return a picture [H, W, 3] of the first environment, which was made with `render_mode`."""
+        picture: NDArray[np.uint8] = self._envs.render()[0]
+        return picture
+
     def _open(self, seeds: Sequence[int]) -> None:
         self._envs = _made(self._id, {**self._kwargs, **self._fixed_kwargs}, seeds, num_threads=self._num_threads)
         _check_info(self._envs, self._log_info)

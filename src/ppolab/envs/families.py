@@ -191,6 +191,13 @@ def cannot_start(family: str, env_id: str) -> str:
     return "is a game of several players, which EnvPool cannot start" if _is_of(CRASHING, family, env_id) else ""
 
 
+def cannot_draw(family: str) -> str:
+    """Return why EnvPool is not asked for pictures of a family; an empty string where it is."""
+    if family.startswith("mujoco."):
+        return "EnvPool can end the process when it draws tasks of MuJoCo"
+    return "" if family != "toy_text" else "EnvPool does not draw tasks of toy text"
+
+
 def keeps_limit(family: str, env_id: str) -> bool:
     """Return whether the argument max_episode_steps ends the episodes of a task."""
     return not _is_of(LIMIT_FIXED, family, env_id)

@@ -98,11 +98,12 @@ def test_a_run_that_is_not_tracked_is_told_to_nobody(stored: FoundRun, told: Tol
     assert not told
 
 
-def test_what_envpool_alone_has_is_said_to_be_played_there_and_has_no_video(
+def test_what_envpool_alone_has_is_said_to_be_played_there_and_why_it_has_no_video(
     stored: FoundRun, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "evaluation_backend", lambda _: "envpool")
     monkeypatch.setattr(video, "evaluation_backend", lambda _: "envpool")
+    monkeypatch.setattr(video, "cannot_draw", lambda _: "EnvPool has no pencil")
     lines = evaluate_run(stored, asked(video=True)).splitlines()
     assert lines[0].startswith("CartPole-v1 on envpool, ")
-    assert lines[3] == "no video: EnvPool alone has CartPole-v1, and does not draw it"
+    assert lines[3] == "no video: EnvPool has no pencil"
