@@ -49,13 +49,13 @@ def product(rows: Tensor, weights: Tensor) -> Tensor:
 
 
 class WideLinear(nn.Linear):
-    """A linear layer that oneDNN computes while gradients are, on a processor, in 32 bits.
+    """A linear layer that oneDNN computes in training mode, while gradients are, on a processor, in 32 bits.
 
-    Without a gradient it is PyTorch's own: few rows gain nothing, and an exported policy needs PyTorch's operators.
+    Elsewhere it is PyTorch's own: few rows gain nothing, and an exported policy needs PyTorch's operators.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        if not torch.is_grad_enabled() or not usable(input):
+        if not (self.training and torch.is_grad_enabled() and usable(input)):
             return super().forward(input)
         return product(input, self.weight) + self.bias
 
