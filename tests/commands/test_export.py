@@ -51,7 +51,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "actions in parts": {"env.id": "probe_envs:probe/Orders-v0", "total_steps": 2048},
 }
 
-ROUNDING = {"Hopper": 1e-6, "CartPole": 0, "Dict": 0, "MultiDiscrete": 0, "actions in parts": 5e-6}
+ROUNDING = {"images": 0.0, "Hopper": 1e-6, "CartPole": 0, "Dict": 0, "MultiDiscrete": 0, "actions in parts": 5e-6}
 """The greatest difference of an action; half of the range is 1 in Hopper, 5 in the amount of an order."""
 
 
