@@ -46,7 +46,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "Hopper": {"env": "hopper", "total_steps": 1024},
     "CartPole": {"env": "cartpole", "total_steps": 1024},
     "Dict": {"env.id": "probe_envs:probe/Parts-v0", "total_steps": 2048},
-    "images": {"env.id": "probe_envs:probe/Dot-v0", "+env.kwargs": {"mixed": True}, "total_steps": 2048},
+    "images": {"env.id": "probe_envs:probe/Dot-v0", "+env.kwargs": {"mixed": True}, "total_steps": 512},
     "MultiDiscrete": {"env.id": "probe_envs:probe/Parts-v0", "+env.kwargs": {"flat": True}, "total_steps": 2048},
     "actions in parts": {"env.id": "probe_envs:probe/Orders-v0", "total_steps": 2048},
 }
@@ -98,7 +98,7 @@ def test_the_onnx_file_plays_the_same_episodes_without_ppolab(
     seen = [float(line.rpartition(" ")[2]) for line in done.stdout.splitlines()]
     exact = ROUNDING[task] == 0  # else a simulator of floating numbers enlarges the rounding
     assert seen == (expected if exact else pytest.approx(expected, rel=1e-6))
-    assert len(set(expected)) > 1 or task == "images"  # which it has learned
+    assert len(set(expected)) > 1
 
 
 def test_inputs_batch_and_metadata_of_an_onnx_file(trained: dict[str, TrainedPolicy], tmp_path: Path) -> None:

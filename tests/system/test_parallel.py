@@ -107,7 +107,12 @@ RUNS: dict[str, dict[str, Any]] = {
     "cartpole": {"env": "cartpole", "rollout_steps": 32},
     "cartpole, penalty": {"env": "cartpole", "algorithm": "ppo_penalty", "epochs": 3, "compile": "false"},
     "cartpole, trpo": {"env": "cartpole", "algorithm": "trpo"},
-    "images": {"env.id": "probe_envs:probe/Dot-v0", "+env.kwargs": {"mixed": True}, "epochs": 3},
+    "images": {  # another number of threads rounds otherwise, which is 4e-8 after an iteration, and 4e-3 after five
+        "env.id": "probe_envs:probe/Dot-v0",
+        "+env.kwargs": {"mixed": True},
+        "epochs": 3,
+        "trainer.threads": 1,
+    },
 }
 
 
@@ -121,15 +126,11 @@ def test_two_processes_with_eight_environments_are_one_with_sixteen(name: str) -
     together = in_processes(2, train_in_process, two, 5)
     alone = in_processes(1, train_alone, one, 5)[0]
     assert all(len(iterations) == 5 for iterations in (*together, alone))
-    # Convolutions round otherwise for other sizes of minibatches, and Adam makes whole steps of gradients near 0.
-    share = 0.1 if name == "images" else 0.0
     for first, second, single in zip(*together, alone, strict=True):
         assert first.parameters == second.parameters  # bit for bit, after every iteration
         assert (first.mean, first.variance, first.steps) == (second.mean, second.variance, second.steps)
         assert first.steps == single.steps
-        distances = (torch.tensor(first.parameters) - torch.tensor(single.parameters)).abs()
-        assert (distances > 1e-5).float().mean() <= share
-        assert distances.max() < 1e-2
+        torch.testing.assert_close(torch.tensor(first.parameters), torch.tensor(single.parameters), rtol=0, atol=1e-5)
         torch.testing.assert_close(torch.tensor(first.mean), torch.tensor(single.mean), rtol=1e-4, atol=1e-6)
         assert first.metrics["policy/epochs"] == second.metrics["policy/epochs"] == single.metrics["policy/epochs"]
         for key, value in single.metrics.items():
