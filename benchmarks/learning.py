@@ -1,6 +1,7 @@
 """Returns over seeds: train, cross-check in Gymnasium's own environment, and report.
 
     python benchmarks/learning.py run --env hopper walker2d --seeds 0 1 2 --jobs 2
+    python benchmarks/learning.py run --label dm_control --env CheetahRun-v1 --steps 8000000 --episodes 0
     python benchmarks/learning.py evaluate
     python benchmarks/learning.py report
 
@@ -18,6 +19,7 @@ import argparse
 import csv
 import json
 import math
+import re
 import shlex
 import shutil
 import subprocess
@@ -35,6 +37,7 @@ from processes import ROOT, versions
 from result_tables import append, read_rows
 
 CURVE_POINTS = 100
+ENV_ID = re.compile(r"-v\d+$")
 CURVE_COLUMNS = ("env_id", "seed", "step", "train_return")
 
 
@@ -86,7 +89,9 @@ def parse_arguments() -> argparse.Namespace:
         help="where the runs' own folders are kept, by label (outputs/benchmarks/learning)",
     )  # fmt: skip
     run = actions.add_parser("run", parents=[common, runs], help="train what is not in the table yet")
-    run.add_argument("--env", nargs="+", default=["hopper", "halfcheetah", "walker2d"], help="options of conf/env")
+    run.add_argument(
+        "--env", nargs="+", default=["hopper", "halfcheetah", "walker2d"], help="options of conf/env, or ids"
+    )
     run.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], help="one run each")
     run.add_argument("--steps", type=int, default=1_000_000, help="environment steps per run (1000000)")
     run.add_argument("--jobs", type=int, default=2, help="processes side by side (2)")
@@ -147,7 +152,8 @@ def collect(futures: Mapping[Future[tuple[Row, list[dict[str, Any]]]], str], tab
 
 def train_command(arguments: argparse.Namespace, env: str, seed: int) -> list[str]:
     """What a user would type."""
-    settings = [f"env={env}", f"seed={seed}", f"total_steps={arguments.steps}"]
+    choice = f"env.id={env}" if ENV_ID.search(env) else f"env={env}"
+    settings = [choice, f"seed={seed}", f"total_steps={arguments.steps}"]
     settings += ["logger=none", "trainer.threads=1", "env.num_threads=1", *arguments.override]
     return ["python", "src/train.py", *settings]
 
@@ -268,7 +274,7 @@ def report_all(arguments: argparse.Namespace) -> None:
 
 def run_folder(arguments: argparse.Namespace, env: str, seed: int) -> Path:
     """Where a run keeps its checkpoints."""
-    folder: Path = arguments.runs.absolute() / arguments.label / f"{env}-seed{seed}"
+    folder: Path = arguments.runs.absolute() / arguments.label / f"{env.replace('/', '-')}-seed{seed}"
     return folder
 
 

@@ -56,7 +56,7 @@ def table(rows: list[dict[str, Any]], column: str, deviation: str | None = None)
 
 def provenance(rows: list[dict[str, Any]]) -> list[str]:
     """Commands, processes side by side, speed and versions."""
-    commands = dict.fromkeys(re.sub(r"\b(env|seed)=\S+", r"\1=...", row["command"], count=2) for row in rows)
+    commands = dict.fromkeys(re.sub(r"\b(env|env\.id|seed)=\S+", r"\1=...", row["command"], count=2) for row in rows)
     jobs = ", ".join(str(count) for count in sorted({row["jobs"] for row in rows}))
     speed = statistics.median(row["steps_per_second"] for row in rows)
     return [

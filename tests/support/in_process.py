@@ -22,8 +22,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
 from commands import Answer
-from ppolab.config.schema import EnvConfig
-from ppolab.envs.envpool_import import register_family
+from ppolab.envs.envpool_import import import_usual
 from ppolab.runtime.fast_imports import import_lightning, lean_imports
 
 HEAVY = (
@@ -44,7 +43,7 @@ def import_heavy() -> None:
         import_lightning()
     for name in HEAVY:
         importlib.import_module(name)
-    register_family(EnvConfig(id="CartPole-v1"))
+    import_usual()
 
 
 def call(

@@ -5,8 +5,7 @@ None of these modules may start a thread while it is imported: threads do not su
 
 import importlib
 
-from ppolab.config.schema import EnvConfig
-from ppolab.envs.envpool_import import register_family
+from ppolab.envs.envpool_import import import_usual
 from ppolab.runtime.fast_imports import lean_imports
 
 PICTURES = ("matplotlib.backends.backend_agg", "matplotlib.figure")
@@ -17,4 +16,4 @@ with lean_imports():  # PyTorch's compiler comes with Lightning: here it is impo
         importlib.import_module(name)
 for name in PICTURES:  # after the others, which would import much more if these were there
     importlib.import_module(name)
-register_family(EnvConfig(id="CartPole-v1"))
+import_usual()

@@ -95,9 +95,7 @@ def trained(
             resolve_tracking_uri(config.logger.tracking_uri, OUTPUTS)
         with lean_imports():
             import_lightning()
-            from ppolab.envs.envpool_import import register_family
             from ppolab.training.run import run
-        register_family(config.env)
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         return run(config, folder, found, trial(), own_process=own_process)

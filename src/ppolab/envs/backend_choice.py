@@ -117,7 +117,7 @@ def _envpool_problem(env: EnvConfig) -> str:
         return "Gymnasium simulates it, which is slower, since env.wrappers wrap environments of Gymnasium"
     if env.kwargs:
         return "Gymnasium simulates it, which is slower, since EnvPool may not know the arguments of env.kwargs"
-    if problem := envpool_ids.import_problem():
+    if problem := envpool_ids.import_problem(env.id):
         return f"EnvPool cannot be imported ({problem}), so Gymnasium simulates it, which is slower"
     return ""
 
@@ -195,7 +195,7 @@ def check_envpool(env: EnvConfig) -> None:
     """Raise ConfigError unless EnvPool can simulate `env`, and Gymnasium could evaluate its policy."""
     if not envpool_ids.is_installed():
         raise ConfigError("env.backend=envpool: the package envpool is not installed; pip install envpool, or use auto")
-    if problem := envpool_ids.import_problem():
+    if problem := envpool_ids.import_problem(env.id):
         raise ConfigError(
             f"env.backend=envpool: the package envpool cannot be imported ({problem}); mend it, or use auto"
         )

@@ -19,10 +19,10 @@ from ppolab.envs.envpool_ids import (
     family_of,
     has_alone,
     has_game_info,
-    package_with,
-    quiet,
+    package,
     stacks_itself,
 )
+from ppolab.envs.envpool_import import quiet
 from ppolab.envs.envpool_tasks import GAME_INFO, LEARNERS_OWN, FinalRows, end_condition
 from ppolab.envs.frame_stack import FrameStack
 from ppolab.envs.guarded import unknown_info
@@ -343,7 +343,7 @@ def _made(env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], *, num_thre
         raise ConfigError(f"env.id={env_id}: {why}; choose another environment")
     try:
         with quiet():
-            return package_with(env_id).make(
+            return package().make(
                 env_id, env_type="gymnasium", num_envs=num_envs, seed=list(seeds),
                 num_threads=min(num_threads, num_envs), **kwargs,
             )  # fmt: skip
@@ -355,7 +355,7 @@ def _made(env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], *, num_thre
 
 def _refusal(env_id: str, kwargs: dict[str, Any], error: Exception) -> str:
     """Return why EnvPool does not take these arguments, and what helps."""
-    known = package_with(env_id).make_spec(env_id).config._fields
+    known = package().make_spec(env_id).config._fields
     unknown = next((name for name in kwargs if name not in known), None)
     if not has_alone(env_id):
         return f"EnvPool does not take these for {env_id} ({error}); use env.backend=gymnasium"

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
 from typing import Any
 
 import gymnasium
 
+from ppolab.envs.envpool_import import imported_envpool, quiet
 from ppolab.envs.envpool_tasks import GAME_INFO
 
-EVERYTHING = "envpool.entry"
-"""The module of EnvPool that registers all families."""
 INFO_KEYS = "info:"
 """What the names of a pool's info entries begin with, as its C++ code has them."""
 STACKS = "stack_num"
@@ -38,10 +34,12 @@ def is_installed() -> bool:
 
 
 @cache
-def import_problem() -> str:
-    """Return why EnvPool, which is installed, cannot be imported; an empty string where it can."""
+def import_problem(env_id: str = "") -> str:
+    """Return why EnvPool, which is installed, or its family of `env_id` cannot be imported; "" where they can."""
     try:
-        package()
+        with quiet():
+            if env_id in package().list_all_envs():
+                importlib.import_module(f"envpool.{family_of(env_id)}")
     except Exception as error:  # its libraries in C++ fail in ways of their own
         return f"{type(error).__name__}: {error}".splitlines()[0]
     return ""
@@ -49,33 +47,13 @@ def import_problem() -> str:
 
 @cache
 def package() -> ModuleType:
-    """Return EnvPool, with the families that are registered so far."""
-    with quiet():
-        import envpool
-    return envpool
-
-
-def package_with(env_id: str) -> ModuleType:
-    """Return EnvPool with the family of `env_id` registered, if it has one: `envpool_import` leaves some out."""
-    envpool = package()
-    elsewhere = ":" not in env_id and env_id not in envpool.list_all_envs()  # a colon names a user's own module
-    if elsewhere and importlib.util.find_spec(EVERYTHING):
-        with quiet():
-            importlib.import_module(EVERYTHING)
-    return envpool
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Hide the warnings of EnvPool's import, environments and spaces about the precision of its own Box bounds."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """Return EnvPool, which is imported the first time, without the libraries of its families."""
+    return imported_envpool()
 
 
 def has(env_id: str) -> bool:
     """Return whether EnvPool can be used and has an environment of this id."""
-    return is_installed() and not import_problem() and env_id in package_with(env_id).list_all_envs()
+    return is_installed() and not import_problem() and env_id in package().list_all_envs()
 
 
 def has_alone(env_id: str) -> bool:
@@ -119,22 +97,22 @@ def newer_version(env_id: str) -> str:
 
 def family_of(env_id: str) -> str:
     """Return the family of an id that EnvPool has, such as `mujoco.dmc`."""
-    return str(package_with(env_id).registration.registry.specs[env_id][0]).removeprefix("envpool.")
+    return str(package().registration.registry.specs[env_id][0]).removeprefix("envpool.")
 
 
-def known_ids(env_id: str) -> list[str]:
-    """Return all ids of EnvPool, in whose registry `env_id` is then looked for; none where it cannot be used."""
-    return list(package_with(env_id).list_all_envs()) if is_installed() and not import_problem() else []
+def known_ids() -> list[str]:
+    """Return all ids of EnvPool; none where it cannot be used."""
+    return list(package().list_all_envs()) if is_installed() and not import_problem() else []
 
 
 def stacks_itself(env_id: str) -> bool:
     """Return whether EnvPool's environment stacks observations by an argument of its own, as Atari does."""
-    return STACKS in package_with(env_id).make_spec(env_id).config._fields
+    return STACKS in package().make_spec(env_id).config._fields
 
 
 def tells_game(env_id: str) -> bool:
     """Return whether EnvPool's environment tells score and end of a game beside what the learner sees."""
-    return has_game_info(package_with(env_id).make_spec(env_id))
+    return has_game_info(package().make_spec(env_id))
 
 
 def has_game_info(pool: Any) -> bool:

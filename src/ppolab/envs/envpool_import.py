@@ -1,40 +1,84 @@
-"""Import EnvPool without the families of environments that a run does not use."""
+"""Import EnvPool without the libraries of the families that a run does not use."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-import sys
+import importlib.util
 import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import ModuleType
 
-from ppolab.config.schema import EnvConfig
-from ppolab.envs import envpool_ids
 from ppolab.runtime.fast_imports import stand_in
 
-USUAL = ("envpool.mujoco.gym.registration", "envpool.classic_control.registration")
-"""They register what EnvPool has of Gymnasium's own tasks."""
+EVERYTHING = "envpool.entry"
+"""The module of EnvPool that imports all families."""
+USUAL = ("envpool.mujoco.gym", "envpool.classic_control")
+"""The families that simulate most of Gymnasium's own tasks."""
 
 
-def register_family(env: EnvConfig) -> None:
-    """Import EnvPool so that it knows `env.id`, if it has it. Do nothing where the run will not use EnvPool.
+def imported_envpool() -> ModuleType:
+    """Import EnvPool with all its ids, but without the C++ libraries of its families; return it.
 
-    All families together cost a second of processor time, import Matplotlib and change its environment variables; the
-    usual ones a twelfth of that. So an empty module stands in for the one that registers all of them, which EnvPool
-    imports first, and the real one follows if the id is none of the usual ones. Should a version of EnvPool be laid
-    out otherwise, it is imported in full.
+    The libraries cost a second of processor time and 75 MB, import Matplotlib and change its environment variables. A
+    family's module `registration` holds the ids and needs nothing else; so packages that are not executed stand in for
+    the families while these modules are imported. EnvPool imports a family when one of its environments is made.
+    Should a version of EnvPool be laid out otherwise, it is imported in full.
     """
-    if env.backend == "gymnasium" or env.kwargs or env.wrappers or not envpool_ids.is_installed():
-        return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its import warns about the precision of its own Box bounds
-        if "envpool" not in sys.modules:
-            _import_usual()
-        envpool_ids.has(env.id)
+    with quiet():
+        with stand_in(ModuleType(EVERYTHING)):
+            import envpool
+
+            laid_out_otherwise = False
+            try:
+                _import_ids(envpool)
+            except Exception:
+                laid_out_otherwise = True
+        if laid_out_otherwise:
+            importlib.import_module(EVERYTHING)
+    return envpool
 
 
-def _import_usual() -> None:
-    # where this fails, ids are missing and EVERYTHING is imported, or nothing of it can be imported here
-    with stand_in(ModuleType(envpool_ids.EVERYTHING)), contextlib.suppress(Exception):
+def import_usual() -> None:
+    """Import the libraries of the usual families, for processes that are forked and then need not."""
+    with quiet(), contextlib.suppress(Exception):  # without EnvPool, or with a broken one, there is nothing to import
+        imported_envpool()
         for name in USUAL:
             importlib.import_module(name)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Hide the warnings of EnvPool's import, environments and spaces about the precision of its own Box bounds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _import_ids(envpool: ModuleType) -> None:
+    """Import the module `registration` of every family.
+
+    Raises:
+        Exception: one of them needs more than it says, or no family has one.
+    """
+    folder = Path(envpool.__path__[0])
+    for file in sorted(folder.glob("**/registration.py")):
+        family = file.parent.relative_to(folder).parts
+        if family:
+            with _bare_packages("envpool", family):
+                importlib.import_module(".".join(("envpool", *family, file.stem)))
+    if not envpool.list_all_envs():
+        raise ImportError("no family has registered an id")
+
+
+@contextlib.contextmanager
+def _bare_packages(outer: str, inner: Sequence[str]) -> Iterator[None]:
+    """Let packages in which nothing has been executed stand in for `outer.inner[0]`, `outer.inner[0].inner[1]`, ..."""
+    with contextlib.ExitStack() as stack:
+        for name in inner:
+            outer = f"{outer}.{name}"
+            spec = importlib.util.find_spec(outer)
+            if spec is not None:
+                stack.enter_context(stand_in(importlib.util.module_from_spec(spec)))
+        yield

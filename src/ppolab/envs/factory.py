@@ -104,7 +104,7 @@ def registered(env_id: str) -> gymnasium.envs.registration.EnvSpec | None:
     except Exception as error:  # gymnasium raises its own family, and a user's module may raise anything on import
         if not module and envpool_ids.has(name):
             return None
-        hint = nearest(name, [*gymnasium.registry, *envpool_ids.known_ids(name)])
+        hint = nearest(name, [*gymnasium.registry, *envpool_ids.known_ids()])
         for own in (each for each in gymnasium.registry if _is_of(module, each)):
             hint = hint.replace(f"'{own}'", f"'{module}:{own}'")
         hint = hint or "; a module of your own is named as env.id=my_package:MyEnv-v0"

@@ -22,7 +22,6 @@ from ppolab.envs.backend_choice import (
     differing_spaces,
     is_well_known,
 )
-from ppolab.envs.envpool_import import register_family
 from ppolab.envs.factory import check_environment, evaluation_backend, for_evaluation, make_vector_env
 from ppolab.envs.making import make_env
 from ppolab.errors import ConfigError
@@ -217,7 +216,6 @@ def broken_envpool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.usefixtures("broken_envpool")
 def test_an_envpool_that_cannot_be_imported_is_told_of_and_left_alone() -> None:
     env = EnvConfig(id="CartPole-v1")
-    register_family(env)
     check_environment(env)
     choice = backend_choice(env)
     assert choice.name == "gymnasium"
