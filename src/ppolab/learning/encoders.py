@@ -14,11 +14,12 @@ from ppolab.errors import ConfigError, nearest
 from ppolab.learning.image_networks import default_network, image_network
 from ppolab.learning.own_network import own_encoder
 from ppolab.learning.row_parts import RowParts, channels_first
+from ppolab.learning.stacked_images import StackedImages
 
 Encoder = str | Mapping[str, Any] | None
 """`model.encoder`: one name for every image, or names by those of the images."""
 
-ROWS_AT_ONCE = 256
+ROWS_AT_ONCE = 128
 """Observations with images that are looked at together where a whole rollout is."""
 
 
@@ -102,9 +103,10 @@ def encoders_of(layout: RowLayout, encoder: Encoder) -> dict[str, tuple[str, str
     return {name: (f"model.encoder.{name}", value) for name, value in names.items()}
 
 
-def in_parts(answer: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+def in_parts(answer: Callable[[Tensor], Tensor], rows: Tensor | StackedImages) -> Tensor:
     """Return `answer` to rows [..., W]; where they hold images, part by part: features of all need much memory."""
-    if rows.dtype != torch.uint8:
+    if isinstance(rows, Tensor) and rows.dtype != torch.uint8:
         return answer(rows)
-    answers = torch.cat([answer(part) for part in torch.split(rows.reshape(-1, rows.shape[-1]), ROWS_AT_ONCE)])
+    flat = rows.reshape(-1, rows.shape[-1]) if isinstance(rows, Tensor) else rows
+    answers = torch.cat([answer(part) for part in flat.split(ROWS_AT_ONCE)])
     return answers.reshape(*rows.shape[:-1], *answers.shape[1:])

@@ -10,6 +10,7 @@ from ppolab.core.gae import generalized_advantages
 from ppolab.core.losses import explained_variance
 from ppolab.learning.objective import ChosenRows, Samples
 from ppolab.learning.rollout import Rollout
+from ppolab.learning.stacked_images import StackedImages
 from ppolab.runtime.process_group import ProcessGroup
 
 
@@ -47,6 +48,8 @@ class Experience:
     def _chosen_observations(self) -> Tensor | ChosenRows:
         """Return the valid rows of observations: images are not copied."""
         observations = self._rollout.observations[:-1]
+        if isinstance(observations, StackedImages):
+            return ChosenRows(observations, self._rows)
         if observations.dtype == torch.uint8:
             return ChosenRows(observations.flatten(0, 1), self._rows)
         return self._valid(observations)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -20,6 +19,7 @@ from ppolab.learning.kl_early_stopping import KL_SAMPLES, broken_kl, ends_update
 from ppolab.learning.normalization import RunningScale
 from ppolab.learning.objective import LossTerms, Quantity, Samples, Surrogate, actor_critic_objective
 from ppolab.learning.rollout import Rollout
+from ppolab.learning.stacked_images import StackedImages
 from ppolab.learning.update_path import make_epoch, update_path
 from ppolab.learning.value_learner import ValueRegression
 
@@ -64,8 +64,6 @@ class Learner:
         self._value_epochs: int = context.config.algorithm["value_epochs"] if value_regression else 0
         self._value_scale = RunningScale((), enabled=context.config.normalize_values)
         self._vector = context.flat.vector.detach()
-        native = context.native
-        self._values: Callable[[Tensor], Tensor] = self._without_dropout if native is None else native.values
         objective = actor_critic_objective(context.policy.distribution, context.config, self.surrogate)
         self._run_epoch = make_epoch(context, objective, context.optimizer)
         update_path(context, objective, context.optimizer).log_reason(context)
@@ -186,7 +184,11 @@ class Learner:
         head.bias.mul_(end - offset).add_(offset)
 
     @torch.no_grad()
-    def _without_dropout(self, observations: Tensor) -> Tensor:
+    def _values(self, observations: Tensor | StackedImages) -> Tensor:
+        """Return the present values [...] of rows [..., W], without dropout."""
+        if self.context.native is not None:
+            assert isinstance(observations, Tensor)  # C++ knows vectors only
+            return self.context.native.values(observations)
         with evaluating(self.context.policy):
             return in_parts(self.context.policy.values, observations)
 

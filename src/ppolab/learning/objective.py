@@ -14,17 +14,18 @@ from ppolab.config.schema import Config
 from ppolab.core.distributions import ActionDistribution
 from ppolab.core.kl import kl_k3
 from ppolab.core.losses import clipped_value_error, is_clipped, squared_value_error, weighted_mean
+from ppolab.learning.stacked_images import StackedImages
 
 
 @dataclass(frozen=True)
 class ChosenRows:
-    """Some rows of a tensor, copied only when they are asked for, since images are large.
+    """Some rows of images, copied only when they are asked for, since images are large.
 
     Attributes:
         source: [R, W] all rows. rows: [B] which of them.
     """
 
-    source: Tensor
+    source: Tensor | StackedImages
     rows: Tensor
 
     def index_select(self, dim: int, index: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from operator import itemgetter
 from torch import Tensor
 
 from ppolab.core.moments import Moments, merged
+from ppolab.learning.stacked_images import StackedImages
 from ppolab.runtime.process_group import ALONE, ProcessGroup
 
 
@@ -47,7 +48,7 @@ class Rollout:
         over: [T, N] bool, where they ended, if they are whole games of which the learner sees parts; else None.
     """
 
-    observations: Tensor
+    observations: Tensor | StackedImages
     actions: Tensor
     parameters: Tensor
     log_probs: Tensor

@@ -23,6 +23,7 @@ from ppolab.learning.actor_critic import ActorCritic, evaluating
 from ppolab.learning.episode_statistics import EpisodeStatistics
 from ppolab.learning.normalization import FrozenScaling
 from ppolab.learning.rollout import Episode, Rollout
+from ppolab.learning.stacked_images import ChannelStore, StackedImages, can_store, last_rows
 from ppolab.runtime.process_group import ALONE, ProcessGroup
 
 
@@ -39,12 +40,6 @@ def act(
     actions[:] = policy.distribution.sample(policy.action_parameters(observations), noise)
 
 
-def copy_unless_shared(target: Tensor, source: Tensor) -> None:
-    """Copy `source` to `target`, unless they are the same memory."""
-    if target.data_ptr() != source.data_ptr():
-        target[:] = source
-
-
 class ActingOnce:
     """Act as `act` does, and keep all that the policy answers: convolutions are too slow to be computed again.
 
@@ -58,11 +53,13 @@ class ActingOnce:
         self._answers: list[tuple[Tensor, Tensor]] = []
 
     def act(
-        self, raw: NDArray[Any], scaling: FrozenScaling, noise: Tensor, observations: Tensor, actions: Tensor
+        self, raw: NDArray[Any], scaling: FrozenScaling, noise: Tensor, observations: Tensor | None, actions: Tensor
     ) -> None:
-        """Fill `observations` and `actions`, as `act` does."""
-        copy_unless_shared(observations, torch.from_numpy(scaling(raw)))
-        parameters, values = self._policy(observations)
+        """Fill `actions` and, where there are, `observations`, as `act` does."""
+        seen = torch.from_numpy(scaling(raw))
+        if observations is not None:
+            seen = observations.copy_(seen)
+        parameters, values = self._policy(seen)
         self._answers.append((parameters, values))
         actions[:] = self._policy.distribution.sample(parameters, noise)
 
@@ -79,13 +76,14 @@ class Steps:
     """Hold what T steps of N environments returned, in arrays that every rollout fills anew.
 
     Attributes:
-        observations: [T+1, N, W] raw rows; the last row is what follows the last action.
+        observations: [T+1, N, W] raw rows; the last row is what follows the last action. They are set and read by
+            (time, slice of environments).
         rewards: [T, N] unscaled. terminated, truncated, valid: [T, N] bool.
         info: [T, N, K], filled where an episode ended; see `ppolab.envs.vector_env.Step`.
         game_rewards, game_over: [T, N], filled where the environments tell of their games.
     """
 
-    observations: NDArray[Any]
+    observations: NDArray[Any] | ChannelStore
     rewards: NDArray[np.float64]
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
@@ -136,7 +134,7 @@ class Collector:
         self._statistics = EpisodeStatistics(env.num_envs, gamma)
         rows = (rollout_steps, env.num_envs)
         self._steps = Steps(
-            np.empty((rollout_steps + 1, env.num_envs, env.layout.raw_width), dtype=env.layout.raw_dtype),
+            _memory_of_raw(rollout_steps + 1, env, generator.device),
             np.empty(rows),
             np.empty(rows, dtype=np.bool_),
             np.empty(rows, dtype=np.bool_),
@@ -194,9 +192,10 @@ class Collector:
             if self._env.layout.images:
                 once = ActingOnce(policy, len(self._env.groups))
                 observations, actions = self._run(policy, once.act)
-                parameters, values = once.answers(observations[-1])
+                parameters, values = once.answers(last_rows(observations))
             else:
                 observations, actions = self._run(policy, partial(act, policy) if native is None else native.act)
+                assert isinstance(observations, Tensor)
                 parameters, values = (native or policy)(observations)
         device = actions.device
         steps = self._steps
@@ -224,7 +223,10 @@ class Collector:
 
     def _vectors(self) -> NDArray[np.float64]:
         """Return the vectors [T, N, D] that the actions answered."""
-        return self._env.layout.vector_of(self._steps.observations[:-1])
+        rows = self._steps.observations
+        if isinstance(rows, ChannelStore):
+            return np.empty((*self._steps.valid.shape, 0))
+        return self._env.layout.vector_of(rows[:-1])
 
     def _with_info(self, episodes: Sequence[Episode], over: NDArray[np.bool_]) -> list[Episode]:
         """Return the episodes, which are in the order of their ends, each with what `log_info` names."""
@@ -253,15 +255,7 @@ class Collector:
             self._next[which] = self._env.reset_some(which)
             self._statistics.forget(which)
 
-    def _memory_of_observations(self, device: torch.device) -> Tensor:
-        """Return memory [T+1, N, W] for scaled observations: that of the raw ones where both are the same images."""
-        layout = self._env.layout
-        if layout.images and not layout.vector_size and device.type == "cpu":
-            return torch.from_numpy(self._steps.observations)
-        size = (*self._steps.observations.shape[:2], layout.scaled_width)
-        return torch.empty(size, dtype=torch.uint8 if layout.images else torch.float32, device=device)
-
-    def _run(self, policy: ActorCritic, act: Callable[..., None]) -> tuple[Tensor, Tensor]:
+    def _run(self, policy: ActorCritic, act: Callable[..., None]) -> tuple[Tensor | StackedImages, Tensor]:
         """Fill `_steps`; returns scaled observations [T+1, N, W] and actions [T, N, ...].
 
         The groups of environments take turns: while one is acted for, the others simulate.
@@ -272,15 +266,19 @@ class Collector:
         first = self._group.rank * num_envs
         noise = distribution.noise((duration, self._group.size * num_envs), self._generator)
         noise = noise[:, first : first + num_envs].contiguous()
-        observations = self._memory_of_observations(noise.device)
+        observations = self._memory_of_scaled(noise.device)
         actions = torch.empty(
             (duration, num_envs, *distribution.action_shape), dtype=distribution.action_dtype, device=noise.device
         )
-        steps.observations[0] = self._next
+        steps.observations[0, :] = self._next
         turns = [  # cut up beforehand: one slice of a tensor takes a third as long as the policy's answer
-            (rows, env_group, noise[:, rows].unbind(), observations[:-1, rows].unbind(), actions[:, rows].unbind())
+            (
+                rows, env_group, noise[:, rows].unbind(),
+                [None] * duration if observations is None else observations[:-1, rows].unbind(),
+                actions[:, rows].unbind(),
+            )
             for rows, env_group in self._env.groups
-        ]
+        ]  # fmt: skip
         for t in range(duration + 1):
             for rows, env_group, drawn, seen, chosen in turns:
                 if t > 0:
@@ -288,6 +286,28 @@ class Collector:
                 if t < duration:
                     act(steps.observations[t, rows], scaling, drawn[t], seen[t], chosen[t])
                     env_group.send(chosen[t].cpu().numpy())
-        self._next[:] = steps.observations[-1]
-        copy_unless_shared(observations[-1], torch.from_numpy(scaling(self._next)))
+        self._next[:] = steps.observations[duration, :]
+        if observations is None:
+            return _as_images(steps.observations), actions
+        observations[-1] = torch.from_numpy(scaling(self._next))
         return observations, actions
+
+    def _memory_of_scaled(self, device: torch.device) -> Tensor | None:
+        """Return memory [T+1, N, W] for scaled observations; None where the raw ones are the same images."""
+        layout, rows = self._env.layout, self._steps.valid.shape
+        if layout.images and not layout.vector_size and device.type == "cpu":
+            return None
+        dtype = torch.uint8 if layout.images else torch.float32
+        return torch.empty((rows[0] + 1, rows[1], layout.scaled_width), dtype=dtype, device=device)
+
+
+def _memory_of_raw(duration: int, env: VectorEnv, device: torch.device) -> NDArray[Any] | ChannelStore:
+    """Return memory for rows [T, N, W] as the environments give them."""
+    if can_store(env.layout) and device.type == "cpu":
+        return ChannelStore(duration, env.num_envs, env.layout)
+    return np.empty((duration, env.num_envs, env.layout.raw_width), dtype=env.layout.raw_dtype)
+
+
+def _as_images(rows: NDArray[Any] | ChannelStore) -> Tensor | StackedImages:
+    """Return raw rows [T, N, W] for the policy, in memory that the next rollout fills anew."""
+    return rows.images() if isinstance(rows, ChannelStore) else torch.from_numpy(rows)

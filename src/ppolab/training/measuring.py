@@ -16,6 +16,7 @@ from ppolab.learning.interface import UpdateStats
 from ppolab.learning.kl_early_stopping import KL_SAMPLES
 from ppolab.learning.normalization import CLIP, RunningScale
 from ppolab.learning.rollout import Rollout, Totals
+from ppolab.learning.stacked_images import last_rows
 from ppolab.training.named_warnings import Measurements
 
 
@@ -83,9 +84,10 @@ class Measuring:
         return stats.epochs <= looked and stats.epochs < self._config.epochs
 
     def _clipped_observations(self, rollout: Rollout) -> float | None:
-        rows, size = rollout.observations[-1], self._env.layout.vector_size
+        size = self._env.layout.vector_size
         if size == 0:
             return None
+        rows = last_rows(rollout.observations)
         if self._env.layout.images:
             rows = rows[:, : SCALED.itemsize * size].view(torch.float32)
         return _share(rows.abs() >= CLIP)
