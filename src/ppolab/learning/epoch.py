@@ -12,7 +12,7 @@ from ppolab.config.schema import Config
 from ppolab.core.losses import standardized
 from ppolab.learning.gradient import Gradient
 from ppolab.learning.native import AdamState, NativeUpdate
-from ppolab.learning.objective import MEANS, LossTerms, Samples
+from ppolab.learning.objective import LossTerms, Samples, share_of_terms
 from ppolab.learning.optimizer import clip_norm, optimizer_step
 from ppolab.runtime.cores import usable_cores
 from ppolab.runtime.process_group import ProcessGroup
@@ -107,8 +107,7 @@ def _over_all(
     message = vector.new_zeros(len(vector) + len(LossTerms._fields))
     if share > 0:
         result, terms = gradient(vector, *batch)
-        weights = terms.new_tensor([share if name in MEANS else 1.0 for name in LossTerms._fields])
-        message = torch.cat([result * share, (terms * weights).to(result.dtype)])
+        message = torch.cat([result * share, share_of_terms(terms, share).to(result.dtype)])
     group.all_reduce(message)
     return message[: len(vector)], message[len(vector) :]
 

@@ -67,6 +67,12 @@ class LossTerms(NamedTuple):
 SUMS = ("kl_sum", "samples")
 MEANS = tuple(name for name in LossTerms._fields if name not in SUMS)
 
+
+def share_of_terms(terms: Tensor, share: float) -> Tensor:
+    """Return what a part, with `share` of a minibatch's weight, adds to the minibatch's LossTerms."""
+    return terms * terms.new_tensor([share if name in MEANS else 1.0 for name in LossTerms._fields])
+
+
 Quantity = Callable[..., Tensor]
 """(distribution parameters [B, P], log pi_new(a|s) - log pi_old(a|s) [B], minibatch, *inputs) -> [B]."""
 

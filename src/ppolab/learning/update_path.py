@@ -11,6 +11,7 @@ from ppolab.learning.epoch import Epoch, native_epoch, stepwise_epoch
 from ppolab.learning.gradient import (
     Gradient,
     compiled_on_first_call,
+    in_parts,
     log_whether_compiling,
     whole_gradient,
     worth_compiling,
@@ -127,4 +128,6 @@ def _pytorch_gradient(context: LearnerContext, objective: Objective) -> Gradient
     log_whether_compiling(context)
     if worth_compiling(context):
         gradient = compiled_on_first_call(gradient)
+    if context.policy.layout.images and context.flat.vector.device.type == "cpu":
+        gradient = in_parts(gradient, context.config.minibatch_size)
     return gradient if not inputs else lambda vector, *batch: gradient(vector, *batch, *inputs)

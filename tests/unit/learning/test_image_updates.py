@@ -93,6 +93,31 @@ def test_many_rows_are_answered_part_by_part(monkeypatch: pytest.MonkeyPatch) ->
     assert sizes == [10]
 
 
+@pytest.mark.parametrize(("at_once", "sizes"), [(100, [20]), (10, [10, 10]), (8, [7, 7, 7]), (6, [5, 5, 5, 5])])
+def test_a_minibatch_in_parts_has_the_gradient_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch, at_once: int, sizes: list[int]
+) -> None:
+    monkeypatch.setattr(gradient, "IMAGES_AT_ONCE", at_once)
+    seen: list[int] = []
+
+    def slope(vector: torch.Tensor, *arguments: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        numbers, weights, extra = arguments[0], arguments[7], arguments[8]
+        seen.append(len(numbers))
+        mean = (numbers * weights).sum() / weights.sum()
+        return vector * mean * extra, torch.stack([mean] * 4 + [(numbers * weights).sum(), weights.sum()])
+
+    torch.manual_seed(0)
+    numbers, weights = torch.rand(20), torch.ones(20)
+    weights[15:] = 0.0
+    batch = [numbers, *[torch.zeros(20)] * 6, weights]
+    whole = slope(torch.tensor([1.0, 2.0]), *batch, torch.tensor(3.0))
+    seen.clear()
+    parts = gradient.in_parts(slope, 20)(torch.tensor([1.0, 2.0]), *batch, torch.tensor(3.0))
+    torch.testing.assert_close(parts, whole)
+    assert seen == sizes[: len(seen)]
+    assert len(sizes) - len(seen) == (at_once == 6)  # the last part holds padding only
+
+
 def test_compiling_earns_sooner_for_images() -> None:
     steps = {"total_steps": 64 * 5_000, "epochs": 1, "minibatch_size": 64}
     assert gradient.COMPILING_IMAGES_EARNS < 5_000 < gradient.COMPILING_EARNS["cpu"]
