@@ -207,10 +207,23 @@ class _Straight(torch.autograd.Function):
 
 
 class Rounds(Residual):
-    """Has a gradient of its own, which torch.func cannot take."""
+    """Has a gradient of its own."""
 
     def forward(self, observations: Tensor) -> Tensor:
         return _Straight.apply(super().forward(observations))
+
+
+class _OneWay(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, inputs: Tensor) -> Tensor:
+        return inputs.round()
+
+
+class HasNoWayBack(Residual):
+    """Has an operation whose gradient is not written."""
+
+    def forward(self, observations: Tensor) -> Tensor:
+        return _OneWay.apply(super().forward(observations))
 
 
 class TooManyRows(Residual):

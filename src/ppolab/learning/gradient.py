@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, grad_and_value
+from torch.func import functional_call
 
 from ppolab.learning.actor_critic import ActorCritic
 from ppolab.learning.flat_parameters import FlatParameters
@@ -68,11 +68,12 @@ def whole_gradient(policy: ActorCritic, flat: FlatParameters, objective: Objecti
         parameters, values = functional_call(policy, flat.substitutes(vector), (batch.observations,), tie_weights=False)
         return objective.function(parameters, values, batch, *inputs)
 
-    differentiated = grad_and_value(loss, has_aux=True)
     columns = len(Samples._fields)
 
     def gradient(vector: Tensor, *arguments: Tensor) -> tuple[Tensor, Tensor]:
-        result, (_, terms) = differentiated(vector, Samples(*arguments[:columns]), *arguments[columns:])
+        point = vector.detach().requires_grad_()
+        value, terms = loss(point, Samples(*arguments[:columns]), *arguments[columns:])
+        (result,) = torch.autograd.grad(value, point)  # `torch.func.grad` would import all of the compiler
         return result, terms
 
     return gradient

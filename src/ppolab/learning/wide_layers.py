@@ -11,25 +11,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+_OPERATORS = torch.library.Library("ppolab", "DEF")  # type: ignore[no-untyped-call]
+"""Operators that PyTorch's compiler calls as they stand. The decorator for them would import all of the compiler."""
+_OPERATORS.define("matrix_product(Tensor rows, Tensor weights) -> Tensor")  # type: ignore[no-untyped-call]
 
-@torch.library.custom_op("ppolab::matrix_product", mutates_args=())
-def matrix_product(rows: Tensor, weights: Tensor) -> Tensor:
-    """Return rows [B, I] times the transposed weights [O, I]: [B, O]. PyTorch's compiler calls it as it stands."""
+
+def _matrix_product(rows: Tensor, weights: Tensor) -> Tensor:
     result: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weights, None, "none", [], "")
     return result
 
 
-@matrix_product.register_fake
-def _(rows: Tensor, weights: Tensor) -> Tensor:
+def _shape_of_product(rows: Tensor, weights: Tensor) -> Tensor:
     return rows.new_empty(rows.shape[0], weights.shape[0])
 
 
+_OPERATORS.impl("matrix_product", _matrix_product, "CPU")  # type: ignore[no-untyped-call]
+_OPERATORS.impl("matrix_product", _shape_of_product, "Meta")  # type: ignore[no-untyped-call]
+
+
 class _Product(torch.autograd.Function):
-    """`matrix_product` with its derivative, in the form that `torch.func.grad` takes."""
+    """The product with its derivative, in the form that `torch.func.grad` takes."""
 
     @staticmethod
     def forward(rows: Tensor, weights: Tensor) -> Tensor:
-        result: Tensor = matrix_product(rows, weights)
+        result: Tensor = torch.ops.ppolab.matrix_product(rows, weights)
         return result
 
     @staticmethod

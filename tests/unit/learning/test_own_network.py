@@ -143,7 +143,7 @@ def test_a_traced_graph_computes_the_same() -> None:
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["Residual", "Dropping", "Tied", "TiedWeights", "PartlyFrozen"])
+@pytest.mark.parametrize("name", ["Residual", "Dropping", "Rounds", "Tied", "TiedWeights", "PartlyFrozen"])
 @pytest.mark.parametrize("algorithm", algorithm_names())
 def test_every_algorithm_trains_it(algorithm: str, name: str) -> None:
     context = make_context(new_policy(config_of(name, algorithm, **{"optimizer.lr": 1e-2})), config_of(name, algorithm))
@@ -200,7 +200,7 @@ MISTAKES = {
     "Remembers": "forward gave other features at a second call with the same observations",
     "BatchNormalized": "forward in training mode changes the buffer norm.running_mean",
     "Detached": "no gradient reaches its parameters",
-    "Rounds": "differentiating forward by torch.func.grad raised RuntimeError: In order to use an autograd.Function",
+    "HasNoWayBack": "differentiating forward raised NotImplementedError: You must implement either the backward or vjp",
     "no_module": "no_module(observation_size=3) gave a builtin_function_or_method; it must be a torch.nn.Module",
     "ready": "must be a class or a function that makes a network, not a Residual",
     "the_same": "gave actor and critic networks with the same parameter first.weight",
