@@ -23,7 +23,7 @@ class Pixels(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         numbers: Tensor = images.to(torch.float32, memory_format=torch.channels_last)
-        return numbers / 255.0
+        return numbers.div_(255.0)
 
 
 def nature(image: ImagePart) -> nn.Module:
