@@ -30,7 +30,8 @@ def markdown(labels: dict[str, list[dict[str, Any]]]) -> str:
             episodes = "/".join(sorted({str(row["gymnasium_episodes"]) for row in played}))
             lines += [
                 "The final policy in Gymnasium's own environment, or EnvPool's where only it has the id: "
-                f"{episodes} deterministic episodes per seed; ± is over episodes.", "", *table(played, "gymnasium_return", "gymnasium_return_std"), "",
+                f"{episodes} deterministic episodes per seed; ± is over episodes.", "",
+                *table(played, "gymnasium_return", "gymnasium_return_std"), "",
             ]  # fmt: skip
         lines += [*provenance(rows), ""]
     return "\n".join(lines)
