@@ -66,7 +66,8 @@ class Learner:
         self._vector = context.flat.vector.detach()
         native = context.native
         self._values: Callable[[Tensor], Tensor] = self._without_dropout if native is None else native.values
-        objective = actor_critic_objective(context.policy.distribution, context.config, self.surrogate)
+        policy = context.policy
+        objective = actor_critic_objective(policy.distribution, context.config, self.surrogate, masked=policy.masked)
         self._run_epoch = make_epoch(context, objective, context.optimizer)
         update_path(context, objective, context.optimizer).log_reason(context)
 
