@@ -33,15 +33,26 @@ def joined(values, space, name="action"):
     return values[name]
 
 
-def act(session, observation, action_space):
+def mask_of(observation, info, env):
+    """Return the allowed actions, for a policy that was trained with masks."""
+    if isinstance(observation, dict) and "action_mask" in observation:
+        mask = observation["action_mask"]
+    else:
+        mask = info["action_mask"] if "action_mask" in info else env.get_wrapper_attr("action_masks")()
+    return np.concatenate([np.ravel(part) for part in (mask if isinstance(mask, tuple) else [mask])]) != 0
+
+
+def act(session, observation, info, env):
     """Return the action for one observation; a policy takes a batch, here of one."""
     values = parts(observation)
+    if "action_mask" in [wanted.name for wanted in session.get_inputs()]:
+        values["action_mask"] = mask_of(observation, info, env)
     inputs = {}
     for wanted in session.get_inputs():
         kind = wanted.type.removeprefix("tensor(").removesuffix(")")
         inputs[wanted.name] = np.asarray(values[wanted.name], dtype=TYPES.get(kind, kind))[None]
     answers = {output.name: session.run([output.name], inputs)[0][0] for output in session.get_outputs()}
-    return joined(answers, action_space)
+    return joined(answers, env.action_space)
 
 
 def main(path, episodes):
@@ -49,10 +60,10 @@ def main(path, episodes):
     facts = session.get_modelmeta().custom_metadata_map
     env = gymnasium.make(facts["environment"], **json.loads(facts["environment_kwargs"]))
     for seed in range(episodes):
-        observation, _ = env.reset(seed=seed)
+        observation, info = env.reset(seed=seed)
         total, ended = 0.0, False
         while not ended:
-            observation, reward, terminated, truncated, _ = env.step(act(session, observation, env.action_space))
+            observation, reward, terminated, truncated, info = env.step(act(session, observation, info, env))
             total, ended = total + float(reward), terminated or truncated
         print(f"seed {seed}: return {total}")
 

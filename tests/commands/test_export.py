@@ -49,9 +49,18 @@ TASKS: dict[str, dict[str, Any]] = {
     "images": {"env.id": "probe_envs:probe/Dot-v0", "+env.kwargs": {"mixed": True}, "total_steps": 512},
     "MultiDiscrete": {"env.id": "probe_envs:probe/Parts-v0", "+env.kwargs": {"flat": True}, "total_steps": 2048},
     "actions in parts": {"env.id": "probe_envs:probe/Orders-v0", "total_steps": 2048},
+    "masks": {"env.id": "probe_envs:probe/Allowed-v0", "+env.kwargs": {"place": "observation", "sizes": [3, 4]}},
 }
 
-ROUNDING = {"images": 0.0, "Hopper": 1e-6, "CartPole": 0, "Dict": 0, "MultiDiscrete": 0, "actions in parts": 5e-6}
+ROUNDING = {
+    "images": 0.0,
+    "masks": 0,
+    "Hopper": 1e-6,
+    "CartPole": 0,
+    "Dict": 0,
+    "MultiDiscrete": 0,
+    "actions in parts": 5e-6,
+}
 """The greatest difference of an action; half of the range is 1 in Hopper, 5 in the amount of an order."""
 
 

@@ -78,7 +78,9 @@ def make_policy(config: Config, env: VectorEnv) -> ActorCritic:
     """The network that a run would train, from `config.seed`."""
     torch.manual_seed(config.seed)
     distribution = action_distribution(env.action_space)
-    return ActorCritic(env.layout, distribution, config.model, normalize=config.normalize_observations)
+    policy = ActorCritic(env.layout, distribution, config.model, normalize=config.normalize_observations)
+    policy.masked = env.masks is not None
+    return policy
 
 
 def make_learner(

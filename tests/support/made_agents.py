@@ -13,6 +13,7 @@ from helpers import tiny_config
 from ppolab.agents.agent import Agent
 from ppolab.agents.trained_policy import TrainedPolicy
 from ppolab.config.schema import Config
+from ppolab.envs.action_masks import network_space
 from ppolab.envs.spaces import row_encoder
 from ppolab.learning.actor_critic import ActorCritic, action_distribution
 from ppolab.records.run_folder import FoundRun, RunFolder
@@ -20,14 +21,17 @@ from ppolab.records.run_folder import FoundRun, RunFolder
 NOWHERE = FoundRun(RunFolder(Path("nowhere")), Path("nowhere/checkpoints/best.ckpt"))
 
 
-def trained_on(observations: spaces.Space[Any], actions: spaces.Space[Any], config: Config) -> TrainedPolicy:
+def trained_on(
+    observations: spaces.Space[Any], actions: spaces.Space[Any], config: Config, *, masked: bool = False
+) -> TrainedPolicy:
     """A policy for these spaces that reacts to its observations, with made-up statistics of them."""
-    layout, _ = row_encoder(observations)
+    layout, _ = row_encoder(network_space(observations, actions) if masked else observations)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         policy = ActorCritic(
             layout, action_distribution(actions), config.model, normalize=config.normalize_observations
         )
+        policy.masked = masked
         with torch.no_grad():
             for parameter in policy.parameters():
                 parameter += 0.3 * torch.randn(parameter.shape)
@@ -36,10 +40,12 @@ def trained_on(observations: spaces.Space[Any], actions: spaces.Space[Any], conf
     return TrainedPolicy(config, policy.eval(), observations, actions, 1234, NOWHERE)
 
 
-def made_agent(observations: spaces.Space[Any], actions: spaces.Space[Any], seed: int = 0, **settings: Any) -> Agent:
+def made_agent(
+    observations: spaces.Space[Any], actions: spaces.Space[Any], seed: int = 0, *, masked: bool = False, **settings: Any
+) -> Agent:
     """An agent for these spaces; in C++ where that can be, unless `compile` says "false"."""
     config = tiny_config("CartPole-v1", **({"normalize_observations": True, "compile": "auto"} | settings))
-    return Agent(trained_on(observations, actions, config), seed)
+    return Agent(trained_on(observations, actions, config, masked=masked), seed)
 
 
 def some(space: spaces.Space[Any], count: int, seed: int = 0) -> list[Any]:

@@ -402,8 +402,67 @@ class Orders(gymnasium.Env[Any, Any]):
         return vector(self.amount, *np.eye(3)[self.wanted])
 
 
+class Allowed(gymnasium.Env[Any, Any]):
+    """Allows `count` values of each component of an action, others at every step; raises where another one is taken.
+
+    The reward is the sum of the values. An episode has 6 steps, by termination and by truncation in turn.
+
+    Args:
+        place: of the mask: observation, info or method.
+        sizes: of the components; one of them is a Discrete action.
+        fault: "size": the mask is too short from step 3 on; "none": nothing is allowed then; "gone": there is no mask.
+    """
+
+    def __init__(self, place: str = "info", sizes: list[int] | None = None, count: int = 2, fault: str = "") -> None:
+        self.sizes = list(sizes or [5])
+        self.place, self.count, self.fault = place, count, fault
+        self.action_space: spaces.Space[Any] = (
+            spaces.Discrete(self.sizes[0]) if len(self.sizes) == 1 else spaces.MultiDiscrete(self.sizes)
+        )
+        self.observation_space: spaces.Space[Any] = box(2)
+        if place == "observation":
+            self.observation_space = spaces.Dict(action_mask=spaces.MultiBinary(sum(self.sizes)), seen=box(2))
+        self.episode = -1
+        if place == "method":
+            self.action_masks = self._given
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.episode += 1
+        self.step_number = 0
+        return self._next()
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        chosen = np.atleast_1d(action) + np.cumsum([0, *self.sizes[:-1]])
+        if not self.mask[chosen].all():
+            raise RuntimeError(f"the action {action} is not allowed")
+        self.step_number += 1
+        last, by_time = self.step_number == 6, self.episode % 2 == 1
+        observation, info = self._next()
+        return observation, float(np.sum(action)), last and not by_time, last and by_time, info
+
+    def _next(self) -> tuple[Any, dict[str, Any]]:
+        self.mask = np.concatenate([self._some(size) for size in self.sizes])
+        seen = self.np_random.normal(size=2).astype(np.float32)
+        if self.place == "observation":
+            return {"action_mask": self._given(), "seen": seen}, {}
+        return seen, {"action_mask": self._given()} if self.place == "info" else {}
+
+    def _some(self, size: int) -> NDArray[np.int8]:
+        mask = np.zeros(size, dtype=np.int8)
+        mask[self.np_random.permutation(size)[: self.count]] = 1
+        return mask
+
+    def _given(self) -> Any:
+        if self.step_number == 6:  # the action that follows is not taken
+            return np.zeros_like(self.mask)
+        if self.step_number >= 3 and self.fault:
+            return {"size": self.mask[1:], "none": 0 * self.mask, "gone": None}[self.fault]
+        return self.mask.copy()
+
+
 for _class in (
     ConstantReward, RewardIsObservation, DelayedReward, BestAction, Endless, Diary, Faulty, AnySpace, Returns,
-    ChangingInfo, GlobalNumbers, Parts, Dot, Looks, Orders,
+    ChangingInfo, GlobalNumbers, Parts, Dot, Looks, Orders, Allowed,
 ):  # fmt: skip
     gymnasium.register(f"probe/{_class.__name__}-v0", entry_point=_class)

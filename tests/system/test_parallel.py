@@ -107,6 +107,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "cartpole": {"env": "cartpole", "rollout_steps": 32},
     "cartpole, penalty": {"env": "cartpole", "algorithm": "ppo_penalty", "epochs": 3, "compile": "false"},
     "cartpole, trpo": {"env": "cartpole", "algorithm": "trpo"},
+    "masks": {"env.id": "probe_envs:probe/Allowed-v0", "+env.kwargs": {"sizes": [3, 4]}, "epochs": 3},
     "images": {  # another number of threads rounds otherwise, which is 4e-8 after an iteration, and 4e-3 after five
         "env.id": "probe_envs:probe/Dot-v0",
         "+env.kwargs": {"mixed": True},

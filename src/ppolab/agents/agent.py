@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ppolab.agents.evaluation import EvalResult, play_episodes
 from ppolab.agents.export_formats import FILE_FORMATS
-from ppolab.agents.observations import ObservationReader
+from ppolab.agents.observations import MaskReader, ObservationReader
 from ppolab.agents.policy_actor import PolicyActor
 from ppolab.agents.trained_policy import TrainedPolicy
 from ppolab.config.schema import Config
@@ -43,7 +44,7 @@ FRAMES = "_list"
 
 
 class Agent:
-    """Hold a trained policy with its normaliser and its action mapping.
+    """Hold a trained policy with its normaliser, its action mapping and its mask of actions.
 
     An agent computes what the policy was when it was loaded. Several threads may use one agent.
 
@@ -58,7 +59,8 @@ class Agent:
         self.trained = trained
         self._native = _in_native_code(trained)
         self._actor = PolicyActor(trained.policy, self._native)
-        self._read = ObservationReader(trained.observation_space)
+        self._read = ObservationReader(trained.seen_space)
+        self._mask = MaskReader(trained.observation_space, trained.action_space, masked=trained.policy.masked)
         self._decode = action_decoder(trained.action_space, action_mapping(trained.config.env))
         self._generator = torch.Generator().manual_seed(seed)
         self._lock = threading.Lock()  # native code has buffers, and sampling a generator
@@ -102,7 +104,7 @@ class Agent:
         path = "C++" if self._native else "PyTorch"
         return f"<Agent {self.config.env.id}, {self.steps:,} steps, {self.trained.run.checkpoint}, computed in {path}>"
 
-    def act(self, observation: Any, deterministic: bool = True, state: None = None, mask: None = None) -> Any:
+    def act(self, observation: Any, deterministic: bool = True, state: None = None, action_mask: Any = None) -> Any:
         """Return the action for one observation, or a batch of actions for a batch of observations.
 
         An observation with one dimension more than the space's is a batch of N. Of a Dict or Tuple space, every part
@@ -112,20 +114,21 @@ class Agent:
         Args:
             deterministic: the most probable action; False draws one with the agent's own generator.
             state: of a policy with memory. No policy has it yet: leave it out.
-            mask: of invalid actions. No policy takes it yet: leave it out.
+            action_mask: not 0 for the actions that are allowed, [A] or [N, A], for a policy that was trained with such
+                masks; A counts the values of all components of an action. Leave it out where the observation has an
+                entry of this name, which is then taken.
 
         Raises:
             ConfigError: the observation does not have the shape or the type of the space, or holds NaN; the message is
-                one line. Also for a state or a mask.
+                one line. Also for a state, and for a mask that is missing, of another size or without an action.
             EnvError: a discrete observation lies outside its space.
         """
         if state is not None:
             raise ConfigError("state: this policy has no memory; leave state out")
-        if mask is not None:
-            raise ConfigError("mask: this policy was trained without invalid actions; leave mask out")
         rows, alone = self._read(observation)
+        masks = self._mask(observation, action_mask, len(rows))
         with self._lock:
-            chosen = self._actor(rows, None if deterministic else self._generator)
+            chosen = self._actor(rows, None if deterministic else self._generator, masks)
         actions = self._decode(chosen)
         return first_action(actions, self.action_space) if alone else actions
 
@@ -147,12 +150,12 @@ class Agent:
                 raise ConfigError(f"{key}={value}: must be a whole number >= {lowest}")
         generator = None if deterministic else torch.Generator().manual_seed(seed)
 
-        def act(observations: NDArray[Any]) -> NDArray[Any]:
+        def act(observations: NDArray[Any], masks: NDArray[np.bool_] | None) -> NDArray[Any]:
             with self._lock:
-                return self._actor(observations, generator)
+                return self._actor(observations, generator, masks)
 
         seeds = environment_seeds(seed, 0, episodes, EVALUATION)
-        played = for_evaluation(self.config.env)
+        played = for_evaluation(self.trained.env)
         with private_generators(seeds[0]), closing(make_vector_env(played, seeds, evaluation_backend(played))) as env:
             return play_episodes(act, env)
 

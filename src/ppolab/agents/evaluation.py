@@ -18,6 +18,9 @@ from ppolab.learning.episode_statistics import EpisodeStatistics
 
 log = logging.getLogger(__name__)
 
+Act = Callable[[NDArray[Any], NDArray[np.bool_] | None], NDArray[Any]]
+"""(raw rows [N, W], the allowed actions [N, A] or None) -> policy actions [N, ...]."""
+
 MAX_EPISODE_STEPS = 27_000
 """Where an episode is cut off that never ends, in an environment without a time limit; what it has by then counts.
 
@@ -59,23 +62,24 @@ def evaluate_policy(policy: ActorCritic, env: VectorEnv, native: Actor | None = 
         native: computes `policy` faster.
     """
     with evaluating(policy):
-        return play_episodes(PolicyActor(policy, native), env)
+        actor = PolicyActor(policy, native)
+        return play_episodes(lambda rows, masks: actor(rows, masks=masks), env)
 
 
-def play_episodes(act: Callable[[NDArray[Any]], NDArray[Any]], env: VectorEnv) -> EvalResult:
+def play_episodes(act: Act, env: VectorEnv) -> EvalResult:
     """Play one episode in each environment of `env`, so that short episodes are not counted more often than long ones.
 
     Where the learner sees parts of a game, such as lives, an episode is the whole game, and its return the score.
 
     Args:
-        act: returns policy actions [N, ...] for raw rows [N, W].
+        act: chooses the actions.
     """
     statistics = EpisodeStatistics(env.num_envs, gamma=1.0)
     returns, lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, dtype=np.int64)
     waiting = np.ones(env.num_envs, dtype=np.bool_)
     observations = env.reset()
     for _ in range(MAX_EPISODE_STEPS):
-        step = env.step(act(observations))
+        step = env.step(act(observations, env.masks))
         observations = step.observations
         ended, over = step.terminated | step.truncated, step.over
         game = step.game and (step.game.rewards[None], step.game.over[None])

@@ -21,13 +21,14 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from gymnasium.vector.utils import create_empty_array
+from numpy.typing import NDArray
 from torch import nn
 from torch.export import Dim, ExportedProgram
 
 import ppolab
 from ppolab.agents.export_check import Play, compare
 from ppolab.agents.export_formats import FILE_NAMES, check_packages
-from ppolab.agents.policy_module import ACTION, OBSERVATION, PolicyModule, as_tensors, port_names
+from ppolab.agents.policy_module import ACTION, MASK, OBSERVATION, PolicyModule, as_tensors, port_names
 from ppolab.agents.trained_policy import TrainedPolicy
 from ppolab.envs.factory import action_mapping
 from ppolab.envs.spaces import of_parts, parts_of
@@ -103,6 +104,7 @@ def metadata(trained: TrainedPolicy) -> dict[str, str]:
         "environment_kwargs": json.dumps(config.env.kwargs),
         "observation_space": json.dumps(described(trained.observation_space)),
         "action_space": json.dumps(described(trained.action_space)),
+        **({"action_mask": str(trained.policy.distribution.parameter_size)} if trained.policy.masked else {}),
         "run_id": run.folder.run_id() or "",
         "checkpoint": run.checkpoint.stem,
         "steps": str(trained.steps),
@@ -139,19 +141,29 @@ def _numbers(values: Any) -> Any:
 
 
 def _program(trained: TrainedPolicy) -> ExportedProgram:
-    module = PolicyModule(
-        trained.policy, trained.observation_space, trained.action_space, action_mapping(trained.config.env)
-    )
+    module = PolicyModule(trained.policy, trained.seen_space, trained.action_space, action_mapping(trained.config.env))
     with _silenced():
         try:
-            return torch.export.export(module, (_example(trained),), dynamic_shapes=_free_batch(trained))
+            return torch.export.export(module, _example(trained), dynamic_shapes=_free_batch(trained))
         except Exception as error:  # the network may be a user's, and the compiler has families of its own
             raise ExportError(f"torch.export cannot hold the network: {_reason(error)}") from error
 
 
-def _example(trained: TrainedPolicy) -> Any:
-    """Return a batch of two: a batch of one would fix the size to one."""
-    return as_tensors(create_empty_array(trained.observation_space, 2))
+def _example(trained: TrainedPolicy) -> tuple[Any, ...]:
+    """Return the arguments for a batch of two: a batch of one would fix the size to one."""
+    return _arguments(trained, create_empty_array(trained.seen_space, 2), _masks(trained, 2))
+
+
+def _masks(trained: TrainedPolicy, count: int) -> NDArray[np.bool_] | None:
+    size = trained.policy.distribution.parameter_size
+    return np.ones((count, size), dtype=np.bool_) if trained.policy.masked else None
+
+
+def _arguments(trained: TrainedPolicy, batch: Any, masks: NDArray[np.bool_] | None) -> tuple[Any, ...]:
+    """Return what `PolicyModule` takes of a batch of observations as the environment gives them."""
+    space = trained.seen_space
+    seen = as_tensors(of_parts(parts_of(batch, space), space))
+    return (seen,) if masks is None else (seen, torch.from_numpy(masks))
 
 
 def _free_batch(trained: TrainedPolicy) -> dict[str, Any]:
@@ -163,7 +175,7 @@ def _free_batch(trained: TrainedPolicy) -> dict[str, Any]:
             return {key: of(part) for key, part in space.spaces.items()}
         return tuple(map(of, space.spaces)) if isinstance(space, spaces.Tuple) else axis
 
-    return {"observation": of(trained.observation_space)}
+    return {"observation": of(trained.seen_space), **({MASK: axis} if trained.policy.masked else {})}
 
 
 def _as_torch_export(trained: TrainedPolicy) -> _Written:
@@ -174,9 +186,9 @@ def _as_torch_export(trained: TrainedPolicy) -> _Written:
         saved.seek(0)
         module: nn.Module = torch.export.load(saved).module()
 
-    def play(batch: Any) -> Any:
+    def play(batch: Any, masks: NDArray[np.bool_] | None) -> Any:
         with torch.no_grad():
-            actions = module(as_tensors(batch))
+            actions = module(*_arguments(trained, batch, masks))
         return of_parts((part.numpy() for part in parts_of(actions, trained.action_space)), trained.action_space)
 
     def save(facts: dict[str, str], path: Path) -> None:
@@ -193,18 +205,18 @@ def _as_onnx(trained: TrainedPolicy) -> _Written:
     import onnx
     import onnxruntime
 
-    names = _names(OBSERVATION, trained.observation_space)
+    names = _names(OBSERVATION, trained.seen_space)
     answers = _names(ACTION, trained.action_space)
-    model = _onnx_model(trained, names, answers)
+    model = _onnx_model(trained, [*names, MASK] if trained.policy.masked else names, answers)
     try:
         onnx.checker.check_model(model, full_check=True)
         session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     except Exception as error:  # what onnxruntime lacks, it says in errors of its own
         raise ExportError(f"ONNX cannot hold the network: {_reason(error)}") from error
 
-    def play(batch: Any) -> Any:
-        values = parts_of(batch, trained.observation_space)
-        parts = session.run(answers, dict(zip(names, values, strict=True)))
+    def play(batch: Any, masks: NDArray[np.bool_] | None) -> Any:
+        inputs = dict(zip(names, parts_of(batch, trained.seen_space), strict=True))
+        parts = session.run(answers, inputs if masks is None else {**inputs, MASK: masks})
         return of_parts(iter(parts), trained.action_space)
 
     def save(facts: dict[str, str], path: Path) -> None:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ppolab.agents.agent import Agent
 from ppolab.agents.trained_policy import TrainedPolicy
-from ppolab.envs.guarded import Guarded
+from ppolab.envs.action_masks import Flags, is_observed
+from ppolab.envs.guarded import Guarded, mask_with
 from ppolab.envs.making import make_env
 from ppolab.envs.seeding import private_generators
 from ppolab.envs.spaces import first_action, named_parts, parts_of, stacked
@@ -30,8 +31,8 @@ Rounding in a network of a few layers makes about 1e-6 of it; an error in what i
 TIES = 0.002
 """The share of whole numbers that may differ: rounding turns a tie between two actions, which are equally good then."""
 
-Play = Callable[[Any], Any]
-"""A function from a batch of raw observations to a batch of actions."""
+Play = Callable[[Any, Flags | None], Any]
+"""A function from a batch of raw observations, and the allowed actions [N, A] of each, to a batch of actions."""
 
 
 @dataclass(frozen=True)
@@ -54,30 +55,47 @@ def compare(trained: TrainedPolicy, exported: Play, count: int = OBSERVATIONS) -
         ExportError: they differ by more than rounding.
         EnvError: the environment raised.
     """
-    policy = Agent(trained).act
-    observations = _played_observations(trained, policy, count)
+    policy = _as_play(Agent(trained), masked=trained.policy.masked)
+    observations, masks = _played_observations(trained, policy, count)
     greatest = 0.0
     for size in BATCHES:
         for first in range(0, count, size):
             batch = stacked(observations[first : first + size], trained.observation_space)
-            both = parts_of(policy(batch), trained.action_space), parts_of(exported(batch), trained.action_space)
+            allowed = None if masks is None else masks[first : first + size]
+            answers = policy(batch, allowed), exported(batch, allowed)
+            both = [parts_of(each, trained.action_space) for each in answers]
             for expected, seen, (_, part) in zip(*both, named_parts(trained.action_space), strict=True):
                 greatest = max(greatest, _difference(expected, seen, part))
     return Comparison(greatest, count)
 
 
-def _played_observations(trained: TrainedPolicy, policy: Play, count: int) -> list[Any]:
-    env = trained.config.env
+def _as_play(agent: Agent, *, masked: bool) -> Play:
+    """Return `Agent.act` with masks, which it finds itself where they are in the observation."""
+    observed = masked and is_observed(agent.observation_space, agent.action_space)
+    return lambda batch, masks: agent.act(batch, action_mask=None if observed else masks)
+
+
+def _played_observations(trained: TrainedPolicy, policy: Play, count: int) -> tuple[list[Any], Flags | None]:
+    """Return observations, and the masks [count, A] of a policy that has them."""
+    env, masked = trained.env, trained.policy.masked
     observations: list[Any] = []
-    with private_generators(trained.config.seed), Guarded(make_env(env), env.id, 0) as simulator:
-        observation, _ = simulator.reset(seed=trained.config.seed)
+    masks: list[Flags] = []
+    with (
+        private_generators(trained.config.seed),
+        Guarded(make_env(env), env.id, 0, masked=masked) as simulator,
+    ):
+        observation, info = simulator.reset(seed=trained.config.seed)
         while len(observations) < count:
             observations.append(observation)
-            actions = policy(stacked([observation], trained.observation_space))
-            observation, _, terminated, truncated, _ = simulator.step(first_action(actions, trained.action_space))
+            mask = mask_with(observation, info, simulator) if masked else None
+            if mask is not None:
+                masks.append(mask)
+            batch = stacked([observation], trained.observation_space)
+            actions = policy(batch, None if mask is None else mask[None])
+            observation, _, terminated, truncated, info = simulator.step(first_action(actions, trained.action_space))
             if terminated or truncated:
-                observation, _ = simulator.reset()
-    return observations
+                observation, info = simulator.reset()
+    return observations, np.stack(masks) if masks else None
 
 
 def _difference(expected: NDArray[Any], seen: NDArray[Any], space: spaces.Space[Any]) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from ppolab.envs.action_masks import ENTRY, METHOD, OBSERVED, is_observed, sizes_of, without_choice
 from ppolab.envs.spaces import row_encoder
 from ppolab.errors import ConfigError
 
@@ -40,6 +41,61 @@ class ObservationReader:
                 f"observation: holds {vectors[row, column]} ({where}number {column}); mend what makes the observations"
             )
         return rows, count is None
+
+
+class MaskReader:
+    """Find the mask of the allowed actions of one observation or a batch, and say what is wrong with one.
+
+    Args:
+        masked: the policy was trained with masks.
+    """
+
+    def __init__(self, space: spaces.Space[Any], action_space: spaces.Space[Any], *, masked: bool) -> None:
+        self._masked = masked
+        self._observed = masked and is_observed(space, action_space)
+        self._sizes = sizes_of(action_space)
+        self._action_space = action_space
+
+    def __call__(self, observation: Any, given: Any, count: int) -> NDArray[np.bool_] | None:
+        """Return masks [N, A], or None for a policy without masks.
+
+        Args:
+            given: beside the observation; None where nothing was. count: N, 1 for one observation by itself.
+
+        Raises:
+            ConfigError: there is none, it is given twice, or it is no mask of the actions.
+        """
+        if not self._masked:
+            if given is not None:
+                raise ConfigError("action_mask: this policy was trained without masks; leave action_mask out")
+            return None
+        if self._observed:
+            if given is not None:
+                raise ConfigError(f"action_mask: is in the observation already, as {OBSERVED}; leave action_mask out")
+            if ENTRY not in observation:
+                raise ConfigError(f"observation: lacks the key {ENTRY!r}, the mask of the allowed actions")
+            given = observation[ENTRY]
+        if given is None:
+            raise ConfigError(
+                "action_mask: this policy was trained with masks; give that of the environment's info or of its "
+                f"method {METHOD}()"
+            )
+        return self._checked(given, count)
+
+    def _checked(self, given: Any, count: int) -> NDArray[np.bool_]:
+        parts = list(given) if isinstance(given, tuple | list) and count == 1 else [given]
+        flat = np.concatenate([np.asarray(part).reshape(-1) for part in parts])
+        wanted = f"{count} x {sum(self._sizes)}" if count > 1 else str(sum(self._sizes))
+        if flat.dtype.kind not in WHOLE + "fb" or flat.size != count * sum(self._sizes):
+            raise ConfigError(
+                f"action_mask: is {flat.size} values of type {flat.dtype}; give {wanted} numbers, of which those of "
+                f"{self._action_space} that are allowed are not 0"
+            )
+        masks = flat.reshape(count, -1) != 0
+        stuck = without_choice(masks, self._sizes)
+        if stuck.any():
+            raise ConfigError(f"action_mask: row {int(stuck.argmax())} allows no action; there is nothing to choose")
+        return np.asarray(masks)
 
 
 def _as_batch(value: Any, space: spaces.Space[Any], name: str) -> tuple[Any, int | None]:

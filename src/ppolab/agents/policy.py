@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,7 +11,8 @@ from gymnasium import Space
 
 from ppolab.config.schema import Config
 from ppolab.core.observation_rows import RowLayout
-from ppolab.envs.factory import VectorEnv, environment_spaces
+from ppolab.envs.action_masks import as_trained
+from ppolab.envs.factory import VectorEnv, environment_spaces, seen_space
 from ppolab.envs.spaces import row_encoder
 from ppolab.errors import CheckpointError
 from ppolab.learning.actor_critic import ActorCritic, action_distribution
@@ -31,7 +33,7 @@ def check_network(config: Config) -> None:
     if not config.model.is_own:
         return
     observation_space, action_space = environment_spaces(config.env)
-    layout, _ = row_encoder(observation_space)
+    layout, _ = row_encoder(seen_space(config.env, observation_space, action_space))
     policy = _network(config, layout, action_space)
     for name, own in policy.named_modules():
         if isinstance(own, OwnNetwork) and own.unreached:
@@ -48,7 +50,7 @@ def build_policy(config: Config, env: VectorEnv, device: torch.device = CPU) -> 
 
 def fresh_policy(config: Config, observation_space: Space[Any], action_space: Space[Any]) -> ActorCritic:
     """Return the untrained network for these spaces; PyTorch's global generator stays as it is."""
-    layout, _ = row_encoder(observation_space)
+    layout, _ = row_encoder(seen_space(config.env, observation_space, action_space))
     with torch.random.fork_rng(devices=[]):  # making a network draws its first weights
         return _network(config, layout, action_space)
 
@@ -61,12 +63,15 @@ def policy_from(
     Raises:
         CheckpointError: the checkpoint is of another network or another task.
     """
-    policy = fresh_policy(config, observation_space, action_space)
+    masked = checkpoint.module.get("masked", False)  # not in checkpoints from before there were masks
+    as_it_was = replace(config, env=as_trained(config.env, masked=masked))
+    policy = fresh_policy(as_it_was, observation_space, action_space)
     try:
         policy.load_state_dict(checkpoint.module["policy"])
     except (RuntimeError, KeyError) as error:
         told = " ".join(str(error).split())  # PyTorch lists what differs in lines of their own
         raise CheckpointError(f"the checkpoint does not fit {config.env.id} and its model settings: {told}") from error
+    policy.masked = masked
     return policy
 
 

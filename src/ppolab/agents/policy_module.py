@@ -15,6 +15,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ppolab.core.masks import masked_logits
 from ppolab.envs.spaces import (
     ActionMapping,
     action_parts,
@@ -31,6 +32,8 @@ from ppolab.learning.normalization import RunningScale
 
 OBSERVATION, ACTION = "observation", "action"
 """Names of an exported policy's input and output; the parts of a Dict are called `observation.KEY`, `action.KEY`."""
+MASK = "action_mask"
+"""Name of the input for the allowed actions, of a policy that has masks."""
 
 
 def port_names(what: str, space: spaces.Space[Any]) -> list[str]:
@@ -48,11 +51,15 @@ def as_tensors(batch: Any) -> Any:
 
 
 class PolicyModule(nn.Module):
-    """Map a batch of raw observations to the most probable actions.
+    """Map a batch of raw observations to the most probable actions that are allowed.
 
     `forward(observation)` takes a tensor [N, ...], or a dict or tuple of them for Dict and Tuple spaces, in the types
     that the space declares, and returns actions [N, ...] in the type of the action space, those of Dict and Tuple
-    spaces as dicts and tuples, too. A mask and a recurrent state would be further arguments.
+    spaces as dicts and tuples, too. A policy with masks also takes `action_mask` [N, A] bool, the allowed actions. A
+    recurrent state would be a further argument.
+
+    Args:
+        observation_space: of what the network sees, without a mask.
 
     Raises:
         ExportError: the action space holds numbers that PyTorch does not compute with.
@@ -72,9 +79,11 @@ class PolicyModule(nn.Module):
         self.decoder = _decoder(action_space, mapping)
         self.eval()
 
-    def forward(self, observation: Any) -> Any:
+    def forward(self, observation: Any, action_mask: Tensor | None = None) -> Any:
         vectors, images = self.encoder(observation)
         parameters = self.policy.action_parameters_of(self.scaling(vectors), images)
+        if action_mask is not None:
+            parameters = masked_logits(parameters, action_mask)
         return self.decoder(self.policy.distribution.mode(parameters))
 
 

@@ -6,16 +6,18 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from gymnasium import Space
 from numpy.typing import NDArray
 
 from ppolab.agents.agent import Agent
 from ppolab.agents.export import metadata
-from ppolab.agents.policy_module import ACTION, OBSERVATION, port_names
+from ppolab.agents.policy_module import ACTION, MASK, OBSERVATION, port_names
 from ppolab.agents.trained_policy import TrainedPolicy
 from ppolab.config.loading import from_yaml
 from ppolab.config.recorded import recorded_settings
-from ppolab.envs.spaces import parts_of, stacked
+from ppolab.envs.action_masks import ENTRY, is_observed
+from ppolab.envs.spaces import of_parts, parts_of, stacked
 from ppolab.records.checkpoint import load_checkpoint
 from ppolab.records.run_folder import OUTPUTS, FoundRun
 from ppolab.records.tracking import (
@@ -59,7 +61,13 @@ def register(trained: TrainedPolicy, onnx: Path, name: str, uri: str) -> str:
     space = copy.deepcopy(trained.observation_space)
     space.seed(0)
     observations = stacked([space.sample()], space)
-    example = _named(OBSERVATION, observations, space)
+    seen = trained.seen_space
+    example = _named(OBSERVATION, of_parts(parts_of(observations, seen), seen), seen)
+    given = None
+    if trained.policy.masked:
+        example[MASK] = given = np.ones((1, trained.policy.distribution.parameter_size), dtype=np.bool_)
+        if is_observed(space, trained.action_space):
+            observations, given = {**observations, ENTRY: np.ones_like(observations[ENTRY])}, None
     best = load_checkpoint(trained.run.checkpoint).best_return
     facts = metadata(trained)
     tags = {key: facts[key] for key in _IN_TAGS if key in facts} | ({} if best is None else {"eval_return": str(best)})
@@ -69,7 +77,7 @@ def register(trained: TrainedPolicy, onnx: Path, name: str, uri: str) -> str:
         name=name,
         run_id=run_id,
         example=example,
-        actions=_named(ACTION, Agent(trained).act(observations), trained.action_space),
+        actions=_named(ACTION, Agent(trained).act(observations, action_mask=given), trained.action_space),
         tags=tags,
         description=f"The {facts['checkpoint']} policy of {config.env.id} after {trained.steps:,} steps.{reached}",
     )

@@ -9,8 +9,9 @@ from gymnasium import Space
 
 from ppolab.agents.policy import policy_from
 from ppolab.config.loading import from_yaml
-from ppolab.config.schema import Config
-from ppolab.envs.factory import environment_spaces
+from ppolab.config.schema import Config, EnvConfig
+from ppolab.envs.action_masks import as_trained
+from ppolab.envs.factory import environment_spaces, seen_space
 from ppolab.envs.seeding import private_generators
 from ppolab.learning.actor_critic import ActorCritic
 from ppolab.records.checkpoint import load_checkpoint
@@ -23,7 +24,8 @@ class TrainedPolicy:
 
     Attributes:
         policy: network, action distribution and normaliser, on the CPU and in evaluation mode.
-        observation_space, action_space: of one environment, as Gymnasium has them.
+        observation_space, action_space: of one environment, as Gymnasium has them. A mask of actions in the observation
+            is no input of the network.
         steps: environment steps that it was trained for.
         run: the folder and the checkpoint that it was read from.
     """
@@ -34,6 +36,16 @@ class TrainedPolicy:
     action_space: Space[Any]
     steps: int
     run: FoundRun
+
+    @property
+    def seen_space(self) -> Space[Any]:
+        """The space of what the network sees of an observation."""
+        return seen_space(self.env, self.observation_space, self.action_space)
+
+    @property
+    def env(self) -> EnvConfig:
+        """The environment as the policy plays it."""
+        return as_trained(self.config.env, masked=self.policy.masked)
 
 
 def load_policy(run: FoundRun) -> TrainedPolicy:

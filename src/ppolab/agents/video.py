@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from ppolab.agents.evaluation import MAX_EPISODE_STEPS, play_episodes
 from ppolab.agents.policy_actor import PolicyActor
 from ppolab.config.schema import EnvConfig
+from ppolab.envs.action_masks import as_trained, is_wanted
 from ppolab.envs.envpool_backend import EnvPoolEnv
 from ppolab.envs.envpool_ids import family_of
 from ppolab.envs.factory import (
@@ -25,8 +25,10 @@ from ppolab.envs.factory import (
     evaluation_backend,
     for_evaluation,
     make_vector_env,
+    seen_space,
 )
 from ppolab.envs.families import cannot_draw
+from ppolab.envs.guarded import Guarded, mask_with
 from ppolab.envs.making import make_env
 from ppolab.envs.rendering import prepare_scene
 from ppolab.envs.seeding import private_generators
@@ -67,6 +69,7 @@ def record_video(
     Raises:
         RenderError: there is no way to render here; the message names the cause, and `path` is left as it was.
     """
+    env = as_trained(env, masked=policy.masked)
     in_pool = evaluation_backend(env) == "envpool"
     if in_pool and (why := cannot_draw(family_of(env.id))):
         raise RenderError(f"no video: {why}")
@@ -98,10 +101,10 @@ def _film_in_pool(act: PolicyActor, env: EnvConfig, seed: int, path: Path, gener
         assert isinstance(pool, EnvPoolEnv), pool
         with closing(imageio.get_writer(path, fps=POOL_FPS, macro_block_size=2)) as writer:
 
-            def watched(raw: NDArray[Any]) -> NDArray[Any]:
+            def watched(raw: NDArray[Any], masks: NDArray[np.bool_] | None) -> NDArray[Any]:
                 if next(shown) < MAX_VIDEO_SECONDS * POOL_FPS:
                     writer.append_data(pool.picture())
-                return act(raw, generator)
+                return act(raw, generator, masks)
 
             (total,) = play_episodes(watched, simulator).returns
             writer.append_data(pool.picture())
@@ -114,7 +117,8 @@ def _film_in_gymnasium(
     """Film an episode of an environment that Gymnasium makes; return its return."""
     import imageio.v2 as imageio
 
-    with make_env(env, render_mode="rgb_array") as simulator:
+    made = make_env(env, render_mode="rgb_array")
+    with Guarded(made, env.id, 0, masked=is_wanted(env)) as simulator:
         prepare_scene(simulator)
         native_fps = float(simulator.metadata.get("render_fps") or VIDEO_FPS)
         stride = max(1, round(native_fps / VIDEO_FPS))
@@ -125,7 +129,7 @@ def _film_in_gymnasium(
 
 
 def _film(
-    simulator: gymnasium.Env[Any, Any],
+    simulator: Guarded,
     act: PolicyActor,
     env: EnvConfig,
     seed: int,
@@ -134,17 +138,19 @@ def _film(
     generator: torch.Generator | None,
 ) -> float:
     """Play one episode; every `stride`-th frame goes to `writer`, and the one after the last step."""
-    _, encode = row_encoder(simulator.observation_space)
+    _, encode = row_encoder(seen_space(env, simulator.observation_space, simulator.action_space))
     decode = action_decoder(simulator.action_space, action_mapping(env))
-    observation, _ = simulator.reset(seed=seed)
+    observation, info = simulator.reset(seed=seed)
     total, ended, step = 0.0, False, 0
     last_filmed = MAX_VIDEO_SECONDS * VIDEO_FPS * stride
     while not ended and step < MAX_EPISODE_STEPS:
         if step % stride == 0 and step < last_filmed:
             writer.append_data(np.asarray(simulator.render()))
-        actions = decode(act(encode(stacked([observation], simulator.observation_space)), generator))
+        mask = mask_with(observation, info, simulator) if is_wanted(env) else None
+        rows = encode(stacked([observation], simulator.observation_space))
+        actions = decode(act(rows, generator, None if mask is None else mask[None]))
         action = first_action(actions, simulator.action_space)
-        observation, reward, terminated, truncated, _ = simulator.step(action)
+        observation, reward, terminated, truncated, info = simulator.step(action)
         total += float(reward)
         ended = terminated or truncated
         step += 1

@@ -103,10 +103,14 @@ def to_yaml(config: Config) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(redacted(OmegaConf.to_container(OmegaConf.structured(config)))))
 
 
-def from_yaml(text: str) -> Config:
+def from_yaml(text: str, *, to_run: bool = False) -> Config:
     """Return the Config that `to_yaml` wrote.
 
     What the text says about its algorithm gives way to the algorithm's file.
+
+    Args:
+        to_run: the run goes on, or is made again: without a setting of its own, masks of actions are as they were
+            before there was one, off.
 
     Raises:
         ConfigError: the text is no configuration.
@@ -120,4 +124,6 @@ def from_yaml(text: str) -> Config:
     stored: Any = OmegaConf.to_container(node)
     if isinstance(stored.get("algorithm"), dict):
         stored["algorithm"] = with_facts_of_file(stored["algorithm"])
+    if to_run and isinstance(stored.get("env"), dict):
+        stored["env"].setdefault("action_mask", "off")
     return from_hydra(OmegaConf.create(stored))

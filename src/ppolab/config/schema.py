@@ -83,6 +83,11 @@ class EnvConfig:
     frame_stack: int | None = setting(
         "the last so many observations are seen together, images in their channels; null: one", None, rule=POSITIVE
     )
+    action_mask: str = setting(
+        "auto: actions that the environment's mask forbids are never taken; off: the mask is not looked for",
+        "auto",
+        choices=("auto", "off"),
+    )
     log_info: list[str] = setting("entries of the environment's info that become metrics, as env/NAME", [])
 
 

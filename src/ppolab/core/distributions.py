@@ -16,6 +16,12 @@ from torch import Tensor
 from torch.nn import functional
 
 LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
+IMPOSSIBLE = -1e9
+"""A logit whose probability is exactly 0, and no finite number below it.
+
+The gradient of the entropy multiplies the log-probability by the weight of the entropy. The lowest finite number would
+become infinite there where the weight is above 1, and the gradient NaN.
+"""
 
 
 class ActionDistribution(Protocol):
@@ -157,7 +163,7 @@ class MultiCategorical:
         """Return [..., components, largest size], padded so low that its probability is exactly 0 in float32."""
         widest = max(self.sizes)
         parts = torch.split(parameters, list(self.sizes), dim=-1)
-        rows = [functional.pad(part, (0, widest - part.shape[-1]), value=-1e9) for part in parts]
+        rows = [functional.pad(part, (0, widest - part.shape[-1]), value=IMPOSSIBLE) for part in parts]
         return torch.stack(rows, dim=-2)
 
 

@@ -13,6 +13,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ppolab.envs import families
+from ppolab.envs.action_masks import ENTRY, INFO_NAMES, is_observed, sizes_of
 from ppolab.envs.envpool_ids import (
     INFO_KEYS,
     STACKS,
@@ -29,7 +30,7 @@ from ppolab.envs.guarded import unknown_info
 from ppolab.envs.replay import ActionRecord, replay
 from ppolab.envs.snapshot import State
 from ppolab.envs.spaces import ActionMapping, first_of
-from ppolab.envs.vector_env import BackendEnv, Game, Received
+from ppolab.envs.vector_env import BackendEnv, Begun, Game, Received
 from ppolab.errors import ConfigError, StateNotReached, nearest
 from ppolab.runtime.memory import return_free_memory
 
@@ -38,6 +39,8 @@ RANDOM_AT_RESETS_ONLY = ("mujoco.gym", "classic_control")
 LONGEST_EPISODE = 10_000
 """Most steps of an episode that is recorded, to be replayed."""
 NOT_OF_AN_EPISODE = ("info:env_id", "info:players.env_id")
+OBSERVED_MASK = f"obs:{ENTRY}"
+"""What EnvPool's C++ code calls a mask in the observation."""
 MAX_SEED = 2**31
 """EnvPool's seeds lie below it."""
 
@@ -167,8 +170,10 @@ class EnvPoolEnv(BackendEnv):
         first_index: int = 0,
         log_info: Sequence[str] = (),
         frame_stack: int | None = None,
+        masked: bool = False,
     ) -> None:
         self._id = env_id
+        self._masked_by_info = masked
         self._family = family_of(env_id)
         self._log_info = tuple(log_info)
         self._has_ended = end_condition(env_id)
@@ -180,10 +185,11 @@ class EnvPoolEnv(BackendEnv):
         self._open(seeds)
         with quiet():
             observation_space, action_space = _spaces_of(self._envs)
-        self._stack = FrameStack(observation_space, frame_stack) if frame_stack and not inside else None
+        apart = ENTRY if masked and is_observed(observation_space, action_space) else None
+        self._stack = FrameStack(observation_space, frame_stack, apart) if frame_stack and not inside else None
         super().__init__(
             env_id, self._stack.space if self._stack else observation_space, action_space, len(seeds),
-            mapping=mapping, first_index=first_index,
+            mapping=mapping, first_index=first_index, masked=masked,
         )  # fmt: skip
 
     @property
@@ -194,20 +200,29 @@ class EnvPoolEnv(BackendEnv):
     def tells_game(self) -> bool:
         return bool(self._game_info)
 
-    def _reset(self) -> Any:
+    def _reset(self) -> Begun:
         with quiet():
-            self._observations = self._envs.reset()[0]
+            self._observations, info = self._envs.reset()
         everyone = np.ones(self.num_envs, dtype=np.bool_)
         if self._record is not None:
             self._record.reset(everyone)
-        return self._stack.begun(self._observations, everyone) if self._stack else self._observations
+        seen = self._stack.begun(self._observations, everyone) if self._stack else self._observations
+        return Begun(seen, info[self._mask_info] if self._mask_is_used else None)
 
-    def _reset_some(self, which: NDArray[np.bool_]) -> Any:
-        first = self._envs.reset(np.flatnonzero(which).astype(np.int32))[0]
+    def _reset_some(self, which: NDArray[np.bool_]) -> Begun:
+        first, info = self._envs.reset(np.flatnonzero(which).astype(np.int32))
         self._observations = _with_rows(self._observations, which, first)
         if self._record is not None:
             self._record.reset(which)
-        return self._stack.begun(self._observations, which) if self._stack else self._observations
+        seen = self._stack.begun(self._observations, which) if self._stack else self._observations
+        masks = None
+        if self._mask_is_used:
+            masks = np.ones((self.num_envs, *info[self._mask_info].shape[1:]), dtype=np.bool_)
+            masks[which] = info[self._mask_info]
+        return Begun(seen, masks)
+
+    def _mask_in_info(self) -> str:
+        return f"info['{self._mask_info}']" if self._mask_info else ""
 
     def _send(self, actions: NDArray[Any]) -> None:
         if self._record is not None:
@@ -217,6 +232,9 @@ class EnvPoolEnv(BackendEnv):
     def _receive(self) -> Received:
         self._observations, rewards, terminated, truncated, infos = self._line.receive()
         ends, infos = infos[: len(self._ends_in_info)], infos[len(self._ends_in_info) :]
+        masks = None
+        if self._mask_is_used:
+            *infos, masks = infos
         if truncated.any():  # where an end on the last allowed step would be hidden
             if self._has_ended is not None:
                 last = np.flatnonzero(truncated)
@@ -234,7 +252,7 @@ class EnvPoolEnv(BackendEnv):
         if infos and (terminated | truncated).any():
             info = np.stack([np.asarray(values, dtype=np.float64).reshape(self.num_envs) for values in infos], axis=1)
         seen = self._stack.stepped(self._observations, self._ended) if self._stack else self._observations
-        return Received(seen, rewards, terminated, truncated, info, game)
+        return Received(seen, rewards, terminated, truncated, info, game, masks)
 
     def close(self) -> None:
         self._envs.close()
@@ -283,7 +301,11 @@ class EnvPoolEnv(BackendEnv):
             name for name in families.ENDS_IN_INFO.get(self._family, ()) if f"{INFO_KEYS}{name}" in has
         ]
         self._game_info = _game_info(self._envs)
-        received = (*self._ends_in_info, *self._log_info, *self._game_info)
+        masks = [name for name in INFO_NAMES if self._masked_by_info and f"{INFO_KEYS}{name}" in has]
+        self._mask_info = "" if OBSERVED_MASK in has or not masks else masks[0]
+        self._mask_is_used = bool(self._mask_info and sizes_of(self._envs.action_space))
+        used = [self._mask_info] if self._mask_is_used else []
+        received = (*self._ends_in_info, *self._log_info, *self._game_info, *used)
         self._line: DirectLine | PublicLine = (
             DirectLine(self._envs, len(seeds), received)
             if DirectLine.fits(self._envs)

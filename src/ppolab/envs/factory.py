@@ -10,6 +10,7 @@ import gymnasium
 
 from ppolab.config.schema import EnvConfig
 from ppolab.envs import envpool_backend, envpool_ids
+from ppolab.envs.action_masks import is_wanted, network_space
 from ppolab.envs.backend_choice import (
     backend_choice,
     check_envpool,
@@ -43,6 +44,7 @@ __all__ = [
     "evaluation_backend",
     "for_evaluation",
     "make_vector_env",
+    "seen_space",
 ]
 
 
@@ -70,8 +72,20 @@ def environment_spaces(env: EnvConfig) -> tuple[gymnasium.Space[Any], gymnasium.
     registered(env.id)
     probe = _make(env)
     check_spaces(env.id, probe.observation_space, probe.action_space)
+    seen_space(env, probe.observation_space, probe.action_space)
     probe.close()
     return probe.observation_space, probe.action_space
+
+
+def seen_space(
+    env: EnvConfig, observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]
+) -> gymnasium.Space[Any]:
+    """Return the space of what networks see of an observation: all but a mask of actions.
+
+    Raises:
+        ConfigError: see `network_space`.
+    """
+    return network_space(observation_space, action_space) if is_wanted(env) else observation_space
 
 
 def check_new_kwargs(env: EnvConfig, current: VectorEnv) -> None:
@@ -154,7 +168,7 @@ def make_vector_env(env: EnvConfig, seeds: list[int], backend: str) -> VectorEnv
             envpool_backend.EnvPoolEnv(
                 env.id, env.kwargs, seeds[start:end], num_threads=(threads + index) // groups,
                 mapping=action_mapping(env), first_index=start, log_info=env.log_info,
-                frame_stack=env.frame_stack,
+                frame_stack=env.frame_stack, masked=is_wanted(env),
             )
             for index, (start, end) in enumerate(pairwise(starts))
         ]

@@ -149,10 +149,7 @@ PECULIARITIES = (
             "SlidingTilePuzzle|Snake|Tetris"
         },
     ),
-    Peculiarity(
-        "it says which actions are allowed, and ppolab does not keep to that: the policy has to learn it",
-        {"jumanji": "(?!RubiksCube|SearchAndRescue|Sokoban).*", "pgx": ALL},
-    ),
+    Peculiarity("EnvPool does not give the mask of actions that Gymnasium's Taxi-v4 gives", {"toy_text": "Taxi"}),
     Peculiarity(
         "after a lost life the game goes on: the first observations of an episode still show the one before",
         {"atari": ALL},

@@ -42,15 +42,25 @@ def stacked_space(space: spaces.Space[Any], count: int) -> spaces.Space[Any]:
 class FrameStack:
     """Keep the last `count` observations of N environments.
 
+    Args:
+        apart: an entry of a Dict of which only the newest is seen.
+
     Attributes:
         frames: of every part of the space, the oldest first: arrays [N, ...].
     """
 
-    def __init__(self, space: spaces.Space[Any], count: int) -> None:
-        self.space = stacked_space(space, count)
+    def __init__(self, space: spaces.Space[Any], count: int, apart: str | None = None) -> None:
         self.frames: list[list[NDArray[Any]]] = []
         self._single = space
         self._count = count
+        self._apart = apart
+        if apart is not None:
+            assert isinstance(space, spaces.Dict)
+            self._single = spaces.Dict({key: part for key, part in space.spaces.items() if key != apart})
+        self.space = stacked_space(self._single, count)
+        if apart is not None:
+            assert isinstance(space, spaces.Dict) and isinstance(self.space, spaces.Dict)
+            self.space = spaces.Dict({**self.space.spaces, apart: space.spaces[apart]})
 
     def begun(self, batch: Any, which: NDArray[np.bool_]) -> Any:
         """Return stacks in which the environments where `which` [N] have seen nothing but their row of `batch`."""
@@ -60,13 +70,13 @@ class FrameStack:
         self.frames = [
             [_with_rows(frame, which, part) for frame in frames] for frames, part in zip(self.frames, new, strict=True)
         ]
-        return self._stacks()
+        return self._stacks(batch)
 
     def stepped(self, batch: Any, began: NDArray[np.bool_]) -> Any:
         """Return stacks with the next observations; where `began` [N] these are the first of an episode."""
         new = self._parts(batch)
         self.frames = [[*frames[1:], part] for frames, part in zip(self.frames, new, strict=True)]
-        return self.begun(batch, began) if began.any() else self._stacks()
+        return self.begun(batch, began) if began.any() else self._stacks(batch)
 
     def of_each_environment(self) -> list[list[NDArray[Any]]]:
         """Return for every environment its frames, one array [count, ...] per part."""
@@ -81,17 +91,19 @@ class FrameStack:
     def _parts(self, batch: Any) -> list[NDArray[Any]]:
         return [np.array(part) for part in parts_of(batch, self._single)]  # a copy: backends may use their arrays again
 
-    def _stacks(self) -> Any:
-        return _rebuilt(self._single, iter(self.frames))
+    def _stacks(self, batch: Any) -> Any:
+        stacks = _rebuilt(self._single, iter(self.frames))
+        return stacks if self._apart is None else {**stacks, self._apart: batch[self._apart]}
 
 
 class StackedFrames(gymnasium.Wrapper[Any, Any, Any, Any]):
     """One environment of Gymnasium's whose observations are the last `count`."""
 
-    def __init__(self, env: gymnasium.Env[Any, Any], count: int) -> None:
+    def __init__(self, env: gymnasium.Env[Any, Any], count: int, apart: str | None = None) -> None:
         super().__init__(env)
-        self.observation_space = stacked_space(env.observation_space, count)
+        self.observation_space = FrameStack(env.observation_space, count, apart).space
         self._frame_count = count
+        self._apart = apart
         self._frames: list[list[NDArray[Any]]] = []
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -106,7 +118,7 @@ class StackedFrames(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def _seen(self, observation: Any, *, began: bool) -> Any:
         space = self.env.observation_space
-        stack = FrameStack(space, self._frame_count)
+        stack = FrameStack(space, self._frame_count, self._apart)
         stack.frames = [list(frames) for frames in self._frames]
         batch = stacked([observation], space)
         rows = np.array([True])

@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from ppolab.envs.action_masks import ENTRY, FIX, INFO_NAMES, METHOD, Flags, flags_of, has_entry, is_observed, sizes_of
 from ppolab.envs.seeding import global_generator_states, restore_global_generators, seed_global_generators
 from ppolab.envs.snapshot import State, captured, restore
 from ppolab.errors import ConfigError, EnvError, nearest
@@ -19,8 +20,8 @@ from ppolab.errors import ConfigError, EnvError, nearest
 MAKING, RESETTING = 0, 1
 """Streams of an environment's seed for the global generators of its process."""
 NUMBERS = (float, int, np.floating, np.integer, np.bool_)
-INFO = "ppolab"
-"""The one key of the info that reaches a vector environment."""
+INFO, MASK = "ppolab", "ppolab_mask"
+"""The keys of the info that reach a vector environment: what `log_info` names, and the mask of actions."""
 PACKAGES = ("site-packages", "dist-packages")
 """Folders of installed packages."""
 
@@ -30,11 +31,24 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     `info` is dropped, since a vector environment would join the infos of all environments into arrays, which fails
     where they differ in kind or shape. Of the entries `log_info`, the last values in the episode are handed on at
-    its end.
+    its end. A mask of actions that is no entry of the observation is handed on with every observation.
+
+    Args:
+        masked: look for such a mask, at the first reset.
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any], env_id: str, index: int, log_info: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        env_id: str,
+        index: int,
+        log_info: Sequence[str] = (),
+        *,
+        masked: bool = False,
+    ) -> None:
         super().__init__(env)
+        self._looks_for_mask = masked and not has_entry(env.observation_space)
+        self._mask_source = ""  # an entry of the info, or METHOD
         self._log_info = tuple(log_info)
         self._info = np.full(len(log_info), np.nan)
         self._first_episode = True
@@ -57,7 +71,9 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
         if self._log_info:
             self._info[:] = np.nan
             self._read(info)
-        return self._checked(observation), {}
+        if self._looks_for_mask:
+            self._mask_source, self._looks_for_mask = self._place_of_mask(info), False
+        return self._checked(observation), self._with_mask({}, info)
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Take a step; after a restored episode's end it only resets, which the vector environment cannot know.
@@ -77,6 +93,8 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
         truncated = self._flag(truncated, "truncated")
         self._ended = terminated or truncated
         handed_on = self._handed_on(info) if self._log_info else {}
+        if self._mask_source:
+            handed_on = self._with_mask(handed_on, info)
         return self._checked(observation), self._number(reward), terminated, truncated, handed_on
 
     def longest_episode(self) -> int | None:
@@ -87,6 +105,11 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
                 limits.append(int(layer._max_episode_steps))
             layer = layer.env
         return min(limits, default=None)
+
+    def mask_found(self) -> str:
+        """Return where a mask of actions was found, whether the actions can be masked or not; empty without one."""
+        in_info = f"info['{self._mask_source}']"
+        return "the method action_masks()" if self._mask_source == METHOD else self._mask_source and in_info
 
     def captured(self) -> State | None:
         """Return the environment's state, see `ppolab.envs.snapshot`."""
@@ -106,6 +129,36 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
             raise ConfigError(unknown_info(missing, info))
         self._first_episode = False
         return {INFO: self._info.copy()}
+
+    def _place_of_mask(self, info: dict[str, Any]) -> str:
+        in_info = next((name for name in INFO_NAMES if name in info), "")
+        has_method = self.env.has_wrapper_attr(METHOD) and callable(self.env.get_wrapper_attr(METHOD))
+        return in_info or (METHOD if has_method else "")
+
+    def _with_mask(self, handed_on: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
+        """Return what is handed on with the mask [A] of the next action, if there is one."""
+        if not self._mask_source or not sizes_of(self.action_space):
+            return handed_on
+        return {**handed_on, MASK: self._mask(info)}
+
+    def _mask(self, info: dict[str, Any]) -> Flags:
+        """Return the mask [A]; at an episode's end, where the next action only resets, it need not be there."""
+        if self._mask_source == METHOD:
+            mask = None if self._ended else self._answer_of_method()
+        else:
+            mask = info.get(self._mask_source)
+        if self._ended and mask is None:
+            return np.ones(sum(sizes_of(self.action_space)), dtype=np.bool_)
+        try:
+            return flags_of(mask, self.action_space)
+        except ValueError as error:
+            raise EnvError(f"{self._name} gave {self.mask_found()} {error}, at its step {self._steps}; {FIX}") from None
+
+    def _answer_of_method(self) -> Any:
+        try:
+            return self.env.get_wrapper_attr(METHOD)()
+        except (Exception, SystemExit) as error:
+            raise self._fault(f"raised in {METHOD}() after its step {self._steps}", error) from error
 
     def _read(self, info: dict[str, Any]) -> None:
         for index, name in enumerate(self._log_info):
@@ -156,6 +209,14 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
         fault = EnvError(f"{self._name} {when}{layer}: {told}" + (f" ({place})" if place else ""))
         fault.add_note("".join(traceback.format_exception(error)).rstrip())
         return fault
+
+
+def mask_with(observation: Any, info: dict[str, Any], env: Guarded) -> Flags | None:
+    """Return the mask [A] of the action that follows an observation and an info of `env`; None without one."""
+    if is_observed(env.observation_space, env.action_space):
+        return flags_of(observation[ENTRY], env.action_space)
+    mask: Flags | None = info.get(MASK)
+    return mask
 
 
 class GuardedAlone(Guarded):

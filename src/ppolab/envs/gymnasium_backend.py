@@ -16,12 +16,13 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
 from ppolab.config.schema import EnvConfig
-from ppolab.envs.guarded import INFO, MAKING, Guarded, GuardedAlone
+from ppolab.envs.action_masks import FIX, is_wanted
+from ppolab.envs.guarded import INFO, MAKING, MASK, Guarded, GuardedAlone
 from ppolab.envs.making import make_env
 from ppolab.envs.seeding import seed_global_generators
 from ppolab.envs.snapshot import State
 from ppolab.envs.spaces import ActionMapping
-from ppolab.envs.vector_env import BackendEnv, Received
+from ppolab.envs.vector_env import BackendEnv, Begun, Received
 from ppolab.errors import EnvError, StateNotReached
 
 log = logging.getLogger(__name__)
@@ -43,23 +44,35 @@ class GymnasiumEnv(BackendEnv):
         self._envs = _made(env, seeds)
         self._seeds: list[int | None] | None = list(seeds)
         self._longest = self._longest_now()
+        self._mask_found = ""
         super().__init__(
             env.id, self._envs.single_observation_space, self._envs.single_action_space, len(seeds),
-            mapping=mapping,
+            mapping=mapping, masked=is_wanted(env),
         )  # fmt: skip
 
-    def _reset(self) -> Any:
+    def _reset(self) -> Begun:
         seeds, self._seeds = self._seeds, None  # later resets continue the environments' own random states
         with self._alive():
-            return self._envs.reset(seed=seeds)[0]
+            observations, infos = self._envs.reset(seed=seeds)
+            if self.masked:
+                self._mask_found = self._envs.call("mask_found")[0]
+        given = infos.get(f"_{MASK}")  # which environments have one
+        if given is not None and not given.all():
+            which = f"environment {int(given.argmin())} gave no mask of actions with a reset, and others did"
+            raise EnvError(f"{self.env_id}: {which}; {FIX}")
+        return Begun(observations, infos.get(MASK))
+
+    def _mask_in_info(self) -> str:
+        return self._mask_found
 
     @property
     def longest_episode(self) -> int | None:
         return self._longest
 
-    def _reset_some(self, which: NDArray[np.bool_]) -> Any:
+    def _reset_some(self, which: NDArray[np.bool_]) -> Begun:
         with self._alive():
-            return self._envs.reset(options={"reset_mask": which})[0]
+            observations, infos = self._envs.reset(options={"reset_mask": which})
+        return Begun(observations, infos.get(MASK))
 
     def _send(self, actions: NDArray[Any]) -> None:
         if isinstance(self._envs, AsyncVectorEnv):
@@ -74,7 +87,7 @@ class GymnasiumEnv(BackendEnv):
                 observations, rewards, terminated, truncated, infos = self._envs.step_wait()
             else:
                 observations, rewards, terminated, truncated, infos = self._envs.step(self._actions)
-        return Received(observations, rewards, terminated, truncated, infos.get(INFO))
+        return Received(observations, rewards, terminated, truncated, infos.get(INFO), masks=infos.get(MASK))
 
     def close(self) -> None:
         """Close the environments; worker processes that do not answer are ended.
@@ -174,6 +187,6 @@ def _maker(env: EnvConfig, index: int, seed: int) -> Callable[[], gymnasium.Env[
         alone = os.getpid() != ours  # Gymnasium also makes one here, to see its spaces
         if alone:
             seed_global_generators(seed, MAKING)
-        return (GuardedAlone if alone else Guarded)(make_env(env), env.id, index, env.log_info)
+        return (GuardedAlone if alone else Guarded)(make_env(env), env.id, index, env.log_info, masked=is_wanted(env))
 
     return make

@@ -9,6 +9,7 @@ import gymnasium
 
 from ppolab.config.schema import EnvConfig
 from ppolab.envs import envpool_backend, envpool_ids
+from ppolab.envs.action_masks import ENTRY, is_observed, is_wanted
 from ppolab.envs.frame_stack import StackedFrames
 from ppolab.envs.mujoco_warnings import log_mujoco_warnings
 from ppolab.errors import ConfigError
@@ -42,7 +43,10 @@ def make_env(env: EnvConfig, **further: Any) -> gymnasium.Env[Any, Any]:
         made = gymnasium.make(env.id, disable_env_checker=True, **further, **env.kwargs)
     for name, wrapper in wrappers:
         made = _wrapped(made, name, wrapper)
-    return StackedFrames(made, frame_stack) if frame_stack else made
+    if not frame_stack:
+        return made
+    apart = is_wanted(env) and is_observed(made.observation_space, made.action_space)
+    return StackedFrames(made, frame_stack, ENTRY if apart else None)
 
 
 def made_once(env: EnvConfig) -> gymnasium.Env[Any, Any]:

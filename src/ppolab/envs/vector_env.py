@@ -13,6 +13,16 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from ppolab.envs.action_masks import (
+    ENTRY,
+    OBSERVED,
+    Flags,
+    has_entry,
+    is_observed,
+    network_space,
+    open_at_ends,
+    sizes_of,
+)
 from ppolab.envs.snapshot import State
 from ppolab.envs.spaces import ActionMapping, action_decoder, check_spaces, row_encoder
 from ppolab.errors import EnvError
@@ -60,7 +70,11 @@ class Step:
 
 
 class Received(NamedTuple):
-    """The results of one step of N environments as a backend has them; `info` and `game` as in `Step`."""
+    """The results of one step of N environments as a backend has them; `info` and `game` as in `Step`.
+
+    Attributes:
+        masks: [N, A] numbers, not 0 where the info allows an action; None without such an entry.
+    """
 
     observations: Any
     rewards: Any
@@ -68,6 +82,14 @@ class Received(NamedTuple):
     truncated: NDArray[np.bool_]
     info: NDArray[np.float64] | None = None
     game: Game | None = None
+    masks: Any = None
+
+
+class Begun(NamedTuple):
+    """A batch of N first observations as a backend has them; `masks` as in `Received`."""
+
+    observations: Any
+    masks: Any = None
 
 
 class VectorEnv(ABC):
@@ -77,24 +99,49 @@ class VectorEnv(ABC):
 
     `step` is `send` and `receive`. Between the two the caller can do other work, where the backend steps in the
     background.
+
+    Args:
+        masked: look for a mask of the allowed actions, see `ppolab.envs.action_masks`.
     """
 
     backend: str
 
     def __init__(
-        self, env_id: str, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], num_envs: int
+        self,
+        env_id: str,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        num_envs: int,
+        *,
+        masked: bool = False,
     ) -> None:
         check_spaces(env_id, observation_space, action_space)
         self.env_id = env_id
         self.num_envs = num_envs
         self.observation_space = observation_space
         self.action_space = action_space
-        self.layout, self._encode = row_encoder(observation_space)
+        self.masked = masked
+        self.layout, self._encode = row_encoder(
+            network_space(observation_space, action_space) if masked else observation_space
+        )
 
     @property
     def groups(self) -> Sequence[tuple[slice, VectorEnv]]:
         """Return (rows, environments) of the groups that step independently; together they have all rows."""
         return [(slice(0, self.num_envs), self)]
+
+    @property
+    @abstractmethod
+    def masks(self) -> Flags | None:
+        """Return the actions [N, A] bool that the latest observations allow; None without a mask, or before a reset.
+
+        Each N has one; after an episode's end, where no action is taken, it may be any.
+        """
+
+    @property
+    @abstractmethod
+    def mask_source(self) -> str:
+        """Return where a mask was found, as `info['action_mask']`, used or not; empty without it, or before a reset."""
 
     @abstractmethod
     def reset(self) -> NDArray[Any]:
@@ -173,8 +220,11 @@ class BackendEnv(VectorEnv):
         *,
         mapping: ActionMapping,
         first_index: int = 0,
+        masked: bool = False,
     ) -> None:
-        super().__init__(env_id, observation_space, action_space, num_envs)
+        super().__init__(env_id, observation_space, action_space, num_envs, masked=masked)
+        self._mask_is_observed = masked and is_observed(observation_space, action_space)
+        self._masks: Flags | None = None
         self._decode = action_decoder(action_space, mapping)
         self._ended = np.zeros(num_envs, dtype=np.bool_)
         self._steps = 0
@@ -185,23 +235,42 @@ class BackendEnv(VectorEnv):
     def waiting_since(self) -> float | None:
         return self._waiting_since
 
+    @property
+    def masks(self) -> Flags | None:
+        return self._masks
+
+    @property
+    def mask_source(self) -> str:
+        if self.masked and has_entry(self.observation_space):
+            return OBSERVED
+        return self._mask_in_info()
+
     def reset(self) -> NDArray[Any]:
-        observations = self._encode(self._awaited(self._reset))
+        begun = self._awaited(self._reset)
+        observations = self._encode(begun.observations)
         self._check_rows(observations, self.num_envs)
         self._ended = np.zeros(self.num_envs, dtype=np.bool_)
+        self._masks = self._masks_of(begun.observations, begun.masks)
         return observations
 
     def reset_some(self, which: NDArray[np.bool_]) -> NDArray[Any]:
-        observations = self._encode(self._awaited(lambda: self._reset_some(which)))[which]
+        begun = self._awaited(lambda: self._reset_some(which))
+        observations = self._encode(begun.observations)[which]
         self._check_rows(observations, int(which.sum()))
         self._ended &= ~which
+        if self._masks is not None:
+            rows = self._masks.copy()
+            given = self._raw_masks(begun.observations, begun.masks)
+            assert given is not None
+            rows[which] = given[which]
+            self._masks = self._with_choices(rows)
         return observations
 
     def send(self, actions: NDArray[Any]) -> None:
         self._send(self._decode(actions))
 
     def receive(self) -> Step:
-        raw_observations, raw_rewards, terminated, truncated, info, game = self._awaited(self._receive)
+        raw_observations, raw_rewards, terminated, truncated, info, game, masks = self._awaited(self._receive)
         self._steps += 1
         observations = self._encode(raw_observations)
         rewards = np.asarray(raw_rewards, dtype=np.float64)
@@ -209,6 +278,7 @@ class BackendEnv(VectorEnv):
         self._check(rewards, "reward", (self.num_envs,))
         valid = ~self._ended
         self._ended = terminated | truncated
+        self._masks = self._masks_of(raw_observations, masks)
         return Step(observations, rewards, terminated, truncated, valid, info, game)
 
     def state(self) -> State | None:
@@ -232,6 +302,18 @@ class BackendEnv(VectorEnv):
         finally:
             self._waiting_since = None
 
+    def _masks_of(self, observations: Any, in_info: Any) -> Flags | None:
+        masks = self._raw_masks(observations, in_info)
+        return None if masks is None else self._with_choices(masks)
+
+    def _raw_masks(self, observations: Any, in_info: Any) -> Flags | None:
+        given = observations[ENTRY] if self._mask_is_observed else in_info
+        return None if given is None else np.asarray(given).reshape(self.num_envs, -1) != 0
+
+    def _with_choices(self, masks: Flags) -> Flags:
+        sizes = sizes_of(self.action_space)
+        return open_at_ends(masks, self._ended, sizes, self.env_id, self._first_index, self._steps)
+
     def _check_rows(self, rows: NDArray[Any], count: int) -> None:
         if self.layout.images:
             assert rows.shape == (count, self.layout.raw_width), rows.shape
@@ -250,12 +332,16 @@ class BackendEnv(VectorEnv):
             )
 
     @abstractmethod
-    def _reset(self) -> Any:
-        """Reset all environments; return a batch of first observations, as the backend has them."""
+    def _mask_in_info(self) -> str:
+        """Return where a mask was found outside the observations; empty without one, or before a reset."""
 
     @abstractmethod
-    def _reset_some(self, which: NDArray[np.bool_]) -> Any:
-        """Reset some environments; return a batch whose rows where `which` are first observations."""
+    def _reset(self) -> Begun:
+        """Reset all environments."""
+
+    @abstractmethod
+    def _reset_some(self, which: NDArray[np.bool_]) -> Begun:
+        """Reset some environments; return batches whose rows where `which` are of first observations."""
 
     @abstractmethod
     def _send(self, actions: NDArray[Any]) -> None:
@@ -284,8 +370,9 @@ class JoinedEnv(VectorEnv):
     def __init__(self, groups: Sequence[VectorEnv]) -> None:
         first = groups[0]
         super().__init__(
-            first.env_id, first.observation_space, first.action_space, sum(group.num_envs for group in groups)
-        )
+            first.env_id, first.observation_space, first.action_space, sum(group.num_envs for group in groups),
+            masked=first.masked,
+        )  # fmt: skip
         self.backend = first.backend
         self._groups = tuple(groups)
         ends = np.cumsum([group.num_envs for group in groups]).tolist()
@@ -306,6 +393,15 @@ class JoinedEnv(VectorEnv):
     @property
     def tells_game(self) -> bool:
         return self._groups[0].tells_game
+
+    @property
+    def masks(self) -> Flags | None:
+        parts = [masks for group in self._groups if (masks := group.masks) is not None]
+        return np.concatenate(parts) if parts else None
+
+    @property
+    def mask_source(self) -> str:
+        return self._groups[0].mask_source
 
     def reset(self) -> NDArray[Any]:
         return np.concatenate([group.reset() for group in self._groups])

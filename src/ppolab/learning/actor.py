@@ -27,5 +27,6 @@ class Actor(Protocol):
         noise: Tensor | None,
         observations: Tensor,
         actions: Tensor,
+        masks: Tensor | None = None,
     ) -> None:
         """Act as the function `act` of the collector does with a policy in PyTorch; without noise, as `mode` does."""

@@ -98,6 +98,8 @@ class ActorCritic(nn.Module):
     Attributes:
         layout: what a row holds.
         bf16: compute the trunks in bfloat16; heads and parameters stay in 32 bits.
+        masked: not all actions are always allowed. The parameters that the network gives are those of all actions;
+            `ppolab.core.masks` turns them into those of the allowed ones.
     """
 
     log_std: nn.Parameter | None
@@ -108,6 +110,7 @@ class ActorCritic(nn.Module):
         super().__init__()
         self.layout = layout
         self.bf16 = False
+        self.masked = False
         self.distribution = distribution
         self.observation_scale = RunningScale((layout.vector_size,), enabled=normalize)
         deviations = gaussian_size(distribution)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ppolab.config.schema import Config
+from ppolab.core.masks import masked_alike
 from ppolab.learning.actor_critic import ActorCritic, evaluating, is_of_the_value
 from ppolab.learning.encoders import in_parts
 from ppolab.learning.flat_parameters import FlatParameters, ParameterSubset, parameter_subset
@@ -91,6 +92,8 @@ def mean_divergence(context: LearnerContext, rollout: Rollout) -> float:
     """Return the exact KL(policy that collected the rollout || policy now), mean over the samples of all processes."""
     with evaluating(context.policy):
         now = in_parts((context.native or context.policy).action_parameters, rollout.observations[:-1])
+    if context.policy.masked:
+        now = masked_alike(now, rollout.parameters)
     divergences = context.policy.distribution.kl(rollout.parameters, now)[rollout.valid]
     sums = torch.stack((divergences.sum(), divergences.new_tensor(float(len(divergences)))))
     total, count = context.group.all_reduce(sums.double()).tolist()

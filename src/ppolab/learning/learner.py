@@ -64,7 +64,8 @@ class Learner:
         self._value_epochs: int = context.config.algorithm["value_epochs"] if value_regression else 0
         self._value_scale = RunningScale((), enabled=context.config.normalize_values)
         self._vector = context.flat.vector.detach()
-        objective = actor_critic_objective(context.policy.distribution, context.config, self.surrogate)
+        policy = context.policy
+        objective = actor_critic_objective(policy.distribution, context.config, self.surrogate, masked=policy.masked)
         self._run_epoch = make_epoch(context, objective, context.optimizer)
         update_path(context, objective, context.optimizer).log_reason(context)
 

@@ -14,6 +14,7 @@ from ppolab.config.schema import Config
 from ppolab.core.distributions import ActionDistribution
 from ppolab.core.kl import kl_k3
 from ppolab.core.losses import clipped_value_error, is_clipped, squared_value_error, weighted_mean
+from ppolab.core.masks import masked_alike
 from ppolab.learning.stacked_images import StackedImages
 
 
@@ -40,7 +41,8 @@ class ChosenRows:
 class Samples(NamedTuple):
     """Flat experience; each tensor has B rows, or [minibatches, B] after shuffling.
 
-    `parameters` [B, P] of the action distributions, `log_probs` and `values` are those of the collecting policy.
+    `parameters` [B, P] of the action distributions, `log_probs` and `values` are those of the collecting policy. Where
+    actions are masked, `parameters` are masked logits, which also tell the mask.
     """
 
     observations: Tensor | ChosenRows
@@ -119,6 +121,7 @@ class NativeObjective:
         value_clip: None: no clipping.
         penalty: see `NativeSurrogate`.
         value_only: differentiate the critic alone, which then must not share layers with the actor.
+        masked: put the mask of `Samples.parameters` on what the network gives.
     """
 
     value_coef: float
@@ -127,6 +130,7 @@ class NativeObjective:
     value_clip: float | None = None
     penalty: Tensor | None = None
     value_only: bool = False
+    masked: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,15 +149,22 @@ class Objective:
     native: NativeObjective | None = None
 
 
-def actor_critic_objective(distribution: ActionDistribution, config: Config, surrogate: Surrogate) -> Objective:
+def actor_critic_objective(
+    distribution: ActionDistribution, config: Config, surrogate: Surrogate, *, masked: bool = False
+) -> Objective:
     """Return the objective of policy and value function together, with any surrogate.
 
     Schulman et al. 2017 (arXiv:1707.06347), equation 9.
+
+    Args:
+        masked: see `ActorCritic`; the surrogate sees masked parameters, too.
     """
     value_clip: float | None = config.algorithm.get("value_clip")
     clip_of = _clip_reader(surrogate)
 
     def objective(parameters: Tensor, values: Tensor, batch: Samples, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        if masked:
+            parameters = masked_alike(parameters, batch.parameters)
         log_ratio = distribution.log_prob(parameters, batch.actions) - batch.log_probs
         gain = weighted_mean(surrogate.function(parameters, log_ratio, batch, *inputs), batch.weights)
         value_error = _value_error(values, batch, value_clip)
@@ -173,6 +184,7 @@ def actor_critic_objective(distribution: ActionDistribution, config: Config, sur
             clip=surrogate.clip_range,
             value_clip=value_clip,
             penalty=surrogate.native.penalty,
+            masked=masked,
         )
     return Objective(objective, surrogate.inputs, native)
 

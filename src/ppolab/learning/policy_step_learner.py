@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ppolab.core.losses import unclipped_surrogate
+from ppolab.core.masks import masked_alike
 from ppolab.core.trust_region import Product, fisher_vector_product
 from ppolab.learning.actor_critic import ActorCritic, evaluating
 from ppolab.learning.epoch import MinibatchOrder, with_standardized_advantages
@@ -47,6 +48,7 @@ class ActorOnBatch:
         self._actor = actor
         self._module = _ActorAlone(context.policy)
         self._distribution = context.policy.distribution
+        self._masked = context.policy.masked
         self._samples = samples
         seen = samples.observations
         self._observations = seen.whole() if isinstance(seen, ChosenRows) else seen
@@ -89,6 +91,8 @@ class ActorOnBatch:
     def _shares(self, quantities: tuple[Quantity, ...], vector: Tensor) -> Tensor:
         named = {f"policy.{name}": part for name, part in self._actor.substitutes(vector).items()}
         parameters = functional_call(self._module, named, (self._observations,), tie_weights=False)
+        if self._masked:
+            parameters = masked_alike(parameters, self._samples.parameters)
         log_ratio = self._distribution.log_prob(parameters, self._samples.actions) - self._samples.log_probs
         values = [quantity(parameters, log_ratio, self._samples) for quantity in quantities]
         return torch.stack([value.sum() for value in values]) / self._count

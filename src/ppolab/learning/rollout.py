@@ -36,7 +36,8 @@ class Rollout:
         observations: [T+1, N, W] normalised, as the policy saw them; the last row is what follows the last action.
             Images may lie in memory that the next rollout fills anew.
         actions: [T, N, ...].
-        parameters: [T, N, P] of the distributions that they were drawn from.
+        parameters: [T, N, P] of the distributions that they were drawn from; where actions are masked, these are masked
+            logits (`ppolab.core.masks`).
         log_probs: [T, N] of the actions under the collecting policy.
         values: [T+1, N] of the collecting policy's critic.
         rewards: [T, N] unscaled.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 
 from ppolab.config.schema import Config
+from ppolab.envs.action_masks import note_on_masks
 from ppolab.envs.factory import VectorEnv
 from ppolab.envs.seeding import seed_global_generators
 from ppolab.learning.actor_critic import ActorCritic
@@ -19,6 +22,8 @@ from ppolab.training.measuring import Measuring
 from ppolab.training.module import OnPolicyModule
 from ppolab.training.pytorch_threads import update_threads
 from ppolab.training.random_state import stream_seed
+
+log = logging.getLogger(__name__)
 
 
 def build_module(config: Config, env: VectorEnv, policy: ActorCritic, group: ProcessGroup = ALONE) -> OnPolicyModule:
@@ -37,6 +42,9 @@ def build_module(config: Config, env: VectorEnv, policy: ActorCritic, group: Pro
         env, config.rollout_steps, config.gamma, actions, group,
         stagger=config.env.stagger, log_info=config.env.log_info,
     )  # fmt: skip
+    policy.masked = env.masks is not None
+    if group.is_first and (note := note_on_masks(env.env_id, env.mask_source, env.masks, env.action_space)):
+        log.info("%s", note)
     native = native_policy(policy, flat) if config.compile.lower() != "false" else None
     context = LearnerContext(policy, flat, optimizer, config, shuffle, group, native)
     measuring = Measuring(config, env, device)

@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ppolab.config.schema import EnvConfig
+from ppolab.core.masks import masked_logits
 from ppolab.core.moments import sample_moments
+from ppolab.envs.action_masks import FIX, Flags
 from ppolab.envs.factory import check_new_kwargs
 from ppolab.envs.seeding import private_generators
 from ppolab.envs.vector_env import Step, VectorEnv
+from ppolab.errors import EnvError
 from ppolab.learning.actor import Actor
 from ppolab.learning.actor_critic import ActorCritic, evaluating
 from ppolab.learning.episode_statistics import EpisodeStatistics
@@ -34,10 +37,18 @@ def act(
     noise: Tensor,
     observations: Tensor,
     actions: Tensor,
+    masks: Tensor | None = None,
 ) -> None:
-    """Fill `observations` [N, W] with `raw` [N, W] scaled, and `actions` [N, ...] with those that `noise` draws."""
+    """Fill `observations` [N, W] with `raw` [N, W] scaled, and `actions` [N, ...] with those that `noise` draws.
+
+    Args:
+        masks: [N, A] bool, the allowed actions; None where all are.
+    """
     observations[:] = torch.from_numpy(scaling(raw))
-    actions[:] = policy.distribution.sample(policy.action_parameters(observations), noise)
+    parameters = policy.action_parameters(observations)
+    if masks is not None:
+        parameters = masked_logits(parameters, masks.to(parameters.device))
+    actions[:] = policy.distribution.sample(parameters, noise)
 
 
 class ActingOnce:
@@ -53,7 +64,13 @@ class ActingOnce:
         self._answers: list[tuple[Tensor, Tensor]] = []
 
     def act(
-        self, raw: NDArray[Any], scaling: FrozenScaling, noise: Tensor, observations: Tensor | None, actions: Tensor
+        self,
+        raw: NDArray[Any],
+        scaling: FrozenScaling,
+        noise: Tensor,
+        observations: Tensor | None,
+        actions: Tensor,
+        masks: Tensor | None = None,
     ) -> None:
         """Fill `actions` and, where there are, `observations`, as `act` does."""
         seen = torch.from_numpy(scaling(raw))
@@ -61,10 +78,15 @@ class ActingOnce:
             seen = observations.copy_(seen)
         parameters, values = self._policy(seen)
         self._answers.append((parameters, values))
+        if masks is not None:
+            parameters = masked_logits(parameters, masks.to(parameters.device))
         actions[:] = self._policy.distribution.sample(parameters, noise)
 
     def answers(self, last: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (distribution parameters [T+1, N, P], values [T+1, N]) of all rows so far and of `last` [N, W]."""
+        """Return (distribution parameters [T+1, N, P], values [T+1, N]) of all rows so far and of `last` [N, W].
+
+        The parameters are not masked.
+        """
         turns = range(0, len(self._answers), self._groups)
         parts = [list(zip(*self._answers[first : first + self._groups], strict=True)) for first in turns]
         parameters, values = zip(*[map(torch.cat, each) for each in parts], self._policy(last), strict=True)
@@ -81,6 +103,7 @@ class Steps:
         rewards: [T, N] unscaled. terminated, truncated, valid: [T, N] bool.
         info: [T, N, K], filled where an episode ended; see `ppolab.envs.vector_env.Step`.
         game_rewards, game_over: [T, N], filled where the environments tell of their games.
+        masks: [T+1, N, A] bool, the actions that the observations allow; None where all are allowed.
     """
 
     observations: NDArray[Any] | ChannelStore
@@ -91,9 +114,10 @@ class Steps:
     info: NDArray[np.float64]
     game_rewards: NDArray[np.float64]
     game_over: NDArray[np.bool_]
+    masks: Flags | None = None
 
-    def put(self, t: int, rows: slice, step: Step) -> None:
-        """Store what the action at time t led to."""
+    def put(self, t: int, rows: slice, step: Step, masks: Flags | None) -> None:
+        """Store what the action at time t led to, and the `masks` [..., A] of the actions that are allowed then."""
         self.observations[t + 1, rows] = step.observations
         self.rewards[t, rows] = step.rewards
         self.terminated[t, rows] = step.terminated
@@ -103,6 +127,8 @@ class Steps:
             self.info[t, rows] = step.info
         if step.game is not None:
             self.game_rewards[t, rows], self.game_over[t, rows] = step.game
+        if self.masks is not None:
+            self.masks[t + 1, rows] = masks
 
 
 class Collector:
@@ -133,6 +159,8 @@ class Collector:
         self._gamma = gamma
         self._statistics = EpisodeStatistics(env.num_envs, gamma)
         rows = (rollout_steps, env.num_envs)
+        self._next = env.reset().copy()  # [N, W] raw: what the next rollout begins with
+        masks = env.masks  # which are known once environments were reset
         self._steps = Steps(
             _memory_of_raw(rollout_steps + 1, env, generator.device),
             np.empty(rows),
@@ -142,8 +170,9 @@ class Collector:
             np.empty((*rows, len(log_info))),
             np.empty(rows),
             np.empty(rows, dtype=np.bool_),
+            None if masks is None else np.empty((rollout_steps + 1, *masks.shape), dtype=np.bool_),
         )
-        self._next = env.reset().copy()  # [N, W] raw: what the next rollout begins with
+        self._next_masks = None if masks is None else masks.copy()  # [N, A] of `_next`
         self._stagger = stagger
         self._taken = 0  # steps of each environment since they began together
 
@@ -152,13 +181,15 @@ class Collector:
         envs = self._env.state()
         return envs and {
             "envs": envs, "observations": self._next.copy(), "episodes": self._statistics.state(),
-            "taken": self._taken,
+            "taken": self._taken, **({} if self._next_masks is None else {"masks": self._next_masks.copy()}),
         }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
         self._env.restore(state["envs"])
         self._next[:] = state["observations"]
+        if self._next_masks is not None:
+            self._next_masks[:] = state["masks"]
         self._statistics.restore(state["episodes"])
         self._taken = state["taken"]
 
@@ -166,6 +197,7 @@ class Collector:
         """Begin new episodes in environments that are made anew; those under way are forgotten."""
         self._env.restart(seeds)
         self._next[:] = self._env.reset()
+        self._take_masks(slice(None))
         self._statistics = EpisodeStatistics(self._env.num_envs, self._gamma)
         self._taken = 0
 
@@ -199,6 +231,9 @@ class Collector:
                 parameters, values = (native or policy)(observations)
         device = actions.device
         steps = self._steps
+        parameters = parameters[:-1]
+        if steps.masks is not None:
+            parameters = masked_logits(parameters, torch.from_numpy(steps.masks[:-1]).to(device))
         ended = steps.terminated | steps.truncated
         game = (steps.game_rewards, steps.game_over) if self._env.tells_game else None
         over = ended if game is None else steps.game_over
@@ -206,8 +241,8 @@ class Collector:
         rollout = Rollout(
             observations,
             actions,
-            parameters[:-1],
-            policy.distribution.log_prob(parameters[:-1], actions),
+            parameters,
+            policy.distribution.log_prob(parameters, actions),
             values,
             torch.from_numpy(steps.rewards).to(device, torch.float32, copy=True),
             torch.from_numpy(steps.terminated).to(device, copy=True),
@@ -253,7 +288,16 @@ class Collector:
         which = (before < ends) & (ends <= self._taken)
         if which.any():
             self._next[which] = self._env.reset_some(which)
+            self._take_masks(which)
             self._statistics.forget(which)
+
+    def _take_masks(self, which: slice | NDArray[np.bool_]) -> None:
+        """Take the masks of the observations that a reset has just given where `which`."""
+        if self._next_masks is not None:
+            masks = self._env.masks
+            if masks is None:
+                raise EnvError(f"{self._env.env_id}: gives no mask of actions any more; {FIX}")
+            self._next_masks[which] = masks[which]
 
     def _run(self, policy: ActorCritic, act: Callable[..., None]) -> tuple[Tensor | StackedImages, Tensor]:
         """Fill `_steps`; returns scaled observations [T+1, N, W] and actions [T, N, ...].
@@ -271,22 +315,28 @@ class Collector:
             (duration, num_envs, *distribution.action_shape), dtype=distribution.action_dtype, device=noise.device
         )
         steps.observations[0, :] = self._next
+        masks = None if steps.masks is None else torch.from_numpy(steps.masks)
+        if steps.masks is not None:
+            steps.masks[0] = self._next_masks
         turns = [  # cut up beforehand: one slice of a tensor takes a third as long as the policy's answer
             (
                 rows, env_group, noise[:, rows].unbind(),
                 [None] * duration if observations is None else observations[:-1, rows].unbind(),
                 actions[:, rows].unbind(),
+                () if masks is None else masks[:-1, rows].unbind(),
             )
             for rows, env_group in self._env.groups
         ]  # fmt: skip
         for t in range(duration + 1):
-            for rows, env_group, drawn, seen, chosen in turns:
+            for rows, env_group, drawn, seen, chosen, allowed in turns:
                 if t > 0:
-                    steps.put(t - 1, rows, env_group.receive())
+                    steps.put(t - 1, rows, env_group.receive(), env_group.masks)
                 if t < duration:
-                    act(steps.observations[t, rows], scaling, drawn[t], seen[t], chosen[t])
+                    act(steps.observations[t, rows], scaling, drawn[t], seen[t], chosen[t], *allowed[t : t + 1])
                     env_group.send(chosen[t].cpu().numpy())
         self._next[:] = steps.observations[duration, :]
+        if steps.masks is not None:
+            self._next_masks = steps.masks[-1].copy()
         if observations is None:
             return _as_images(steps.observations), actions
         observations[-1] = torch.from_numpy(scaling(self._next))

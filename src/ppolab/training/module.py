@@ -288,6 +288,7 @@ class OnPolicyModule(pl.LightningModule):
             self._restart_environments()
         return {
             "policy": self.policy.state_dict(),
+            "masked": self.policy.masked,
             "reward_scale": self.reward_scale.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "algorithm": self.learner.state(),

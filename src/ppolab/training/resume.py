@@ -121,7 +121,7 @@ def with_changes(
         ConfigError: the stored configuration cannot be read, or a change would make it another run.
     """
     try:
-        stored = from_yaml(folder.config.read_text())
+        stored = from_yaml(folder.config.read_text(), to_run=True)
     except ConfigError as error:
         raise ConfigError(f"{folder.config}: damaged, or of another version of ppolab: {error}") from error
     wanted, before = flattened(asked), flattened(stored)

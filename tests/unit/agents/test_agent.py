@@ -163,7 +163,7 @@ def test_an_agent_serves_several_threads() -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("given", ["state", "mask"])
+@pytest.mark.parametrize("given", ["state", "action_mask"])
 def test_memory_and_masks_are_refused_in_one_line(given: str) -> None:
     agent = made_agent(BOX, spaces.Discrete(2))
     with pytest.raises(ConfigError, match=f"^{given}: .*; leave {given} out$"):

@@ -19,8 +19,8 @@ def test_bookkeeping_is_left_out_and_so_is_what_has_no_value() -> None:
     assert changed_settings(config) == {}
     left_out = flattened(config).keys() - recorded_settings(config).keys()
     assert left_out == {
-        "algorithm.clip_schedule", "algorithm.ignores", "callbacks", "checkpoint_interval", "env.frame_stack",
-        "env.kwargs", "env.log_info", "env.timeout", "env.wrappers", "init_from", "keep_checkpoints",
+        "algorithm.clip_schedule", "algorithm.ignores", "callbacks", "checkpoint_interval", "env.action_mask",
+        "env.frame_stack", "env.kwargs", "env.log_info", "env.timeout", "env.wrappers", "init_from", "keep_checkpoints",
         "logger.experiment", "logger.kind", "logger.register", "logger.run_name", "logger.tracking_uri",
         "logger.video", "lr_schedule", "model.actor_sizes", "model.critic_sizes", "model.encoder", "model.kwargs",
         "model.network", "objective", "progress", "rerun", "resume",
@@ -30,6 +30,7 @@ def test_bookkeeping_is_left_out_and_so_is_what_has_no_value() -> None:
 def test_hooks_that_are_set_are_recorded() -> None:
     config = make_config(env="hopper", **{"env.kwargs": {"size": 3}, "env.log_info": ["distance"]})
     assert changed_settings(config) == {"env.kwargs.size": 3, "env.log_info": ["distance"]}
+    assert changed_settings(make_config(env="hopper", **{"env.action_mask": "off"})) == {"env.action_mask": "off"}
 
 
 def test_settings_that_the_algorithm_does_not_read_are_left_out() -> None:

@@ -70,6 +70,7 @@ RULES: dict[str, Callable[[float], bool]] = {
 }
 CHOICES = {
     "compile": ("auto", "true", "false"),
+    "env.action_mask": ("auto", "off"),
     "env.backend": ("auto", "envpool", "gymnasium"),
     "env.vectorization": ("sync", "async"),
     "model.activation": ("tanh", "relu", "elu", "gelu", "silu"),

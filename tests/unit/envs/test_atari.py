@@ -83,7 +83,7 @@ def test_a_game_that_a_staggered_start_cuts_short_is_forgotten() -> None:
 def test_an_evaluation_presses_fire_after_a_lost_life_and_counts_the_game() -> None:
     """Action 3 moves to the left and never fires; without a ball a game of Breakout stands still."""
     env = games("Breakout-v5", **LEARNERS)
-    result = play_episodes(lambda rows: np.full((len(rows), 1), 3), env)
+    result = play_episodes(lambda rows, masks: np.full((len(rows), 1), 3), env)
     env.close()
     assert (result.returns, result.lengths) == ([2.0, 1.0], [180, 149])
     whole = games("Breakout-v5")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 import ppolab.agents.evaluation as evaluation
 from ppolab.config.schema import EnvConfig
 from ppolab.core.moments import sample_moments
-from ppolab.envs import envpool_backend, envpool_ids, families
+from ppolab.envs import envpool_ids, families
 from ppolab.envs.backend_choice import backend_choice, evaluation_backend
 from ppolab.envs.envpool_backend import EnvPoolEnv
 from ppolab.envs.envpool_ids import family_of
@@ -224,7 +224,7 @@ def test_an_evaluation_of_episodes_that_never_end_ends(
     monkeypatch.setattr(evaluation, "MAX_EPISODE_STEPS", 300)
     assert says(warnings("lane-keeping-v0"), "its episodes never end")
     with made("lane-keeping-v0") as env:
-        played = evaluation.play_episodes(lambda rows: np.zeros((len(rows), 1), dtype=np.float32), env)
+        played = evaluation.play_episodes(lambda rows, masks: np.zeros((len(rows), 1), dtype=np.float32), env)
     assert played.lengths == [300, 300]
     assert "2 of 2 episodes did not end within 300 steps; what they had by then counts" in caplog.text
 
@@ -300,13 +300,9 @@ def test_a_time_limit_that_counts_as_an_end_is_told() -> None:
     assert not says(notes("LevelBasedForaging-v0"), "its time limit counts")
 
 
-def test_masks_of_actions_are_told_of_where_there_are_some() -> None:
-    for env_id in envpool_ids.known_ids():
-        if family_of(env_id) == "jumanji" and "/" not in env_id and "Sudoku" not in env_id:
-            observed, _ = envpool_backend.pool_spaces(env_id, {})
-            there = isinstance(observed, spaces.Dict) and "action_mask" in observed.spaces
-            assert says(notes(env_id), "it says which actions are allowed") == there, env_id
-    assert says(notes("Play2048-v1"), "it says which actions are allowed")
+def test_a_mask_that_only_gymnasium_gives_is_told_of() -> None:
+    assert says(notes("Taxi-v3"), "EnvPool does not give the mask of actions that Gymnasium's Taxi-v4 gives")
+    assert not says(notes("CliffWalking-v0"), "mask")
 
 
 def test_lives_that_end_episodes_are_told_of() -> None:

@@ -221,6 +221,7 @@ def test_no_setting_is_without_a_test() -> None:
         "trainer.devices", "trainer.num_nodes",  # test_parallel.py, test_ddp_runs.py
         "env.timeout",  # test_watchdog.py
         "env.log_info",  # test_env_metrics.py
+        "env.action_mask",  # test_masks.py
         "progress",  # test_progress_bar.py
         "model.encoder",  # test_encoders.py
         "trainer.precision",  # test_image_updates.py

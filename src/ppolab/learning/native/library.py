@@ -22,7 +22,7 @@ SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     "ppo_create": (POINTER, [POINTER]),
     "ppo_destroy": (None, [POINTER]),
     "ppo_evaluate": (None, [POINTER, POINTER, POINTER, INTEGER, POINTER, POINTER]),
-    "ppo_act": (None, [*[POINTER] * 5, DOUBLE, INTEGER, *[POINTER] * 3]),
+    "ppo_act": (None, [*[POINTER] * 5, DOUBLE, INTEGER, *[POINTER] * 4]),
     "ppo_gradient": (None, [POINTER, POINTER, POINTER, POINTER, INTEGER, POINTER, POINTER]),
     "ppo_epoch": (None, [*[POINTER] * 7, INTEGER, INTEGER, POINTER, POINTER]),
     **{f"ppo_sizeof_{name}": (INTEGER, []) for name in STRUCTURES},

@@ -14,6 +14,7 @@ namespace ppolab {
 
 enum Family : int64_t { GAUSSIAN = 0, CATEGORICAL = 1, BERNOULLI = 2 };
 
+constexpr float IMPOSSIBLE = -1e9f;  // logit of an action that is not allowed, as in core/distributions.py
 constexpr double LOG_SQRT_2PI = 0.91893853320467274178;
 
 // Experience: each pointer has one row per sample. Actions are float for Gaussian, int64 for the others.
@@ -31,6 +32,7 @@ struct Settings {
     double value_clip;     // negative: none
     const float* penalty;  // weight of KL(old || new); null: none
     int64_t value_only;    // not 0: leave out the trunk of the policy, which must be another than the value function's
+    int64_t masked;        // not 0: where `parameters` of the samples are IMPOSSIBLE, the policy's outputs become so, too
 };
 
 // Minibatch means; kl_sum and samples are sums.
@@ -86,6 +88,21 @@ class PolicyHead {
         terms.clip_fraction = clipped / count;
         terms.kl_sum = kl;
         terms.samples = static_cast<double>(count);
+    }
+
+    // Puts the mask of the samples' distributions on `outputs` [count, A].
+    void mask_alike(float* outputs, const Samples& samples, const int64_t* order, int64_t count) const {
+        for (int64_t row = 0; row < count; ++row) {
+            const float* old = samples.parameters + (order ? order[row] : row) * outputs_;
+            for (int64_t i = 0; i < outputs_; ++i)
+                if (!(old[i] > IMPOSSIBLE)) outputs[row * outputs_ + i] = IMPOSSIBLE;
+        }
+    }
+
+    // Puts masks [count, A] on `outputs` [count, A].
+    void mask(float* outputs, const bool* masks, int64_t count) const {
+        for (int64_t at = 0; at < count * outputs_; ++at)
+            if (!masks[at]) outputs[at] = IMPOSSIBLE;
     }
 
     // One action per row of `outputs` [count, A], by `noise` as core/distributions.py draws it.

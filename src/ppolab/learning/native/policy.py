@@ -107,17 +107,19 @@ class NativePolicy:
         noise: Tensor | None,
         observations: Tensor,
         actions: Tensor,
+        masks: Tensor | None = None,
     ) -> None:
         """Fill `observations` [N, D] with `raw` [N, D] scaled, and `actions` [N, ...] with those that `noise` draws.
 
-        Without noise these are the most probable ones.
+        Without noise these are the most probable ones. Only those in `masks` [N, A] bool are taken, if there are some.
         """
         assert raw.flags.c_contiguous and observations.is_contiguous() and actions.is_contiguous()
         assert noise is None or noise.is_contiguous()
+        assert masks is None or (masks.is_contiguous() and masks.dtype == torch.bool)
         self.library.ppo_act(
             self.handle, self.vector.data_ptr(), raw.ctypes.data, scaling.mean.ctypes.data,
             scaling.inverse_std.ctypes.data, scaling.limit, len(raw), None if noise is None else noise.data_ptr(),
-            observations.data_ptr(), actions.data_ptr(),
+            None if masks is None else masks.data_ptr(), observations.data_ptr(), actions.data_ptr(),
         )  # fmt: skip
 
     def _evaluate(self, observations: Tensor, outputs: Tensor | None, values: Tensor | None) -> None:

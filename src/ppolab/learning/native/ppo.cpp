@@ -43,10 +43,11 @@ struct ActorCritic {
         const Matrix gradients[] = {{action_gradients.data(), head.outputs()}, {value_gradients.data(), 1}};
         trunks[trunk].forward(parameters, {samples.observations, inputs, order}, count, true, outputs);
         for (const int64_t index : trunks[trunk].head_index)
-            if (index == ACTION_HEAD)
+            if (index == ACTION_HEAD) {
+                if (settings.masked) head.mask_alike(actions.data(), samples, order, count);
                 head.differentiate(actions.data(), parameters + log_std, samples, settings, order, count,
                                    action_gradients.data(), gradient + log_std, terms);
-            else
+            } else
                 differentiate_values(values.data(), samples, settings, order, count, value_gradients.data(), terms);
         trunks[trunk].backward(parameters, count, gradients, gradient);
     }
@@ -215,9 +216,10 @@ void ppo_evaluate(void* handle, const float* parameters, const float* observatio
 }
 
 // Raw observations [rows, inputs] -> scaled ones, (x - mean) * inverse_std within the limit, and an action for each row:
-// drawn by `noise`, or the most probable one where that is null.
+// drawn by `noise`, or the most probable one where that is null, of those in `masks` [rows, action outputs] or, where that
+// is null, of all.
 void ppo_act(void* handle, const float* parameters, const double* raw, const double* mean, const double* inverse_std,
-             double limit, int64_t rows, const float* noise, float* observations, void* actions) {
+             double limit, int64_t rows, const float* noise, const bool* masks, float* observations, void* actions) {
     ActorCritic& policy = *static_cast<ActorCritic*>(handle);
     for (int64_t row = 0; row < rows; ++row)
         for (int64_t k = 0; k < policy.inputs; ++k) {
@@ -226,6 +228,7 @@ void ppo_act(void* handle, const float* parameters, const double* raw, const dou
         }
     policy.reserve(rows);
     ppo_evaluate(handle, parameters, observations, rows, policy.actions.data(), nullptr);
+    if (masks) policy.head.mask(policy.actions.data(), masks, rows);
     if (noise) policy.head.sample(policy.actions.data(), parameters + policy.log_std, noise, rows, actions);
     else policy.head.mode(policy.actions.data(), rows, actions);
 }

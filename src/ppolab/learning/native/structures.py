@@ -31,6 +31,7 @@ class NativeSettings(ctypes.Structure):
         ("value_clip", DOUBLE),
         ("penalty", POINTER),
         ("value_only", INTEGER),
+        ("masked", INTEGER),
     ]
 
 

@@ -46,6 +46,7 @@ class NativeUpdate:
             value_clip=-1.0 if objective.value_clip is None else objective.value_clip,
             penalty=None if penalty is None else penalty.data_ptr(),
             value_only=objective.value_only,
+            masked=objective.masked,
         )
         self._gradient = torch.zeros_like(native.vector)
 

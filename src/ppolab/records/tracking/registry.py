@@ -101,7 +101,7 @@ def _make_name(client: MlflowClient, name: str) -> None:
 
 def _save(model: PolicyModel, folder: Path) -> None:
     """Write the folder of an MLflow model of pyfunc flavour."""
-    observation = model.example.get("observation")  # None where there are several inputs
+    alone = _is_alone(model.example)
     with _quiet(), tempfile.TemporaryDirectory() as code:
         import mlflow.pyfunc  # which warns, too
         from mlflow.models import ModelSignature
@@ -114,7 +114,7 @@ def _save(model: PolicyModel, folder: Path) -> None:
             data_path=str(model.onnx),
             code_paths=[str(loader)],
             signature=ModelSignature(_schema(model.example), _schema(model.actions)),
-            input_example=dict(model.example) if observation is None else observation,
+            input_example=next(iter(model.example.values())) if alone else dict(model.example),
             pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _PACKAGES],
         )
 
@@ -123,10 +123,15 @@ def _schema(values: Mapping[str, NDArray[Any]]) -> Schema:
     """Return types and shapes, the first axis free; a value that is alone has no name."""
     from mlflow.types import Schema, TensorSpec
 
-    alone = not any("." in name for name in values)
+    alone = _is_alone(values)
     return Schema(
         [TensorSpec(value.dtype, (-1, *value.shape[1:]), None if alone else name) for name, value in values.items()]
     )
+
+
+def _is_alone(values: Mapping[str, NDArray[Any]]) -> bool:
+    """Return whether it is one value that is no part of others."""
+    return len(values) == 1 and not any("." in name for name in values)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,144 @@
+"""Find the mask of the actions that an environment allows, and say what is wrong with one.
+
+A mask is looked for in an entry of a Dict observation, in the info, and in a method of the environment; the first one
+counts. It has a flag for every value of a Discrete action; of a MultiDiscrete action the flags of its components stand
+one after another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from ppolab.config.schema import EnvConfig
+from ppolab.errors import ConfigError, EnvError
+
+Flags = NDArray[np.bool_]
+
+ENTRY = "action_mask"
+"""Of a Dict observation."""
+INFO_NAMES = (ENTRY, "legal_action_mask")
+"""Entries of the info; the second is that of EnvPool's PGX."""
+METHOD = "action_masks"
+"""Of a Gymnasium environment, without arguments."""
+OBSERVED = f"observation['{ENTRY}']"
+FIX = "mend the environment, or set env.action_mask=off"
+
+
+def is_wanted(env: EnvConfig) -> bool:
+    """Return whether masks are looked for."""
+    return env.action_mask == "auto"
+
+
+def as_trained(env: EnvConfig, *, masked: bool) -> EnvConfig:
+    """Return `env` as a policy plays it that was trained with masks, or without: then none is looked for."""
+    return env if masked else replace(env, action_mask="off")
+
+
+def sizes_of(action_space: spaces.Space[Any]) -> tuple[int, ...]:
+    """Return how many values each component of an action has; nothing for actions that cannot be masked."""
+    if isinstance(action_space, spaces.Discrete):
+        return (int(action_space.n),)
+    if isinstance(action_space, spaces.MultiDiscrete) and len(action_space.shape) == 1:
+        return tuple(map(int, action_space.nvec))
+    return ()
+
+
+def is_observed(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> bool:
+    """Return whether the mask is an entry of the observation."""
+    return has_entry(observation_space) and bool(sizes_of(action_space))
+
+
+def has_entry(observation_space: spaces.Space[Any]) -> bool:
+    """Return whether an observation has an entry of this name, whatever the actions are."""
+    return isinstance(observation_space, spaces.Dict) and ENTRY in observation_space.spaces
+
+
+def network_space(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> spaces.Space[Any]:
+    """Return the space of what a masked policy's networks see: the observation without its mask.
+
+    Raises:
+        ConfigError: the mask has another size than the actions, or is all there is.
+    """
+    if not is_observed(observation_space, action_space):
+        return observation_space
+    assert isinstance(observation_space, spaces.Dict)
+    entry = observation_space.spaces[ENTRY]
+    size = int(np.prod(entry.shape)) if isinstance(entry, spaces.Box | spaces.MultiBinary) else 0
+    if size != sum(sizes_of(action_space)):
+        raise ConfigError(f"env.action_mask=auto: {OBSERVED} is {entry}, and {_wanted(action_space)}; {FIX}")
+    others = {key: part for key, part in observation_space.spaces.items() if key != ENTRY}
+    if not others:
+        raise ConfigError(
+            f"env.action_mask=auto: the observation holds {ENTRY} alone, which is no input of a network; add what the "
+            "policy is to see, or set env.action_mask=off"
+        )
+    return spaces.Dict(others)
+
+
+def flags_of(mask: Any, action_space: spaces.Space[Any]) -> Flags:
+    """Return the flags [A] of a mask: an array of A numbers in any shape, or one array per component.
+
+    Raises:
+        ValueError: there are not A of them, or they are no numbers; the message says what there should be.
+    """
+    parts = mask if isinstance(mask, tuple | list) else [mask]
+    flags: NDArray[Any] = np.concatenate([np.asarray(part).reshape(-1) for part in parts] or [np.zeros(0)])
+    if flags.dtype.kind not in "biuf":
+        raise ValueError(f"of type {type(mask).__name__}, and {_wanted(action_space)} numbers")
+    if len(flags) != sum(sizes_of(action_space)):
+        raise ValueError(f"of {len(flags)} numbers, and {_wanted(action_space)}")
+    return np.asarray(flags != 0, dtype=np.bool_)
+
+
+def _wanted(action_space: spaces.Space[Any]) -> str:
+    return f"a mask of {action_space} has {sum(sizes_of(action_space))}"
+
+
+def without_choice(masks: Flags, sizes: tuple[int, ...]) -> Flags:
+    """Return [N], where a component of the action has no allowed value in `masks` [N, A]."""
+    starts = np.cumsum((0, *sizes[:-1]))
+    return np.asarray(~np.logical_or.reduceat(masks, starts, axis=1).all(axis=1))
+
+
+def open_at_ends(masks: Flags, ended: Flags, sizes: tuple[int, ...], who: str, first_index: int, step: int) -> Flags:
+    """Return masks [N, A] under which every environment has an action.
+
+    Where an episode has `ended` [N], the next action is never taken, and many environments then allow none.
+
+    Args:
+        who: the environment's id. first_index: of the first of the N environments. step: their last one.
+
+    Raises:
+        EnvError: an environment allows no action in the middle of an episode.
+    """
+    empty = without_choice(masks, sizes)
+    if not empty.any():
+        return masks
+    stuck = np.flatnonzero(empty & ~ended)
+    if len(stuck):
+        what = "no action" if len(sizes) == 1 else "no value of one component of the action"
+        raise EnvError(f"{who}: environment {first_index + stuck[0]} allows {what} after its step {step}; {FIX}")
+    masks = masks.copy()
+    masks[empty] = True
+    return masks
+
+
+def note_on_masks(env_id: str, source: str, masks: Flags | None, action_space: spaces.Space[Any]) -> str | None:
+    """Return a line on the mask that was found in `source`; None where none was.
+
+    Args:
+        masks: the first ones; None where the actions cannot be masked.
+    """
+    if not source:
+        return None
+    if masks is not None:
+        return f"{env_id}: actions that the environment does not allow are never taken, by the mask in {source}"
+    return (
+        f"{env_id}: the mask in {source} is not used, since the actions are {action_space}; masks are for Discrete and "
+        "MultiDiscrete actions"
+    )
