@@ -31,14 +31,17 @@ The next call may overwrite the gradient.
 
 
 def worth_compiling(context: LearnerContext) -> bool:
-    """Return whether to use PyTorch's compiler, as `compile` says."""
+    """Return whether to use PyTorch's compiler, as `compile` says; not with memory, whose steps are many."""
+    if context.policy.has_memory:
+        return False
     choice = context.config.compile.lower()
     return choice == "true" if choice != "auto" else _problem_of_compiling(context) is None
 
 
 def log_whether_compiling(context: LearnerContext) -> None:
     """Write to the log why `compile=auto` does not use PyTorch's compiler, where it does not."""
-    problem = _problem_of_compiling(context) if context.config.compile.lower() == "auto" else None
+    asked = context.config.compile.lower() == "auto" and not context.policy.has_memory
+    problem = _problem_of_compiling(context) if asked else None
     if problem:
         log.info("compile=auto: not compiling, since %s", problem)
 
@@ -62,7 +65,8 @@ def whole_gradient(policy: ActorCritic, flat: FlatParameters, objective: Objecti
     """
 
     def loss(vector: Tensor, batch: Samples, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        parameters, values = functional_call(policy, flat.substitutes(vector), (batch.observations,), tie_weights=False)
+        arguments = batch.inputs_of_policy()
+        parameters, values = functional_call(policy, flat.substitutes(vector), arguments, tie_weights=False)
         return objective.function(parameters, values, batch, *inputs)
 
     differentiated = grad_and_value(loss, has_aux=True)
@@ -80,13 +84,19 @@ def compiled_on_first_call(function: Gradient) -> Gradient:
 
     The traced graph is compiled and called directly: `torch.compile` would check its guards at every call, which costs
     as much as the arithmetic. Where compiling fails (no C++ compiler, say), `function` is used, after one warning.
+    Columns that samples do not have are None, of which compiled code knows nothing.
     """
     code: list[Gradient] = []
 
-    def call(*arguments: Tensor) -> tuple[Tensor, Tensor]:
+    def call(*arguments: Tensor | None) -> tuple[Tensor, Tensor]:
+        def of_tensors(*given: Tensor) -> tuple[Tensor, Tensor]:
+            following = iter(given)
+            return function(*(None if each is None else next(following) for each in arguments))
+
+        tensors = tuple(each for each in arguments if each is not None)
         if not code:
-            code.append(_compiled(function, arguments))
-        return code[0](*arguments)
+            code.append(_compiled(of_tensors, tensors))
+        return code[0](*tensors)
 
     return call
 

@@ -90,7 +90,11 @@ def actor_parameters(context: LearnerContext) -> ParameterSubset:
 def mean_divergence(context: LearnerContext, rollout: Rollout) -> float:
     """Return the exact KL(policy that collected the rollout || policy now), mean over the samples of all processes."""
     with evaluating(context.policy):
-        now = in_parts((context.native or context.policy).action_parameters, rollout.observations[:-1])
+        if rollout.memories is None:
+            now = in_parts((context.native or context.policy).action_parameters, rollout.observations[:-1])
+        else:
+            memories = rollout.memories
+            now = context.policy.action_parameters(rollout.observations[:-1], memories.states[0], memories.starts[:-1])
     divergences = context.policy.distribution.kl(rollout.parameters, now)[rollout.valid]
     sums = torch.stack((divergences.sum(), divergences.new_tensor(float(len(divergences)))))
     total, count = context.group.all_reduce(sums.double()).tolist()

@@ -82,8 +82,8 @@ def update_path(context: LearnerContext, objective: Objective, optimizer: torch.
 
 
 def _cost_of_pytorch(context: LearnerContext) -> str:
-    device = context.flat.vector.device
-    if device.type != "cpu" or context.policy.layout.images:  # of which no other path was measured
+    device, policy = context.flat.vector.device, context.policy
+    if device.type != "cpu" or policy.layout.images or policy.has_memory:  # of which no other path was measured
         return ""
     return SLOWER["compiled" if worth_compiling(context) else "not compiled"]
 

@@ -36,6 +36,7 @@ def build_module(config: Config, env: VectorEnv, policy: ActorCritic, group: Pro
     collector = Collector(
         env, config.rollout_steps, config.gamma, actions, group,
         stagger=config.env.stagger, log_info=config.env.log_info,
+        sequence_length=min(config.sequence_length, config.rollout_steps),
     )  # fmt: skip
     native = native_policy(policy, flat) if config.compile.lower() != "false" else None
     context = LearnerContext(policy, flat, optimizer, config, shuffle, group, native)
