@@ -33,15 +33,15 @@ def joined(values, space, name="action"):
     return values[name]
 
 
-def act(session, observation, action_space):
-    """Return the action for one observation; a policy takes a batch, here of one."""
-    values = parts(observation)
+def act(session, observation, state, action_space):
+    """Return the action for one observation, and the next state; a policy takes a batch, here of one."""
+    values = parts(observation) | {"state": state}
     inputs = {}
     for wanted in session.get_inputs():
         kind = wanted.type.removeprefix("tensor(").removesuffix(")")
         inputs[wanted.name] = np.asarray(values[wanted.name], dtype=TYPES.get(kind, kind))[None]
     answers = {output.name: session.run([output.name], inputs)[0][0] for output in session.get_outputs()}
-    return joined(answers, action_space)
+    return joined(answers, action_space), answers.get("next_state")
 
 
 def main(path, episodes):
@@ -51,8 +51,10 @@ def main(path, episodes):
     for seed in range(episodes):
         observation, _ = env.reset(seed=seed)
         total, ended = 0.0, False
+        state = np.zeros(json.loads(facts["state_shape"])) if "state_shape" in facts else None  # a policy with memory
         while not ended:
-            observation, reward, terminated, truncated, _ = env.step(act(session, observation, env.action_space))
+            action, state = act(session, observation, state, env.action_space)
+            observation, reward, terminated, truncated, _ = env.step(action)
             total, ended = total + float(reward), terminated or truncated
         print(f"seed {seed}: return {total}")
 

@@ -106,9 +106,9 @@ class Agent:
 
     @property
     def state(self) -> NDArray[np.float32] | None:
-        """What memory holds after the last action, [K, N, H] for N observations; None before the first, or without."""
+        """What memory holds after the last action, [N, K, H] for N observations; None before the first, or without."""
         state = self._actor.state
-        return None if state is None else state.numpy().copy()
+        return None if state is None else state.transpose(0, 1).numpy().copy()
 
     def reset(self, which: Any = None) -> None:
         """Begin a new episode: forget what memory holds. Without memory nothing happens.
@@ -142,7 +142,7 @@ class Agent:
 
         Args:
             deterministic: the most probable action; False draws one with the agent's own generator.
-            state: [K, N, H] what memory holds before these observations, in place of what it holds; an earlier `state`.
+            state: [N, K, H] what memory holds before these observations, in place of what it holds; an earlier `state`.
             mask: of invalid actions. No policy takes it yet: leave it out.
 
         Raises:
@@ -166,10 +166,10 @@ class Agent:
         """Take a state given by the caller, and see that memory is of as many observations as are given."""
         if state is not None:
             given = torch.as_tensor(np.array(state, dtype=np.float32))
-            wanted = tuple(self.trained.policy.no_memories(count, actor_alone=True).shape)
+            wanted = tuple(self.trained.policy.no_memories(count, actor_alone=True).transpose(0, 1).shape)
             if tuple(given.shape) != wanted:
                 raise ConfigError(f"state: has shape {tuple(given.shape)}; for {count} observations it has {wanted}")
-            self._actor.state = given
+            self._actor.state = given.transpose(0, 1)
         held = self._actor.state
         if held is not None and held.shape[1] != count:
             raise ConfigError(

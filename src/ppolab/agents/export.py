@@ -21,13 +21,22 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from gymnasium.vector.utils import create_empty_array
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 import ppolab
 from ppolab.agents.export_check import Play, compare
 from ppolab.agents.export_formats import FILE_NAMES, check_packages
-from ppolab.agents.policy_module import ACTION, OBSERVATION, PolicyModule, as_tensors, port_names
+from ppolab.agents.policy_module import (
+    ACTION,
+    NEXT_STATE,
+    OBSERVATION,
+    STATE,
+    PolicyModule,
+    as_tensors,
+    port_names,
+)
 from ppolab.agents.trained_policy import TrainedPolicy
 from ppolab.envs.factory import action_mapping
 from ppolab.envs.spaces import of_parts, parts_of
@@ -97,6 +106,7 @@ def export_policy(trained: TrainedPolicy, export_format: str, path: Path) -> Exp
 def metadata(trained: TrainedPolicy) -> dict[str, str]:
     """Return what a file says about its policy: environment, spaces, origin and versions."""
     config, run = trained.config, trained.run
+    state = {"state_shape": json.dumps(_state_of(trained, 1).shape[1:])} if trained.policy.has_memory else {}
     return {
         "format": str(FORMAT),
         "environment": config.env.id,
@@ -108,6 +118,7 @@ def metadata(trained: TrainedPolicy) -> dict[str, str]:
         "steps": str(trained.steps),
         "version.ppolab": ppolab.__version__,
         "version.torch": importlib.metadata.version("torch"),
+        **state,
     }
 
 
@@ -144,14 +155,20 @@ def _program(trained: TrainedPolicy) -> ExportedProgram:
     )
     with _silenced():
         try:
-            return torch.export.export(module, (_example(trained),), dynamic_shapes=_free_batch(trained))
+            return torch.export.export(module, _example(trained), dynamic_shapes=_free_batch(trained))
         except Exception as error:  # the network may be a user's, and the compiler has families of its own
             raise ExportError(f"torch.export cannot hold the network: {_reason(error)}") from error
 
 
-def _example(trained: TrainedPolicy) -> Any:
+def _example(trained: TrainedPolicy) -> tuple[Any, ...]:
     """Return a batch of two: a batch of one would fix the size to one."""
-    return as_tensors(create_empty_array(trained.observation_space, 2))
+    observations = as_tensors(create_empty_array(trained.observation_space, 2))
+    return (observations, _state_of(trained, 2)) if trained.policy.has_memory else (observations,)
+
+
+def _state_of(trained: TrainedPolicy, count: int) -> Tensor:
+    """Return the state [N, K, H] of `count` policies with memory at the start of an episode."""
+    return trained.policy.no_memories(count, actor_alone=True).transpose(0, 1).contiguous()
 
 
 def _free_batch(trained: TrainedPolicy) -> dict[str, Any]:
@@ -163,7 +180,8 @@ def _free_batch(trained: TrainedPolicy) -> dict[str, Any]:
             return {key: of(part) for key, part in space.spaces.items()}
         return tuple(map(of, space.spaces)) if isinstance(space, spaces.Tuple) else axis
 
-    return {"observation": of(trained.observation_space)}
+    state = {"state": axis} if trained.policy.has_memory else {}
+    return {"observation": of(trained.observation_space), **state}
 
 
 def _as_torch_export(trained: TrainedPolicy) -> _Written:
@@ -174,10 +192,13 @@ def _as_torch_export(trained: TrainedPolicy) -> _Written:
         saved.seek(0)
         module: nn.Module = torch.export.load(saved).module()
 
-    def play(batch: Any) -> Any:
+    def play(batch: Any, state: NDArray[np.float32] | None) -> tuple[Any, NDArray[np.float32] | None]:
+        given = () if state is None else (torch.from_numpy(state),)
         with torch.no_grad():
-            actions = module(as_tensors(batch))
-        return of_parts((part.numpy() for part in parts_of(actions, trained.action_space)), trained.action_space)
+            answer = module(as_tensors(batch), *given)
+        actions, after = (answer, None) if state is None else answer
+        parts = (part.numpy() for part in parts_of(actions, trained.action_space))
+        return of_parts(parts, trained.action_space), None if after is None else after.numpy()
 
     def save(facts: dict[str, str], path: Path) -> None:
         with _silenced(), path.open("wb") as file:
@@ -195,6 +216,8 @@ def _as_onnx(trained: TrainedPolicy) -> _Written:
 
     names = _names(OBSERVATION, trained.observation_space)
     answers = _names(ACTION, trained.action_space)
+    if trained.policy.has_memory:
+        names, answers = [*names, STATE], [*answers, NEXT_STATE]
     model = _onnx_model(trained, names, answers)
     try:
         onnx.checker.check_model(model, full_check=True)
@@ -202,10 +225,11 @@ def _as_onnx(trained: TrainedPolicy) -> _Written:
     except Exception as error:  # what onnxruntime lacks, it says in errors of its own
         raise ExportError(f"ONNX cannot hold the network: {_reason(error)}") from error
 
-    def play(batch: Any) -> Any:
-        values = parts_of(batch, trained.observation_space)
+    def play(batch: Any, state: NDArray[np.float32] | None) -> tuple[Any, NDArray[np.float32] | None]:
+        values = [*parts_of(batch, trained.observation_space), *([] if state is None else [state])]
         parts = session.run(answers, dict(zip(names, values, strict=True)))
-        return of_parts(iter(parts), trained.action_space)
+        after = None if state is None else parts.pop()
+        return of_parts(iter(parts), trained.action_space), after
 
     def save(facts: dict[str, str], path: Path) -> None:
         onnx.helper.set_model_props(model, facts)

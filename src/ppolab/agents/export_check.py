@@ -30,8 +30,10 @@ Rounding in a network of a few layers makes about 1e-6 of it; an error in what i
 TIES = 0.002
 """The share of whole numbers that may differ: rounding turns a tie between two actions, which are equally good then."""
 
-Play = Callable[[Any], Any]
-"""A function from a batch of raw observations to a batch of actions."""
+Play = Callable[[Any, NDArray[np.float32] | None], tuple[Any, NDArray[np.float32] | None]]
+"""A function from a batch of raw observations to a batch of actions. With memory it also takes the states before them,
+[N, K, H], and returns those after them; else these are None.
+"""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Comparison:
     """What comparing has found.
 
     Attributes:
-        greatest_difference: between two actions, over all components and batch sizes.
+        greatest_difference: between two actions, or numbers of a state, over all components and batch sizes.
         observations: how many were compared.
     """
 
@@ -54,30 +56,49 @@ def compare(trained: TrainedPolicy, exported: Play, count: int = OBSERVATIONS) -
         ExportError: they differ by more than rounding.
         EnvError: the environment raised.
     """
-    policy = Agent(trained).act
-    observations = _played_observations(trained, policy, count)
+    agent = Agent(trained)
+    observations, states = _played(trained, agent, count)
     greatest = 0.0
     for size in BATCHES:
         for first in range(0, count, size):
             batch = stacked(observations[first : first + size], trained.observation_space)
-            both = parts_of(policy(batch), trained.action_space), parts_of(exported(batch), trained.action_space)
+            before = np.concatenate(states[first : first + size]) if states else None
+            actions, after = exported(batch, before)
+            both = (
+                parts_of(agent.act(batch, state=before), trained.action_space),
+                parts_of(actions, trained.action_space),
+            )
             for expected, seen, (_, part) in zip(*both, named_parts(trained.action_space), strict=True):
                 greatest = max(greatest, _difference(expected, seen, part))
+            if after is not None:
+                kept = agent.state
+                assert kept is not None
+                greatest = max(greatest, _difference(kept, after, spaces.Box(-1, 1, after.shape[1:])))
     return Comparison(greatest, count)
 
 
-def _played_observations(trained: TrainedPolicy, policy: Play, count: int) -> list[Any]:
+def _played(trained: TrainedPolicy, agent: Agent, count: int) -> tuple[list[Any], list[NDArray[np.float32]]]:
+    """Return observations, and with memory the states [1, K, H] before them, of episodes that the policy plays."""
     env = trained.config.env
     observations: list[Any] = []
+    states: list[NDArray[np.float32]] = []
     with private_generators(trained.config.seed), Guarded(make_env(env), env.id, 0) as simulator:
         observation, _ = simulator.reset(seed=trained.config.seed)
         while len(observations) < count:
             observations.append(observation)
-            actions = policy(stacked([observation], trained.observation_space))
+            if trained.policy.has_memory:
+                states.append(_state_now(trained, agent))
+            actions = agent.act(stacked([observation], trained.observation_space))
             observation, _, terminated, truncated, _ = simulator.step(first_action(actions, trained.action_space))
             if terminated or truncated:
                 observation, _ = simulator.reset()
-    return observations
+                agent.reset()
+    return observations, states
+
+
+def _state_now(trained: TrainedPolicy, agent: Agent) -> NDArray[np.float32]:
+    nothing = trained.policy.no_memories(1, actor_alone=True).transpose(0, 1).numpy()
+    return nothing if agent.state is None else agent.state
 
 
 def _difference(expected: NDArray[Any], seen: NDArray[Any], space: spaces.Space[Any]) -> float:

@@ -31,6 +31,8 @@ from ppolab.learning.normalization import RunningScale
 
 OBSERVATION, ACTION = "observation", "action"
 """Names of an exported policy's input and output; the parts of a Dict are called `observation.KEY`, `action.KEY`."""
+STATE, NEXT_STATE = "state", "next_state"
+"""Names of a further input and output of a policy with memory."""
 
 
 def port_names(what: str, space: spaces.Space[Any]) -> list[str]:
@@ -52,7 +54,8 @@ class PolicyModule(nn.Module):
 
     `forward(observation)` takes a tensor [N, ...], or a dict or tuple of them for Dict and Tuple spaces, in the types
     that the space declares, and returns actions [N, ...] in the type of the action space, those of Dict and Tuple
-    spaces as dicts and tuples, too. A mask and a recurrent state would be further arguments.
+    spaces as dicts and tuples, too. With memory it is `forward(observation, state)`, and returns actions and the next
+    state, both states [N, K, H].
 
     Raises:
         ExportError: the action space holds numbers that PyTorch does not compute with.
@@ -72,10 +75,14 @@ class PolicyModule(nn.Module):
         self.decoder = _decoder(action_space, mapping)
         self.eval()
 
-    def forward(self, observation: Any) -> Any:
+    def forward(self, observation: Any, state: Tensor | None = None) -> Any:
         vectors, images = self.encoder(observation)
-        parameters = self.policy.action_parameters_of(self.scaling(vectors), images)
-        return self.decoder(self.policy.distribution.mode(parameters))
+        scaled = self.scaling(vectors)
+        if state is None:
+            parameters = self.policy.action_parameters_of(scaled, images)
+            return self.decoder(self.policy.distribution.mode(parameters))
+        parameters, after = self.policy.act_remembering_parts(scaled, images, state.transpose(0, 1))
+        return self.decoder(self.policy.distribution.mode(parameters)), after.transpose(0, 1)
 
 
 # --- observations ----------------------------------------------------------------------------------------------------

@@ -6,12 +6,13 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from gymnasium import Space
 from numpy.typing import NDArray
 
 from ppolab.agents.agent import Agent
 from ppolab.agents.export import metadata
-from ppolab.agents.policy_module import ACTION, OBSERVATION, port_names
+from ppolab.agents.policy_module import ACTION, NEXT_STATE, OBSERVATION, STATE, port_names
 from ppolab.agents.trained_policy import TrainedPolicy
 from ppolab.config.loading import from_yaml
 from ppolab.config.recorded import recorded_settings
@@ -60,6 +61,10 @@ def register(trained: TrainedPolicy, onnx: Path, name: str, uri: str) -> str:
     space.seed(0)
     observations = stacked([space.sample()], space)
     example = _named(OBSERVATION, observations, space)
+    agent = Agent(trained)
+    actions = _named(ACTION, agent.act(observations), trained.action_space)
+    if agent.state is not None:
+        example[STATE], actions[NEXT_STATE] = np.zeros_like(agent.state), agent.state
     best = load_checkpoint(trained.run.checkpoint).best_return
     facts = metadata(trained)
     tags = {key: facts[key] for key in _IN_TAGS if key in facts} | ({} if best is None else {"eval_return": str(best)})
@@ -69,7 +74,7 @@ def register(trained: TrainedPolicy, onnx: Path, name: str, uri: str) -> str:
         name=name,
         run_id=run_id,
         example=example,
-        actions=_named(ACTION, Agent(trained).act(observations), trained.action_space),
+        actions=actions,
         tags=tags,
         description=f"The {facts['checkpoint']} policy of {config.env.id} after {trained.steps:,} steps.{reached}",
     )

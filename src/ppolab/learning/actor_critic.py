@@ -150,15 +150,23 @@ class ActorCritic(nn.Module):
         return parameters, self.value_head(value_features).squeeze(-1)
 
     def action_parameters_of(self, vectors: Tensor, images: Sequence[Tensor]) -> Tensor:
-        """Return the same of the parts of rows: scaled vectors [N, D], and images, each [N, size] bytes."""
+        """Return what `action_parameters` does of the parts of rows: scaled vectors [N, D], images, each [N, size]."""
+        return distribution_parameters(self.action_head(self._actor_features_of(vectors, images)), self.log_std)
+
+    def act_remembering_parts(self, vectors: Tensor, images: Sequence[Tensor], state: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `act_remembering` does of the parts of rows."""
+        return self._stepped(self._actor_features_of(vectors, images), state)
+
+    def _actor_features_of(self, vectors: Tensor, images: Sequence[Tensor]) -> Tensor:
         if not images:
-            return self.action_parameters(vectors)
+            return self._features(self.actor, vectors)
         if isinstance(self.actor, OwnTrunk):
-            return distribution_parameters(self.action_head(self.actor.features_of(vectors, images)), self.log_std)
+            return self.actor.features_of(vectors, images)
         assert isinstance(self.actor, nn.Sequential)
         encoder, hidden = self.actor[0], self.actor[1:]
         assert isinstance(encoder, RowEncoder)
-        return distribution_parameters(self.action_head(hidden(encoder.features(vectors, images))), self.log_std)
+        features: Tensor = hidden(encoder.features(vectors, images))
+        return features
 
     @property
     def scaling(self) -> FrozenScaling:
@@ -231,8 +239,12 @@ class ActorCritic(nn.Module):
         Args:
             state: [K, N, H] the actor's rows, before it.
         """
-        features, last = _remembered(self.actor_memory, self._features(self.actor, observations), state, None)
-        return distribution_parameters(self.action_head(features), self.log_std), last
+        return self._stepped(self._features(self.actor, observations), state)
+
+    def _stepped(self, features: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        assert self.actor_memory is not None
+        outputs, last = self.actor_memory(features.unsqueeze(0), state)
+        return distribution_parameters(self.action_head(outputs[0]), self.log_std), last
 
     def _whole_features(self, trunk: nn.Module, observations: Tensor) -> Tensor:
         """Return the same as `_features`; where there is memory, rows with images are a rollout, and taken in parts."""

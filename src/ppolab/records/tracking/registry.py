@@ -101,7 +101,7 @@ def _make_name(client: MlflowClient, name: str) -> None:
 
 def _save(model: PolicyModel, folder: Path) -> None:
     """Write the folder of an MLflow model of pyfunc flavour."""
-    observation = model.example.get("observation")  # None where there are several inputs
+    observation = model.example.get("observation") if len(model.example) == 1 else None  # None: several inputs
     with _quiet(), tempfile.TemporaryDirectory() as code:
         import mlflow.pyfunc  # which warns, too
         from mlflow.models import ModelSignature
@@ -123,7 +123,7 @@ def _schema(values: Mapping[str, NDArray[Any]]) -> Schema:
     """Return types and shapes, the first axis free; a value that is alone has no name."""
     from mlflow.types import Schema, TensorSpec
 
-    alone = not any("." in name for name in values)
+    alone = len(values) == 1 and not any("." in name for name in values)
     return Schema(
         [TensorSpec(value.dtype, (-1, *value.shape[1:]), None if alone else name) for name, value in values.items()]
     )
