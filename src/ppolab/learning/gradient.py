@@ -76,7 +76,13 @@ def whole_gradient(policy: ActorCritic, flat: FlatParameters, objective: Objecti
         result, (_, terms) = differentiated(vector, Samples(*arguments[:columns]), *arguments[columns:])
         return result, terms
 
-    return gradient
+    def gradient_with_memory(vector: Tensor, *arguments: Tensor) -> tuple[Tensor, Tensor]:
+        point = vector.detach().requires_grad_()
+        value, terms = loss(point, Samples(*arguments[:columns]), *arguments[columns:])
+        return torch.autograd.grad(value, point)[0], terms
+
+    # The steps of a memory in C++ know PyTorch's own autograd; what `torch.func` gives them has no memory to point to.
+    return gradient_with_memory if policy.has_memory else gradient
 
 
 def compiled_on_first_call(function: Gradient) -> Gradient:

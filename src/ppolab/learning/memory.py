@@ -6,6 +6,7 @@ its output and its cell. Before an episode's first observation a state is 0.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -71,6 +72,8 @@ class LstmLayer(nn.Module):
         return torch.stack((leave.sigmoid() * cell.tanh(), cell))
 
 
+OverSteps = Callable[[GruLayer | LstmLayer, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
+"""What `one_by_one` is."""
 LAYERS: dict[str, type[GruLayer | LstmLayer]] = {"gru": GruLayer, "lstm": LstmLayer}
 
 
@@ -79,7 +82,10 @@ class Memory(nn.Module):
 
     Attributes:
         size: H. rows: K.
+        over_steps: makes the steps of a layer, faster than one by one; used where nobody differentiates twice.
     """
+
+    over_steps: OverSteps | None
 
     def __init__(self, kind: str, inputs: int, size: int, layers: int) -> None:
         super().__init__()
@@ -87,6 +93,7 @@ class Memory(nn.Module):
         self.layers = nn.ModuleList(made)
         self.size = size
         self.rows = sum(layer.rows for layer in made)
+        self.over_steps = None
 
     def forward(self, features: Tensor, state: Tensor, starts: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the outputs [T, B, H] of all steps, and the state [K, B, H] after the last.
@@ -97,10 +104,12 @@ class Memory(nn.Module):
             starts: [T, B] bool, where a step is the first of an episode: the state before it is 0. None: nowhere.
         """
         keep = None if starts is None else (~starts).to(features.dtype).unsqueeze(-1)
+        is_once = self.training or not torch.is_grad_enabled()
+        over_steps = self.over_steps if self.over_steps and is_once and len(features) > 1 else one_by_one
         last = []
         parts = torch.split(state, [layer.rows for layer in self._made])
         for layer, own in zip(self._made, parts, strict=True):
-            features, own = _over_steps(layer, features, own, keep)
+            features, own = over_steps(layer, layer.inputs(features), own, keep)
             last.append(own)
         return features, torch.cat(last)
 
@@ -118,18 +127,19 @@ class Memory(nn.Module):
         return list(self.layers)  # type: ignore[arg-type]
 
 
-def _over_steps(
-    layer: GruLayer | LstmLayer, features: Tensor, state: Tensor, keep: Tensor | None
+def one_by_one(
+    layer: GruLayer | LstmLayer, projected: Tensor, state: Tensor, keep: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Return outputs [T, B, H] and last state of one layer; the inputs of all steps are multiplied at once.
+    """Return outputs [T, B, H] and last state of one layer.
 
     Args:
+        projected: [T, B, G], `inputs` of all steps.
         keep: [T, B, 1], 0 where the state before a step is forgotten, else 1.
     """
     outputs = []
-    kept = [None] * len(features) if keep is None else keep.unbind()
-    for projected, share in zip(layer.inputs(features).unbind(), kept, strict=True):
-        state = layer.step(projected, state if share is None else state * share)
+    kept = [None] * len(projected) if keep is None else keep.unbind()
+    for products, share in zip(projected.unbind(), kept, strict=True):
+        state = layer.step(products, state if share is None else state * share)
         outputs.append(state[0])
     return torch.stack(outputs), state
 

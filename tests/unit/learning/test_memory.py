@@ -8,6 +8,7 @@ from typing import Any
 import probe_envs  # noqa: F401
 import pytest
 import torch
+from gradients import needs_compiler
 from helpers import make_collector, make_context, make_env, make_policy, ppo_objective, tiny_config, train
 from torch import Tensor, nn
 
@@ -17,6 +18,7 @@ from ppolab.learning.epoch import minibatches_of_sequences, shuffled, with_stand
 from ppolab.learning.experience import Experience, shared_facts
 from ppolab.learning.gradient import whole_gradient
 from ppolab.learning.memory import Memory
+from ppolab.learning.native.recurrence import native_steps, use_native_recurrence
 from ppolab.learning.objective import Samples
 from ppolab.learning.rollout import Rollout
 from ppolab.learning.sequences import sequences_of
@@ -293,3 +295,51 @@ def test_the_best_action_is_what_was_seen_two_steps_ago(kind: str) -> None:
     result = train(remembering_config("Recall", **(PROBE | settings)), 16)
     known = result.rollout.rewards[result.rollout.valid].mean().item()
     assert known > 0.62  # 5 of 7 steps can be answered; chance gives 0.36
+
+
+# --- the steps in C++ ------------------------------------------------------------------------------------------------
+
+
+@needs_compiler
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rows", [1, 4, 13])
+@pytest.mark.parametrize("starts", [False, True])
+def test_steps_in_native_code_and_their_gradients_are_those_one_by_one(kind: str, rows: int, starts: bool) -> None:
+    torch.manual_seed(0)
+    memory = Memory(kind, 3, 16, 2)
+    features, state = torch.randn(5, rows, 3), torch.randn(memory.rows, rows, 16)
+    begins = torch.rand(5, rows) < 0.3 if starts else None
+
+    inputs = [features.requires_grad_(), state.requires_grad_(), *memory.parameters()]
+    found = []
+    for over_steps in (None, native_steps):
+        memory.over_steps = over_steps
+        outputs, last = memory(features, state, begins)
+        total = (outputs * torch.linspace(-1, 1, 16)).sum() + (last**2).sum()
+        found.append((outputs, last, *torch.autograd.grad(total, inputs)))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@needs_compiler
+def test_native_code_makes_the_steps_where_nobody_differentiates_twice() -> None:
+    config = remembering_config(**{"model.memory_size": 8})
+    policy, rollouts = collected(config)
+    use_native_recurrence(policy)
+    inputs = samples_of(rollouts[1], config).inputs_of_policy()
+    assert "Gru" in _history(policy.train()(*inputs)[1])
+    assert "Gru" not in _history(policy.eval()(*inputs)[1])  # TRPO's Fisher matrix is a second derivative
+    plain, _ = collected(remembering_config(**{"model.memory_size": 9}))
+    use_native_recurrence(plain)
+    assert plain.actor_memory is not None and plain.actor_memory.over_steps is None  # no multiple of eight
+
+
+def _history(tensor: Tensor) -> str:
+    """The names of the operations that a tensor comes from."""
+    waiting, names = [tensor.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in names:
+            names.add(node)
+            waiting += [following for following, _ in node.next_functions]
+    return " ".join(node.name() for node in names)
