@@ -76,13 +76,27 @@ def whole_gradient(policy: ActorCritic, flat: FlatParameters, objective: Objecti
         result, (_, terms) = differentiated(vector, Samples(*arguments[:columns]), *arguments[columns:])
         return result, terms
 
-    def gradient_with_memory(vector: Tensor, *arguments: Tensor) -> tuple[Tensor, Tensor]:
-        point = vector.detach().requires_grad_()
-        value, terms = loss(point, Samples(*arguments[:columns]), *arguments[columns:])
-        return torch.autograd.grad(value, point)[0], terms
+    return gradient
 
-    # The steps of a memory in C++ know PyTorch's own autograd; what `torch.func` gives them has no memory to point to.
-    return gradient_with_memory if policy.has_memory else gradient
+
+def gradient_with_memory(policy: ActorCritic, flat: FlatParameters, objective: Objective) -> Gradient:
+    """Return what `whole_gradient` does for a policy with memory, at the parameters that it has.
+
+    The steps of a memory in C++ know PyTorch's own autograd: tensors of `torch.func` have no address in memory. The loss
+    is differentiated by the parameters as they are, not as parts of the vector, which takes fewer operations.
+    """
+    named = dict(policy.named_parameters())
+    parameters = [named[name] for name in flat.names]
+    columns = len(Samples._fields)
+
+    def gradient(vector: Tensor, *arguments: Tensor) -> tuple[Tensor, Tensor]:
+        assert vector.data_ptr() == flat.vector.data_ptr(), "the parameters are views of this vector"
+        batch = Samples(*arguments[:columns])
+        loss, terms = objective.function(*policy(*batch.inputs_of_policy()), batch, *arguments[columns:])
+        parts = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+        return torch.cat([part.reshape(-1) for part in parts]), terms
+
+    return gradient
 
 
 def compiled_on_first_call(function: Gradient) -> Gradient:

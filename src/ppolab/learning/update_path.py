@@ -11,6 +11,7 @@ from ppolab.learning.epoch import Epoch, native_epoch, stepwise_epoch
 from ppolab.learning.gradient import (
     Gradient,
     compiled_on_first_call,
+    gradient_with_memory,
     log_whether_compiling,
     whole_gradient,
     worth_compiling,
@@ -123,7 +124,8 @@ def make_epoch(context: LearnerContext, objective: Objective, optimizer: torch.o
 
 
 def _pytorch_gradient(context: LearnerContext, objective: Objective) -> Gradient:
-    gradient, inputs = whole_gradient(context.policy, context.flat, objective), objective.inputs
+    of_policy = gradient_with_memory if context.policy.has_memory else whole_gradient
+    gradient, inputs = of_policy(context.policy, context.flat, objective), objective.inputs
     log_whether_compiling(context)
     if worth_compiling(context):
         gradient = compiled_on_first_call(gradient)

@@ -16,7 +16,7 @@ from ppolab.config.schema import Config
 from ppolab.learning.actor_critic import ActorCritic
 from ppolab.learning.epoch import minibatches_of_sequences, shuffled, with_standardized_advantages
 from ppolab.learning.experience import Experience, shared_facts
-from ppolab.learning.gradient import whole_gradient
+from ppolab.learning.gradient import gradient_with_memory, whole_gradient
 from ppolab.learning.memory import Memory
 from ppolab.learning.native.recurrence import native_steps, use_native_recurrence
 from ppolab.learning.objective import Samples
@@ -257,10 +257,9 @@ def test_the_gradient_is_that_of_a_plain_loop_over_single_steps(kind: str, trunk
     loss, _ = objective.function(*map(torch.cat, zip(*answers, strict=True)), samples)
     expected = torch.autograd.grad(loss, list(policy.parameters()))
     context = make_context(policy, config)
-    with torch.no_grad():
-        policy.train()
-    found, _ = whole_gradient(policy, context.flat, objective)(context.flat.vector.detach(), *samples)
-    torch.testing.assert_close(found, torch.cat([each.reshape(-1) for each in expected]), rtol=1e-5, atol=1e-6)
+    for gradient in (gradient_with_memory, whole_gradient):
+        found, _ = gradient(policy, context.flat, objective)(context.flat.vector.detach(), *samples)
+        torch.testing.assert_close(found, torch.cat([each.reshape(-1) for each in expected]), rtol=1e-5, atol=1e-6)
 
 
 # --- tasks with known answers ----------------------------------------------------------------------------------------
