@@ -82,8 +82,8 @@ def whole_gradient(policy: ActorCritic, flat: FlatParameters, objective: Objecti
 def gradient_with_memory(policy: ActorCritic, flat: FlatParameters, objective: Objective) -> Gradient:
     """Return what `whole_gradient` does for a policy with memory, at the parameters that it has.
 
-    The steps of a memory in C++ know PyTorch's own autograd: tensors of `torch.func` have no address in memory. The loss
-    is differentiated by the parameters as they are, not as parts of the vector, which takes fewer operations.
+    The steps of a memory in C++ know PyTorch's own autograd: tensors of `torch.func` have no address. The loss is
+    differentiated by the parameters as they are, not as parts of the vector, which takes fewer operations.
     """
     named = dict(policy.named_parameters())
     parameters = [named[name] for name in flat.names]
