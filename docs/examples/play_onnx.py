@@ -42,9 +42,9 @@ def mask_of(observation, info, env):
     return np.concatenate([np.ravel(part) for part in (mask if isinstance(mask, tuple) else [mask])]) != 0
 
 
-def act(session, observation, info, env):
-    """Return the action for one observation; a policy takes a batch, here of one."""
-    values = parts(observation)
+def act(session, observation, info, state, env):
+    """Return the action for one observation, and the next state; a policy takes a batch, here of one."""
+    values = parts(observation) | {"state": state}
     if "action_mask" in [wanted.name for wanted in session.get_inputs()]:
         values["action_mask"] = mask_of(observation, info, env)
     inputs = {}
@@ -52,7 +52,7 @@ def act(session, observation, info, env):
         kind = wanted.type.removeprefix("tensor(").removesuffix(")")
         inputs[wanted.name] = np.asarray(values[wanted.name], dtype=TYPES.get(kind, kind))[None]
     answers = {output.name: session.run([output.name], inputs)[0][0] for output in session.get_outputs()}
-    return joined(answers, env.action_space)
+    return joined(answers, env.action_space), answers.get("next_state")
 
 
 def main(path, episodes):
@@ -62,8 +62,10 @@ def main(path, episodes):
     for seed in range(episodes):
         observation, info = env.reset(seed=seed)
         total, ended = 0.0, False
+        state = np.zeros(json.loads(facts["state_shape"])) if "state_shape" in facts else None  # a policy with memory
         while not ended:
-            observation, reward, terminated, truncated, info = env.step(act(session, observation, info, env))
+            action, state = act(session, observation, info, state, env)
+            observation, reward, terminated, truncated, info = env.step(action)
             total, ended = total + float(reward), terminated or truncated
         print(f"seed {seed}: return {total}")
 

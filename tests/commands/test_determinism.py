@@ -63,6 +63,11 @@ def test_images_repeat_every_metric(tmp_path: Path) -> None:
     assert first[1] == second[1]
 
 
+def test_memory_repeats_every_metric(tmp_path: Path) -> None:
+    first, second = rows_of(tmp_path / "memory", "-m", "model.memory=gru", "env.num_threads=1,2")
+    assert first[1] == second[1]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("compile_", ["auto", "false"])
 def test_pytorch_repeats_itself_with_as_many_threads(compile_: str, tmp_path: Path) -> None:

@@ -32,6 +32,15 @@ CASES: dict[str, tuple[str, ...]] = {
     "no state": (EPOCHS, "env.id=hidden:Hidden-v0", "num_envs=4", "normalize_advantages=true"),
     "images": (EPOCHS, "env.id=hidden:Picture-v0", "env.frame_stack=2", "num_envs=4"),
     "images, envpool": (EPOCHS, "env.id=MiniGrid-Empty-5x5-v0", "model=minigrid", "num_envs=4"),
+    "memory": (
+        EPOCHS,
+        "env=cartpole",
+        "env.backend=gymnasium",
+        "num_envs=4",
+        "model.memory=gru",
+        "model.memory_size=8",
+    ),
+    "memory, no state": (EPOCHS, "env.id=hidden:Hidden-v0", "num_envs=4", "model.memory=lstm", "model.memory_size=8"),
     "penalty": (EPOCHS, "env=cartpole", "env.backend=gymnasium", "num_envs=4", "algorithm=ppo_penalty"),
     "vpg": ("env=cartpole", "env.backend=gymnasium", "num_envs=4", "algorithm=vpg"),
     "trpo": ("env=hopper", "env.backend=gymnasium", "num_envs=4", "algorithm=trpo"),
@@ -49,7 +58,7 @@ CASES: dict[str, tuple[str, ...]] = {
 LONG = 4 * STEPS
 
 
-@pytest.mark.parametrize("case", ["hopper, envpool", "compiled", "no state", "images", "two processes"])
+@pytest.mark.parametrize("case", ["hopper, envpool", "compiled", "no state", "images", "memory", "two processes"])
 def test_a_killed_run_resumes_as_itself(case: str, tmp_path: Path) -> None:
     whole = whole_run(tmp_path / "whole", *CASES[case])
     killed = killed_run(tmp_path / "killed", 0, *CASES[case])

@@ -45,16 +45,22 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 TASKS: dict[str, dict[str, Any]] = {
     "Hopper": {"env": "hopper", "total_steps": 1024},
     "CartPole": {"env": "cartpole", "total_steps": 1024},
+    "memory": {"env": "cartpole", "total_steps": 1024, "model.memory": "lstm", "model.memory_size": 8},
+    "images and memory": {
+        "env.id": "probe_envs:probe/Dot-v0", "+env.kwargs": {"mixed": True}, "total_steps": 512, "model.memory": "gru",
+    },
     "Dict": {"env.id": "probe_envs:probe/Parts-v0", "total_steps": 2048},
     "images": {"env.id": "probe_envs:probe/Dot-v0", "+env.kwargs": {"mixed": True}, "total_steps": 512},
     "MultiDiscrete": {"env.id": "probe_envs:probe/Parts-v0", "+env.kwargs": {"flat": True}, "total_steps": 2048},
     "actions in parts": {"env.id": "probe_envs:probe/Orders-v0", "total_steps": 2048},
     "masks": {"env.id": "probe_envs:probe/Allowed-v0", "+env.kwargs": {"place": "observation", "sizes": [3, 4]}},
-}
+}  # fmt: skip
 
 ROUNDING = {
-    "images": 0.0,
+    "memory": 1e-5,
+    "images and memory": 1e-5,
     "masks": 0,
+    "images": 0.0,
     "Hopper": 1e-6,
     "CartPole": 0,
     "Dict": 0,
@@ -77,13 +83,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainedPolicy
 
 def played(policy: TrainedPolicy, episodes: int) -> list[float]:
     """The returns of the policy itself, in the loop of the example."""
-    act, returns = Agent(policy).act, []
+    agent, returns = Agent(policy), []
     with gymnasium.make(policy.config.env.id, **policy.config.env.kwargs) as env:
         for seed in range(episodes):
             observation, _ = env.reset(seed=seed)
+            agent.reset()
             total, ended = 0.0, False
             while not ended:
-                actions = act(stacked([observation], env.observation_space))
+                actions = agent.act(stacked([observation], env.observation_space))
                 action = first_action(actions, env.action_space)
                 observation, reward, terminated, truncated, _ = env.step(action)
                 total, ended = total + float(reward), terminated or truncated

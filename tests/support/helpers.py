@@ -113,7 +113,9 @@ def drawn(family: ActionDistribution, parameters: torch.Tensor, seed: int = 0) -
 
 def make_collector(config: Config, env: VectorEnv, seed: int = 0) -> Collector:
     """A collector of `env`, which is reset here."""
-    return Collector(env, config.rollout_steps, config.gamma, torch.Generator().manual_seed(seed))
+    length = min(config.sequence_length, config.rollout_steps)
+    generator = torch.Generator().manual_seed(seed)
+    return Collector(env, config.rollout_steps, config.gamma, generator, sequence_length=length)
 
 
 def random_rollout(

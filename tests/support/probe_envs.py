@@ -145,6 +145,52 @@ class Diary(gymnasium.Env[Any, Any]):
         return vector(self.episode, self.step_number, action), reward, last and not by_time, last and by_time, {}
 
 
+class FirstDecides(gymnasium.Env[Any, Any]):
+    """Three steps; the first observation, -1 or 1, is the reward of the last step; the others are 0."""
+
+    observation_space = box(1)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        super().reset(seed=seed)
+        self.step_number = 0
+        self.first = float(self.np_random.choice([-1.0, 1.0]))
+        return vector(self.first), {}
+
+    def step(self, action: Any) -> Stepped:
+        self.step_number += 1
+        last = self.step_number == 3
+        return vector(0), self.first * last, last, False, {}
+
+
+class Recall(gymnasium.Env[Any, Any]):
+    """Observes -1 or 1 at random; reward 1 for the action that says what was seen `back` steps ago, 1 for 1.
+
+    Episodes of 7 steps; those of even numbers terminate, the others are truncated.
+    """
+
+    observation_space = box(1)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, back: int = 2) -> None:
+        self.back = back
+        self.episode = -1
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        super().reset(seed=seed)
+        self.episode += 1
+        self.seen = [float(self.np_random.choice([-1.0, 1.0]))]
+        return vector(self.seen[-1]), {}
+
+    def step(self, action: Any) -> Stepped:
+        known = len(self.seen) > self.back
+        right = known and (self.seen[-1 - self.back] > 0) == bool(action)
+        last = len(self.seen) == 7
+        self.seen.append(float(self.np_random.choice([-1.0, 1.0])))
+        by_time = self.episode % 2 == 1
+        return vector(self.seen[-1]), float(right), last and not by_time, last and by_time, {}
+
+
 class Faulty(gymnasium.Env[Any, Any]):
     """Well-behaved while the action is 0; action 1 provokes `fault`."""
 
@@ -463,6 +509,6 @@ class Allowed(gymnasium.Env[Any, Any]):
 
 for _class in (
     ConstantReward, RewardIsObservation, DelayedReward, BestAction, Endless, Diary, Faulty, AnySpace, Returns,
-    ChangingInfo, GlobalNumbers, Parts, Dot, Looks, Orders, Allowed,
+    ChangingInfo, GlobalNumbers, Parts, Dot, Looks, Orders, Allowed, FirstDecides, Recall,
 ):  # fmt: skip
     gymnasium.register(f"probe/{_class.__name__}-v0", entry_point=_class)

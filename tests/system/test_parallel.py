@@ -108,13 +108,17 @@ RUNS: dict[str, dict[str, Any]] = {
     "cartpole, penalty": {"env": "cartpole", "algorithm": "ppo_penalty", "epochs": 3, "compile": "false"},
     "cartpole, trpo": {"env": "cartpole", "algorithm": "trpo"},
     "masks": {"env.id": "probe_envs:probe/Allowed-v0", "+env.kwargs": {"sizes": [3, 4]}, "epochs": 3},
+    "cartpole, memory": {
+        "env": "cartpole", "rollout_steps": 24, "minibatch_size": 48, "epochs": 3, "normalize_advantages": True,
+        "model.memory": "gru", "model.memory_size": 8, "trainer.threads": 1,
+    },
     "images": {  # another number of threads rounds otherwise, which is 4e-8 after an iteration, and 4e-3 after five
         "env.id": "probe_envs:probe/Dot-v0",
         "+env.kwargs": {"mixed": True},
         "epochs": 3,
         "trainer.threads": 1,
     },
-}
+}  # fmt: skip
 
 
 @needs_compiler

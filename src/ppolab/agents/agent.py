@@ -46,7 +46,8 @@ FRAMES = "_list"
 class Agent:
     """Hold a trained policy with its normaliser, its action mapping and its mask of actions.
 
-    An agent computes what the policy was when it was loaded. Several threads may use one agent.
+    An agent computes what the policy was when it was loaded. Several threads may use one agent, unless its policy has
+    memory: what that holds is of one stream of observations.
 
     Attributes:
         trained: the policy by itself, and where it comes from.
@@ -104,16 +105,45 @@ class Agent:
         path = "C++" if self._native else "PyTorch"
         return f"<Agent {self.config.env.id}, {self.steps:,} steps, {self.trained.run.checkpoint}, computed in {path}>"
 
-    def act(self, observation: Any, deterministic: bool = True, state: None = None, action_mask: Any = None) -> Any:
+    @property
+    def state(self) -> NDArray[np.float32] | None:
+        """What memory holds after the last action, [N, K, H] for N observations; None before the first, or without."""
+        state = self._actor.state
+        return None if state is None else state.transpose(0, 1).numpy().copy()
+
+    def reset(self, which: Any = None) -> None:
+        """Begin a new episode: forget what memory holds. Without memory nothing happens.
+
+        Args:
+            which: [N] bool, of a batch of observations: where episodes begin. None: everywhere.
+
+        Raises:
+            ConfigError: `which` is not of the batch that the memory is of.
+        """
+        held = self._actor.state
+        if which is None or held is None:
+            self._actor.forget()
+            return
+        chosen = np.asarray(which)
+        if chosen.dtype != np.bool_ or chosen.shape != held.shape[1:2]:
+            raise ConfigError(
+                f"which: is of shape {chosen.shape} and type {chosen.dtype}; give {held.shape[1]} values of True or "
+                "False, one for each observation"
+            )
+        self._actor.forget(chosen)
+
+    def act(self, observation: Any, deterministic: bool = True, state: Any = None, action_mask: Any = None) -> Any:
         """Return the action for one observation, or a batch of actions for a batch of observations.
 
         An observation with one dimension more than the space's is a batch of N. Of a Dict or Tuple space, every part
         has that dimension. A batch of actions is what a vector environment takes: an array [N, ...], of a
         Dict or Tuple space a dict or tuple of arrays.
 
+        A policy with memory goes on from what it holds: call `reset` where an episode begins.
+
         Args:
             deterministic: the most probable action; False draws one with the agent's own generator.
-            state: of a policy with memory. No policy has it yet: leave it out.
+            state: [N, K, H] what memory holds before these observations, in place of what it holds; an earlier `state`.
             action_mask: not 0 for the actions that are allowed, [A] or [N, A], for a policy that was trained with such
                 masks; A counts the values of all components of an action. Leave it out where the observation has an
                 entry of this name, which is then taken.
@@ -123,14 +153,30 @@ class Agent:
                 one line. Also for a state, and for a mask that is missing, of another size or without an action.
             EnvError: a discrete observation lies outside its space.
         """
-        if state is not None:
+        if state is not None and not self.trained.policy.has_memory:
             raise ConfigError("state: this policy has no memory; leave state out")
         rows, alone = self._read(observation)
         masks = self._mask(observation, action_mask, len(rows))
         with self._lock:
+            if self.trained.policy.has_memory:
+                self._remember(state, len(rows))
             chosen = self._actor(rows, None if deterministic else self._generator, masks)
         actions = self._decode(chosen)
         return first_action(actions, self.action_space) if alone else actions
+
+    def _remember(self, state: Any, count: int) -> None:
+        """Take a state given by the caller, and see that memory is of as many observations as are given."""
+        if state is not None:
+            given = torch.as_tensor(np.array(state, dtype=np.float32))
+            wanted = tuple(self.trained.policy.no_memories(count, actor_alone=True).transpose(0, 1).shape)
+            if tuple(given.shape) != wanted:
+                raise ConfigError(f"state: has shape {tuple(given.shape)}; for {count} observations it has {wanted}")
+            self._actor.state = given.transpose(0, 1)
+        held = self._actor.state
+        if held is not None and held.shape[1] != count:
+            raise ConfigError(
+                f"observation: is of {count}, and the memory of {held.shape[1]}; call reset() where episodes begin"
+            )
 
     def evaluate(self, episodes: int = 20, seed: int = 0, deterministic: bool = True) -> EvalResult:
         """Play episodes in Gymnasium's own environment, all at the same time.
@@ -150,14 +196,16 @@ class Agent:
                 raise ConfigError(f"{key}={value}: must be a whole number >= {lowest}")
         generator = None if deterministic else torch.Generator().manual_seed(seed)
 
+        actor = PolicyActor(self.trained.policy, self._native)  # with a memory of its own
+
         def act(observations: NDArray[Any], masks: NDArray[np.bool_] | None) -> NDArray[Any]:
             with self._lock:
-                return self._actor(observations, generator, masks)
+                return actor(observations, generator, masks)
 
         seeds = environment_seeds(seed, 0, episodes, EVALUATION)
         played = for_evaluation(self.trained.env)
         with private_generators(seeds[0]), closing(make_vector_env(played, seeds, evaluation_backend(played))) as env:
-            return play_episodes(act, env)
+            return play_episodes(act, env, actor.forget)
 
     def make_env(self, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
         """Return the run's environment, made by Gymnasium.

@@ -63,16 +63,17 @@ def evaluate_policy(policy: ActorCritic, env: VectorEnv, native: Actor | None = 
     """
     with evaluating(policy):
         actor = PolicyActor(policy, native)
-        return play_episodes(lambda rows, masks: actor(rows, masks=masks), env)
+        return play_episodes(lambda rows, masks: actor(rows, masks=masks), env, actor.forget)
 
 
-def play_episodes(act: Act, env: VectorEnv) -> EvalResult:
+def play_episodes(act: Act, env: VectorEnv, forget: Callable[[NDArray[np.bool_]], None] | None = None) -> EvalResult:
     """Play one episode in each environment of `env`, so that short episodes are not counted more often than long ones.
 
     Where the learner sees parts of a game, such as lives, an episode is the whole game, and its return the score.
 
     Args:
         act: chooses the actions.
+        forget: told [N] where the next observation is the first of another episode.
     """
     statistics = EpisodeStatistics(env.num_envs, gamma=1.0)
     returns, lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, dtype=np.int64)
@@ -81,6 +82,8 @@ def play_episodes(act: Act, env: VectorEnv) -> EvalResult:
     for _ in range(MAX_EPISODE_STEPS):
         step = env.step(act(observations, env.masks))
         observations = step.observations
+        if forget is not None:
+            forget(~step.valid)
         ended, over = step.terminated | step.truncated, step.over
         game = step.game and (step.game.rewards[None], step.game.over[None])
         _, finished = statistics.add(step.rewards[None], ended[None], step.valid[None], game)

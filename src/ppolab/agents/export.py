@@ -28,7 +28,16 @@ from torch.export import Dim, ExportedProgram
 import ppolab
 from ppolab.agents.export_check import Play, compare
 from ppolab.agents.export_formats import FILE_NAMES, check_packages
-from ppolab.agents.policy_module import ACTION, MASK, OBSERVATION, PolicyModule, as_tensors, port_names
+from ppolab.agents.policy_module import (
+    ACTION,
+    MASK,
+    NEXT_STATE,
+    OBSERVATION,
+    STATE,
+    PolicyModule,
+    as_tensors,
+    port_names,
+)
 from ppolab.agents.trained_policy import TrainedPolicy
 from ppolab.envs.factory import action_mapping
 from ppolab.envs.spaces import of_parts, parts_of
@@ -98,6 +107,9 @@ def export_policy(trained: TrainedPolicy, export_format: str, path: Path) -> Exp
 def metadata(trained: TrainedPolicy) -> dict[str, str]:
     """Return what a file says about its policy: environment, spaces, origin and versions."""
     config, run = trained.config, trained.run
+    state = (
+        {"state_shape": json.dumps(_further_inputs(trained, 1)[STATE].shape[1:])} if trained.policy.has_memory else {}
+    )
     return {
         "format": str(FORMAT),
         "environment": config.env.id,
@@ -110,6 +122,7 @@ def metadata(trained: TrainedPolicy) -> dict[str, str]:
         "steps": str(trained.steps),
         "version.ppolab": ppolab.__version__,
         "version.torch": importlib.metadata.version("torch"),
+        **state,
     }
 
 
@@ -144,26 +157,40 @@ def _program(trained: TrainedPolicy) -> ExportedProgram:
     module = PolicyModule(trained.policy, trained.seen_space, trained.action_space, action_mapping(trained.config.env))
     with _silenced():
         try:
-            return torch.export.export(module, _example(trained), dynamic_shapes=_free_batch(trained))
+            further = _tensors(_further_inputs(trained, 2))
+            return torch.export.export(module, _example(trained), further, dynamic_shapes=_free_batch(trained))
         except Exception as error:  # the network may be a user's, and the compiler has families of its own
             raise ExportError(f"torch.export cannot hold the network: {_reason(error)}") from error
 
 
 def _example(trained: TrainedPolicy) -> tuple[Any, ...]:
-    """Return the arguments for a batch of two: a batch of one would fix the size to one."""
-    return _arguments(trained, create_empty_array(trained.seen_space, 2), _masks(trained, 2))
+    """Return the observations of a batch of two: a batch of one would fix the size to one."""
+    return (_seen(trained, create_empty_array(trained.seen_space, 2)),)
 
 
-def _masks(trained: TrainedPolicy, count: int) -> NDArray[np.bool_] | None:
-    size = trained.policy.distribution.parameter_size
-    return np.ones((count, size), dtype=np.bool_) if trained.policy.masked else None
+def _further_inputs(trained: TrainedPolicy, count: int) -> dict[str, NDArray[Any]]:
+    """Return, by their names, what a policy takes beside observations: all is allowed, and an episode begins."""
+    further: dict[str, NDArray[Any]] = {}
+    if trained.policy.masked:
+        further[MASK] = np.ones((count, trained.policy.distribution.parameter_size), dtype=np.bool_)
+    if trained.policy.has_memory:
+        states = trained.policy.no_memories(count, actor_alone=True).transpose(0, 1)
+        further[STATE] = states.contiguous().numpy()
+    return further
 
 
-def _arguments(trained: TrainedPolicy, batch: Any, masks: NDArray[np.bool_] | None) -> tuple[Any, ...]:
-    """Return what `PolicyModule` takes of a batch of observations as the environment gives them."""
+def _given(masks: NDArray[np.bool_] | None, states: NDArray[np.float32] | None) -> dict[str, NDArray[Any]]:
+    return {name: values for name, values in ((MASK, masks), (STATE, states)) if values is not None}
+
+
+def _tensors(arrays: dict[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(values) for name, values in arrays.items()}
+
+
+def _seen(trained: TrainedPolicy, batch: Any) -> Any:
+    """Return what the network sees of a batch of observations as the environment gives them."""
     space = trained.seen_space
-    seen = as_tensors(of_parts(parts_of(batch, space), space))
-    return (seen,) if masks is None else (seen, torch.from_numpy(masks))
+    return as_tensors(of_parts(parts_of(batch, space), space))
 
 
 def _free_batch(trained: TrainedPolicy) -> dict[str, Any]:
@@ -175,7 +202,7 @@ def _free_batch(trained: TrainedPolicy) -> dict[str, Any]:
             return {key: of(part) for key, part in space.spaces.items()}
         return tuple(map(of, space.spaces)) if isinstance(space, spaces.Tuple) else axis
 
-    return {"observation": of(trained.seen_space), **({MASK: axis} if trained.policy.masked else {})}
+    return {"observation": of(trained.seen_space)} | dict.fromkeys(_further_inputs(trained, 1), axis)
 
 
 def _as_torch_export(trained: TrainedPolicy) -> _Written:
@@ -186,10 +213,14 @@ def _as_torch_export(trained: TrainedPolicy) -> _Written:
         saved.seek(0)
         module: nn.Module = torch.export.load(saved).module()
 
-    def play(batch: Any, masks: NDArray[np.bool_] | None) -> Any:
+    def play(
+        batch: Any, masks: NDArray[np.bool_] | None, states: NDArray[np.float32] | None
+    ) -> tuple[Any, NDArray[np.float32] | None]:
         with torch.no_grad():
-            actions = module(*_arguments(trained, batch, masks))
-        return of_parts((part.numpy() for part in parts_of(actions, trained.action_space)), trained.action_space)
+            answer = module(_seen(trained, batch), **_tensors(_given(masks, states)))
+        actions, after = (answer, None) if states is None else answer
+        parts = (part.numpy() for part in parts_of(actions, trained.action_space))
+        return of_parts(parts, trained.action_space), None if after is None else after.numpy()
 
     def save(facts: dict[str, str], path: Path) -> None:
         with _silenced(), path.open("wb") as file:
@@ -207,17 +238,23 @@ def _as_onnx(trained: TrainedPolicy) -> _Written:
 
     names = _names(OBSERVATION, trained.seen_space)
     answers = _names(ACTION, trained.action_space)
-    model = _onnx_model(trained, [*names, MASK] if trained.policy.masked else names, answers)
+    names += _further_inputs(trained, 1)
+    if trained.policy.has_memory:
+        answers = [*answers, NEXT_STATE]
+    model = _onnx_model(trained, names, answers)
     try:
         onnx.checker.check_model(model, full_check=True)
         session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     except Exception as error:  # what onnxruntime lacks, it says in errors of its own
         raise ExportError(f"ONNX cannot hold the network: {_reason(error)}") from error
 
-    def play(batch: Any, masks: NDArray[np.bool_] | None) -> Any:
-        inputs = dict(zip(names, parts_of(batch, trained.seen_space), strict=True))
-        parts = session.run(answers, inputs if masks is None else {**inputs, MASK: masks})
-        return of_parts(iter(parts), trained.action_space)
+    def play(
+        batch: Any, masks: NDArray[np.bool_] | None, states: NDArray[np.float32] | None
+    ) -> tuple[Any, NDArray[np.float32] | None]:
+        inputs = dict(zip(names, parts_of(batch, trained.seen_space), strict=False)) | _given(masks, states)
+        parts = session.run(answers, inputs)
+        after = None if states is None else parts.pop()
+        return of_parts(iter(parts), trained.action_space), after
 
     def save(facts: dict[str, str], path: Path) -> None:
         onnx.helper.set_model_props(model, facts)

@@ -31,8 +31,24 @@ Rounding in a network of a few layers makes about 1e-6 of it; an error in what i
 TIES = 0.002
 """The share of whole numbers that may differ: rounding turns a tie between two actions, which are equally good then."""
 
-Play = Callable[[Any, Flags | None], Any]
-"""A function from a batch of raw observations, and the allowed actions [N, A] of each, to a batch of actions."""
+State = NDArray[np.float32]
+Play = Callable[[Any, Flags | None, State | None], tuple[Any, State | None]]
+"""A function from a batch of raw observations, and the allowed actions [N, A] of each, to a batch of actions. With
+memory it also takes the states before them, [N, K, H], and returns those after them; else these are None.
+"""
+
+
+@dataclass(frozen=True)
+class Played:
+    """Observations of episodes that a policy has played.
+
+    Attributes:
+        masks: [A] of each, of a policy with masks; else empty. states: [1, K, H] before each, with memory; else empty.
+    """
+
+    observations: list[Any]
+    masks: list[Flags]
+    states: list[State]
 
 
 @dataclass(frozen=True)
@@ -40,7 +56,7 @@ class Comparison:
     """What comparing has found.
 
     Attributes:
-        greatest_difference: between two actions, over all components and batch sizes.
+        greatest_difference: between two actions, or numbers of a state, over all components and batch sizes.
         observations: how many were compared.
     """
 
@@ -55,47 +71,57 @@ def compare(trained: TrainedPolicy, exported: Play, count: int = OBSERVATIONS) -
         ExportError: they differ by more than rounding.
         EnvError: the environment raised.
     """
-    policy = _as_play(Agent(trained), masked=trained.policy.masked)
-    observations, masks = _played_observations(trained, policy, count)
+    agent = Agent(trained)
+    observed = trained.policy.masked and is_observed(agent.observation_space, agent.action_space)
+    played = _played(trained, agent, count)
     greatest = 0.0
     for size in BATCHES:
         for first in range(0, count, size):
-            batch = stacked(observations[first : first + size], trained.observation_space)
-            allowed = None if masks is None else masks[first : first + size]
-            answers = policy(batch, allowed), exported(batch, allowed)
-            both = [parts_of(each, trained.action_space) for each in answers]
+            batch = stacked(played.observations[first : first + size], trained.observation_space)
+            part = slice(first, first + size)
+            masks = np.stack(played.masks[part]) if played.masks else None
+            before = np.concatenate(played.states[part]) if played.states else None
+            expected_actions = agent.act(batch, state=before, action_mask=None if observed else masks)
+            actions, after = exported(batch, masks, before)
+            both = [parts_of(each, trained.action_space) for each in (expected_actions, actions)]
             for expected, seen, (_, part) in zip(*both, named_parts(trained.action_space), strict=True):
                 greatest = max(greatest, _difference(expected, seen, part))
+            if after is not None:
+                kept = agent.state
+                assert kept is not None
+                greatest = max(greatest, _difference(kept, after, spaces.Box(-1, 1, after.shape[1:])))
     return Comparison(greatest, count)
 
 
-def _as_play(agent: Agent, *, masked: bool) -> Play:
-    """Return `Agent.act` with masks, which it finds itself where they are in the observation."""
-    observed = masked and is_observed(agent.observation_space, agent.action_space)
-    return lambda batch, masks: agent.act(batch, action_mask=None if observed else masks)
-
-
-def _played_observations(trained: TrainedPolicy, policy: Play, count: int) -> tuple[list[Any], Flags | None]:
-    """Return observations, and the masks [count, A] of a policy that has them."""
+def _played(trained: TrainedPolicy, agent: Agent, count: int) -> Played:
+    """Play episodes with the policy, until there are `count` observations."""
     env, masked = trained.env, trained.policy.masked
-    observations: list[Any] = []
-    masks: list[Flags] = []
+    observed = masked and is_observed(agent.observation_space, agent.action_space)
+    played = Played([], [], [])
     with (
         private_generators(trained.config.seed),
         Guarded(make_env(env), env.id, 0, masked=masked) as simulator,
     ):
         observation, info = simulator.reset(seed=trained.config.seed)
-        while len(observations) < count:
-            observations.append(observation)
+        while len(played.observations) < count:
+            played.observations.append(observation)
             mask = mask_with(observation, info, simulator) if masked else None
             if mask is not None:
-                masks.append(mask)
-            batch = stacked([observation], trained.observation_space)
-            actions = policy(batch, None if mask is None else mask[None])
+                played.masks.append(mask)
+            if trained.policy.has_memory:
+                played.states.append(_state_now(trained, agent))
+            given = None if mask is None or observed else mask[None]
+            actions = agent.act(stacked([observation], trained.observation_space), action_mask=given)
             observation, _, terminated, truncated, info = simulator.step(first_action(actions, trained.action_space))
             if terminated or truncated:
                 observation, info = simulator.reset()
-    return observations, np.stack(masks) if masks else None
+                agent.reset()
+    return played
+
+
+def _state_now(trained: TrainedPolicy, agent: Agent) -> State:
+    nothing = trained.policy.no_memories(1, actor_alone=True).transpose(0, 1).numpy()
+    return nothing if agent.state is None else agent.state
 
 
 def _difference(expected: NDArray[Any], seen: NDArray[Any], space: spaces.Space[Any]) -> float:

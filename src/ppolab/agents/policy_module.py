@@ -34,6 +34,8 @@ OBSERVATION, ACTION = "observation", "action"
 """Names of an exported policy's input and output; the parts of a Dict are called `observation.KEY`, `action.KEY`."""
 MASK = "action_mask"
 """Name of the input for the allowed actions, of a policy that has masks."""
+STATE, NEXT_STATE = "state", "next_state"
+"""Names of a further input and output of a policy with memory."""
 
 
 def port_names(what: str, space: spaces.Space[Any]) -> list[str]:
@@ -55,8 +57,8 @@ class PolicyModule(nn.Module):
 
     `forward(observation)` takes a tensor [N, ...], or a dict or tuple of them for Dict and Tuple spaces, in the types
     that the space declares, and returns actions [N, ...] in the type of the action space, those of Dict and Tuple
-    spaces as dicts and tuples, too. A policy with masks also takes `action_mask` [N, A] bool, the allowed actions. A
-    recurrent state would be a further argument.
+    spaces as dicts and tuples, too. A policy with masks also takes `action_mask` [N, A] bool, the allowed actions. With
+    memory it also takes `state`, and returns actions and the next state, both states [N, K, H].
 
     Args:
         observation_space: of what the network sees, without a mask.
@@ -79,12 +81,17 @@ class PolicyModule(nn.Module):
         self.decoder = _decoder(action_space, mapping)
         self.eval()
 
-    def forward(self, observation: Any, action_mask: Tensor | None = None) -> Any:
+    def forward(self, observation: Any, action_mask: Tensor | None = None, state: Tensor | None = None) -> Any:
         vectors, images = self.encoder(observation)
-        parameters = self.policy.action_parameters_of(self.scaling(vectors), images)
+        scaled, after = self.scaling(vectors), None
+        if state is None:
+            parameters = self.policy.action_parameters_of(scaled, images)
+        else:
+            parameters, after = self.policy.act_remembering_parts(scaled, images, state.transpose(0, 1))
         if action_mask is not None:
             parameters = masked_logits(parameters, action_mask)
-        return self.decoder(self.policy.distribution.mode(parameters))
+        actions = self.decoder(self.policy.distribution.mode(parameters))
+        return actions if after is None else (actions, after.transpose(0, 1))
 
 
 # --- observations ----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ppolab.agents.agent import Agent
 from ppolab.agents.export import metadata
-from ppolab.agents.policy_module import ACTION, MASK, OBSERVATION, port_names
+from ppolab.agents.policy_module import ACTION, MASK, NEXT_STATE, OBSERVATION, STATE, port_names
 from ppolab.agents.trained_policy import TrainedPolicy
 from ppolab.config.loading import from_yaml
 from ppolab.config.recorded import recorded_settings
@@ -68,6 +68,10 @@ def register(trained: TrainedPolicy, onnx: Path, name: str, uri: str) -> str:
         example[MASK] = given = np.ones((1, trained.policy.distribution.parameter_size), dtype=np.bool_)
         if is_observed(space, trained.action_space):
             observations, given = {**observations, ENTRY: np.ones_like(observations[ENTRY])}, None
+    agent = Agent(trained)
+    actions = _named(ACTION, agent.act(observations, action_mask=given), trained.action_space)
+    if agent.state is not None:
+        example[STATE], actions[NEXT_STATE] = np.zeros_like(agent.state), agent.state
     best = load_checkpoint(trained.run.checkpoint).best_return
     facts = metadata(trained)
     tags = {key: facts[key] for key in _IN_TAGS if key in facts} | ({} if best is None else {"eval_return": str(best)})
@@ -77,7 +81,7 @@ def register(trained: TrainedPolicy, onnx: Path, name: str, uri: str) -> str:
         name=name,
         run_id=run_id,
         example=example,
-        actions=_named(ACTION, Agent(trained).act(observations, action_mask=given), trained.action_space),
+        actions=actions,
         tags=tags,
         description=f"The {facts['checkpoint']} policy of {config.env.id} after {trained.steps:,} steps.{reached}",
     )

@@ -106,7 +106,7 @@ def _film_in_pool(act: PolicyActor, env: EnvConfig, seed: int, path: Path, gener
                     writer.append_data(pool.picture())
                 return act(raw, generator, masks)
 
-            (total,) = play_episodes(watched, simulator).returns
+            (total,) = play_episodes(watched, simulator, act.forget).returns
             writer.append_data(pool.picture())
     return total
 

@@ -211,7 +211,19 @@ def _check_batch(config: Config) -> None:
             f"minibatch_size={config.minibatch_size}: must divide the batch, {batch}; "
             f"the nearest that does is minibatch_size={best}"
         )
+    if config.model.has_memory:
+        _check_sequences(config, in_minibatches=in_minibatches)
     if config.batch_size > config.total_steps:
         raise ConfigError(
             f"total_steps={config.total_steps}: must be at least one batch, {batch}; raise it, or lower one of these"
+        )
+
+
+def _check_sequences(config: Config, *, in_minibatches: bool) -> None:
+    """With memory a minibatch is made of whole sequences."""
+    length = min(config.sequence_length, config.rollout_steps)
+    if in_minibatches and config.minibatch_size < length:
+        raise ConfigError(
+            f"minibatch_size={config.minibatch_size}: with memory it must hold at least one sequence, of "
+            f"{length} steps; set minibatch_size={length} or more, or sequence_length={config.minibatch_size}"
         )

@@ -26,6 +26,8 @@ USUAL = {"env.action_mask": "auto"}
 """Settings that tell something only where they have another value than this one."""
 SCHEDULE = "_schedule"
 """How names of settings end that may replace a switch, of this program or of an algorithm."""
+MEMORY = ("model.memory", "model.memory_size", "model.memory_layers", "sequence_length")
+"""Settings of a policy with memory, which are left out without it."""
 EMPTY: tuple[Any, ...] = (None, "None", [], "[]", {}, "{}")
 """No value, and how a store writes it."""
 
@@ -47,7 +49,8 @@ def telling(values: Mapping[str, Any], ignored: Iterable[str]) -> dict[str, Any]
         values: by dotted name, as values or as a store's texts.
         ignored: settings that the run's algorithm does not read.
     """
-    unread = {"ignores": [*BOOKKEEPING, *ignored]}
+    memory = MEMORY if values.get("model.memory", "none") == "none" else ()
+    unread = {"ignores": [*BOOKKEEPING, *memory, *ignored]}
     return {
         key: value
         for key, value in values.items()

@@ -129,6 +129,17 @@ class ModelConfig:
         None,
     )
     kwargs: dict[str, Any] = setting("arguments of your own network or encoder, as model.kwargs.NAME=VALUE", {})
+    memory: str = setting(
+        "recurrent layers before the heads, which remember the episode so far: gru or lstm", "none",
+        choices=("none", "gru", "lstm"),
+    )  # fmt: skip
+    memory_size: int = setting("units of each of its layers", 128, rule=POSITIVE)
+    memory_layers: int = setting("how many recurrent layers, one after another", 1, rule=POSITIVE)
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether the policy is recurrent."""
+        return self.memory != "none"
 
     @property
     def encoders(self) -> dict[str, Any]:
@@ -232,6 +243,10 @@ class Config:
     )
     epochs: int = setting("passes over a batch", rule=POSITIVE)
     minibatch_size: int = setting("transitions of one gradient step; divides the batch", rule=TWO_OR_MORE)
+    sequence_length: int = setting(
+        "steps that a policy with memory is trained on together; a rollout is cut into sequences of so many", 16,
+        rule=POSITIVE,
+    )  # fmt: skip
     clip: float = setting("the probability ratio is clipped to [1 - clip, 1 + clip]", rule=OPEN_UNIT)
     target_kl: float | None = setting(
         "an update ends once the mean KL of 512 samples exceeds 1.5 times this, and above 10 times (and 0.2) "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,8 @@ from ppolab.core.distributions import (
 )
 from ppolab.core.observation_rows import RowLayout
 from ppolab.errors import ConfigError, spelled
-from ppolab.learning.encoders import RowEncoder
+from ppolab.learning.encoders import RowEncoder, in_parts
+from ppolab.learning.memory import Memory, make_memory
 from ppolab.learning.normalization import FrozenScaling, RunningScale
 from ppolab.learning.own_network import OwnTrunk, own_networks, own_trunk, refuse_common_parameters
 from ppolab.learning.wide_layers import WideLinear
@@ -81,7 +83,7 @@ def distribution_parameters(outputs: Tensor, log_std: Tensor | None) -> Tensor:
 
 def is_of_the_value(name: str) -> bool:
     """Return whether a parameter of `ActorCritic` serves the value function alone."""
-    return name.startswith(("critic.", "value_head."))
+    return name.startswith(("critic.", "critic_memory.", "value_head."))
 
 
 def is_of_a_head(name: str) -> bool:
@@ -92,11 +94,15 @@ def is_of_a_head(name: str) -> bool:
 class ActorCritic(nn.Module):
     """A policy and a value function over observations whose vectors are already normalised.
 
-    `forward` maps rows [..., W] to (distribution parameters [..., P], values [...]).
+    `forward` maps rows [..., W] to (distribution parameters [..., P], values [...]). With memory it needs two further
+    arguments, `state` and `starts`: rows are then T steps of B sequences, time-major, [T, B, W] or [T * B, W]; see
+    `Memory`. A state holds the actor's rows, then those of a separate critic.
     The normaliser's statistics are part of the module, hence of its `state_dict`.
 
     Attributes:
         layout: what a row holds.
+        actor_memory, critic_memory: recurrent layers between trunk and head; None without memory, and for a critic that
+            shares the actor's.
         bf16: compute the trunks in bfloat16; heads and parameters stay in 32 bits.
         masked: not all actions are always allowed. The parameters that the network gives are those of all actions;
             `ppolab.core.masks` turns them into those of the allowed ones.
@@ -124,6 +130,10 @@ class ActorCritic(nn.Module):
         self.critic = critic
         if critic is not None:
             refuse_common_parameters(self.actor, critic)
+        self.actor_memory = make_memory(config, width)
+        self.critic_memory = make_memory(config, value_width) if separate else None
+        if self.actor_memory is not None:
+            width = value_width = self.actor_memory.size
         self.action_head = nn.Linear(width, outputs)
         self.value_head = nn.Linear(value_width, 1)
         if config.orthogonal:
@@ -131,37 +141,119 @@ class ActorCritic(nn.Module):
         if deviations and not shared_std:
             nn.init.constant_(self.action_head.bias[-deviations:], config.initial_log_std)
 
-    def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, observations: Tensor, state: Tensor | None = None, starts: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        if state is not None:
+            parameters, values, _ = self.remembering(observations, state, starts)
+            return parameters, values
         features = self._features(self.actor, observations)
         value_features = features if self.critic is None else self._features(self.critic, observations)
         parameters = distribution_parameters(self.action_head(features), self.log_std)
         return parameters, self.value_head(value_features).squeeze(-1)
 
     def action_parameters_of(self, vectors: Tensor, images: Sequence[Tensor]) -> Tensor:
-        """Return the same of the parts of rows: scaled vectors [N, D], and images, each [N, size] bytes."""
+        """Return what `action_parameters` does of the parts of rows: scaled vectors [N, D], images, each [N, size]."""
+        return distribution_parameters(self.action_head(self._actor_features_of(vectors, images)), self.log_std)
+
+    def act_remembering_parts(self, vectors: Tensor, images: Sequence[Tensor], state: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `act_remembering` does of the parts of rows."""
+        return self._stepped(self._actor_features_of(vectors, images), state)
+
+    def _actor_features_of(self, vectors: Tensor, images: Sequence[Tensor]) -> Tensor:
         if not images:
-            return self.action_parameters(vectors)
+            return self._features(self.actor, vectors)
         if isinstance(self.actor, OwnTrunk):
-            return distribution_parameters(self.action_head(self.actor.features_of(vectors, images)), self.log_std)
+            return self.actor.features_of(vectors, images)
         assert isinstance(self.actor, nn.Sequential)
         encoder, hidden = self.actor[0], self.actor[1:]
         assert isinstance(encoder, RowEncoder)
-        return distribution_parameters(self.action_head(hidden(encoder.features(vectors, images))), self.log_std)
+        features: Tensor = hidden(encoder.features(vectors, images))
+        return features
 
     @property
     def scaling(self) -> FrozenScaling:
         """The normaliser as it stands now, for raw rows."""
         return self.observation_scale.frozen(self.layout)
 
-    def values(self, observations: Tensor) -> Tensor:
-        """Return values [...]; skips a separate actor."""
-        features = self._features(self.actor if self.critic is None else self.critic, observations)
+    @property
+    def has_memory(self) -> bool:
+        """Whether answers depend on earlier observations."""
+        return self.actor_memory is not None
+
+    @property
+    def actor_rows(self) -> int:
+        """How many rows of a state are the actor's, which come first; 0 without memory."""
+        return 0 if self.actor_memory is None else self.actor_memory.rows
+
+    def no_memories(self, count: int, *, actor_alone: bool = False) -> Tensor:
+        """Return the state [K, N, H] of `count` environments before their episodes.
+
+        Args:
+            actor_alone: without the rows of a separate critic.
+        """
+        assert self.actor_memory is not None
+        critic = None if actor_alone else self.critic_memory
+        rows = self.actor_rows + (0 if critic is None else critic.rows)
+        return torch.zeros((rows, count, self.actor_memory.size), device=self.value_head.weight.device)
+
+    def values(self, observations: Tensor, state: Tensor | None = None, starts: Tensor | None = None) -> Tensor:
+        """Return values [...]; skips a separate actor. `state` and `starts` as in `forward`."""
+        shared = self.critic is None
+        features = self._whole_features(self.actor if self.critic is None else self.critic, observations)
+        if state is not None:
+            memory = self.actor_memory if shared else self.critic_memory
+            own = state[: self.actor_rows] if shared else state[self.actor_rows :]
+            features, _ = _remembered(memory, features, own, starts)
         result: Tensor = self.value_head(features)
         return result.squeeze(-1)
 
-    def action_parameters(self, observations: Tensor) -> Tensor:
-        """Return the parameters [..., P] of the action distribution; skips a separate critic."""
-        return distribution_parameters(self.action_head(self._features(self.actor, observations)), self.log_std)
+    def action_parameters(
+        self, observations: Tensor, state: Tensor | None = None, starts: Tensor | None = None
+    ) -> Tensor:
+        """Return the parameters [..., P] of the action distribution; skips a separate critic.
+
+        `state` and `starts` as in `forward`; only the actor's rows are read.
+        """
+        if state is None:
+            return distribution_parameters(self.action_head(self._features(self.actor, observations)), self.log_std)
+        features = self._whole_features(self.actor, observations)
+        features, _ = _remembered(self.actor_memory, features, state[: self.actor_rows], starts)
+        return distribution_parameters(self.action_head(features), self.log_std)
+
+    def remembering(
+        self, observations: Tensor, state: Tensor, starts: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what `forward` returns, and the state [K, B, H] after the last step."""
+        rows = self.actor_rows
+        trunk_features = self._features(self.actor, observations)
+        features, last = _remembered(self.actor_memory, trunk_features, state[:rows], starts)
+        value_features = features
+        if self.critic is not None:
+            of_critic = self._features(self.critic, observations)
+            value_features, critic_last = _remembered(self.critic_memory, of_critic, state[rows:], starts)
+            last = torch.cat((last, critic_last))
+        parameters = distribution_parameters(self.action_head(features), self.log_std)
+        return parameters, self.value_head(value_features).squeeze(-1), last
+
+    def act_remembering(self, observations: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (distribution parameters [N, P], the actor's state [K, N, H] after this step) of rows [N, W].
+
+        Args:
+            state: [K, N, H] the actor's rows, before it.
+        """
+        return self._stepped(self._features(self.actor, observations), state)
+
+    def _stepped(self, features: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        assert self.actor_memory is not None
+        outputs, last = self.actor_memory(features.unsqueeze(0), state)
+        return distribution_parameters(self.action_head(outputs[0]), self.log_std), last
+
+    def _whole_features(self, trunk: nn.Module, observations: Tensor) -> Tensor:
+        """Return the same as `_features`; where there is memory, rows with images are a rollout, and taken in parts."""
+        if not self.has_memory or torch.is_grad_enabled():
+            return self._features(trunk, observations)
+        return in_parts(partial(self._features, trunk), observations)
 
     def _features(self, trunk: nn.Module, observations: Tensor) -> Tensor:
         """Return the features [..., F] that a trunk makes of rows [..., W]."""
@@ -178,12 +270,25 @@ class ActorCritic(nn.Module):
         Engstrom et al. 2020 (arXiv:2005.12729). A network of the user's keeps the weights that it came with.
         """
         gains: dict[nn.Module, float] = {self.action_head: 0.01, self.value_head: 1.0}
-        users = {module for own in own_networks(self) for module in own.modules()}
+        memories = [module for module in self.modules() if isinstance(module, Memory)]
+        others = {module for part in (*own_networks(self), *memories) for module in part.modules()}
         for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d) and module not in users:
+            if isinstance(module, Memory):
+                module.initialize_orthogonally()
+            if isinstance(module, nn.Linear | nn.Conv2d) and module not in others:
                 nn.init.orthogonal_(module.weight, gains.get(module, math.sqrt(2.0)))
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+
+
+def _remembered(memory: Memory | None, features: Tensor, state: Tensor, starts: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the outputs of `memory`, in the form of `features`: [T, B, F] or [T * B, F]; and the last state."""
+    assert memory is not None
+    count = state.shape[1]
+    outputs, last = memory(
+        features.reshape(-1, count, features.shape[-1]), state, None if starts is None else starts.reshape(-1, count)
+    )
+    return outputs.reshape(*features.shape[:-1], memory.size), last
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from ppolab.learning.gradient import Gradient
 from ppolab.learning.native import AdamState, NativeUpdate
 from ppolab.learning.objective import LossTerms, Samples, share_of_terms
 from ppolab.learning.optimizer import clip_norm, optimizer_step
+from ppolab.learning.sequences import rows_of
 from ppolab.runtime.cores import usable_cores
 from ppolab.runtime.process_group import ProcessGroup
 
@@ -25,19 +26,32 @@ class MinibatchOrder:
     Attributes:
         places: [B] which of this process's samples, minibatch after minibatch.
         sizes: [M] how many of them each minibatch has. totals: [M] the same over all processes.
+        rows: with memory, where all of these are of whole sequences, the same of their rows that are experience; places
+            are among the flat rows.
     """
 
     places: Tensor
     sizes: Tensor
     totals: Tensor
+    rows: MinibatchOrder | None = None
+
+    @property
+    def of_samples(self) -> MinibatchOrder:
+        """The order of single samples."""
+        return self.rows or self
 
     def split(self, size: int) -> Iterator[MinibatchOrder]:
         """Cut the order into runs of minibatches, each of about `size` samples of all processes."""
-        count = max(1, min(len(self.totals), int(self.totals.sum()) // size))
+        count = max(1, min(len(self.totals), int(self.of_samples.totals.sum()) // size))
         lengths = even_parts(len(self.totals), count)
+        if self.rows is None:
+            return map(MinibatchOrder, *self._cut(lengths))
+        return map(MinibatchOrder, *self._cut(lengths), map(MinibatchOrder, *self.rows._cut(lengths)))
+
+    def _cut(self, lengths: list[int]) -> tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]:
+        """Return places, sizes and totals of runs of so many minibatches."""
         sizes, totals = torch.split(self.sizes, lengths), torch.split(self.totals, lengths)
-        places = torch.split(self.places, [int(part.sum()) for part in sizes])
-        return map(MinibatchOrder, places, sizes, totals)
+        return torch.split(self.places, [int(part.sum()) for part in sizes]), sizes, totals
 
 
 Epoch = Callable[[Samples, MinibatchOrder], tuple[Tensor, Tensor]]
@@ -50,15 +64,41 @@ def shuffled(owners: Tensor, rank: int, size: int, generator: torch.Generator) -
     """Return a random order in ceil(B / size) minibatches; equal generators draw the same one in every process.
 
     Args:
-        owners: [B] the process that has each sample, in the order that one process would have collected them in.
+        owners: [B] the process that has each sample, in the order that one process would have collected them in; with
+            memory [L, S], see `shared_facts`: sequences are shuffled, and their rows that are experience are counted.
     """
-    totals = torch.tensor(even_parts(len(owners), -(-len(owners) // size)))
-    order = torch.randperm(len(owners), generator=generator)
+    if owners.ndim == 2:
+        return _shuffled_sequences(owners, rank, size, generator)
+    return _ordered(owners, rank, -(-len(owners) // size), torch.randperm(len(owners), generator=generator))
+
+
+def _ordered(owners: Tensor, rank: int, parts: int, order: Tensor) -> MinibatchOrder:
+    totals = torch.tensor(even_parts(len(owners), parts))
     mine = owners == rank
     chosen = mine[order]
     before = torch.cat([torch.zeros(1, dtype=torch.int64), chosen.cumsum(0)])  # how many of mine lie before a place
     ends = totals.cumsum(0)
     return MinibatchOrder((mine.cumsum(0) - 1)[order[chosen]], before[ends] - before[ends - totals], totals)
+
+
+def _shuffled_sequences(owners: Tensor, rank: int, size: int, generator: torch.Generator) -> MinibatchOrder:
+    real, owner = owners >= 0, owners.amax(0)
+    drawn = torch.randperm(len(owner), generator=generator)
+    order = _ordered(owner, rank, min(len(owner), -(-int(real.sum()) // size)), drawn)
+    mine = real[:, owner == rank]
+    which, steps = mine[:, order.places].t().nonzero(as_tuple=True)
+    rows = MinibatchOrder(
+        steps * mine.shape[1] + order.places[which],
+        _sums(mine.sum(0)[order.places], order.sizes),
+        _sums(real.sum(0)[drawn], order.totals),
+    )
+    return replace(order, rows=rows)
+
+
+def _sums(values: Tensor, sizes: Tensor) -> Tensor:
+    """Return the sum [M] of each of M runs of `values`."""
+    ends = torch.cat([torch.zeros(1, dtype=values.dtype), values.cumsum(0)])[sizes.cumsum(0)]
+    return ends.diff(prepend=torch.zeros(1, dtype=values.dtype))
 
 
 def even_parts(count: int, parts: int) -> list[int]:
@@ -68,10 +108,11 @@ def even_parts(count: int, parts: int) -> list[int]:
 
 def with_standardized_advantages(samples: Samples, order: MinibatchOrder, group: ProcessGroup) -> Samples:
     """Return `samples` whose advantages have mean 0 and deviation 1 in every minibatch, over all processes."""
+    order = order.of_samples
     places = order.places.to(samples.advantages.device)
     groups = torch.repeat_interleave(order.sizes).to(places.device)
     counts = order.totals.to(places.device)
-    advantages = torch.empty_like(samples.advantages)
+    advantages = torch.zeros_like(samples.advantages)
     advantages[places] = standardized(samples.advantages[places], groups, counts, group.all_reduce)
     return samples._replace(advantages=advantages)
 
@@ -85,8 +126,12 @@ def stepwise_epoch(
 
     def epoch(samples: Samples, order: MinibatchOrder) -> tuple[Tensor, Tensor]:
         all_terms, norms = [], []
-        shares = (order.sizes / order.totals).tolist()
-        for batch, share in zip(minibatches(samples, order, config.minibatch_size), shares, strict=True):
+        shares = (order.of_samples.sizes / order.of_samples.totals).tolist()
+        if samples.states is None:
+            batches = minibatches(samples, order, config.minibatch_size)
+        else:
+            batches = minibatches_of_sequences(samples, order)
+        for batch, share in zip(batches, shares, strict=True):
             if group.size == 1:
                 result, terms = gradient(vector.detach(), *batch)
             else:
@@ -151,6 +196,30 @@ def minibatches(samples: Samples, order: MinibatchOrder, width: int) -> Iterator
     rows = order.places[places.view(-1)].to(device)
     observations = (samples.observations.index_select(0, part) for part in torch.split(rows, width))  # images are large
     shuffled: Sequence[Tensor] = [
-        tensor.index_select(0, rows).view(-1, width, *tensor.shape[1:]) for tensor in samples[1:-1]
+        tensor.index_select(0, rows).view(-1, width, *tensor.shape[1:]) for tensor in _of_rows(samples)
     ]
     return (Samples(*parts) for parts in zip(observations, *shuffled, used.to(device, torch.float32), strict=True))
+
+
+def minibatches_of_sequences(samples: Samples, order: MinibatchOrder) -> Iterator[Samples]:
+    """Return this process's sequences of every minibatch, as samples of whole sequences."""
+    assert samples.states is not None and samples.starts is not None
+    count = samples.states.shape[1]
+    length = len(samples.weights) // max(1, count)
+    places = order.places.to(samples.weights.device)
+    chosen = [rows_of(part, length, count) for part in torch.split(places, order.sizes.tolist())]
+    rows, sizes = torch.cat(chosen), [len(part) for part in chosen]
+    observations = (samples.observations.index_select(0, part) for part in chosen)  # images are large
+    columns = [
+        torch.split(column.index_select(0, rows), sizes)
+        for column in (*_of_rows(samples), samples.weights, samples.starts)
+    ]
+    states = torch.split(samples.states.index_select(1, places), order.sizes.tolist(), dim=1)
+    for seen, own, *parts in zip(observations, states, *columns, strict=True):
+        *others, starts = parts
+        yield Samples(seen, *others)._replace(states=own.contiguous(), starts=starts)
+
+
+def _of_rows(samples: Samples) -> Sequence[Tensor]:
+    """Return the columns between observations and weights."""
+    return samples[1 : Samples._fields.index("weights")]  # type: ignore[return-value]

@@ -10,12 +10,15 @@ from ppolab.core.gae import generalized_advantages
 from ppolab.core.losses import explained_variance
 from ppolab.learning.objective import ChosenRows, Samples
 from ppolab.learning.rollout import Rollout
+from ppolab.learning.sequences import sequences_of
 from ppolab.learning.stacked_images import StackedImages
 from ppolab.runtime.process_group import ProcessGroup
 
 
 class Experience:
-    """The valid rows of a rollout, flat. Only advantages and returns depend on the value function's present state.
+    """The valid rows of a rollout, flat; with memory its sequences, as `Samples` says.
+
+    Only advantages and returns depend on the value function's present state.
 
     `values` [T+1, N] are those of the collecting policy, in the unit of `rewards` [T, N].
     """
@@ -24,13 +27,24 @@ class Experience:
         self._rollout = rollout
         self._rewards = rewards
         self._config = config
-        self._rows = rollout.valid.view(-1).nonzero().squeeze(-1)
+        self._sequences = sequences_of(rollout.valid, config.sequence_length) if rollout.memories else None
+        if self._sequences is None:
+            self._rows = rollout.valid.view(-1).nonzero().squeeze(-1)
+        else:
+            self._rows = self._sequences.rows.reshape(-1)
         self._observations = self._chosen_observations()
-        self._actions = self._valid(rollout.actions)
-        self._parameters = self._valid(rollout.parameters)
-        self._log_probs = self._valid(rollout.log_probs)
-        self._values = self._valid(values[:-1])
+        self._actions = self._chosen(rollout.actions)
+        self._parameters = self._chosen(rollout.parameters)
+        self._log_probs = self._chosen(rollout.log_probs)
+        self._values = self._chosen(values[:-1])
         self._weights = torch.ones_like(self._values)
+        self._states: Tensor | None = None
+        self._starts: Tensor | None = None
+        if rollout.memories is not None and self._sequences is not None:
+            self._weights *= self._sequences.real.reshape(-1)
+            states = rollout.memories.states.transpose(0, 1).flatten(1, 2)  # [K, C * N, H]
+            self._states = states.index_select(1, self._sequences.places)
+            self._starts = self._chosen(rollout.memories.starts[:-1])
 
     def samples(self, values: Tensor) -> Samples:
         """Return samples with advantages and returns under `values` [T+1, N] and the scaled rewards."""
@@ -39,28 +53,38 @@ class Experience:
             self._rewards, values, rollout.terminated, rollout.truncated,
             gamma=config.gamma, gae_lambda=config.gae_lambda,
         )  # fmt: skip
-        returns = self._valid(advantages + values[:-1])
+        returns = self._chosen(advantages + values[:-1])
         return Samples(
             self._observations, self._actions, self._parameters, self._log_probs, self._values,
-            self._valid(advantages), returns, self._weights,
+            self._chosen(advantages), returns, self._weights, states=self._states, starts=self._starts,
         )  # fmt: skip
 
     def _chosen_observations(self) -> Tensor | ChosenRows:
-        """Return the valid rows of observations: images are not copied."""
+        """Return the chosen rows of observations: images are not copied."""
         observations = self._rollout.observations[:-1]
         if isinstance(observations, StackedImages):
             return ChosenRows(observations, self._rows)
         if observations.dtype == torch.uint8:
             return ChosenRows(observations.flatten(0, 1), self._rows)
-        return self._valid(observations)
+        return self._chosen(observations)
 
-    def _valid(self, tensor: Tensor) -> Tensor:
+    def _chosen(self, tensor: Tensor) -> Tensor:
         return tensor.flatten(0, 1).index_select(0, self._rows)
 
 
-def shared_facts(rollout: Rollout, samples: Samples, group: ProcessGroup) -> tuple[Tensor, Tensor]:
-    """Return (the process that has each sample [B of all], explained variance over all)."""
-    mine = (rollout.valid.cpu(), samples.values.cpu(), samples.returns.cpu())
+def shared_facts(rollout: Rollout, samples: Samples, config: Config, group: ProcessGroup) -> tuple[Tensor, Tensor]:
+    """Return (the process that has each sample [B of all], explained variance over all).
+
+    With memory the former is [L, S of all], -1 where a row of a sequence is no experience.
+    """
+    mine = (
+        rollout.valid.cpu(), samples.experienced(samples.values).cpu(), samples.experienced(samples.returns).cpu(),
+    )  # fmt: skip
     valid, values, returns = zip(*group.all_gather(mine), strict=True)
+    all_valid = torch.cat(valid, dim=1)
     owners = torch.cat([torch.full(part.shape, rank) for rank, part in enumerate(valid)], dim=1)
-    return owners[torch.cat(valid, dim=1)], explained_variance(torch.cat(values), torch.cat(returns))
+    variance = explained_variance(torch.cat(values), torch.cat(returns))
+    if rollout.memories is None:
+        return owners[all_valid], variance
+    sequences = sequences_of(all_valid, config.sequence_length)
+    return torch.where(sequences.real, owners.view(-1)[sequences.rows], -1), variance

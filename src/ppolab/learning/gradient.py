@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +27,8 @@ COMPILING_IMAGES_EARNS = 2_000
 IMAGES_AT_ONCE = 128
 """Samples with images that are differentiated together. With 64, an update takes 4 percent longer."""
 
+WEIGHTS = Samples._fields.index("weights")
+
 Gradient = Callable[..., tuple[Tensor, Tensor]]
 """(vector [P], *minibatch, *inputs) -> (gradient [P], LossTerms as one tensor).
 
@@ -34,14 +37,17 @@ The next call may overwrite the gradient.
 
 
 def worth_compiling(context: LearnerContext) -> bool:
-    """Return whether to use PyTorch's compiler, as `compile` says."""
+    """Return whether to use PyTorch's compiler, as `compile` says; not with memory, whose steps are many."""
+    if context.policy.has_memory:
+        return False
     choice = context.config.compile.lower()
     return choice == "true" if choice != "auto" else _problem_of_compiling(context) is None
 
 
 def log_whether_compiling(context: LearnerContext) -> None:
     """Write to the log why `compile=auto` does not use PyTorch's compiler, where it does not."""
-    problem = _problem_of_compiling(context) if context.config.compile.lower() == "auto" else None
+    asked = context.config.compile.lower() == "auto" and not context.policy.has_memory
+    problem = _problem_of_compiling(context) if asked else None
     if problem:
         log.info("compile=auto: not compiling, since %s", problem)
 
@@ -65,7 +71,8 @@ def whole_gradient(policy: ActorCritic, flat: FlatParameters, objective: Objecti
     """
 
     def loss(vector: Tensor, batch: Samples, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        parameters, values = functional_call(policy, flat.substitutes(vector), (batch.observations,), tie_weights=False)
+        arguments = batch.inputs_of_policy()
+        parameters, values = functional_call(policy, flat.substitutes(vector), arguments, tie_weights=False)
         return objective.function(parameters, values, batch, *inputs)
 
     columns = len(Samples._fields)
@@ -92,13 +99,13 @@ def in_parts(gradient: Gradient, minibatch_size: int) -> Gradient:
 
     def call(vector: Tensor, *arguments: Tensor) -> tuple[Tensor, Tensor]:
         batch, inputs = arguments[:columns], arguments[columns:]
-        weight = float(batch[-1].sum())
+        weight = float(batch[WEIGHTS].sum())
         result, terms = torch.zeros_like(vector), torch.zeros(len(LossTerms._fields))
         for first in range(0, minibatch_size, size):
-            *part, weights = _part(batch, first, size)
-            share = float(weights.sum()) / weight
+            part = _part(batch, first, size)
+            share = float(part[WEIGHTS].sum()) / weight
             if share > 0:  # else it is filled up with samples that weigh nothing
-                slope, found = gradient(vector, *part, weights, *inputs)
+                slope, found = gradient(vector, *part, *inputs)
                 result.add_(slope, alpha=share)
                 terms += share_of_terms(found, share)
         return result, terms
@@ -106,13 +113,35 @@ def in_parts(gradient: Gradient, minibatch_size: int) -> Gradient:
     return call
 
 
-def _part(batch: Sequence[Tensor], first: int, size: int) -> list[Tensor]:
+def _part(batch: Sequence[Tensor | None], first: int, size: int) -> list[Any]:
     """Return `size` of the samples, from `first` on; if fewer are left, the last ones, of which the others weigh 0."""
-    begin = min(first, len(batch[-1]) - size)
-    *part, weights = (tensor[begin : begin + size] for tensor in batch)
+    weights = batch[WEIGHTS]
+    assert weights is not None
+    begin = min(first, len(weights) - size)
+    part = [None if column is None else column[begin : begin + size] for column in batch]
     if begin < first:
-        weights = torch.where(torch.arange(begin, begin + size) < first, 0.0, weights)
-    return [*part, weights]
+        part[WEIGHTS] = torch.where(torch.arange(begin, begin + size) < first, 0.0, weights[begin : begin + size])
+    return part
+
+
+def gradient_with_memory(policy: ActorCritic, flat: FlatParameters, objective: Objective) -> Gradient:
+    """Return what `whole_gradient` does for a policy with memory, at the parameters that it has.
+
+    The steps of a memory in C++ know PyTorch's own autograd: tensors of `torch.func` have no address. The loss is
+    differentiated by the parameters as they are, not as parts of the vector, which takes fewer operations.
+    """
+    named = dict(policy.named_parameters())
+    parameters = [named[name] for name in flat.names]
+    columns = len(Samples._fields)
+
+    def gradient(vector: Tensor, *arguments: Tensor) -> tuple[Tensor, Tensor]:
+        assert vector.data_ptr() == flat.vector.data_ptr(), "the parameters are views of this vector"
+        batch = Samples(*arguments[:columns])
+        loss, terms = objective.function(*policy(*batch.inputs_of_policy()), batch, *arguments[columns:])
+        parts = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+        return torch.cat([part.reshape(-1) for part in parts]), terms
+
+    return gradient
 
 
 def compiled_on_first_call(function: Gradient) -> Gradient:
@@ -120,13 +149,19 @@ def compiled_on_first_call(function: Gradient) -> Gradient:
 
     The traced graph is compiled and called directly: `torch.compile` would check its guards at every call, which costs
     as much as the arithmetic. Where compiling fails (no C++ compiler, say), `function` is used, after one warning.
+    Columns that samples do not have are None, of which compiled code knows nothing.
     """
     code: list[Gradient] = []
 
-    def call(*arguments: Tensor) -> tuple[Tensor, Tensor]:
+    def call(*arguments: Tensor | None) -> tuple[Tensor, Tensor]:
+        def of_tensors(*given: Tensor) -> tuple[Tensor, Tensor]:
+            following = iter(given)
+            return function(*(None if each is None else next(following) for each in arguments))
+
+        tensors = tuple(each for each in arguments if each is not None)
         if not code:
-            code.append(_compiled(function, arguments))
-        return code[0](*arguments)
+            code.append(_compiled(of_tensors, tensors))
+        return code[0](*tensors)
 
     return call
 

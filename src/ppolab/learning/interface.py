@@ -15,6 +15,7 @@ from ppolab.learning.encoders import in_parts
 from ppolab.learning.flat_parameters import FlatParameters, ParameterSubset, parameter_subset
 from ppolab.learning.native import NativePolicy
 from ppolab.learning.rollout import Rollout
+from ppolab.learning.stacked_images import whole
 from ppolab.runtime.process_group import ALONE, ProcessGroup
 
 
@@ -91,7 +92,11 @@ def actor_parameters(context: LearnerContext) -> ParameterSubset:
 def mean_divergence(context: LearnerContext, rollout: Rollout) -> float:
     """Return the exact KL(policy that collected the rollout || policy now), mean over the samples of all processes."""
     with evaluating(context.policy):
-        now = in_parts((context.native or context.policy).action_parameters, rollout.observations[:-1])
+        if rollout.memories is None:
+            now = in_parts((context.native or context.policy).action_parameters, rollout.observations[:-1])
+        else:
+            seen, memories = whole(rollout.observations[:-1]), rollout.memories
+            now = context.policy.action_parameters(seen, memories.states[0], memories.starts[:-1])
     if context.policy.masked:
         now = masked_alike(now, rollout.parameters)
     divergences = context.policy.distribution.kl(rollout.parameters, now)[rollout.valid]

@@ -19,7 +19,7 @@ from ppolab.learning.kl_early_stopping import KL_SAMPLES, broken_kl, ends_update
 from ppolab.learning.normalization import RunningScale
 from ppolab.learning.objective import LossTerms, Quantity, Samples, Surrogate, actor_critic_objective
 from ppolab.learning.rollout import Rollout
-from ppolab.learning.stacked_images import StackedImages
+from ppolab.learning.stacked_images import StackedImages, whole
 from ppolab.learning.update_path import make_epoch, update_path
 from ppolab.learning.value_learner import ValueRegression
 
@@ -93,9 +93,9 @@ class Learner:
         values = self._value_scale.restored(rollout.values)
         experience = Experience(rollout, rewards, values, self.context.config)
         samples = experience.samples(values)
-        self._rescale_value_head(samples.returns)
+        self._rescale_value_head(samples.experienced(samples.returns))
         samples = self._scaled(samples)
-        owners, variance = shared_facts(rollout, samples, group)
+        owners, variance = shared_facts(rollout, samples, self.context.config, group)
         with training(self.context.policy):
             results = self._all_epochs(experience, rollout, samples, owners)
         return self.after_update(_statistics(results, float(variance)), rollout)
@@ -162,7 +162,8 @@ class Learner:
 
     def _recomputed(self, experience: Experience, rollout: Rollout) -> Samples:
         """Return samples with advantages and returns under the value function as it is now."""
-        return self._scaled(experience.samples(self._value_scale.restored(self._values(rollout.observations))))
+        values = self._values(rollout.observations) if rollout.memories is None else self._remembered_values(rollout)
+        return self._scaled(experience.samples(self._value_scale.restored(values)))
 
     def _scaled(self, samples: Samples) -> Samples:
         """Return samples with values and returns in the unit of the value function's output."""
@@ -192,6 +193,14 @@ class Learner:
             return self.context.native.values(observations)
         with evaluating(self.context.policy):
             return in_parts(self.context.policy.values, observations)
+
+    @torch.no_grad()
+    def _remembered_values(self, rollout: Rollout) -> Tensor:
+        """Return values [T+1, N]; the memory of the value function begins as it did when the rollout was collected."""
+        assert rollout.memories is not None
+        with evaluating(self.context.policy):
+            seen, memories = whole(rollout.observations), rollout.memories
+            return self.context.policy.values(seen, memories.states[0], memories.starts)
 
 
 def _statistics(results: list[EpochResult], variance: float) -> UpdateStats:

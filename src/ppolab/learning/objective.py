@@ -42,7 +42,11 @@ class Samples(NamedTuple):
     """Flat experience; each tensor has B rows, or [minibatches, B] after shuffling.
 
     `parameters` [B, P] of the action distributions, `log_probs` and `values` are those of the collecting policy. Where
-    actions are masked, `parameters` are masked logits, which also tell the mask.
+    actions are masked, `parameters` are masked logits, which also tell the mask. `weights` are 1, and 0 where a row is
+    no experience.
+
+    With memory the rows are S sequences of L steps, time-major, [L * S]. `states` [K, S, H] are those before the first
+    steps, `starts` [B] bool where a row begins an episode.
     """
 
     observations: Tensor | ChosenRows
@@ -53,6 +57,17 @@ class Samples(NamedTuple):
     advantages: Tensor
     returns: Tensor
     weights: Tensor
+    states: Tensor | None = None
+    starts: Tensor | None = None
+
+    def inputs_of_policy(self) -> tuple[Tensor, ...]:
+        """Return what `ActorCritic` answers: observations, and with memory, states and starts."""
+        seen = self.observations.whole() if isinstance(self.observations, ChosenRows) else self.observations
+        return (seen,) if self.states is None or self.starts is None else (seen, self.states, self.starts)
+
+    def experienced(self, column: Tensor) -> Tensor:
+        """Return the rows of a column that are experience."""
+        return column if self.states is None else column[self.weights > 0]
 
 
 class LossTerms(NamedTuple):

@@ -19,7 +19,7 @@ from ppolab.learning.epoch import MinibatchOrder, with_standardized_advantages
 from ppolab.learning.experience import Experience, shared_facts
 from ppolab.learning.flat_parameters import ParameterSubset
 from ppolab.learning.interface import LearnerContext, UpdateStats, actor_parameters
-from ppolab.learning.objective import ChosenRows, Quantity, Samples
+from ppolab.learning.objective import Quantity, Samples
 from ppolab.learning.rollout import Rollout
 from ppolab.learning.value_learner import ValueRegression
 
@@ -50,8 +50,7 @@ class ActorOnBatch:
         self._distribution = context.policy.distribution
         self._masked = context.policy.masked
         self._samples = samples
-        seen = samples.observations
-        self._observations = seen.whole() if isinstance(seen, ChosenRows) else seen
+        self._inputs = samples.inputs_of_policy()
         self._group = context.group
         self._count = context.group.all_reduce(samples.weights.sum())
 
@@ -90,12 +89,12 @@ class ActorOnBatch:
 
     def _shares(self, quantities: tuple[Quantity, ...], vector: Tensor) -> Tensor:
         named = {f"policy.{name}": part for name, part in self._actor.substitutes(vector).items()}
-        parameters = functional_call(self._module, named, (self._observations,), tie_weights=False)
+        parameters = functional_call(self._module, named, self._inputs, tie_weights=False)
         if self._masked:
             parameters = masked_alike(parameters, self._samples.parameters)
         log_ratio = self._distribution.log_prob(parameters, self._samples.actions) - self._samples.log_probs
         values = [quantity(parameters, log_ratio, self._samples) for quantity in quantities]
-        return torch.stack([value.sum() for value in values]) / self._count
+        return torch.stack([(value * self._samples.weights).sum() for value in values]) / self._count
 
 
 PolicyStepFunction = Callable[[ActorOnBatch, Tensor], PolicyStep]
@@ -127,12 +126,12 @@ class SeparateLearner:
         """
         context = self._context
         samples = Experience(rollout, rewards, rollout.values, context.config).samples(rollout.values)
-        owners, variance = shared_facts(rollout, samples, context.group)
+        owners, variance = shared_facts(rollout, samples, context.config, context.group)
         value_loss = self._value_regression.fit(samples, owners)
 
         if context.config.normalize_advantages:
-            mine = torch.tensor([len(samples.weights)])
-            order = MinibatchOrder(torch.arange(len(samples.weights)), mine, torch.tensor([len(owners)]))
+            mine, everyone = samples.weights.nonzero().squeeze(-1).cpu(), int((owners >= 0).sum())
+            order = MinibatchOrder(mine, torch.tensor([len(mine)]), torch.tensor([everyone]))
             samples = with_standardized_advantages(samples, order, context.group)
         batch = ActorOnBatch(context, self._actor, samples)
         with evaluating(context.policy):
@@ -169,5 +168,5 @@ class _ActorAlone(nn.Module):
         super().__init__()
         self.policy = policy
 
-    def forward(self, observations: Tensor) -> Tensor:
-        return self.policy.action_parameters(observations)
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.policy.action_parameters(*inputs)

@@ -29,6 +29,20 @@ class Episode:
 
 
 @dataclass(frozen=True)
+class Memories:
+    """What a policy with memory held in a rollout.
+
+    Attributes:
+        states: [C, K, N, H] before the rows at which the C sequences of each environment begin.
+        starts: [T+1, N] bool, where the observation is the first of an episode, before which the state is 0. False in
+            the first row, whose state is known.
+    """
+
+    states: Tensor
+    starts: Tensor
+
+
+@dataclass(frozen=True)
 class Rollout:
     """T steps of N environments, time-major.
 
@@ -47,6 +61,7 @@ class Rollout:
         return_moments: of the discounted sums of rewards so far, on which reward scaling rests.
         episodes: those that ended in this rollout.
         over: [T, N] bool, where they ended, if they are whole games of which the learner sees parts; else None.
+        memories: of a policy with memory; else None.
     """
 
     observations: Tensor | StackedImages
@@ -62,6 +77,7 @@ class Rollout:
     return_moments: Moments
     episodes: list[Episode]
     over: Tensor | None = None
+    memories: Memories | None = None
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,13 @@ class StackedImages:
         return (self.index_select(0, part) for part in torch.split(torch.arange(count), size))
 
 
+def whole(rows: Tensor | StackedImages) -> Tensor:
+    """Return all rows [T, N, W] as one tensor."""
+    if isinstance(rows, Tensor):
+        return rows
+    return rows.index_select(0, torch.arange(rows.shape[0] * rows.shape[1])).view(rows.shape)
+
+
 def last_rows(rows: Tensor | StackedImages) -> Tensor:
     """Return the rows [N, W] of the last time."""
     if isinstance(rows, Tensor):

@@ -11,6 +11,7 @@ from ppolab.learning.epoch import Epoch, native_epoch, stepwise_epoch
 from ppolab.learning.gradient import (
     Gradient,
     compiled_on_first_call,
+    gradient_with_memory,
     in_parts,
     log_whether_compiling,
     whole_gradient,
@@ -83,8 +84,8 @@ def update_path(context: LearnerContext, objective: Objective, optimizer: torch.
 
 
 def _cost_of_pytorch(context: LearnerContext) -> str:
-    device = context.flat.vector.device
-    if device.type != "cpu" or context.policy.layout.images:  # of which no other path was measured
+    device, policy = context.flat.vector.device, context.policy
+    if device.type != "cpu" or policy.layout.images or policy.has_memory:  # of which no other path was measured
         return ""
     return SLOWER["compiled" if worth_compiling(context) else "not compiled"]
 
@@ -124,10 +125,12 @@ def make_epoch(context: LearnerContext, objective: Objective, optimizer: torch.o
 
 
 def _pytorch_gradient(context: LearnerContext, objective: Objective) -> Gradient:
-    gradient, inputs = whole_gradient(context.policy, context.flat, objective), objective.inputs
+    of_policy = gradient_with_memory if context.policy.has_memory else whole_gradient
+    gradient, inputs = of_policy(context.policy, context.flat, objective), objective.inputs
     log_whether_compiling(context)
     if worth_compiling(context):
         gradient = compiled_on_first_call(gradient)
-    if context.policy.layout.images and context.flat.vector.device.type == "cpu":
+    alone = not context.policy.has_memory  # else a minibatch is of whole sequences
+    if alone and context.policy.layout.images and context.flat.vector.device.type == "cpu":
         gradient = in_parts(gradient, context.config.minibatch_size)
     return gradient if not inputs else lambda vector, *batch: gradient(vector, *batch, *inputs)

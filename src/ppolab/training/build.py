@@ -14,7 +14,7 @@ from ppolab.learning.actor_critic import ActorCritic
 from ppolab.learning.algorithms import make_algorithm
 from ppolab.learning.flat_parameters import flatten_parameters
 from ppolab.learning.interface import LearnerContext
-from ppolab.learning.native import native_policy
+from ppolab.learning.native import native_policy, use_native_recurrence
 from ppolab.learning.optimizer import make_optimizer
 from ppolab.runtime.process_group import ALONE, ProcessGroup
 from ppolab.training.collector import Collector
@@ -41,11 +41,15 @@ def build_module(config: Config, env: VectorEnv, policy: ActorCritic, group: Pro
     collector = Collector(
         env, config.rollout_steps, config.gamma, actions, group,
         stagger=config.env.stagger, log_info=config.env.log_info,
+        sequence_length=min(config.sequence_length, config.rollout_steps),
     )  # fmt: skip
     policy.masked = env.masks is not None
     if group.is_first and (note := note_on_masks(env.env_id, env.mask_source, env.masks, env.action_space)):
         log.info("%s", note)
-    native = native_policy(policy, flat) if config.compile.lower() != "false" else None
+    native = None
+    if config.compile.lower() != "false":
+        native = native_policy(policy, flat)
+        use_native_recurrence(policy)
     context = LearnerContext(policy, flat, optimizer, config, shuffle, group, native)
     measuring = Measuring(config, env, device)
     threads = update_threads(config, images=bool(policy.layout.images))

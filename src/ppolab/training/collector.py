@@ -25,7 +25,7 @@ from ppolab.learning.actor import Actor
 from ppolab.learning.actor_critic import ActorCritic, evaluating
 from ppolab.learning.episode_statistics import EpisodeStatistics
 from ppolab.learning.normalization import FrozenScaling
-from ppolab.learning.rollout import Episode, Rollout
+from ppolab.learning.rollout import Episode, Memories, Rollout
 from ppolab.learning.stacked_images import ChannelStore, StackedImages, can_store, last_rows
 from ppolab.runtime.process_group import ALONE, ProcessGroup
 
@@ -93,6 +93,72 @@ class ActingOnce:
         return torch.stack(parameters), torch.stack(values)
 
 
+class ActingWithMemory:
+    """Act as `act` does, with a state for every environment, and keep all that the policy answers.
+
+    Args:
+        state: [K, N, H] before the first observations.
+        turns: rows of each group of environments; the groups take turns.
+        valid: [T, N] bool, filled as steps come in: a state is forgotten after a row that only resets.
+        length: of the sequences at whose starts states are kept.
+
+    Attributes:
+        kept: [C, K, N, H] those states.
+    """
+
+    def __init__(
+        self, policy: ActorCritic, state: Tensor, turns: Sequence[slice], valid: NDArray[np.bool_], length: int
+    ) -> None:
+        self._policy = policy
+        self._turns = turns
+        self._states = [state[:, rows] for rows in turns]
+        self._valid = valid
+        self._length = length
+        self._answers: list[tuple[Tensor, Tensor]] = []
+        self.kept = state.new_empty((-(-len(valid) // length), *state.shape))
+
+    def act(
+        self,
+        raw: NDArray[Any],
+        scaling: FrozenScaling,
+        noise: Tensor,
+        observations: Tensor | None,
+        actions: Tensor,
+        masks: Tensor | None = None,
+    ) -> None:
+        """Fill `actions` and, where there are, `observations`, as `act` does, for the group whose turn it is."""
+        seen = torch.from_numpy(scaling(raw))
+        if observations is not None:
+            seen = observations.copy_(seen)
+        t, turn = divmod(len(self._answers), len(self._turns))
+        state = self._before(t, turn)
+        if t % self._length == 0:
+            self.kept[t // self._length, :, self._turns[turn]] = state
+        parameters, values, state = self._policy.remembering(seen, state)
+        self._states[turn] = state
+        self._answers.append((parameters, values))
+        if masks is not None:
+            parameters = masked_logits(parameters, masks.to(parameters.device))
+        actions[:] = self._policy.distribution.sample(parameters, noise)
+
+    def answers(self, last: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (distribution parameters [T+1, N, P], values [T+1, N], the state [K, N, H] before `last` [N, W])."""
+        groups = len(self._turns)
+        state = torch.cat([self._before(len(self._valid), turn) for turn in range(groups)], dim=1)
+        parameters, values, _ = self._policy.remembering(last, state)
+        turns = [self._answers[first : first + groups] for first in range(0, len(self._answers), groups)]
+        joined = [tuple(map(torch.cat, zip(*parts, strict=True))) for parts in turns]
+        all_parameters, all_values = zip(*joined, (parameters, values), strict=True)
+        return torch.stack(all_parameters), torch.stack(all_values), state
+
+    def _before(self, t: int, turn: int) -> Tensor:
+        """Return the state of a group before its observations at time t."""
+        state = self._states[turn]
+        if t == 0:
+            return state
+        return state * torch.from_numpy(self._valid[t - 1, self._turns[turn], None]).to(state)
+
+
 @dataclass(frozen=True)
 class Steps:
     """Hold what T steps of N environments returned, in arrays that every rollout fills anew.
@@ -139,6 +205,7 @@ class Collector:
     Args:
         stagger: environments begin their second episodes one after another.
         log_info: what the K columns of `Step.info` are.
+        sequence_length: of the sequences that a policy with memory is trained on.
     """
 
     def __init__(
@@ -151,6 +218,7 @@ class Collector:
         *,
         stagger: bool = False,
         log_info: Sequence[str] = (),
+        sequence_length: int = 1,
     ) -> None:
         self._env = env
         self._log_info = tuple(log_info)
@@ -175,6 +243,8 @@ class Collector:
         self._next_masks = None if masks is None else masks.copy()  # [N, A] of `_next`
         self._stagger = stagger
         self._taken = 0  # steps of each environment since they began together
+        self._sequence_length = sequence_length
+        self._memory: Tensor | None = None  # [K, N, H] before `_next`; None: no policy with memory has acted yet
 
     def state(self) -> dict[str, Any] | None:
         """Return what `restore` needs to go on from here; None where the environments do not give their state."""
@@ -182,6 +252,7 @@ class Collector:
         return envs and {
             "envs": envs, "observations": self._next.copy(), "episodes": self._statistics.state(),
             "taken": self._taken, **({} if self._next_masks is None else {"masks": self._next_masks.copy()}),
+            **({} if self._memory is None else {"memory": self._memory.cpu()}),
         }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -192,6 +263,7 @@ class Collector:
             self._next_masks[:] = state["masks"]
         self._statistics.restore(state["episodes"])
         self._taken = state["taken"]
+        self._memory = state.get("memory")
 
     def restart(self, seeds: Sequence[int]) -> None:
         """Begin new episodes in environments that are made anew; those under way are forgotten."""
@@ -200,6 +272,7 @@ class Collector:
         self._take_masks(slice(None))
         self._statistics = EpisodeStatistics(self._env.num_envs, self._gamma)
         self._taken = 0
+        self._memory = None
 
     def check_kwargs(self, env: EnvConfig) -> None:
         """Raise ConfigError unless the environments can be made as `env` says, which has other arguments."""
@@ -220,8 +293,11 @@ class Collector:
         Raises:
             EnvError: see `VectorEnv.receive`.
         """
+        memories = None
         with evaluating(policy):
-            if self._env.layout.images:
+            if policy.has_memory:
+                observations, actions, parameters, values, memories = self._run_remembering(policy)
+            elif self._env.layout.images:
                 once = ActingOnce(policy, len(self._env.groups))
                 observations, actions = self._run(policy, once.act)
                 parameters, values = once.answers(last_rows(observations))
@@ -252,9 +328,23 @@ class Collector:
             sample_moments(torch.from_numpy(discounted[steps.valid])),
             self._with_info(episodes, over) if self._log_info else episodes,
             None if game is None else torch.from_numpy(over.copy()),
+            memories=memories,
         )
         self._stagger_environments()
         return rollout
+
+    def _run_remembering(self, policy: ActorCritic) -> tuple[Tensor | StackedImages, Tensor, Tensor, Tensor, Memories]:
+        """Do what `_run` does, with memory; return also distribution parameters and values of all rows."""
+        valid = self._steps.valid
+        before = policy.no_memories(self._env.num_envs)
+        if self._memory is not None:
+            before = self._memory.to(before)
+        acting = ActingWithMemory(policy, before, [rows for rows, _ in self._env.groups], valid, self._sequence_length)
+        observations, actions = self._run(policy, acting.act)
+        parameters, values, self._memory = acting.answers(last_rows(observations))
+        starts = torch.zeros((len(valid) + 1, self._env.num_envs), dtype=torch.bool)
+        starts[1:] = torch.from_numpy(~valid)
+        return observations, actions, parameters, values, Memories(acting.kept, starts.to(actions.device))
 
     def _vectors(self) -> NDArray[np.float64]:
         """Return the vectors [T, N, D] that the actions answered."""
@@ -290,6 +380,8 @@ class Collector:
             self._next[which] = self._env.reset_some(which)
             self._take_masks(which)
             self._statistics.forget(which)
+            if self._memory is not None:
+                self._memory[:, torch.from_numpy(which)] = 0.0
 
     def _take_masks(self, which: slice | NDArray[np.bool_]) -> None:
         """Take the masks of the observations that a reset has just given where `which`."""

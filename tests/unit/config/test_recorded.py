@@ -23,7 +23,8 @@ def test_bookkeeping_is_left_out_and_so_is_what_has_no_value() -> None:
         "env.frame_stack", "env.kwargs", "env.log_info", "env.timeout", "env.wrappers", "init_from", "keep_checkpoints",
         "logger.experiment", "logger.kind", "logger.register", "logger.run_name", "logger.tracking_uri",
         "logger.video", "lr_schedule", "model.actor_sizes", "model.critic_sizes", "model.encoder", "model.kwargs",
-        "model.network", "objective", "progress", "rerun", "resume",
+        "model.memory", "model.memory_layers", "model.memory_size", "model.network", "objective", "progress", "rerun",
+        "resume", "sequence_length",
     }  # fmt: skip
 
 
@@ -31,6 +32,12 @@ def test_hooks_that_are_set_are_recorded() -> None:
     config = make_config(env="hopper", **{"env.kwargs": {"size": 3}, "env.log_info": ["distance"]})
     assert changed_settings(config) == {"env.kwargs.size": 3, "env.log_info": ["distance"]}
     assert changed_settings(make_config(env="hopper", **{"env.action_mask": "off"})) == {"env.action_mask": "off"}
+
+
+def test_a_policy_with_memory_records_its_settings() -> None:
+    config = make_config(env="hopper", **{"model.memory": "gru", "sequence_length": 8})
+    assert changed_settings(config) == {"model.memory": "gru", "sequence_length": 8}
+    assert recorded_settings(config)["model.memory_size"] == 128
 
 
 def test_settings_that_the_algorithm_does_not_read_are_left_out() -> None:

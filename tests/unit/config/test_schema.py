@@ -50,7 +50,7 @@ SCHEMAS = (Config, EvaluateConfig, ExportConfig, ReportConfig, OptimizerSettings
 POSITIVE_ONES = (
     "total_steps", "num_envs", "epochs", "target_kl", "eval_episodes", "keep_checkpoints", "algorithm.value_clip",
     "algorithm.d_targ", "algorithm.beta", "algorithm.max_kl", "trainer.devices", "trainer.num_nodes", "optimizer.lr",
-    "optimizer.eps", "env.frame_stack",
+    "optimizer.eps", "env.frame_stack", "sequence_length", "model.memory_size", "model.memory_layers",
 )  # fmt: skip
 NOT_NEGATIVE_ONES = (
     "value_coef", "entropy_coef", "max_grad_norm", "eval_interval", "checkpoint_interval", "env.num_threads",
@@ -74,6 +74,7 @@ CHOICES = {
     "env.backend": ("auto", "envpool", "gymnasium"),
     "env.vectorization": ("sync", "async"),
     "model.activation": ("tanh", "relu", "elu", "gelu", "silu"),
+    "model.memory": ("none", "gru", "lstm"),
     "model.trunk": ("separate", "shared"),
     "trainer.accelerator": ("cpu", "gpu", "auto"),
     "trainer.precision": ("fp32", "bf16"),

@@ -101,7 +101,7 @@ def test_a_minibatch_in_parts_has_the_gradient_of_the_whole(
     seen: list[int] = []
 
     def slope(vector: torch.Tensor, *arguments: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        numbers, weights, extra = arguments[0], arguments[7], arguments[8]
+        numbers, weights, extra = arguments[0], arguments[gradient.WEIGHTS], arguments[-1]
         seen.append(len(numbers))
         mean = (numbers * weights).sum() / weights.sum()
         return vector * mean * extra, torch.stack([mean] * 4 + [(numbers * weights).sum(), weights.sum()])
@@ -109,7 +109,7 @@ def test_a_minibatch_in_parts_has_the_gradient_of_the_whole(
     torch.manual_seed(0)
     numbers, weights = torch.rand(20), torch.ones(20)
     weights[15:] = 0.0
-    batch = [numbers, *[torch.zeros(20)] * 6, weights]
+    batch = [numbers, *[torch.zeros(20)] * 6, weights, None, None]
     whole = slope(torch.tensor([1.0, 2.0]), *batch, torch.tensor(3.0))
     seen.clear()
     parts = gradient.in_parts(slope, 20)(torch.tensor([1.0, 2.0]), *batch, torch.tensor(3.0))

@@ -73,6 +73,10 @@ FLIPS: dict[str, Any] = {
     "model.state_dependent_std": True,
     "model.network": "sample_networks:Residual",
     "model.kwargs": {"width": 9},
+    "model.memory": "gru",
+    "model.memory_size": 9,
+    "model.memory_layers": 2,
+    "sequence_length": 4,
     "optimizer._target_": "torch.optim.AdamW",
     "optimizer.lr": 0.02,
     "optimizer.betas": [0.5, 0.9],
@@ -86,6 +90,9 @@ CHANGED_WITH: dict[str, dict[str, Any]] = {
     "model.kwargs": SHIPPED_LAYERS | {"model.network": "sample_networks:Residual"},
     "optimizer._target_": {"optimizer.weight_decay": 0.1},
     "adapt_lr": {"anneal_lr": False, "target_kl": 1e-6},
+    "model.memory_size": {"model.memory": "gru"},
+    "model.memory_layers": {"model.memory": "lstm"},
+    "sequence_length": {"model.memory": "gru"},
     "env.stagger": {"+env.kwargs": {"max_episode_steps": 20}},
 }
 ALGORITHMS: dict[str, dict[str, Any]] = {
@@ -131,6 +138,13 @@ def test_flipping_an_algorithm_s_setting_changes_the_parameters(name: str, key: 
     assert not torch.equal(after, before)
 
 
+def with_settings(config: Config, changes: dict[str, Any]) -> Config:
+    """The configuration with other values, unchecked."""
+    of_model = {key.partition(".")[2]: value for key, value in changes.items() if key.startswith("model.")}
+    others = {key: value for key, value in changes.items() if not key.startswith("model.")}
+    return replace(config, model=replace(config.model, **of_model), **others)
+
+
 @cache
 def base_of(name: str) -> tuple[Config, torch.Tensor]:
     config = small_config(algorithm=name)
@@ -142,7 +156,7 @@ def base_of(name: str) -> tuple[Config, torch.Tensor]:
 def test_an_algorithm_ignores_what_it_says_and_reads_the_rest(name: str, key: str) -> None:
     config, before = base_of(name)
     if key in CHANGED_WITH:
-        config = replace(config, **CHANGED_WITH[key])
+        config = with_settings(config, CHANGED_WITH[key])
         before = parameters_after(config)
     after = parameters_after(replace(config, **{key: FLIPS[key]}))
     assert (after.shape == before.shape and torch.equal(after, before)) != reads(config.algorithm, key)

@@ -1,6 +1,7 @@
 """The shipped networks, the objective and Adam in C++: the same mathematics without a cost per operation."""
 
 from ppolab.learning.native.policy import NativePolicy, native_policy
+from ppolab.learning.native.recurrence import use_native_recurrence
 from ppolab.learning.native.update import AdamState, NativeUpdate
 
-__all__ = ["AdamState", "NativePolicy", "NativeUpdate", "native_policy"]
+__all__ = ["AdamState", "NativePolicy", "NativeUpdate", "native_policy", "use_native_recurrence"]

@@ -14,10 +14,13 @@ from pathlib import Path
 
 from ppolab.learning.native.structures import STRUCTURES
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("ppo.cpp", "objective.hpp", "network.hpp"))
+SOURCES = tuple(
+    Path(__file__).with_name(name) for name in ("ppo.cpp", "objective.hpp", "network.hpp", "recurrence.hpp")
+)
 OPTIONS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-shared", "-fPIC", "-pthread")
 
 POINTER, INTEGER, DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
+WAYS = ("forward", "backward")
 SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     "ppo_create": (POINTER, [POINTER]),
     "ppo_destroy": (None, [POINTER]),
@@ -25,6 +28,7 @@ SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     "ppo_act": (None, [*[POINTER] * 5, DOUBLE, INTEGER, *[POINTER] * 4]),
     "ppo_gradient": (None, [POINTER, POINTER, POINTER, POINTER, INTEGER, POINTER, POINTER]),
     "ppo_epoch": (None, [*[POINTER] * 7, INTEGER, INTEGER, POINTER, POINTER]),
+    **{f"{layer}_{way}": (None, [*[INTEGER] * 3, *[POINTER] * 8]) for layer in ("gru", "lstm") for way in WAYS},
     **{f"ppo_sizeof_{name}": (INTEGER, []) for name in STRUCTURES},
 }
 """Return type and arguments of every function of the library; without them ctypes would cut pointers to 32 bits."""

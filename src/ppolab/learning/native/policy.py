@@ -36,6 +36,8 @@ def unknown_to_native(policy: ActorCritic, flat: FlatParameters) -> str | None:
         return f"the parameters are of type {flat.vector.dtype}, not torch.float32"
     if isinstance(policy.actor, OwnTrunk):
         return f"{policy.actor.setting} is a network of your own"
+    if policy.has_memory:
+        return "the policy has memory (model.memory)"
     if policy.bf16:
         return "trainer.precision=bf16 asks for it"
     if policy.layout.images:

@@ -5,6 +5,7 @@
 
 #include "network.hpp"
 #include "objective.hpp"
+#include "recurrence.hpp"
 
 using namespace ppolab;
 
@@ -258,6 +259,27 @@ void ppo_epoch(void* handle, float* parameters, const Samples* samples, const Se
     std::thread helper([&] { run_trunks(policy, epoch, 1, 2, 1, both); });
     run_trunks(policy, epoch, 0, 1, 0, both);
     helper.join();
+}
+
+// The steps of recurrent layers: see recurrence.hpp.
+void gru_forward(int64_t steps, int64_t rows, int64_t size, const float* projected, const float* state, const float* keep,
+                 const float* weights, const float* bias, float* outputs, float* before, float* gates) {
+    ppolab::gru_forward({steps, rows, size}, projected, state, keep, weights, bias, outputs, before, gates);
+}
+
+void gru_backward(int64_t steps, int64_t rows, int64_t size, const float* slopes, const float* keep, const float* weights,
+                  const float* before, const float* gates, float* of_inputs, float* of_products, float* of_state) {
+    ppolab::gru_backward({steps, rows, size}, slopes, keep, weights, before, gates, of_inputs, of_products, of_state);
+}
+
+void lstm_forward(int64_t steps, int64_t rows, int64_t size, const float* projected, const float* state, const float* keep,
+                  const float* weights, float* outputs, float* cells, float* before, float* gates) {
+    ppolab::lstm_forward({steps, rows, size}, projected, state, keep, weights, outputs, cells, before, gates);
+}
+
+void lstm_backward(int64_t steps, int64_t rows, int64_t size, const float* slopes, const float* keep, const float* weights,
+                   const float* cells, const float* before, const float* gates, float* of_products, float* of_state) {
+    ppolab::lstm_backward({steps, rows, size}, slopes, keep, weights, cells, before, gates, of_products, of_state);
 }
 
 // Python mirrors these structures, and compares their sizes when it loads the library.

@@ -50,12 +50,12 @@ class NativeUpdate:
         )
         self._gradient = torch.zeros_like(native.vector)
 
-    def gradient(self, vector: Tensor, *batch: Tensor) -> tuple[Tensor, Tensor]:
+    def gradient(self, vector: Tensor, *batch: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return (gradient [P] at the parameters `vector`, LossTerms as one tensor) of a minibatch.
 
         Rows of weight 0 must come last. The next call overwrites the gradient.
         """
-        samples = Samples(*(part.contiguous() for part in batch))
+        samples = Samples(*(part.contiguous() for part in batch if part is not None))
         terms = terms_array(1)
         self._native.library.ppo_gradient(
             self._native.handle, vector.data_ptr(), ctypes.byref(native_samples(samples)),

@@ -22,12 +22,12 @@ class ServedPolicy:
     def predict(self, model_input: Any) -> Any:
         """Return actions [N, ...] for observations [N, ...], or for a dict of them by the names of the inputs.
 
-        Actions of several parts are a dict, too, by the names of the outputs.
+        Actions of several parts are a dict, too, by the names of the outputs; with memory also `next_state`.
         """
         given = model_input if isinstance(model_input, dict) else dict.fromkeys(self._types, model_input)
         inputs = {name: np.asarray(given[name], dtype=kind) for name, kind in self._types.items()}
         actions = dict(zip(self._outputs, self._session.run(self._outputs, inputs), strict=True))
-        return actions.get("action", actions)
+        return actions["action"] if list(actions) == ["action"] else actions
 
 
 def _array_type(onnx_type: str) -> str:
