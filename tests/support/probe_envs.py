@@ -457,17 +457,26 @@ class Allowed(gymnasium.Env[Any, Any]):
         place: of the mask: observation, info or method.
         sizes: of the components; one of them is a Discrete action.
         fault: "size": the mask is too short from step 3 on; "none": nothing is allowed then; "gone": there is no mask.
+        picture: what is seen is a picture.
     """
 
-    def __init__(self, place: str = "info", sizes: list[int] | None = None, count: int = 2, fault: str = "") -> None:
+    def __init__(
+        self,
+        place: str = "info",
+        sizes: list[int] | None = None,
+        count: int = 2,
+        fault: str = "",
+        picture: bool = False,
+    ) -> None:
         self.sizes = list(sizes or [5])
-        self.place, self.count, self.fault = place, count, fault
+        self.place, self.count, self.fault, self.picture = place, count, fault, picture
+        seen = spaces.Box(0, 255, (9, 9), np.uint8) if picture else box(2)
         self.action_space: spaces.Space[Any] = (
             spaces.Discrete(self.sizes[0]) if len(self.sizes) == 1 else spaces.MultiDiscrete(self.sizes)
         )
-        self.observation_space: spaces.Space[Any] = box(2)
+        self.observation_space: spaces.Space[Any] = seen
         if place == "observation":
-            self.observation_space = spaces.Dict(action_mask=spaces.MultiBinary(sum(self.sizes)), seen=box(2))
+            self.observation_space = spaces.Dict(action_mask=spaces.MultiBinary(sum(self.sizes)), seen=seen)
         self.episode = -1
         if place == "method":
             self.action_masks = self._given
@@ -490,6 +499,8 @@ class Allowed(gymnasium.Env[Any, Any]):
     def _next(self) -> tuple[Any, dict[str, Any]]:
         self.mask = np.concatenate([self._some(size) for size in self.sizes])
         seen = self.np_random.normal(size=2).astype(np.float32)
+        if self.picture:
+            seen = self.np_random.integers(256, size=(9, 9)).astype(np.uint8)
         if self.place == "observation":
             return {"action_mask": self._given(), "seen": seen}, {}
         return seen, {"action_mask": self._given()} if self.place == "info" else {}

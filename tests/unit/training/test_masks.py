@@ -68,6 +68,16 @@ def test_collecting_in_cpp_and_in_pytorch_is_the_same(sizes: tuple[int, ...]) ->
     assert ours.log_probs[ours.valid].mean() > -1.1 * len(sizes) * np.log(2)  # of two values, not of all
 
 
+@pytest.mark.parametrize("place", ["observation", "info"])
+def test_masks_beside_pictures(place: str) -> None:
+    kwargs = {"place": place, "sizes": [5], "picture": True}
+    config = tiny_config(ALLOWED, env_kwargs=kwargs, **{"model.encoder": "small"})
+    _, rollout = trained(config)
+    masks = rollout.parameters > -1e9
+    assert (masks.sum(-1)[rollout.valid] == 2).all() and masks.gather(-1, rollout.actions).all()
+    assert rollout.observations.shape == (9, 4, 81)
+
+
 @pytest.mark.parametrize("name", algorithm_names())
 def test_every_algorithm_learns_what_cpp_and_pytorch_compute_alike(name: str) -> None:
     config = allowed(algorithm=name)
