@@ -54,12 +54,16 @@ TASKS: dict[str, dict[str, Any]] = {
     "MultiDiscrete": {"env.id": "probe_envs:probe/Parts-v0", "+env.kwargs": {"flat": True}, "total_steps": 2048},
     "actions in parts": {"env.id": "probe_envs:probe/Orders-v0", "total_steps": 2048},
     "masks": {"env.id": "probe_envs:probe/Allowed-v0", "+env.kwargs": {"place": "observation", "sizes": [3, 4]}},
+    "masks and memory": {
+        "env.id": "probe_envs:probe/Allowed-v0", "+env.kwargs": {"sizes": [3, 4]}, "model.memory": "gru",
+    },
 }  # fmt: skip
 
 ROUNDING = {
     "memory": 1e-5,
     "images and memory": 1e-5,
     "masks": 0,
+    "masks and memory": 1e-5,
     "images": 0.0,
     "Hopper": 1e-6,
     "CartPole": 0,

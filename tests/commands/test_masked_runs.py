@@ -44,7 +44,8 @@ def test_a_policy_learns_which_of_the_allowed_actions_is_best(tmp_path: Path, ca
 @pytest.mark.parametrize(
     "changes",
     [{}, {"+env.kwargs": {"place": "observation", "sizes": [3, 4]}, "compile": "false"},
-     {"+env.kwargs": {"place": "method"}, "algorithm": "trpo"}],
+     {"+env.kwargs": {"place": "method"}, "algorithm": "trpo"},
+     {"model.memory": "gru", "model.memory_size": 8, "sequence_length": 8}],
     ids=str,
 )  # fmt: skip
 def test_a_run_that_goes_on_is_the_run_that_was_never_interrupted(changes: dict[str, Any], tmp_path: Path) -> None:

@@ -107,9 +107,8 @@ def export_policy(trained: TrainedPolicy, export_format: str, path: Path) -> Exp
 def metadata(trained: TrainedPolicy) -> dict[str, str]:
     """Return what a file says about its policy: environment, spaces, origin and versions."""
     config, run = trained.config, trained.run
-    state = (
-        {"state_shape": json.dumps(_further_inputs(trained, 1)[STATE].shape[1:])} if trained.policy.has_memory else {}
-    )
+    further = _further_inputs(trained, 1)
+    state = {"state_shape": json.dumps(further[STATE].shape[1:])} if STATE in further else {}
     return {
         "format": str(FORMAT),
         "environment": config.env.id,

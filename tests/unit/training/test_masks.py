@@ -78,6 +78,19 @@ def test_masks_beside_pictures(place: str) -> None:
     assert rollout.observations.shape == (9, 4, 81)
 
 
+@pytest.mark.parametrize(("algorithm", "kind"), [("ppo_clip", "gru"), ("trpo", "lstm"), ("ppo_penalty", "lstm")])
+def test_masks_beside_memory(algorithm: str, kind: str) -> None:
+    memory = {"model.memory": kind, "model.memory_size": 6, "sequence_length": 8}
+    config = allowed(algorithm=algorithm, sizes=(3, 4), **memory)
+    before = trained_start(config)
+    after, rollout = trained(config)
+    assert after.isfinite().all() and not torch.equal(after, before)
+    masks = rollout.parameters > -1e9
+    chosen = rollout.actions + torch.tensor([0, 3])
+    assert (masks.sum(-1)[rollout.valid] == 4).all() and masks.gather(-1, chosen).all()
+    assert rollout.memories is not None and rollout.memories.states.abs().max() > 0
+
+
 @pytest.mark.parametrize("name", algorithm_names())
 def test_every_algorithm_learns_what_cpp_and_pytorch_compute_alike(name: str) -> None:
     config = allowed(algorithm=name)

@@ -90,7 +90,7 @@ def test_an_evaluation_forgets_where_an_episode_begins_and_there_alone() -> None
     rows: list[np.ndarray] = []
     states: list[torch.Tensor] = []
 
-    def act(observations: np.ndarray) -> np.ndarray:
+    def act(observations: np.ndarray, _: np.ndarray | None) -> np.ndarray:
         rows.append(observations.copy())
         states.append(policy.no_memories(4, actor_alone=True) if actor.state is None else actor.state)
         return actor(observations)
