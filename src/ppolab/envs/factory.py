@@ -23,10 +23,11 @@ from ppolab.envs.backend_choice import (
 )
 from ppolab.envs.families import help_for
 from ppolab.envs.gymnasium_backend import GymnasiumEnv
+from ppolab.envs.joined_env import JoinedEnv
 from ppolab.envs.making import made_once
 from ppolab.envs.seeding import EVALUATION, TRAINING, environment_seeds
 from ppolab.envs.spaces import ActionMapping, check_spaces
-from ppolab.envs.vector_env import JoinedEnv, Step, VectorEnv
+from ppolab.envs.vector_env import Step, VectorEnv
 from ppolab.errors import ConfigError, nearest
 from ppolab.runtime.cores import usable_cores
 

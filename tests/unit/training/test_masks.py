@@ -13,11 +13,14 @@ from gymnasium import spaces
 from helpers import make_collector, make_context, make_env, make_policy, tiny_config
 
 from ppolab.agents.evaluation import evaluate_policy
+from ppolab.agents.policy import fresh_policy, policy_from
 from ppolab.config.algorithms import algorithm_names
+from ppolab.config.loading import from_yaml, to_yaml
 from ppolab.config.schema import Config
 from ppolab.core.distributions import MultiCategorical
 from ppolab.core.masks import masked_logits
 from ppolab.envs.action_masks import note_on_masks
+from ppolab.envs.factory import environment_spaces
 from ppolab.learning.algorithms import make_algorithm
 from ppolab.learning.algorithms.ppo_clip import clipping
 from ppolab.learning.algorithms.ppo_penalty import penalizing
@@ -26,6 +29,7 @@ from ppolab.learning.learner import Learner
 from ppolab.learning.native import NativeUpdate
 from ppolab.learning.objective import Samples, actor_critic_objective
 from ppolab.learning.rollout import Rollout
+from ppolab.records.checkpoint import Checkpoint
 from ppolab.training.build import build_module
 
 ALLOWED = "probe/Allowed-v0"
@@ -225,3 +229,26 @@ def test_a_run_says_where_its_mask_is(caplog: pytest.LogCaptureFixture) -> None:
         "info['action_mask']"
     ) in caplog.text
     assert note_on_masks("mine", "", None, spaces.Discrete(2)) is None
+
+
+def test_a_run_from_before_masks_goes_on_without() -> None:
+    stored = to_yaml(allowed("observation"))
+    earlier = stored.replace("  action_mask: auto\n", "")
+    assert earlier != stored
+    assert from_yaml(earlier).env.action_mask == "auto"  # where it is compared with a run of today
+    assert from_yaml(earlier, to_run=True).env.action_mask == "off"
+    assert from_yaml(stored, to_run=True).env.action_mask == "auto"
+
+
+def test_a_policy_from_before_masks_sees_the_mask_as_an_input() -> None:
+    config = allowed("observation")
+    spaces_of = environment_spaces(config.env)
+    widths = []
+    for masked in (None, False, True):
+        mask = "auto" if masked else "off"
+        before = fresh_policy(allowed("observation", **{"env.action_mask": mask}), *spaces_of)
+        module = {"policy": before.state_dict()} | ({} if masked is None else {"masked": masked})
+        found = policy_from(Checkpoint(module=module, config="", run_id=None, best_return=None), config, *spaces_of)
+        assert found.masked == bool(masked)
+        widths.append(found.layout.vector_size)
+    assert widths == [7, 7, 2]
