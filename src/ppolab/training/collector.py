@@ -214,7 +214,7 @@ class Collector:
         envs = self._env.state()
         return envs and {
             "envs": envs, "observations": self._next.copy(), "episodes": self._statistics.state(),
-            "taken": self._taken, **({} if self._memory is None else {"memory": self._memory.cpu()}),
+            "taken": self._taken, **({} if self._memory is None else {"memory": self._memory.cpu().clone()}),
         }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
