@@ -96,6 +96,8 @@ def _gradient_problem(context: LearnerContext) -> tuple[str, int]:
         return f"the C++ code does not know the surrogate of algorithm={context.config.algorithm['name']}", logging.INFO
     if context.config.compile.lower() == "false":
         return "compile=false asks for it", logging.DEBUG  # the user knows
+    if context.policy.has_memory and context.flat.vector.is_cpu and (problem := library_problem()):
+        return problem, logging.WARNING
     if reason := unknown_to_native(context.policy, context.flat):
         return reason, logging.INFO
     return library_problem() or "the learner was given no C++ policy", logging.WARNING

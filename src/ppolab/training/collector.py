@@ -252,7 +252,7 @@ class Collector:
         return envs and {
             "envs": envs, "observations": self._next.copy(), "episodes": self._statistics.state(),
             "taken": self._taken, **({} if self._next_masks is None else {"masks": self._next_masks.copy()}),
-            **({} if self._memory is None else {"memory": self._memory.cpu()}),
+            **({} if self._memory is None else {"memory": self._memory.cpu().clone()}),
         }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:

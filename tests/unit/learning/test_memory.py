@@ -16,8 +16,9 @@ from ppolab.config.schema import Config
 from ppolab.learning.actor_critic import ActorCritic
 from ppolab.learning.epoch import minibatches_of_sequences, shuffled, with_standardized_advantages
 from ppolab.learning.experience import Experience, shared_facts
-from ppolab.learning.gradient import gradient_with_memory, whole_gradient
+from ppolab.learning.gradient import gradient_with_memory, whole_gradient, worth_compiling
 from ppolab.learning.memory import Memory
+from ppolab.learning.native.policy import unknown_to_native
 from ppolab.learning.native.recurrence import native_steps, use_native_recurrence
 from ppolab.learning.objective import Samples
 from ppolab.learning.rollout import Rollout
@@ -331,6 +332,14 @@ def test_native_code_makes_the_steps_where_nobody_differentiates_twice() -> None
     plain, _ = collected(remembering_config(**{"model.memory_size": 9}))
     use_native_recurrence(plain)
     assert plain.actor_memory is not None and plain.actor_memory.over_steps is None  # no multiple of eight
+
+
+def test_the_rest_of_an_update_with_memory_is_not_of_native_code_nor_compiled() -> None:
+    config = remembering_config(compile="true")
+    policy, _ = collected(config, 1)
+    context = make_context(policy, config)
+    assert unknown_to_native(policy, context.flat) == "the policy has memory (model.memory)"
+    assert not worth_compiling(context)
 
 
 def _history(tensor: Tensor) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import probe_envs  # noqa: F401
 import pytest
 import torch
+from gradients import needs_compiler
 from gymnasium import spaces
 from helpers import make_config, make_env, make_policy, tiny_config
 from made_agents import made_agent, some
@@ -56,6 +57,7 @@ CASES: dict[str, dict[str, Any]] = {
     "staggered": {"env.stagger": True, "+env.kwargs": {"max_episode_steps": 40}},
     "own network": {"model.network": "sample_networks:Residual", "model.hidden_sizes": [64, 64]},
     "EnvPool": {"env.backend": "envpool"},
+    "C++": {"compile": "auto", "model.memory_size": 8},
 }  # fmt: skip
 
 
@@ -64,6 +66,17 @@ def test_a_run_of_every_kind_goes_on_bit_for_bit(case: str) -> None:
     whole, resumed = whole_and_resumed(with_memory(**CASES[case]))
     assert whole.equal(resumed)
     assert whole.isfinite().all()
+
+
+@needs_compiler
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_steps_in_native_code_train_the_same_policy(kind: str) -> None:
+    settings = {"model.memory": kind, "model.memory_size": 8, "optimizer.lr": 1e-3}
+    ours, theirs = (trained_module(with_memory(compile=each, **settings), 1) for each in ("auto", "false"))
+    assert ours.policy.actor_memory is not None and ours.policy.actor_memory.over_steps is not None
+    assert theirs.policy.actor_memory is not None and theirs.policy.actor_memory.over_steps is None
+    found, expected = (each.parameters_vector.vector.detach() for each in (ours, theirs))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
 def test_a_minibatch_holds_at_least_one_sequence() -> None:

@@ -17,9 +17,11 @@ LANES = 8
 
 def use_native_recurrence(policy: ActorCritic) -> None:
     """Let the memories of `policy` make their steps in C++, where that can be done."""
-    for module in policy.modules():
-        if isinstance(module, Memory) and module.size % LANES == 0 and library_problem() is None:
-            module.over_steps = native_steps
+    memories = [module for module in policy.modules() if isinstance(module, Memory)]
+    for memory in memories:
+        on_cpu = all(parameter.is_cpu for parameter in memory.parameters())
+        if on_cpu and memory.size % LANES == 0 and library_problem() is None:
+            memory.over_steps = native_steps
 
 
 def native_steps(
