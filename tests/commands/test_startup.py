@@ -77,12 +77,17 @@ finally:
 """
 
 
-@pytest.mark.parametrize(("setting", "imported"), [("model.activation=gelu", False), ("model.dropout=0.1", True)])
-def test_only_networks_unknown_to_the_native_code_need_the_compiler(
-    tmp_path: Path, setting: str, imported: bool
-) -> None:
-    settings = f"env=cartpole total_steps=4096 eval_episodes=1 logger=none compile=true {setting}"
-    answer = run_command(tmp_path, (sys.executable, "-c", A_RUN, TRAIN.parent, *settings.split()))
+@pytest.mark.parametrize(
+    ("settings", "imported"),
+    [
+        ("compile=true model.activation=gelu", False),
+        ("compile=true model.dropout=0.1", True),
+        ("compile=false model.dropout=0.1", False),
+    ],
+)
+def test_only_what_is_compiled_needs_the_compiler(tmp_path: Path, settings: str, imported: bool) -> None:
+    small = "env=cartpole total_steps=4096 eval_episodes=1 logger=none"
+    answer = run_command(tmp_path, (sys.executable, "-c", A_RUN, TRAIN.parent, *small.split(), *settings.split()))
     assert answer.out.splitlines()[-1] == str(imported), answer.err
 
 

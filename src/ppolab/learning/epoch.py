@@ -13,7 +13,7 @@ from ppolab.core.losses import standardized
 from ppolab.learning.gradient import Gradient
 from ppolab.learning.native import AdamState, NativeUpdate
 from ppolab.learning.objective import LossTerms, Samples, share_of_terms
-from ppolab.learning.optimizer import clip_norm, optimizer_step
+from ppolab.learning.optimizer import adam_state, clip_norm, optimizer_step
 from ppolab.learning.sequences import rows_of
 from ppolab.runtime.cores import usable_cores
 from ppolab.runtime.process_group import ProcessGroup
@@ -174,10 +174,8 @@ def native_epoch(
 
 
 def _adam_state(optimizer: torch.optim.Optimizer, vector: torch.nn.Parameter) -> AdamState:
-    """Return Adam's state and settings; the state is created at the first step, as PyTorch does it."""
-    group, state = optimizer.param_groups[0], optimizer.state[vector]
-    if not state:
-        state |= {"step": torch.zeros(())} | {name: torch.zeros_like(vector) for name in ("exp_avg", "exp_avg_sq")}
+    """Return Adam's state and settings."""
+    group, state = optimizer.param_groups[0], adam_state(optimizer, vector)
     return AdamState(
         state["exp_avg"], state["exp_avg_sq"], int(state["step"]), float(group["lr"]), group["betas"], group["eps"],
         group["weight_decay"], group["decoupled_weight_decay"], group["maximize"],

@@ -171,6 +171,15 @@ def clip_norm(gradient: Tensor, max_norm: float) -> tuple[Tensor, Tensor]:
     return gradient * (max_norm / (norm + 1e-6)).clamp(max=1.0), norm
 
 
+def adam_state(optimizer: torch.optim.Optimizer, vector: nn.Parameter) -> dict[str, Tensor]:
+    """Return the state of fused Adam; create it as PyTorch's first step would, which imports all of the compiler."""
+    state: dict[str, Tensor] = optimizer.state[vector]
+    if not state:
+        state |= {"step": torch.zeros((), device=vector.device)}
+        state |= {name: torch.zeros_like(vector) for name in ("exp_avg", "exp_avg_sq")}
+    return state
+
+
 def optimizer_step(optimizer: torch.optim.Optimizer, vector: nn.Parameter) -> Callable[[Tensor], None]:
     """Return a function that steps `vector` along a gradient [P] as `optimizer.step()` would.
 
@@ -184,9 +193,7 @@ def optimizer_step(optimizer: torch.optim.Optimizer, vector: nn.Parameter) -> Ca
 
     @torch.no_grad()
     def direct(gradient: Tensor) -> None:
-        group, state = optimizer.param_groups[0], optimizer.state[vector]
-        if not state:  # the first step creates it
-            return through_step(gradient)
+        group, state = optimizer.param_groups[0], adam_state(optimizer, vector)
         beta1, beta2 = group["betas"]
         return adam(
             [vector], [gradient], [state["exp_avg"]], [state["exp_avg_sq"]], [], [state["step"]],
