@@ -70,13 +70,16 @@ def row_encoder(space: spaces.Space[Any]) -> tuple[RowLayout, Encoder]:
         read = [reader(value) for reader, value in zip(readers, parts_of(batch, space), strict=True)]
         vectors = [values for values, (name, _) in zip(read, parts, strict=True) if name not in images]
         pictures = [values for values, (name, _) in zip(read, parts, strict=True) if name in images]
-        return layout.packed(vectors[0] if len(vectors) == 1 else _joined(vectors), pictures)
+        return layout.packed(vectors[0] if len(vectors) == 1 else _joined(vectors, pictures), pictures)
 
     return layout, encode
 
 
-def _joined(vectors: list[NDArray[Any]]) -> NDArray[Any]:
-    return np.concatenate(vectors, axis=1) if vectors else np.zeros((0, 0))
+def _joined(vectors: list[NDArray[Any]], pictures: list[NDArray[Any]]) -> NDArray[Any]:
+    """Return all vectors of N observations side by side; of images alone they are [N, 0]."""
+    if vectors:
+        return np.concatenate(vectors, axis=1)
+    return np.zeros((len(pictures[0]) if pictures else 0, 0))
 
 
 def named_parts(space: spaces.Space[Any], name: str = "") -> Iterator[tuple[str, spaces.Space[Any]]]:
