@@ -127,7 +127,7 @@ def metadata(trained: TrainedPolicy) -> dict[str, str]:
 
 def described(space: spaces.Space[Any]) -> dict[str, Any]:
     """Return a space as values that JSON holds; infinite bounds as "inf" and "-inf"."""
-    kind = {"type": type(space).__name__}
+    kind = {"type": "Box" if isinstance(space, spaces.Box) else type(space).__name__}
     if isinstance(space, spaces.Dict):
         return {**kind, "spaces": {key: described(part) for key, part in space.spaces.items()}}
     if isinstance(space, spaces.Tuple):

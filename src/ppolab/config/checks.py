@@ -15,7 +15,7 @@ from ppolab.config.schema import Config, EnvConfig, ModelConfig, OptimizerSettin
 from ppolab.config.setting import settings_of
 from ppolab.errors import ConfigError, nearest, spelled
 
-ENCODERS = ("nature", "impala", "impoola", "minigrid", "small")
+ENCODERS = ("nature", "impala", "impoola", "minigrid", "small", "halving")
 """The shipped networks that read images."""
 INFO_NAME = re.compile(r"[\w./-]+")
 """What MLflow takes as part of a metric's name, without blanks."""

@@ -120,8 +120,9 @@ class ModelConfig:
     encoder: Any = setting(
         "what reads images: nature: the convolutions of Mnih et al. 2015; impala: the residual network of "
         "Espeholt et al. 2018; impoola: the same, averaged over the pixels; minigrid: for cells of "
-        "categories; small: kernels of 3 x 3; my_package:MyEncoder: one of your own; null: nature, or small for few "
-        "pixels. As model.encoder.NAME: what reads the image of that name",
+        "categories; small: kernels of 3 x 3; halving: the same, halving rows and columns; my_package:MyEncoder: one "
+        "of your own; null: nature, or small or halving for fewer rows or columns. As model.encoder.NAME: what reads "
+        "the image of that name",
         None,
     )
     network: str | None = setting(

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ppolab.envs.spaces import first_of, image_part, is_image, parts_of, stacked
+from ppolab.envs.spaces import StackedBox, first_of, image_part, is_image, parts_of, stacked
 from ppolab.errors import ConfigError
 
 
@@ -29,7 +29,8 @@ def stacked_space(space: spaces.Space[Any], count: int) -> spaces.Space[Any]:
     if isinstance(space, spaces.Box):
         bounds = (_spread(bound, space) for bound in (space.low, space.high))
         low, high = (np.concatenate([bound] * count, axis=_axis(space)) for bound in bounds)
-        return spaces.Box(low, high, dtype=space.dtype)
+        last = image_part("", space).channels_last if is_image(space) else None
+        return StackedBox(low, high, space.dtype, channels_last=last)
     if isinstance(space, spaces.Discrete):
         return spaces.MultiDiscrete([space.n] * count, start=[space.start] * count)
     if isinstance(space, spaces.MultiDiscrete):

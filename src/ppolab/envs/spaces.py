@@ -23,6 +23,18 @@ ACTION_KINDS = (spaces.Discrete | spaces.MultiDiscrete, spaces.MultiBinary, spac
 """The order of parts in a policy's action. All of one kind are of one distribution, see `action_distribution`."""
 
 
+class StackedBox(spaces.Box):
+    """Several observations of a Box at once, which are an image, or none, as one is: the shape does not tell.
+
+    Attributes:
+        channels_last: of the image; None where it is none.
+    """
+
+    def __init__(self, low: NDArray[Any], high: NDArray[Any], dtype: Any, *, channels_last: bool | None) -> None:
+        super().__init__(low, high, dtype=dtype)
+        self.channels_last = channels_last
+
+
 def check_spaces(env_id: str, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
     """Raise ConfigError when ppolab has no network or no distribution for a space of this environment."""
     problem = _observation_problem(observation_space)
@@ -70,13 +82,16 @@ def row_encoder(space: spaces.Space[Any]) -> tuple[RowLayout, Encoder]:
         read = [reader(value) for reader, value in zip(readers, parts_of(batch, space), strict=True)]
         vectors = [values for values, (name, _) in zip(read, parts, strict=True) if name not in images]
         pictures = [values for values, (name, _) in zip(read, parts, strict=True) if name in images]
-        return layout.packed(vectors[0] if len(vectors) == 1 else _joined(vectors), pictures)
+        return layout.packed(vectors[0] if len(vectors) == 1 else _joined(vectors, pictures), pictures)
 
     return layout, encode
 
 
-def _joined(vectors: list[NDArray[Any]]) -> NDArray[Any]:
-    return np.concatenate(vectors, axis=1) if vectors else np.zeros((0, 0))
+def _joined(vectors: list[NDArray[Any]], pictures: list[NDArray[Any]]) -> NDArray[Any]:
+    """Return all vectors of N observations side by side; of images alone they are [N, 0]."""
+    if vectors:
+        return np.concatenate(vectors, axis=1)
+    return np.zeros((len(pictures[0]) if pictures else 0, 0))
 
 
 def named_parts(space: spaces.Space[Any], name: str = "") -> Iterator[tuple[str, spaces.Space[Any]]]:
@@ -117,6 +132,8 @@ def is_image(space: spaces.Space[Any]) -> bool:
 
     It is a Box of two or three dimensions, of bytes or of bounded numbers in more than 8 rows and columns.
     """
+    if isinstance(space, StackedBox):
+        return space.channels_last is not None
     if not isinstance(space, spaces.Box) or len(space.shape) not in (2, 3):
         return False
     return space.dtype == np.uint8 or (min(_picture("", space).height_and_width) > 8 and space.is_bounded())
@@ -125,7 +142,7 @@ def is_image(space: spaces.Space[Any]) -> bool:
 def image_part(name: str, space: spaces.Space[Any]) -> ImagePart:
     """Return the image that a space is: two equal neighbours are its sides, else the smaller end counts the channels.
 
-    Frames of a small picture, stacked, have more channels than rows.
+    Stacked frames have their channels where a single one has them.
     """
     assert isinstance(space, spaces.Box), space
     return _picture(name, space)
@@ -135,6 +152,8 @@ def _picture(name: str, space: spaces.Box) -> ImagePart:
     if len(space.shape) == 2:
         return ImagePart(name, (1, space.shape[0], space.shape[1]), channels_last=False)
     first, second, third = space.shape
+    if isinstance(space, StackedBox):
+        return ImagePart(name, (first, second, third), channels_last=bool(space.channels_last))
     last = first == second or (second != third and third <= first)
     return ImagePart(name, (first, second, third), channels_last=last)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -12,6 +13,10 @@ from ppolab.errors import ConfigError
 
 SMALLEST_FOR_NATURE = 36
 """Rows and columns below which the layers of the Nature network leave nothing."""
+MOST_FOR_SMALL = 256
+"""Pixels up to which an image that is too small for the Nature network is read without losing any: 16 x 16."""
+MOST_PLACES = 64
+"""Rows times columns that layers which halve them leave."""
 BLOCKS = (16, 32, 32)
 """Channels of the three blocks of the IMPALA network."""
 CATEGORIES, EMBEDDED = 16, 16
@@ -35,7 +40,7 @@ def nature(image: ImagePart) -> nn.Module:
     if min(image.height_and_width) < SMALLEST_FOR_NATURE:
         raise ConfigError(
             f"model.encoder=nature: needs images of {SMALLEST_FOR_NATURE} rows and columns, and {image} is smaller; "
-            "use small, or leave it out"
+            f"{_instead(image)}"
         )
     return _convolutions(image, ((32, 8, 4), (64, 4, 2), (64, 3, 1)))
 
@@ -43,6 +48,18 @@ def nature(image: ImagePart) -> nn.Module:
 def small(image: ImagePart) -> nn.Module:
     """Return three layers of 3 x 3 that keep every pixel, for images of few."""
     return _convolutions(image, ((32, 3, 1), (64, 3, 1), (64, 3, 1)), padding=1)
+
+
+def halving(image: ImagePart) -> nn.Module:
+    """Return layers of 3 x 3 that halve rows and columns until 64 places are left; three layers at least."""
+    height, width = image.height_and_width
+    strides = []
+    while height * width > MOST_PLACES:
+        height, width = -(-height // 2), -(-width // 2)
+        strides.append(2)
+    strides += [1] * (3 - len(strides))
+    layers = [(32 if index == 0 else 64, 3, stride) for index, stride in enumerate(strides)]
+    return _convolutions(image, layers, padding=1)
 
 
 def impala(image: ImagePart) -> nn.Module:
@@ -65,7 +82,7 @@ def minigrid(image: ImagePart) -> nn.Module:
     """
     if min(image.height_and_width) < 4:
         raise ConfigError(
-            f"model.encoder=minigrid: needs grids of 4 rows and columns, and {image} is smaller; use small"
+            f"model.encoder=minigrid: needs grids of 4 rows and columns, and {image} is smaller; {_instead(image)}"
         )
     layers: list[nn.Module] = [Embedded(image.channels)]
     inputs = EMBEDDED
@@ -135,11 +152,12 @@ NETWORKS: Mapping[str, Callable[[ImagePart], nn.Module]] = {
     "impoola": impoola,
     "minigrid": minigrid,
     "small": small,
+    "halving": halving,
 }
 
 
 def image_network(image: ImagePart, name: str | None) -> nn.Module:
-    """Return the network of this name; None: nature, or small for an image that is too small for it.
+    """Return the network of this name; None: the one of `default_network`.
 
     Raises:
         ConfigError: the image is too small.
@@ -149,4 +167,12 @@ def image_network(image: ImagePart, name: str | None) -> nn.Module:
 
 def default_network(image: ImagePart) -> str:
     """Return the name of the network that reads an image where none is named."""
-    return "nature" if min(image.height_and_width) >= SMALLEST_FOR_NATURE else "small"
+    if min(image.height_and_width) >= SMALLEST_FOR_NATURE:
+        return "nature"
+    return "small" if math.prod(image.height_and_width) <= MOST_FOR_SMALL else "halving"
+
+
+def _instead(image: ImagePart) -> str:
+    """Return what to set where the network of the configuration does not fit an image."""
+    fits = default_network(image)
+    return f"set model.encoder.{image.name}={fits}" if image.name else f"use {fits}, or leave it out"

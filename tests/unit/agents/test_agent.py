@@ -41,6 +41,7 @@ OBSERVATIONS: dict[str, spaces.Space[Any]] = {
 IMAGES = {
     "image": spaces.Box(0, 255, (9, 9, 2), np.uint8),
     "image and more": spaces.Dict({"eye": spaces.Box(0, 255, (2, 9, 9), np.uint8), "hand": BOX}),
+    "images alone": spaces.Tuple((spaces.Box(0, 255, (2, 9, 9), np.uint8), spaces.Box(0, 255, (5, 5), np.uint8))),
 }
 PATHS = ["false", pytest.param("auto", marks=pytest.mark.skipif(compiler() is None, reason="no C++ compiler"))]
 

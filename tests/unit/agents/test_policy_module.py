@@ -35,6 +35,9 @@ OBSERVATIONS = {
     "image": spaces.Box(0, 255, (7, 6, 3), np.uint8),
     "image of numbers": spaces.Box(-2, 1, (12, 10), np.float32),
     "image and more": spaces.Dict({"eye": spaces.Box(0, 255, (2, 9, 9), np.uint8), "hand": FLOATS}),
+    "images alone": spaces.Dict(
+        {"eye": spaces.Box(0, 255, (7, 6, 3), np.uint8), "map": spaces.Box(0, 255, (5, 5), np.uint8)}
+    ),
     "Tuple": spaces.Tuple((spaces.Discrete(2, start=5), FLOATS)),
 }
 ACTIONS = {

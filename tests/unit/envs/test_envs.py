@@ -212,6 +212,14 @@ def test_observations_become_flat_vectors(space: spaces.Space, batch: object, ex
     assert encoded.dtype == np.float64 and (layout.vector_size, layout.images) == (len(expected[0]), ())
 
 
+def test_images_without_a_vector_become_bytes_side_by_side() -> None:
+    space = spaces.Dict(a=spaces.Box(0, 255, (1, 2), np.uint8), b=spaces.Tuple([spaces.Box(0, 255, (1, 1), np.uint8)]))
+    layout, encode = row_encoder(space)
+    batch = {"a": np.array([[[1, 2]], [[3, 4]]], np.uint8), "b": (np.array([[[5]], [[6]]], np.uint8),)}
+    rows = encode(batch)
+    assert rows.tolist() == [[1, 2, 5], [3, 4, 6]] and layout.vector_of(rows).shape == (2, 0)
+
+
 @pytest.mark.parametrize(
     ("space", "vectorization"), [*((case[0], "sync") for case in OBSERVATIONS), (OBSERVATIONS[-1][0], "async")], ids=str
 )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -12,12 +15,13 @@ import probe_envs  # noqa: F401
 import pytest
 from gymnasium import spaces
 
+from ppolab.agents.export import described
 from ppolab.config.schema import EnvConfig
 from ppolab.envs import envpool_ids
 from ppolab.envs.factory import make_vector_env
 from ppolab.envs.frame_stack import FrameStack, StackedFrames, stacked_space
 from ppolab.envs.making import make_env
-from ppolab.envs.spaces import image_part
+from ppolab.envs.spaces import image_part, is_image, row_encoder
 from ppolab.errors import ConfigError
 
 BYTES = np.uint8
@@ -71,6 +75,46 @@ def test_channels_are_stacked_pixel_by_pixel() -> None:
     first = np.full((1, 9, 9, 2), [1, 2], BYTES)
     stack.begun(first, np.array([True]))
     assert stack.stepped(first + 10, np.array([False]))[0, 4, 4].tolist() == [1, 2, 11, 12]
+
+
+@pytest.mark.parametrize(
+    ("shape", "count", "seen"),
+    [
+        ((10, 12, 3), 4, (12, 10, 12)),
+        ((8, 200, 3), 4, (12, 8, 200)),
+        ((5, 7, 3), 2, (6, 5, 7)),
+        ((16, 20, 3), 8, (24, 16, 20)),
+        ((3, 4, 5), 2, (6, 4, 5)),
+        ((5, 7), 7, (7, 5, 7)),
+    ],
+)
+def test_a_stack_has_its_channels_where_one_frame_has_them(
+    shape: tuple[int, ...], count: int, seen: tuple[int, int, int]
+) -> None:
+    space = spaces.Dict(eye=spaces.Tuple([spaces.Box(0, 255, shape, BYTES)]))
+    stack = pickle.loads(pickle.dumps(copy.deepcopy(stacked_space(space, count))))
+    layout, _ = row_encoder(stack)
+    assert layout.images[0].channels_first == seen
+
+
+@pytest.mark.parametrize("backend", ["sync", "async"])
+def test_a_vector_environment_keeps_where_the_channels_are(backend: str) -> None:
+    kwargs = {"observation_space": spaces.Box(0, 255, (10, 12, 3), BYTES), "action_space": spaces.Discrete(2)}
+    env = EnvConfig(id="probe/AnySpace-v0", kwargs=kwargs, frame_stack=4, vectorization=backend)
+    with closing(make_vector_env(env, [1, 2], "gymnasium")) as two:
+        assert two.layout.images[0].channels_first == (12, 10, 12)
+        assert two.reset().shape == (2, 10 * 12 * 12)
+
+
+def test_an_export_describes_a_stack_as_a_box() -> None:
+    assert described(stacked_space(spaces.Box(0, 1, (1,)), 2)) == {
+        "type": "Box", "shape": [2], "dtype": "float32", "low": [0.0, 0.0], "high": [1.0, 1.0],
+    }  # fmt: skip
+
+
+def test_stacked_rows_of_numbers_are_no_image() -> None:
+    space = spaces.Box(0, 1, (4, 10))
+    assert not is_image(space) and not is_image(stacked_space(space, 4))
 
 
 def test_a_space_without_numbers_cannot_be_stacked() -> None:

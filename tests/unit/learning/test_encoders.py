@@ -11,7 +11,7 @@ from ppolab.core.observation_rows import ImagePart, RowLayout
 from ppolab.errors import ConfigError
 from ppolab.learning.actor_critic import ActorCritic, action_distribution
 from ppolab.learning.encoders import RowEncoder
-from ppolab.learning.image_networks import NETWORKS, Embedded, Pixels, Residual, image_network
+from ppolab.learning.image_networks import NETWORKS, Embedded, Pixels, Residual, default_network, image_network
 from ppolab.learning.row_parts import channels_first
 
 SQUARE = ImagePart("", (7, 7, 3), channels_last=True)
@@ -51,6 +51,28 @@ def test_few_pixels_are_read_with_small_kernels() -> None:
     assert encoder.width == 5 + 64 * 7 * 7
 
 
+@pytest.mark.parametrize(
+    ("shape", "name", "width"),
+    [
+        ((7, 7, 3), "small", 64 * 7 * 7),
+        ((16, 16, 3), "small", 64 * 16 * 16),
+        ((17, 16, 3), "halving", 64 * 5 * 4),
+        ((31, 28, 3), "halving", 64 * 8 * 7),
+        ((35, 160, 3), "halving", 64 * 3 * 10),
+        ((2, 1000, 3), "halving", 64 * 1 * 63),
+        ((36, 36, 3), "nature", 64),
+    ],
+)
+def test_the_network_of_an_image_suits_its_size(shape: tuple[int, int, int], name: str, width: int) -> None:
+    image = ImagePart("", shape, channels_last=True)
+    assert default_network(image) == name
+    assert RowEncoder(RowLayout(0, (image,))).width == width
+
+
+def test_a_small_image_is_halved_no_further() -> None:
+    assert image_network(SQUARE, "halving")(torch.zeros((1, 3, 7, 7), dtype=torch.uint8)).shape == (1, 64 * 7 * 7)
+
+
 def test_the_vector_passes_beside_the_image() -> None:
     layout = RowLayout(2, (SQUARE,))
     encoder = RowEncoder(layout, "small")
@@ -83,8 +105,11 @@ PARAMETERS = {  # of an image of 64 x 64 with 3 channels, by the papers' layers
     "small": (27 + 1) * 32 + (288 + 1) * 64 + (576 + 1) * 64,
     "minigrid": 3 * 16 * 16 + (64 + 1) * 32 + (128 + 1) * 64 + (256 + 1) * 64,
 }
-PARAMETERS["impoola"] = PARAMETERS["impala"]
-FEATURES = {"nature": 4 * 4 * 64, "impala": 8 * 8 * 32, "impoola": 32, "small": 64 * 64 * 64, "minigrid": 61 * 61 * 64}
+PARAMETERS |= {"impoola": PARAMETERS["impala"], "halving": PARAMETERS["small"]}
+FEATURES = {
+    "nature": 4 * 4 * 64, "impala": 8 * 8 * 32, "impoola": 32, "small": 64 * 64 * 64, "halving": 8 * 8 * 64,
+    "minigrid": 61 * 61 * 64,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -113,7 +138,12 @@ def test_cells_are_sums_of_the_vectors_of_their_numbers() -> None:
     assert torch.allclose(embedded(grid)[0, :, 0, 1], table[15] + table[31])
 
 
-@pytest.mark.parametrize(("name", "shape"), [("nature", (35, 84, 3)), ("minigrid", (3, 7, 3))])
-def test_an_image_that_is_too_small_is_refused(name: str, shape: tuple[int, int, int]) -> None:
-    with pytest.raises(ConfigError, match=rf"^model\.encoder={name}: needs .* is smaller; use small"):
+@pytest.mark.parametrize(
+    ("name", "shape", "fits"),
+    [("nature", (35, 84, 3), "halving"), ("nature", (9, 84, 1), "halving"), ("minigrid", (3, 7, 3), "small")],
+)
+def test_an_image_that_is_too_small_is_refused(name: str, shape: tuple[int, int, int], fits: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^model\.encoder={name}: needs .* is smaller; use {fits}, or leave it"):
         image_network(ImagePart("", shape, channels_last=True), name)
+    with pytest.raises(ConfigError, match=rf", and b\.c .* is smaller; set model\.encoder\.b\.c={fits}$"):
+        image_network(ImagePart("b.c", shape, channels_last=True), name)
