@@ -107,7 +107,12 @@ def known_ids() -> list[str]:
 
 def stacks_itself(env_id: str) -> bool:
     """Return whether EnvPool's environment stacks observations by an argument of its own, as Atari does."""
-    return STACKS in package().make_spec(env_id).config._fields
+    return STACKS in defaults_of(env_id)
+
+
+def defaults_of(env_id: str) -> dict[str, Any]:
+    """Return the arguments of EnvPool's environment that its specification names, with their defaults."""
+    return dict(package().make_spec(env_id).config._asdict())
 
 
 def tells_game(env_id: str) -> bool:

@@ -21,6 +21,7 @@ from ppolab.envs.backend_choice import (
     for_evaluation,
     is_as_shipped,
 )
+from ppolab.envs.envpool_arguments import check_arguments
 from ppolab.envs.families import help_for
 from ppolab.envs.gymnasium_backend import GymnasiumEnv
 from ppolab.envs.joined_env import JoinedEnv
@@ -56,6 +57,8 @@ def check_environment(env: EnvConfig) -> None:
     lack = envpool_ids.gymnasium_lacks(env.id)
     if lack and (env.backend == "gymnasium" or not alone):
         raise ConfigError(f"env.id={env.id}: {lack}")
+    if alone or (env.backend == "envpool" and envpool_ids.has(env.id)):
+        check_arguments(env)
     if alone:
         check_limit(env)
     if lack or not is_as_shipped(env):
