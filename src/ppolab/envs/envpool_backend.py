@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from operator import itemgetter
-from typing import Any
+from typing import Any, NoReturn
 
 import gymnasium
 import numpy as np
@@ -101,6 +101,10 @@ class EnvPoolAlone(gymnasium.Env[Any, Any]):
         """Take one step."""
         observations, rewards, terminated, truncated, info = self._pool.step(np.asarray(action)[None])
         return first_of(observations), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), first_of(info)
+
+    def render(self) -> NoReturn:
+        """Raise NotImplementedError."""
+        raise NotImplementedError("EnvPool's environments are not drawn where they are stepped one by one")
 
     def close(self) -> None:
         """Free the simulator."""

@@ -111,8 +111,13 @@ def stacks_itself(env_id: str) -> bool:
 
 
 def defaults_of(env_id: str) -> dict[str, Any]:
-    """Return the arguments of EnvPool's environment that its specification names, with their defaults."""
-    return dict(package().make_spec(env_id).config._asdict())
+    """Return the arguments of EnvPool's environment that its specification names, with their defaults.
+
+    The specification itself is not made: that of VizdoomCustom-v1 needs files that only the arguments name.
+    """
+    module, name, of_task = package().registration.registry.specs[env_id]
+    specification = getattr(importlib.import_module(module), name)
+    return dict(specification.gen_config(**of_task)._asdict())
 
 
 def tells_game(env_id: str) -> bool:
