@@ -82,8 +82,8 @@ def record_video(
             total = film(PolicyActor(policy, native), env, first, unfinished, generator)
         unfinished.replace(path)
     except Exception as error:  # OpenGL, pygame, ffmpeg and user environments each fail in ways of their own
-        told = str(error).splitlines()[0] if str(error) else ""
-        raise RenderError(f"no video: {type(error).__name__}: {told}") from error
+        told = f": {str(error).splitlines()[0]}" if str(error) else ""
+        raise RenderError(f"no video: {type(error).__name__}{told}") from error
     finally:
         unfinished.unlink(missing_ok=True)
     return total

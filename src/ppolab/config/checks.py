@@ -17,6 +17,8 @@ from ppolab.errors import ConfigError, nearest, spelled
 
 ENCODERS = ("nature", "impala", "impoola", "minigrid", "small", "halving")
 """The shipped networks that read images."""
+MOST_FRAMES = 100
+"""Of `env.frame_stack`: a rollout stores so many numbers, of four bytes, for each number of a vector."""
 INFO_NAME = re.compile(r"[\w./-]+")
 """What MLflow takes as part of a metric's name, without blanks."""
 
@@ -35,6 +37,7 @@ def check(config: Config) -> None:
     if config.env.squash_actions and not config.env.rescale_actions:
         raise ConfigError("env.squash_actions=true: leaves [-1, 1] to be rescaled; set env.rescale_actions=true")
     _check_batch(config)
+    _check_frames(config)
     if config.logger.register is not None:
         check_model_name("logger.register", config.logger.register)
         if config.logger.kind == "none":
@@ -216,6 +219,15 @@ def _check_batch(config: Config) -> None:
     if config.batch_size > config.total_steps:
         raise ConfigError(
             f"total_steps={config.total_steps}: must be at least one batch, {batch}; raise it, or lower one of these"
+        )
+
+
+def _check_frames(config: Config) -> None:
+    count, steps = config.env.frame_stack, config.num_envs * config.rollout_steps
+    if count is not None and count > MOST_FRAMES:
+        raise ConfigError(
+            f"env.frame_stack={count}: must be at most {MOST_FRAMES}, since a rollout of {steps} steps would take "
+            f"{4 * count * steps / 2**30:.3g} GiB for each number of a vector; lower it, or set model.memory=gru"
         )
 
 

@@ -59,10 +59,10 @@ def backend_choice(env: EnvConfig) -> BackendChoice:
 
 def _chosen(env: EnvConfig) -> tuple[str, tuple[str, ...]]:
     """Return the name of the backend, and why it is chosen."""
-    if env.backend == "gymnasium":
-        return "gymnasium", ()
     if envpool_ids.has_alone(env.id):
         return _chosen_alone(env)
+    if env.backend == "gymnasium":
+        return "gymnasium", ()
     if env.backend == "envpool":
         differs = UNLIKE_GYMNASIUM.get(env.id)
         notes = [f"{env.id}: {differs}; ppolab evaluates in Gymnasium, whose returns differ"] if differs else []
@@ -80,8 +80,10 @@ def _chosen(env: EnvConfig) -> tuple[str, tuple[str, ...]]:
 def _chosen_alone(env: EnvConfig) -> tuple[str, tuple[str, ...]]:
     lack = envpool_ids.gymnasium_lacks(env.id)
     why = f"{lack.replace('; ', ' (', 1)})" if lack else "EnvPool alone has it"
-    if env.wrappers:
-        slow = "env.wrappers wrap EnvPool's environments one by one, which is slower"
+    if env.wrappers or env.backend == "gymnasium":
+        what = "env.wrappers wrap" if env.wrappers else "env.backend=gymnasium steps"
+        unseen = "" if env.wrappers else ", and there is no video"  # a wrapper may draw
+        slow = f"{what} EnvPool's environments one by one, which is slower{unseen}"
         return "gymnasium", (f"{env.id}: {why}, and {slow}",)
     unseen = ", and there is no video" if cannot_draw(envpool_ids.family_of(env.id)) else ""
     return "envpool", (f"{env.id}: {why}, so EnvPool also plays the evaluations{unseen}",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from operator import itemgetter
-from typing import Any
+from typing import Any, NoReturn
 
 import gymnasium
 import numpy as np
@@ -17,6 +17,7 @@ from ppolab.envs.action_masks import ENTRY, INFO_NAMES, is_observed, sizes_of
 from ppolab.envs.envpool_ids import (
     INFO_KEYS,
     STACKS,
+    defaults_of,
     family_of,
     has_alone,
     has_game_info,
@@ -41,6 +42,8 @@ LONGEST_EPISODE = 10_000
 NOT_OF_AN_EPISODE = ("info:env_id", "info:players.env_id")
 OBSERVED_MASK = f"obs:{ENTRY}"
 """What EnvPool's C++ code calls a mask in the observation."""
+PYBIND = "incompatible constructor arguments"
+"""Of the message of EnvPool's binding to C++, whose many lines hold all arguments."""
 MAX_SEED = 2**31
 """EnvPool's seeds lie below it."""
 
@@ -98,6 +101,10 @@ class EnvPoolAlone(gymnasium.Env[Any, Any]):
         """Take one step."""
         observations, rewards, terminated, truncated, info = self._pool.step(np.asarray(action)[None])
         return first_of(observations), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), first_of(info)
+
+    def render(self) -> NoReturn:
+        """Raise NotImplementedError."""
+        raise NotImplementedError("EnvPool's environments are not drawn where they are stepped one by one")
 
     def close(self) -> None:
         """Free the simulator."""
@@ -377,10 +384,12 @@ def _made(env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], *, num_thre
 
 def _refusal(env_id: str, kwargs: dict[str, Any], error: Exception) -> str:
     """Return why EnvPool does not take these arguments, and what helps."""
-    known = package().make_spec(env_id).config._fields
+    known = defaults_of(env_id)
     unknown = next((name for name in kwargs if name not in known), None)
+    defaults = ", ".join(f"{name}={known[name]}" for name in kwargs if name in known)
+    why = str(error).splitlines()[0] if str(error) and PYBIND not in str(error) else "a value or its type is wrong"
     if not has_alone(env_id):
-        return f"EnvPool does not take these for {env_id} ({error}); use env.backend=gymnasium"
+        return f"EnvPool does not take these for {env_id} ({why}); use env.backend=gymnasium"
     if unknown is None:
-        return f"EnvPool does not take these for {env_id} ({error}); change them"
+        return f"EnvPool does not take these for {env_id} ({why}); its own are {defaults}"
     return f"EnvPool's {env_id} has no argument {unknown}{nearest(unknown, known) or '; leave it out'}"

@@ -107,7 +107,17 @@ def known_ids() -> list[str]:
 
 def stacks_itself(env_id: str) -> bool:
     """Return whether EnvPool's environment stacks observations by an argument of its own, as Atari does."""
-    return STACKS in package().make_spec(env_id).config._fields
+    return STACKS in defaults_of(env_id)
+
+
+def defaults_of(env_id: str) -> dict[str, Any]:
+    """Return the arguments of EnvPool's environment that its specification names, with their defaults.
+
+    The specification itself is not made: that of VizdoomCustom-v1 needs files that only the arguments name.
+    """
+    module, name, of_task = package().registration.registry.specs[env_id]
+    specification = getattr(importlib.import_module(module), name)
+    return dict(specification.gen_config(**of_task)._asdict())
 
 
 def tells_game(env_id: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +22,7 @@ from ppolab.envs.backend_choice import (
     for_evaluation,
     is_as_shipped,
 )
+from ppolab.envs.envpool_arguments import check_arguments
 from ppolab.envs.families import help_for
 from ppolab.envs.gymnasium_backend import GymnasiumEnv
 from ppolab.envs.joined_env import JoinedEnv
@@ -49,6 +51,9 @@ __all__ = [
 ]
 
 
+UNKNOWN_ARGUMENT = re.compile(r"unexpected keyword argument '(\w+)'")
+
+
 def check_environment(env: EnvConfig) -> None:
     """Raise ConfigError unless the environment exists, can be made, and has supported spaces."""
     registered(env.id)
@@ -56,6 +61,8 @@ def check_environment(env: EnvConfig) -> None:
     lack = envpool_ids.gymnasium_lacks(env.id)
     if lack and (env.backend == "gymnasium" or not alone):
         raise ConfigError(f"env.id={env.id}: {lack}")
+    if alone or (env.backend == "envpool" and envpool_ids.has(env.id)):
+        check_arguments(env)
     if alone:
         check_limit(env)
     if lack or not is_as_shipped(env):
@@ -119,17 +126,27 @@ def registered(env_id: str) -> gymnasium.envs.registration.EnvSpec | None:
     except Exception as error:  # gymnasium raises its own family, and a user's module may raise anything on import
         if not module and envpool_ids.has(name):
             return None
-        hint = nearest(name, [*gymnasium.registry, *envpool_ids.known_ids()])
-        for own in (each for each in gymnasium.registry if _is_of(module, each)):
-            hint = hint.replace(f"'{own}'", f"'{module}:{own}'")
-        hint = hint or "; a module of your own is named as env.id=my_package:MyEnv-v0"
-        raise ConfigError(f"env.id={env_id}: no such registered environment{hint}") from error
+        raise ConfigError(f"env.id={env_id}: no such registered environment{_hint_at(name, module)}") from error
+
+
+def _hint_at(name: str, module: str) -> str:
+    """Return what may have been meant by an unknown name: of the module where one is named, else of all there are."""
+    own = sorted(f"{module}:{each}" for each in gymnasium.registry if module and _is_of(module, each))
+    if own:
+        if close := nearest(name, [each.removeprefix(f"{module}:") for each in own]):
+            return close.replace("'", f"'{module}:", 1)
+        return f"; {module} has {', '.join(own[:3])}{' and others' if own[3:] else ''}"
+    known = [*gymnasium.registry, *envpool_ids.known_ids()]
+    plain = name.rpartition("/")[2]  # EnvPool's ids mostly lack the name of their family
+    example = "; a module of your own is named as env.id=my_package:MyEnv-v0"
+    return nearest(name, known) or nearest(plain, known) or example
 
 
 def _is_of(module: str, name: str) -> bool:
-    """Return whether an environment of this name is a class of `module`, and so has its name before it."""
+    """Return whether an environment of this name is a class of `module`, a package perhaps."""
     entry: Any = gymnasium.registry[name].entry_point
-    return bool(module) and getattr(entry, "__module__", str(entry).partition(":")[0]) == module
+    place = str(getattr(entry, "__module__", str(entry).partition(":")[0]))
+    return f"{place}.".startswith(f"{module}.")
 
 
 def _make(env: EnvConfig) -> gymnasium.Env[Any, Any]:
@@ -143,9 +160,12 @@ def _make(env: EnvConfig) -> gymnasium.Env[Any, Any]:
         ) from error
     except Exception as error:  # whatever a constructor raises, these arguments do not make an environment
         hint = help_for(str(error)) if envpool_ids.has_alone(env.id) else envpool_ids.newer_version(env.id)
-        told = f"{type(error).__name__}: {_first_line(error)}{hint}"
+        told = f"{type(error).__name__}: {_first_line(error)}"
         given = f" env.kwargs={env.kwargs}" if env.kwargs else ""
-        raise ConfigError(f"env.id={env.id}{given}: cannot be made: {told}") from error
+        if env.kwargs and not hint:
+            unknown = UNKNOWN_ARGUMENT.search(told)
+            hint = f"; leave out env.kwargs.{unknown[1]}" if unknown else "; change env.kwargs"
+        raise ConfigError(f"env.id={env.id}{given}: cannot be made: {told.rstrip('.')}{hint}") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -225,6 +225,7 @@ MISSING = {
     "Qt 5": "install Qt 5 Core and Gui (Debian, Ubuntu: apt-get install libqt5core5a libqt5gui5)",
     "Sudoku database": "EnvPool does not ship this database; choose another environment",
     "scenarios/.cfg": "name the files of your scenario: env.kwargs={cfg_path: /my/game.cfg, wad_path: /my/game.wad}",
+    '" does not exist': "name files that are there: env.kwargs={cfg_path: /my/game.cfg, wad_path: /my/game.wad}",
 }
 """By what EnvPool's error says: what helps against something that is not there."""
 

@@ -40,6 +40,12 @@ def check_spaces(env_id: str, observation_space: spaces.Space[Any], action_space
     problem = _observation_problem(observation_space)
     if problem:
         raise ConfigError(f"env.id={env_id}: {problem}; supported observations: {SUPPORTED_OBSERVATIONS}")
+    for name, part in named_parts(observation_space):
+        if is_image(part) and 0 in image_part(name, part).shape:
+            raise ConfigError(
+                f"env.id={env_id}: {image_part(name, part)} is an image without pixels; its sides and its channels "
+                "must be 1 or more, so change the environment or its arguments in env.kwargs"
+            )
     if problem := _action_problem(action_space):
         raise ConfigError(f"env.id={env_id}: {problem}; supported actions: {SUPPORTED_ACTIONS}")
 

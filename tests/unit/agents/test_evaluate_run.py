@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import tiny_config
+from helpers import make_env, make_policy, tiny_config
 
 from ppolab.agents import evaluate_run as module
 from ppolab.agents import video
 from ppolab.agents.evaluate_run import evaluate_run
+from ppolab.agents.video import RenderError, record_video
 from ppolab.config.schema import EvaluateConfig
+from ppolab.envs.envpool_ids import is_installed
 from ppolab.errors import TrackingError
 from ppolab.records.run_folder import FoundRun, RunFolder
 from ppolab.training.run import run
@@ -107,3 +109,15 @@ def test_what_envpool_alone_has_is_said_to_be_played_there_and_why_it_has_no_vid
     lines = evaluate_run(stored, asked(video=True)).splitlines()
     assert lines[0].startswith("CartPole-v1 on envpool, ")
     assert lines[3] == "no video: EnvPool has no pencil"
+
+
+@pytest.mark.skipif(not is_installed(), reason="EnvPool has no build for this platform")
+def test_what_envpool_alone_has_is_not_drawn_one_by_one(tmp_path: Path) -> None:
+    config = tiny_config("NChain-v0", **{"env.backend": "gymnasium"})
+    env = make_env(config)
+    with pytest.raises(RenderError) as refused:
+        record_video(make_policy(config, env), config.env, 0, tmp_path / "video.mp4")
+    env.close()
+    assert str(refused.value) == (
+        "no video: NotImplementedError: EnvPool's environments are not drawn where they are stepped one by one"
+    )

@@ -39,6 +39,13 @@ MISTAKES = {
     ),
     "words": ("env.id=user_module:Words-v0", "env.id=user_module:Words-v0", "Text(1, 5", "supported"),
     "a part of several that is none": ("env.id=user_module:Mixed-v0", "Mixed-v0", "order", "Text(1, 5", "supported"),
+    "gigabytes of frames": (
+        "env.frame_stack=1000000 num_envs=8 rollout_steps=1024",
+        "env.frame_stack=1000000",
+        "must be at most 100",
+        "a rollout of 8192 steps would take 30.5 GiB for each number",
+        "lower it, or set model.memory=gru",
+    ),
     "no frame": ("env.frame_stack=0", "env.frame_stack=0", "greater than 0"),
     "image too small for the network": (
         "env.id=user_module:Picture-v0 model=nature_cnn",

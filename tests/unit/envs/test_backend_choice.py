@@ -287,6 +287,17 @@ def test_wrappers_wrap_what_envpool_alone_has_one_by_one() -> None:
     assert wrapped.step(0)[1] == plain.step(0)[1] + 1
 
 
+@needs_envpool
+def test_gymnasium_by_name_steps_what_envpool_alone_has_one_by_one() -> None:
+    choice = backend_choice(EnvConfig(id="Pong-v5", backend="gymnasium"))
+    assert choice.name == "gymnasium"
+    assert choice.notes == (
+        "Pong-v5: EnvPool alone has it, and env.backend=gymnasium steps EnvPool's environments one by one, which is "
+        "slower, and there is no video",
+    )
+    assert backend_choice(EnvConfig(id="CartPole-v1", backend="gymnasium")).notes == ()
+
+
 def test_bounds_inside_a_dict_of_actions_count() -> None:
     seen = spaces.Box(-1, 1, (2,))
     narrow, wide = (spaces.Dict(how=spaces.Box(0, high, (1,)), which=spaces.Discrete(2)) for high in (1, 2))

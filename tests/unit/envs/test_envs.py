@@ -380,6 +380,17 @@ def test_unsupported_spaces_are_refused_by_name(observation_space, action_space,
         make_vector_env(env, [1], "gymnasium")
 
 
+def test_an_image_without_pixels_is_refused() -> None:
+    picture = spaces.Dict(camera=spaces.Box(0, 255, (0, 84, 84), np.uint8))
+    env = EnvConfig(id="probe/AnySpace-v0", kwargs={"observation_space": picture, "action_space": spaces.Discrete(2)})
+    with pytest.raises(ConfigError) as refused:
+        check_environment(env)
+    assert str(refused.value) == (
+        "env.id=probe/AnySpace-v0: camera (0, 84, 84) is an image without pixels; its sides and its channels must be 1 "
+        "or more, so change the environment or its arguments in env.kwargs"
+    )
+
+
 def test_an_unknown_id_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"env\.id=Hoper-v5: .*did you mean 'Hopper-v5'"):
         check_environment(EnvConfig(id="Hoper-v5"))
@@ -388,6 +399,19 @@ def test_an_unknown_id_names_the_nearest() -> None:
 def test_an_id_in_a_module_that_is_not_there_names_the_module() -> None:
     with pytest.raises(ConfigError, match=r"the module 'no_such_module' cannot be imported"):
         check_environment(EnvConfig(id="no_such_module:Env-v0"))
+
+
+def test_an_unknown_id_of_a_module_names_those_of_the_module() -> None:
+    with pytest.raises(ConfigError, match=r"environment; did you mean 'probe_envs:probe/Faulty-v0'\?$"):
+        check_environment(EnvConfig(id="probe_envs:Faulty-v0"))
+    with pytest.raises(ConfigError, match=r"environment; probe_envs has probe_envs:probe/\w+-v0, .* and others$"):
+        check_environment(EnvConfig(id="probe_envs:CartPole-v7"))
+
+
+@needs_envpool
+def test_the_name_of_a_family_before_an_id_does_not_hide_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"registered environment; did you mean 'Coinrun\w+-v0'\?$"):
+        check_environment(EnvConfig(id="Procgen/Coinrun"))
 
 
 def test_an_id_in_a_module_of_ones_own_is_found() -> None:
@@ -399,7 +423,7 @@ def test_an_id_in_a_module_of_ones_own_is_found() -> None:
 
 
 def test_wrong_arguments_name_the_constructor_s_complaint() -> None:
-    with pytest.raises(ConfigError, match=r"env\.kwargs=\{'colour': 'red'\}: cannot be made: TypeError: .*colour"):
+    with pytest.raises(ConfigError, match=r"'red'\}: cannot be made: TypeError: .*; leave out env\.kwargs\.colour$"):
         check_environment(EnvConfig(id="probe/Diary-v0", kwargs={"colour": "red"}))
 
 

@@ -426,6 +426,14 @@ def test_a_missing_file_is_told_with_what_helps(env_id: str, answer: str) -> Non
     assert "\n" not in str(refused.value)
 
 
+def test_a_scenario_whose_file_is_not_there_says_what_to_name() -> None:
+    with pytest.raises(ConfigError) as refused:
+        check_environment(EnvConfig(id="VizdoomCustom-v1", kwargs={"cfg_path": "/nowhere/game.cfg"}))
+    assert str(refused.value).endswith(
+        "does not exist; name files that are there: env.kwargs={cfg_path: /my/game.cfg, wad_path: /my/game.wad}"
+    )
+
+
 def test_procgen_without_qt_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     words = (  # of EnvPool 1.2.5 where libQt5Core.so.5 is hidden
         "EnvPool Procgen requires the system Qt 5 runtime on Linux. Install the Qt5 Core/Gui shared libraries, for "
