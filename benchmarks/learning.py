@@ -243,7 +243,8 @@ def evaluated(row: Row, folder: Path, arguments: argparse.Namespace) -> Row:
     seed = arguments.evaluation_seed
     settings = ["checkpoint=last", f"episodes={arguments.episodes}", f"seed={seed}", "video=false"]
     call(["python", "src/evaluate.py", f"run='{folder}'", *settings])
-    result = json.loads((folder / "evaluations" / f"last-seed{seed}" / "result.json").read_text())
+    (stored,) = (folder / "evaluations").glob(f"last-seed{seed}*/result.json")  # its name also tells the episodes
+    result = json.loads(stored.read_text())
     return replace(
         row, gymnasium_return=round(result["mean"], 3), gymnasium_return_std=round(result["std"], 3),
         gymnasium_episodes=len(result["returns"]),

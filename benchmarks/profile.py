@@ -31,7 +31,7 @@ PARTS = (
     ("ppolab.training.module.OnPolicyModule.training_step", "bookkeeping"),
     ("ppolab.learning.experience.Experience.__init__", "advantages"),
     ("ppolab.learning.experience.Experience.samples", "advantages"),
-    ("ppolab.learning.learner.Learner._without_dropout", "advantages"),
+    ("ppolab.learning.learner.Learner._values", "advantages"),
     ("ppolab.learning.native.policy.NativePolicy.values", "advantages"),
     ("ppolab.learning.learner.Learner.update", "update"),
     ("ppolab.records.metrics_file.MetricsFile.write", "logging"),
