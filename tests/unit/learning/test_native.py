@@ -31,7 +31,7 @@ from ppolab.learning.normalization import FrozenScaling
 from ppolab.learning.objective import LossTerms, NativeObjective, Samples, actor_critic_objective, value_objective
 from ppolab.learning.optimizer import is_adam, make_optimizer
 from ppolab.runtime.process_group import ALONE
-from ppolab.training.collector import act
+from ppolab.training.acting import act
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
 
