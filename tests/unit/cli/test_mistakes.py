@@ -52,7 +52,7 @@ MISTAKES = {
         "model.encoder=nature",
         "36 rows and columns",
         "(20, 20, 3) is smaller",
-        "use small, or leave it out",
+        "use halving, or leave it out",
     ),
     "missing package": ("env.id=user_module:NeedsPackage-v0", "NeedsPackage-v0", "pip install 'gymnasium[box2d]'"),
     "wrong argument of an environment": (
