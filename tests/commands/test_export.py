@@ -55,7 +55,8 @@ TASKS: dict[str, dict[str, Any]] = {
     "actions in parts": {"env.id": "probe_envs:probe/Orders-v0", "total_steps": 2048},
     "masks": {"env.id": "probe_envs:probe/Allowed-v0", "+env.kwargs": {"place": "observation", "sizes": [3, 4]}},
     "masks and memory": {
-        "env.id": "probe_envs:probe/Allowed-v0", "+env.kwargs": {"sizes": [3, 4]}, "model.memory": "gru",
+        "env.id": "probe_envs:probe/Allowed-v0", "+env.kwargs": {"place": "observation", "sizes": [3, 4]},
+        "model.memory": "gru",
     },
 }  # fmt: skip
 
