@@ -30,10 +30,14 @@ def act(
         masks: [N, A] bool, the allowed actions; None where all are.
     """
     observations[:] = torch.from_numpy(scaling(raw))
-    parameters = policy.action_parameters(observations)
+    actions[:] = drawn(policy, policy.action_parameters(observations), noise, masks)
+
+
+def drawn(policy: ActorCritic, parameters: Tensor, noise: Tensor, masks: Tensor | None) -> Tensor:
+    """Return the actions [N, ...] that `noise` draws of those that are allowed."""
     if masks is not None:
         parameters = masked_logits(parameters, masks.to(parameters.device))
-    actions[:] = policy.distribution.sample(parameters, noise)
+    return policy.distribution.sample(parameters, noise)
 
 
 class ActingOnce:
@@ -63,9 +67,7 @@ class ActingOnce:
             seen = observations.copy_(seen)
         parameters, values = self._policy(seen)
         self._answers.append((parameters, values))
-        if masks is not None:
-            parameters = masked_logits(parameters, masks.to(parameters.device))
-        actions[:] = self._policy.distribution.sample(parameters, noise)
+        actions[:] = drawn(self._policy, parameters, noise, masks)
 
     def answers(self, last: Tensor) -> tuple[Tensor, Tensor]:
         """Return (distribution parameters [T+1, N, P], values [T+1, N]) of all rows so far and of `last` [N, W].
@@ -122,9 +124,7 @@ class ActingWithMemory:
         parameters, values, state = self._policy.remembering(seen, state)
         self._states[turn] = state
         self._answers.append((parameters, values))
-        if masks is not None:
-            parameters = masked_logits(parameters, masks.to(parameters.device))
-        actions[:] = self._policy.distribution.sample(parameters, noise)
+        actions[:] = drawn(self._policy, parameters, noise, masks)
 
     def answers(self, last: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return (distribution parameters [T+1, N, P], values [T+1, N], the state [K, N, H] before `last` [N, W])."""
