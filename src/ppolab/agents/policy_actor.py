@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ppolab.core.masks import masked_logits
-from ppolab.learning.actor import Actor
+from ppolab.learning.actor import Actor, Answer
 from ppolab.learning.actor_critic import ActorCritic
 
 
@@ -33,6 +33,8 @@ class PolicyActor:
         self._scaling = policy.scaling
         self._device = policy.value_head.weight.device
         self.state: Tensor | None = None
+        if native is not None:
+            native.prepare()
 
     def __call__(
         self,
@@ -52,7 +54,11 @@ class PolicyActor:
         if self._native is not None:
             inputs = torch.empty(observations.shape)
             actions = torch.empty((count, *self._distribution.action_shape), dtype=self._distribution.action_dtype)
-            self._native.act(np.ascontiguousarray(observations), self._scaling, noise, inputs, actions, allowed)
+            answer = self._answer(count) if self._policy.has_memory else None
+            raw = np.ascontiguousarray(observations)
+            self._native.act(raw, self._scaling, noise, inputs, actions, allowed, answer)
+            if answer is not None:
+                self.state = answer.state
             return actions.numpy()
         with torch.no_grad():
             inputs = torch.from_numpy(self._scaling(observations)).to(self._device)
@@ -70,10 +76,16 @@ class PolicyActor:
         elif self.state is not None and which.any():
             self.state = self.state * torch.from_numpy(~which[:, None]).to(self.state)
 
+    def _answer(self, count: int) -> Answer:
+        """Return what a step in C++ fills, with a copy of the present state."""
+        state = self._present_state(count).clone(memory_format=torch.contiguous_format)
+        return Answer(state, torch.empty((count, self._policy.action_head.out_features)))
+
     def _parameters(self, inputs: Tensor) -> Tensor:
         if not self._policy.has_memory:
             return self._policy.action_parameters(inputs)
-        if self.state is None:
-            self.state = self._policy.no_memories(len(inputs), actor_alone=True)
-        parameters, self.state = self._policy.act_remembering(inputs, self.state)
+        parameters, self.state = self._policy.act_remembering(inputs, self._present_state(len(inputs)))
         return parameters
+
+    def _present_state(self, count: int) -> Tensor:
+        return self._policy.no_memories(count, actor_alone=True) if self.state is None else self.state

@@ -92,11 +92,12 @@ def actor_parameters(context: LearnerContext) -> ParameterSubset:
 def mean_divergence(context: LearnerContext, rollout: Rollout) -> float:
     """Return the exact KL(policy that collected the rollout || policy now), mean over the samples of all processes."""
     with evaluating(context.policy):
+        parameters = (context.native or context.policy).action_parameters
         if rollout.memories is None:
-            now = in_parts((context.native or context.policy).action_parameters, rollout.observations[:-1])
+            now = in_parts(parameters, rollout.observations[:-1])
         else:
             seen, memories = whole(rollout.observations[:-1]), rollout.memories
-            now = context.policy.action_parameters(seen, memories.states[0], memories.starts[:-1])
+            now = parameters(seen, memories.states[0], memories.starts[:-1])
     if context.policy.masked:
         now = masked_alike(now, rollout.parameters)
     divergences = context.policy.distribution.kl(rollout.parameters, now)[rollout.valid]

@@ -198,9 +198,10 @@ class Learner:
     def _remembered_values(self, rollout: Rollout) -> Tensor:
         """Return values [T+1, N]; the memory of the value function begins as it did when the rollout was collected."""
         assert rollout.memories is not None
+        values = (self.context.native or self.context.policy).values
         with evaluating(self.context.policy):
             seen, memories = whole(rollout.observations), rollout.memories
-            return self.context.policy.values(seen, memories.states[0], memories.starts)
+            return values(seen, memories.states[0], memories.starts)
 
 
 def _statistics(results: list[EpochResult], variance: float) -> UpdateStats:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ppolab.core.masks import masked_logits
+from ppolab.learning.actor import Actor, Answer
 from ppolab.learning.actor_critic import ActorCritic
 from ppolab.learning.normalization import FrozenScaling
 
@@ -98,7 +99,7 @@ class ActingWithMemory:
     ) -> None:
         self._policy = policy
         self._turns = turns
-        self._states = [state[:, rows] for rows in turns]
+        self._states = [state[:, rows].clone() for rows in turns]
         self._valid = valid
         self._length = length
         self._answers: list[tuple[Tensor, Tensor]] = []
@@ -114,31 +115,92 @@ class ActingWithMemory:
         masks: Tensor | None = None,
     ) -> None:
         """Fill `actions` and, where there are, `observations`, as `act` does, for the group whose turn it is."""
-        seen = torch.from_numpy(scaling(raw))
-        if observations is not None:
-            seen = observations.copy_(seen)
         t, turn = divmod(len(self._answers), len(self._turns))
         state = self._before(t, turn)
         if t % self._length == 0:
             self.kept[t // self._length, :, self._turns[turn]] = state
-        parameters, values, state = self._policy.remembering(seen, state)
-        self._states[turn] = state
-        self._answers.append((parameters, values))
-        actions[:] = drawn(self._policy, parameters, noise, masks)
+        outputs, values, self._states[turn] = self._step(state, raw, scaling, noise, observations, actions, masks)
+        self._answers.append((outputs, values))
 
     def answers(self, last: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return (distribution parameters [T+1, N, P], values [T+1, N], the state [K, N, H] before `last` [N, W])."""
         groups = len(self._turns)
         state = torch.cat([self._before(len(self._valid), turn) for turn in range(groups)], dim=1)
-        parameters, values, _ = self._policy.remembering(last, state)
+        last_parameters, last_values = self._answer_to(last, state)
         turns = [self._answers[first : first + groups] for first in range(0, len(self._answers), groups)]
-        joined = [tuple(map(torch.cat, zip(*parts, strict=True))) for parts in turns]
-        all_parameters, all_values = zip(*joined, (parameters, values), strict=True)
-        return torch.stack(all_parameters), torch.stack(all_values), state
+        outputs, values = zip(*[tuple(map(torch.cat, zip(*parts, strict=True))) for parts in turns], strict=True)
+        parameters = torch.cat((self._parameters_of(torch.stack(outputs)), last_parameters.unsqueeze(0)))
+        return parameters, torch.stack((*values, last_values)), state
+
+    def _step(
+        self,
+        state: Tensor,
+        raw: NDArray[Any],
+        scaling: FrozenScaling,
+        noise: Tensor,
+        observations: Tensor | None,
+        actions: Tensor,
+        masks: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Fill actions and observations; return what `_parameters_of` takes, values, and the state after this step."""
+        seen = torch.from_numpy(scaling(raw))
+        if observations is not None:
+            seen = observations.copy_(seen)
+        parameters, values, after = self._policy.remembering(seen, state)
+        actions[:] = drawn(self._policy, parameters, noise, masks)
+        return parameters, values, after
+
+    def _answer_to(self, observations: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        parameters, values, _ = self._policy.remembering(observations, state)
+        return parameters, values
+
+    def _parameters_of(self, outputs: Tensor) -> Tensor:
+        return outputs
 
     def _before(self, t: int, turn: int) -> Tensor:
         """Return the state of a group before its observations at time t."""
-        state = self._states[turn]
-        if t == 0:
+        state, valid = self._states[turn], self._valid[t - 1, self._turns[turn]]
+        if t == 0 or valid.all():
             return state
-        return state * torch.from_numpy(self._valid[t - 1, self._turns[turn], None]).to(state)
+        return state * torch.from_numpy(valid[:, None]).to(state)
+
+
+class ActingWithMemoryInNative(ActingWithMemory):
+    """Do the same with a policy in C++."""
+
+    def __init__(
+        self,
+        policy: ActorCritic,
+        native: Actor,
+        state: Tensor,
+        turns: Sequence[slice],
+        valid: NDArray[np.bool_],
+        length: int,
+    ) -> None:
+        super().__init__(policy, state, turns, valid, length)
+        self._native = native
+        self._outputs = policy.action_head.out_features
+        native.prepare()
+
+    def _step(
+        self,
+        state: Tensor,
+        raw: NDArray[Any],
+        scaling: FrozenScaling,
+        noise: Tensor,
+        observations: Tensor | None,
+        actions: Tensor,
+        masks: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        assert observations is not None, "images, which the C++ code does not know, are the rows that are not copied"
+        count = len(actions)
+        answer = Answer(state, torch.empty((count, self._outputs)), torch.empty(count))
+        self._native.act(raw, scaling, noise, observations, actions, masks, answer)
+        assert answer.values is not None
+        return answer.outputs, answer.values, state
+
+    def _answer_to(self, observations: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        return self._native(observations, state)
+
+    def _parameters_of(self, outputs: Tensor) -> Tensor:
+        return self._native.parameters_of(outputs)

@@ -27,7 +27,7 @@ from ppolab.learning.episode_statistics import EpisodeStatistics
 from ppolab.learning.rollout import Episode, Memories, Rollout
 from ppolab.learning.stacked_images import ChannelStore, StackedImages, can_store, last_rows
 from ppolab.runtime.process_group import ALONE, ProcessGroup
-from ppolab.training.acting import ActingOnce, ActingWithMemory, act
+from ppolab.training.acting import ActingOnce, ActingWithMemory, ActingWithMemoryInNative, act
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class Collector:
         memories = None
         with evaluating(policy):
             if policy.has_memory:
-                observations, actions, parameters, values, memories = self._run_remembering(policy)
+                observations, actions, parameters, values, memories = self._run_remembering(policy, native)
             elif self._env.layout.images:
                 once = ActingOnce(policy, len(self._env.groups))
                 observations, actions = self._run(policy, once.act)
@@ -204,13 +204,19 @@ class Collector:
         self._stagger_environments()
         return rollout
 
-    def _run_remembering(self, policy: ActorCritic) -> tuple[Tensor | StackedImages, Tensor, Tensor, Tensor, Memories]:
+    def _run_remembering(
+        self, policy: ActorCritic, native: Actor | None
+    ) -> tuple[Tensor | StackedImages, Tensor, Tensor, Tensor, Memories]:
         """Do what `_run` does, with memory; return also distribution parameters and values of all rows."""
         valid = self._steps.valid
         before = policy.no_memories(self._env.num_envs)
         if self._memory is not None:
             before = self._memory.to(before)
-        acting = ActingWithMemory(policy, before, [rows for rows, _ in self._env.groups], valid, self._sequence_length)
+        given = before, [rows for rows, _ in self._env.groups], valid, self._sequence_length
+        if native is None:
+            acting = ActingWithMemory(policy, *given)
+        else:
+            acting = ActingWithMemoryInNative(policy, native, *given)
         observations, actions = self._run(policy, acting.act)
         parameters, values, self._memory = acting.answers(last_rows(observations))
         starts = torch.zeros((len(valid) + 1, self._env.num_envs), dtype=torch.bool)

@@ -18,7 +18,6 @@ from ppolab.learning.epoch import minibatches_of_sequences, shuffled, with_stand
 from ppolab.learning.experience import Experience, shared_facts
 from ppolab.learning.gradient import gradient_with_memory, whole_gradient, worth_compiling
 from ppolab.learning.memory import Memory
-from ppolab.learning.native.policy import unknown_to_native
 from ppolab.learning.native.recurrence import native_steps, use_native_recurrence
 from ppolab.learning.objective import Samples
 from ppolab.learning.rollout import Rollout
@@ -334,12 +333,10 @@ def test_native_code_makes_the_steps_where_nobody_differentiates_twice() -> None
     assert plain.actor_memory is not None and plain.actor_memory.over_steps is None  # no multiple of eight
 
 
-def test_the_rest_of_an_update_with_memory_is_not_of_native_code_nor_compiled() -> None:
+def test_updates_with_memory_in_pytorch_are_not_compiled() -> None:
     config = remembering_config(compile="true")
     policy, _ = collected(config, 1)
-    context = make_context(policy, config)
-    assert unknown_to_native(policy, context.flat) == "the policy has memory (model.memory)"
-    assert not worth_compiling(context)
+    assert not worth_compiling(make_context(policy, config))
 
 
 def _history(tensor: Tensor) -> str:

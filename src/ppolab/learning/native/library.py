@@ -15,7 +15,16 @@ from pathlib import Path
 from ppolab.learning.native.structures import STRUCTURES
 
 SOURCES = tuple(
-    Path(__file__).with_name(name) for name in ("ppo.cpp", "objective.hpp", "network.hpp", "recurrence.hpp")
+    Path(__file__).with_name(name)
+    for name in (
+        "ppo.cpp",
+        "actor_critic.hpp",
+        "memory.hpp",
+        "objective.hpp",
+        "network.hpp",
+        "recurrence.hpp",
+        "kernels.hpp",
+    )
 )
 OPTIONS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-shared", "-fPIC", "-pthread")
 
@@ -25,7 +34,9 @@ SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     "ppo_create": (POINTER, [POINTER]),
     "ppo_destroy": (None, [POINTER]),
     "ppo_evaluate": (None, [POINTER, POINTER, POINTER, INTEGER, POINTER, POINTER]),
-    "ppo_act": (None, [*[POINTER] * 5, DOUBLE, INTEGER, *[POINTER] * 4]),
+    "ppo_prepare": (None, [POINTER, POINTER]),
+    "ppo_remember": (None, [*[POINTER] * 3, INTEGER, INTEGER, *[POINTER] * 4]),
+    "ppo_act": (None, [*[POINTER] * 5, DOUBLE, INTEGER, *[POINTER] * 7]),
     "ppo_gradient": (None, [POINTER, POINTER, POINTER, POINTER, INTEGER, POINTER, POINTER]),
     "ppo_epoch": (None, [*[POINTER] * 7, INTEGER, INTEGER, POINTER, POINTER]),
     **{f"{layer}_{way}": (None, [*[INTEGER] * 3, *[POINTER] * 8]) for layer in ("gru", "lstm") for way in WAYS},

@@ -2,207 +2,19 @@
 //
 // Rows (samples) are handled in blocks of 64. Inside a block everything is stored feature by feature, the 64 rows side by
 // side, so that every product runs over contiguous rows and a weight is one broadcast. A row's result does not depend on
-// the other rows of its block, nor on how many there are.
+// the other rows of its block, nor on how many there are. Of a block that is not full, only the strips that hold its rows
+// are computed.
 #pragma once
 
 #include <algorithm>
-#include <cmath>
+#include <cassert>
 #include <cstdint>
 #include <cstring>
 #include <vector>
 
+#include "kernels.hpp"
+
 namespace ppolab {
-
-constexpr int LANES = 8;
-constexpr int BLOCK = 64;
-
-typedef float Vec __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));
-
-inline Vec load(const float* from) { return *reinterpret_cast<const Vec*>(from); }
-inline void store(float* to, Vec value) { *reinterpret_cast<Vec*>(to) = value; }
-inline Vec broadcast(float v) { return Vec{v, v, v, v, v, v, v, v}; }
-inline int64_t padded(int64_t size) { return (size + LANES - 1) / LANES * LANES; }
-
-// --- products --------------------------------------------------------------------------------------------------------
-
-// One tile of C (+)= A B: ROWS x (COLUMNS * LANES), A(m, k) at a[m * row_stride + k * column_stride].
-template <int ROWS, int COLUMNS, bool ADD>
-inline void tile(int64_t depth, const float* a, int64_t row_stride, int64_t column_stride, const float* b,
-                 int64_t b_stride, float* c, int64_t c_stride) {
-    Vec sums[ROWS][COLUMNS];
-    for (int m = 0; m < ROWS; ++m)
-        for (int n = 0; n < COLUMNS; ++n) sums[m][n] = ADD ? load(c + m * c_stride + n * LANES) : Vec{};
-    for (int64_t k = 0; k < depth; ++k) {
-        Vec row[COLUMNS];
-        for (int n = 0; n < COLUMNS; ++n) row[n] = load(b + k * b_stride + n * LANES);
-        for (int m = 0; m < ROWS; ++m) {
-            const Vec factor = broadcast(a[m * row_stride + k * column_stride]);
-            for (int n = 0; n < COLUMNS; ++n) sums[m][n] += factor * row[n];
-        }
-    }
-    for (int m = 0; m < ROWS; ++m)
-        for (int n = 0; n < COLUMNS; ++n) store(c + m * c_stride + n * LANES, sums[m][n]);
-}
-
-// All columns of ROWS rows: a row of weights is read once and then stays in the nearest cache.
-template <int ROWS, bool ADD>
-inline void band(int64_t columns, int64_t depth, const float* a, int64_t row_stride, int64_t column_stride,
-                 const float* b, int64_t b_stride, float* c, int64_t c_stride) {
-    int64_t n = 0;
-    for (; n + 2 * LANES <= columns; n += 2 * LANES)
-        tile<ROWS, 2, ADD>(depth, a, row_stride, column_stride, b + n, b_stride, c + n, c_stride);
-    if (n < columns) tile<ROWS, 1, ADD>(depth, a, row_stride, column_stride, b + n, b_stride, c + n, c_stride);
-}
-
-// C (+)= A B for `columns` a multiple of LANES.
-template <bool ADD>
-inline void product(int64_t rows, int64_t columns, int64_t depth, const float* a, int64_t row_stride,
-                    int64_t column_stride, const float* b, int64_t b_stride, float* c, int64_t c_stride) {
-    int64_t m = 0;
-    for (; m + 6 <= rows; m += 6)
-        band<6, ADD>(columns, depth, a + m * row_stride, row_stride, column_stride, b, b_stride, c + m * c_stride,
-                     c_stride);
-    for (; m + 2 <= rows; m += 2)
-        band<2, ADD>(columns, depth, a + m * row_stride, row_stride, column_stride, b, b_stride, c + m * c_stride,
-                     c_stride);
-    if (m < rows)
-        band<1, ADD>(columns, depth, a + m * row_stride, row_stride, column_stride, b, b_stride, c + m * c_stride,
-                     c_stride);
-}
-
-// [features, 64] -> [64, padded(features)]
-inline void transposed(const float* from, int64_t features, float* to) {
-    const int64_t width = padded(features);
-    for (int64_t first = 0; first < features; first += LANES)
-        for (int64_t row = 0; row < BLOCK; ++row)
-            for (int64_t k = first; k < std::min(first + LANES, features); ++k)
-                to[row * width + k] = from[k * BLOCK + row];
-}
-
-// --- activations -----------------------------------------------------------------------------------------------------
-
-inline Vec within(Vec value, float low, float high) {
-    value = value > high ? broadcast(high) : value;  // a comparison with NaN is false, so NaN stays NaN
-    return value < low ? broadcast(low) : value;
-}
-
-// x P(x^2) / Q(x^2), a least-squares fit of tanh on |x| < 9.1, where float tanh becomes 1; off by at most 3e-7.
-inline Vec hyperbolic_tangent(Vec value) {
-    const Vec x = within(value, -9.1f, 9.1f);
-    const Vec y = x * x;
-    Vec p = broadcast(-1.203372988e-11f);
-    p = p * y + 3.035568526e-08f;
-    p = p * y + 2.791201297e-05f;
-    p = p * y + 3.863597067e-03f;
-    p = p * y + 1.367614007e-01f;
-    p = p * y + 9.999999986e-01f;
-    Vec q = broadcast(1.280699697e-06f);
-    q = q * y + 3.930290271e-04f;
-    q = q * y + 2.722852624e-02f;
-    q = q * y + 4.700947201e-01f;
-    q = q * y + 1.0f;
-    return within(x * p / q, -1.0f, 1.0f);
-}
-
-// e^x for x within [-87, 87]: x = n ln 2 + r (Cody & Waite), then Cephes' polynomial in r; relative error below 2e-7.
-inline Vec exponential(Vec value) {
-    typedef uint32_t Bits __attribute__((vector_size(LANES * sizeof(uint32_t)), aligned(4)));
-    constexpr float SHIFT = 12582912.0f;  // 1.5 * 2^23: a float of this size is a whole number, in its lowest bits
-    const Vec x = within(value, -87.0f, 87.0f);
-    const Vec shifted = x * 1.44269504f + SHIFT;
-    const Vec n = shifted - SHIFT;
-    const Vec r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    Vec p = broadcast(1.9875691500e-4f);
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
-    const Bits power = ((Bits)shifted + 127) << 23;  // 2^n; the shift pushes the bits of SHIFT out
-    return p * (Vec)power;
-}
-
-// A value f(z), and the slope f'(z).
-struct Activated {
-    Vec value, slope;
-};
-
-// z times the normal distribution's Phi(z), and Phi(z) + z phi(z): Hendrycks & Gimpel 2016 (arXiv:1606.08415). The error
-// function is Abramowitz & Stegun 7.1.26, off by at most 1.5e-7.
-inline Activated gelu(Vec z) {
-    const Vec size = z < 0.0f ? -z : z;
-    const Vec t = 1.0f / (1.0f + 0.231641888f * size);  // 0.3275911 / sqrt(2)
-    const Vec bell = exponential(-0.5f * (z * z));
-    Vec p = broadcast(1.061405429f);
-    p = p * t - 1.453152027f;
-    p = p * t + 1.421413741f;
-    p = p * t - 0.284496736f;
-    p = p * t + 0.254829592f;
-    const Vec tail = 0.5f * p * t * bell;  // Phi(-|z|)
-    const Vec phi = z < 0.0f ? tail : 1.0f - tail;
-    return {z * phi, phi + 0.398942280f * z * bell};
-}
-
-// z s(z) with s = 1 / (1 + e^-z), and s (1 + z (1 - s)): the same paper, section 2.
-inline Activated silu(Vec z) {
-    const Vec s = 1.0f / (1.0f + exponential(-z));
-    return {z * s, s * (1.0f + z * (1.0f - s))};
-}
-
-// Clevert et al. 2016 (arXiv:1511.07289), alpha 1.
-inline Vec elu(Vec z) { return z > 0.0f ? z : exponential(z) - 1.0f; }
-
-enum Activation : int64_t { TANH = 0, RELU = 1, ELU = 2, GELU = 3, SILU = 4 };
-
-// Whether f'(z) does not follow from f(z): their values do not tell on which side of the minimum z lies.
-inline bool keeps_slopes(Activation activation) { return activation == GELU || activation == SILU; }
-
-template <class Function>
-inline void replace(float* values, int64_t size, Function function) {
-    for (int64_t i = 0; i < size; i += LANES) store(values + i, function(load(values + i)));
-}
-
-// values = f(z), of which they hold the z before; slopes = f'(z), where it does not follow from f(z) and is wanted.
-template <class Function>
-inline void replace_and_keep(float* values, float* slopes, int64_t size, Function function) {
-    if (!slopes) return replace(values, size, [&](Vec z) { return function(z).value; });
-    for (int64_t i = 0; i < size; i += LANES) {
-        const Activated result = function(load(values + i));
-        store(values + i, result.value);
-        store(slopes + i, result.slope);
-    }
-}
-
-inline void activate(Activation activation, float* values, float* slopes, int64_t size) {
-    switch (activation) {
-        case TANH: return replace(values, size, hyperbolic_tangent);
-        case RELU: return replace(values, size, [](Vec z) { return z < 0.0f ? Vec{} : z; });
-        case ELU: return replace(values, size, elu);
-        case GELU: return replace_and_keep(values, slopes, size, gelu);
-        case SILU: return replace_and_keep(values, slopes, size, silu);
-    }
-}
-
-// gradients *= f'(z), from a kept number for each: f'(z) where `keeps_slopes`, else the activated value f(z).
-template <class Function>
-inline void multiply(const float* kept, float* gradients, int64_t size, Function by_slope) {
-    for (int64_t i = 0; i < size; i += LANES) store(gradients + i, by_slope(load(kept + i), load(gradients + i)));
-}
-
-inline void through_activation(Activation activation, const float* kept, float* gradients, int64_t size) {
-    switch (activation) {
-        case TANH:
-            return multiply(kept, gradients, size, [](Vec value, Vec g) { return g * (1.0f - value * value); });
-        case RELU: return multiply(kept, gradients, size, [](Vec value, Vec g) { return value > 0.0f ? g : Vec{}; });
-        case ELU:
-            return multiply(kept, gradients, size, [](Vec value, Vec g) { return value > 0.0f ? g : g * (value + 1.0f); });
-        case GELU:
-        case SILU: return multiply(kept, gradients, size, [](Vec slope, Vec g) { return g * slope; });
-    }
-}
-
-// --- networks --------------------------------------------------------------------------------------------------------
 
 // weight [outputs, inputs] and bias [outputs] are offsets into the parameter vector.
 struct Linear {
@@ -258,8 +70,11 @@ struct Trunk {
                           kept.data() + (keep ? first / BLOCK * kept_per_block : 0), keep, outputs, first);
     }
 
-    // Sets the gradients of this trunk's parameters after a forward pass that was kept.
-    void backward(const float* parameters, int64_t count, const Matrix* output_gradients, float* total) {
+    // Sets the gradients of this trunk's parameters after a forward pass that was kept; and where there are no hidden
+    // layers, those of its inputs, if they are wanted.
+    void backward(const float* parameters, int64_t count, const Matrix* output_gradients, float* total,
+                  Matrix input_gradients = {nullptr, 0}) {
+        assert(!input_gradients.data || hidden.empty());
         for (const auto* layers : {&hidden, &heads})
             for (const Linear& layer : *layers) {
                 std::memset(total + layer.weight, 0, sizeof(float) * layer.inputs * layer.outputs);
@@ -267,7 +82,8 @@ struct Trunk {
             }
         for (int64_t first = 0; first < count; first += BLOCK)
             backward_block(parameters, std::min<int64_t>(BLOCK, count - first),
-                           kept.data() + first / BLOCK * kept_per_block, output_gradients, first, total);
+                           kept.data() + first / BLOCK * kept_per_block, output_gradients, first, total,
+                           input_gradients);
     }
 
   private:
@@ -276,37 +92,41 @@ struct Trunk {
 
     void forward_block(const float* parameters, Rows rows, int64_t count, float* block, bool keep,
                        const Matrix* outputs, int64_t first) {
-        const int64_t width = padded(inputs);
+        const int64_t width = padded(inputs), lanes = in_strips(count);
         float* features = block + BLOCK * width;
         std::memset(block, 0, 2 * sizeof(float) * BLOCK * width);
         for (int64_t row = 0; row < count; ++row)
             for (int64_t k = 0; k < inputs; ++k) block[row * width + k] = features[k * BLOCK + row] = rows[row][k];
         float* next = features + BLOCK * width;
         for (const Linear& layer : hidden) {
-            apply(layer, parameters, features, next);
+            apply(layer, parameters, features, lanes, next);
             float* slopes = keep && keeps_slopes(activation) ? next + BLOCK * layer.outputs : nullptr;
-            activate(activation, next, slopes, BLOCK * layer.outputs);
+            for_features(layer.outputs, lanes, [&](int64_t place, int64_t size) {
+                activate(activation, next + place, slopes ? slopes + place : nullptr, size);
+            });
             features = next;
             next += kept_of(layer);
         }
         for (size_t i = 0; i < heads.size(); ++i) {
             const Matrix target = outputs[head_index[i]];
             if (!target.data) continue;
-            apply(heads[i], parameters, features, head.data());
+            apply(heads[i], parameters, features, lanes, head.data());
             for (int64_t row = 0; row < count; ++row)
                 for (int64_t m = 0; m < heads[i].outputs; ++m)
                     target.data[(first + row) * target.stride + m] = head[m * BLOCK + row];
         }
     }
 
-    static void apply(const Linear& layer, const float* parameters, const float* features, float* result) {
-        for (int64_t m = 0; m < layer.outputs; ++m) std::fill_n(result + m * BLOCK, BLOCK, parameters[layer.bias + m]);
-        product<true>(layer.outputs, BLOCK, layer.inputs, parameters + layer.weight, layer.inputs, 1, features, BLOCK,
+    static void apply(const Linear& layer, const float* parameters, const float* features, int64_t lanes,
+                      float* result) {
+        for (int64_t m = 0; m < layer.outputs; ++m) std::fill_n(result + m * BLOCK, lanes, parameters[layer.bias + m]);
+        product<true>(layer.outputs, lanes, layer.inputs, parameters + layer.weight, layer.inputs, 1, features, BLOCK,
                       result, BLOCK);
     }
 
     void backward_block(const float* parameters, int64_t count, const float* block, const Matrix* output_gradients,
-                        int64_t first, float* total) {
+                        int64_t first, float* total, Matrix input_gradients) {
+        const int64_t lanes = in_strips(count);
         std::vector<const float*> activated;
         const float* next = block + 2 * BLOCK * padded(inputs);
         for (const Linear& layer : hidden) {
@@ -316,7 +136,7 @@ struct Trunk {
         const int64_t to_slopes = keeps_slopes(activation) ? BLOCK : 0;
         const float* below_heads = block;
         if (!hidden.empty()) {
-            transposed(activated.back(), hidden.back().outputs, by_row.data());
+            transposed(activated.back(), hidden.back().outputs, lanes, by_row.data());
             below_heads = by_row.data();
         }
         for (size_t i = 0; i < heads.size(); ++i) {
@@ -325,45 +145,53 @@ struct Trunk {
             for (int64_t row = 0; row < count; ++row)
                 for (int64_t m = 0; m < heads[i].outputs; ++m)
                     head[m * BLOCK + row] = source.data[(first + row) * source.stride + m];
-            add_parameter_gradients(heads[i], below_heads, head.data(), total);
-            if (!hidden.empty()) through_weights(heads[i], parameters, head.data(), above.data(), i > 0);
+            add_parameter_gradients(heads[i], below_heads, head.data(), lanes, total);
+            if (!hidden.empty() || input_gradients.data)
+                through_weights(heads[i], parameters, head.data(), lanes, above.data(), i > 0);
         }
+        if (input_gradients.data)
+            for (int64_t row = 0; row < count; ++row)
+                for (int64_t k = 0; k < inputs; ++k)
+                    input_gradients.data[(first + row) * input_gradients.stride + k] = above[k * BLOCK + row];
         for (int64_t index = static_cast<int64_t>(hidden.size()) - 1; index >= 0; --index) {
             const Linear& layer = hidden[index];
-            through_activation(activation, activated[index] + to_slopes * layer.outputs, above.data(),
-                               BLOCK * layer.outputs);
-            if (index > 0) transposed(activated[index - 1], layer.inputs, by_row.data());
-            add_parameter_gradients(layer, index > 0 ? by_row.data() : block, above.data(), total);
+            const float* kept_values = activated[index] + to_slopes * layer.outputs;
+            for_features(layer.outputs, lanes, [&](int64_t place, int64_t size) {
+                through_activation(activation, kept_values + place, above.data() + place, size);
+            });
+            if (index > 0) transposed(activated[index - 1], layer.inputs, lanes, by_row.data());
+            add_parameter_gradients(layer, index > 0 ? by_row.data() : block, above.data(), lanes, total);
             if (index == 0) continue;
-            through_weights(layer, parameters, above.data(), below.data(), false);
+            through_weights(layer, parameters, above.data(), lanes, below.data(), false);
             std::swap(above, below);
         }
     }
 
     // result [inputs, 64] (+)= weight' gradients [outputs, 64]
-    static void through_weights(const Linear& layer, const float* parameters, const float* gradients, float* result,
-                                bool add) {
+    static void through_weights(const Linear& layer, const float* parameters, const float* gradients, int64_t lanes,
+                                float* result, bool add) {
         const float* weight = parameters + layer.weight;
         if (add)
-            product<true>(layer.inputs, BLOCK, layer.outputs, weight, 1, layer.inputs, gradients, BLOCK, result, BLOCK);
+            product<true>(layer.inputs, lanes, layer.outputs, weight, 1, layer.inputs, gradients, BLOCK, result, BLOCK);
         else
-            product<false>(layer.inputs, BLOCK, layer.outputs, weight, 1, layer.inputs, gradients, BLOCK, result, BLOCK);
+            product<false>(layer.inputs, lanes, layer.outputs, weight, 1, layer.inputs, gradients, BLOCK, result, BLOCK);
     }
 
     // features [64, padded(inputs)], gradients [outputs, 64]
-    void add_parameter_gradients(const Linear& layer, const float* features, const float* gradients, float* total) {
+    void add_parameter_gradients(const Linear& layer, const float* features, const float* gradients, int64_t lanes,
+                                 float* total) {
         const int64_t width = padded(layer.inputs);
         float* target = total + layer.weight;
         if (width == layer.inputs) {
-            product<true>(layer.outputs, width, BLOCK, gradients, BLOCK, 1, features, width, target, width);
+            product<true>(layer.outputs, width, lanes, gradients, BLOCK, 1, features, width, target, width);
         } else {
-            product<false>(layer.outputs, width, BLOCK, gradients, BLOCK, 1, features, width, weights.data(), width);
+            product<false>(layer.outputs, width, lanes, gradients, BLOCK, 1, features, width, weights.data(), width);
             for (int64_t m = 0; m < layer.outputs; ++m)
                 for (int64_t k = 0; k < layer.inputs; ++k) target[m * layer.inputs + k] += weights[m * width + k];
         }
         for (int64_t m = 0; m < layer.outputs; ++m) {
             Vec sum{};
-            for (int64_t n = 0; n < BLOCK; n += LANES) sum += load(gradients + m * BLOCK + n);
+            for (int64_t n = 0; n < lanes; n += LANES) sum += load(gradients + m * BLOCK + n);
             for (int lane = 0; lane < LANES; ++lane) total[layer.bias + m] += sum[lane];
         }
     }

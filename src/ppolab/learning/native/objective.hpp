@@ -18,11 +18,27 @@ constexpr float IMPOSSIBLE = -1e9f;  // logit of an action that is not allowed, 
 constexpr double LOG_SQRT_2PI = 0.91893853320467274178;
 
 // Experience: each pointer has one row per sample. Actions are float for Gaussian, int64 for the others.
+//
+// With memory the rows are `sequences` of `length` steps, time-major. Else `length` is 1, and the last three pointers null.
 struct Samples {
     const float* observations;
     const void* actions;
     const float *log_probs, *values, *advantages, *returns;
     const float* parameters;  // of the distributions that the actions were drawn from
+    const float* weights;     // 0 where a row is no experience, else 1
+    const float* states;      // [K, sequences, H] before the first steps
+    const bool* starts;       // where a row begins an episode
+    int64_t length, sequences;
+
+    bool counts(int64_t sample) const { return !weights || weights[sample] != 0.0f; }
+
+    // How many of some samples are experience.
+    int64_t counted(const int64_t* order, int64_t count) const {
+        if (!weights) return count;
+        int64_t total = 0;
+        for (int64_t row = 0; row < count; ++row) total += counts(order ? order[row] : row);
+        return total;
+    }
 };
 
 // The numbers behind pointers may change between calls.
@@ -61,9 +77,14 @@ class PolicyHead {
         if (has_log_std())
             for (int64_t i = 0; i < outputs_; ++i) scale_[i] = std::exp(-static_cast<double>(log_std[i]));
         const double clip = *settings.clip, penalty = settings.penalty ? *settings.penalty : 0.0;
+        const int64_t counted = samples.counted(order, count);
         double surrogate = 0.0, entropy = 0.0, clipped = 0.0, kl = 0.0;
         for (int64_t row = 0; row < count; ++row) {
             const int64_t sample = order ? order[row] : row;
+            if (!samples.counts(sample)) {
+                std::fill_n(gradients + row * outputs_, outputs_, 0.0f);
+                continue;
+            }
             const Density density = evaluate(outputs + row * outputs_, log_std, samples.actions, sample);
             const double log_ratio = density.log_prob - samples.log_probs[sample];
             const double ratio = std::exp(log_ratio);
@@ -77,17 +98,17 @@ class PolicyHead {
             entropy += density.entropy;
             clipped += std::abs(ratio - 1.0) > clip;
             kl += std::expm1(log_ratio) - log_ratio;
-            accumulate(gradients + row * outputs_, passes ? -free / count : (free > kept ? 0.0 : free),
-                       -settings.entropy_coef / count, penalty / count);
+            accumulate(gradients + row * outputs_, passes ? -free / counted : (free > kept ? 0.0 : free),
+                       -settings.entropy_coef / counted, penalty / counted);
         }
         if (has_log_std())
             for (int64_t i = 0; i < outputs_; ++i)
                 log_std_gradients[i] = static_cast<float>(log_std_gradient_[i]);
-        terms.policy = -surrogate / count;
-        terms.entropy = entropy / count;
-        terms.clip_fraction = clipped / count;
+        terms.policy = -surrogate / counted;
+        terms.entropy = entropy / counted;
+        terms.clip_fraction = clipped / counted;
         terms.kl_sum = kl;
-        terms.samples = static_cast<double>(count);
+        terms.samples = static_cast<double>(counted);
     }
 
     // Puts the mask of the samples' distributions on `outputs` [count, A].
@@ -272,9 +293,14 @@ class PolicyHead {
 // Sets `gradients` [count] of the loss by the values.
 inline void differentiate_values(const float* values, const Samples& samples, const Settings& settings,
                                  const int64_t* order, int64_t count, float* gradients, Terms& terms) {
+    const int64_t counted = samples.counted(order, count);
     double total = 0.0;
     for (int64_t row = 0; row < count; ++row) {
         const int64_t sample = order ? order[row] : row;
+        if (!samples.counts(sample)) {
+            gradients[row] = 0.0f;
+            continue;
+        }
         double error = values[row] - static_cast<double>(samples.returns[sample]), gradient = error;
         if (settings.value_clip >= 0.0) {
             const double moved = static_cast<double>(values[row]) - samples.values[sample];
@@ -286,9 +312,9 @@ inline void differentiate_values(const float* values, const Samples& samples, co
             }
         }
         total += 0.5 * error * error;
-        gradients[row] = static_cast<float>(settings.value_coef * gradient / count);
+        gradients[row] = static_cast<float>(settings.value_coef * gradient / counted);
     }
-    terms.value = total / count;
+    terms.value = total / counted;
 }
 
 }  // namespace ppolab

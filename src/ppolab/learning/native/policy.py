@@ -11,16 +11,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ppolab.core.distributions import Bernoulli, DiagonalGaussian, MultiCategorical
+from ppolab.learning.actor import Answer
 from ppolab.learning.actor_critic import ActorCritic, distribution_parameters
 from ppolab.learning.flat_parameters import FlatParameters
+from ppolab.learning.memory import GruLayer, LstmLayer
 from ppolab.learning.native.library import library_problem, native_library
+from ppolab.learning.native.recurrence import LANES
 from ppolab.learning.normalization import FrozenScaling
 from ppolab.learning.own_network import OwnTrunk
 
 ACTIVATIONS: dict[type[nn.Module], int] = {nn.Tanh: 0, nn.ReLU: 1, nn.ELU: 2, nn.GELU: 3, nn.SiLU: 4}
 FAMILIES: dict[type, int] = {DiagonalGaussian: 0, MultiCategorical: 1, Bernoulli: 2}
-ACTION_HEAD, VALUE_HEAD = 0, 1
-"""Numbers of the heads in the C++ code."""
+MEMORIES: dict[type[nn.Module], int] = {GruLayer: 1, LstmLayer: 2}
+ACTION_HEAD, VALUE_HEAD, PROJECTION = 0, 1, 0
+"""Numbers of the heads in the C++ code; the last one is that of a trunk below a recurrent layer."""
 
 
 def native_policy(policy: ActorCritic, flat: FlatParameters) -> NativePolicy | None:
@@ -36,8 +40,8 @@ def unknown_to_native(policy: ActorCritic, flat: FlatParameters) -> str | None:
         return f"the parameters are of type {flat.vector.dtype}, not torch.float32"
     if isinstance(policy.actor, OwnTrunk):
         return f"{policy.actor.setting} is a network of your own"
-    if policy.has_memory:
-        return "the policy has memory (model.memory)"
+    if policy.actor_memory is not None and policy.actor_memory.size % LANES:
+        return f"model.memory_size={policy.actor_memory.size} is not a multiple of {LANES}"
     if policy.bf16:
         return "trainer.precision=bf16 asks for it"
     if policy.layout.images:
@@ -83,24 +87,39 @@ class NativePolicy:
         self.handle = self.library.ppo_create((ctypes.c_int64 * len(description))(*description))
         weakref.finalize(self, self.library.ppo_destroy, self.handle)
 
-    def __call__(self, observations: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (distribution parameters [..., P], values [...]) of observations [..., D]."""
+    def __call__(
+        self, observations: Tensor, state: Tensor | None = None, starts: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return (distribution parameters [..., P], values [...]) of observations [..., D].
+
+        With memory, `state` and `starts` are as in `ActorCritic.forward`.
+        """
         shape = observations.shape[:-1]
         outputs, values = torch.empty((*shape, self._actions)), torch.empty(shape)
-        self._evaluate(observations, outputs, values)
-        return distribution_parameters(outputs, self._log_std), values
+        self._evaluate(observations, outputs, values, state, starts)
+        return self.parameters_of(outputs), values
 
-    def action_parameters(self, observations: Tensor) -> Tensor:
+    def action_parameters(
+        self, observations: Tensor, state: Tensor | None = None, starts: Tensor | None = None
+    ) -> Tensor:
         """Return the parameters [..., P] of the action distribution; skips a separate critic."""
         outputs = torch.empty((*observations.shape[:-1], self._actions))
-        self._evaluate(observations, outputs, None)
-        return distribution_parameters(outputs, self._log_std)
+        self._evaluate(observations, outputs, None, state, starts)
+        return self.parameters_of(outputs)
 
-    def values(self, observations: Tensor) -> Tensor:
+    def values(self, observations: Tensor, state: Tensor | None = None, starts: Tensor | None = None) -> Tensor:
         """Return values [...]; skips a separate actor."""
         values = torch.empty(observations.shape[:-1])
-        self._evaluate(observations, None, values)
+        self._evaluate(observations, None, values, state, starts)
         return values
+
+    def parameters_of(self, outputs: Tensor) -> Tensor:
+        """Return the distribution parameters [..., P] that the outputs [..., A] of the action head mean."""
+        return distribution_parameters(outputs, self._log_std)
+
+    def prepare(self) -> None:
+        """Read the weights of recurrent layers: `act` with an `Answer` uses those of the last time."""
+        self.library.ppo_prepare(self.handle, self.vector.data_ptr())
 
     def act(
         self,
@@ -110,25 +129,47 @@ class NativePolicy:
         observations: Tensor,
         actions: Tensor,
         masks: Tensor | None = None,
+        answer: Answer | None = None,
     ) -> None:
         """Fill `observations` [N, D] with `raw` [N, D] scaled, and `actions` [N, ...] with those that `noise` draws.
 
         Without noise these are the most probable ones. Only those in `masks` [N, A] bool are taken, if there are some.
+
+        Args:
+            answer: with memory, what this step changes and fills.
         """
         assert raw.flags.c_contiguous and observations.is_contiguous() and actions.is_contiguous()
         assert noise is None or noise.is_contiguous()
         assert masks is None or (masks.is_contiguous() and masks.dtype == torch.bool)
+        filled = (None, None, None) if answer is None else (answer.state, answer.outputs, answer.values)
+        assert all(each is None or each.is_contiguous() for each in filled)
         self.library.ppo_act(
             self.handle, self.vector.data_ptr(), raw.ctypes.data, scaling.mean.ctypes.data,
             scaling.inverse_std.ctypes.data, scaling.limit, len(raw), None if noise is None else noise.data_ptr(),
             None if masks is None else masks.data_ptr(), observations.data_ptr(), actions.data_ptr(),
+            *(None if each is None else each.data_ptr() for each in filled),
         )  # fmt: skip
 
-    def _evaluate(self, observations: Tensor, outputs: Tensor | None, values: Tensor | None) -> None:
+    def _evaluate(
+        self,
+        observations: Tensor,
+        outputs: Tensor | None,
+        values: Tensor | None,
+        state: Tensor | None,
+        starts: Tensor | None,
+    ) -> None:
         rows = observations.reshape(-1, self._inputs).contiguous()
         assert rows.dtype == torch.float32
-        pointers = (None if target is None else target.data_ptr() for target in (outputs, values))
-        self.library.ppo_evaluate(self.handle, self.vector.data_ptr(), rows.data_ptr(), len(rows), *pointers)
+        pointers = [None if target is None else target.data_ptr() for target in (outputs, values)]
+        if state is None:
+            self.library.ppo_evaluate(self.handle, self.vector.data_ptr(), rows.data_ptr(), len(rows), *pointers)
+            return
+        self.prepare()
+        state, keep = state.contiguous(), None if starts is None else (~starts).to(torch.float32).contiguous()
+        self.library.ppo_remember(
+            self.handle, self.vector.data_ptr(), rows.data_ptr(), len(rows) // state.shape[1], len(rows),
+            None if keep is None else keep.data_ptr(), state.data_ptr(), *pointers,
+        )  # fmt: skip
 
 
 def _description(policy: ActorCritic, flat: FlatParameters, inputs: int) -> list[int]:
@@ -140,21 +181,35 @@ def _description(policy: ActorCritic, flat: FlatParameters, inputs: int) -> list
         places = [flat.slice_of(f"{name}.{part}").start for part in ("weight", "bias")]
         return [layer.in_features, layer.out_features, *places]
 
-    def trunk(name: str, heads: list[list[int]]) -> list[int]:
+    def trunk(hidden: list[list[int]], heads: list[list[int]]) -> list[int]:
+        return [len(hidden), len(heads), *(number for layer in (*hidden, *heads) for number in layer)]
+
+    def recurrent(name: str) -> list[int]:
+        layer = policy.get_submodule(name)
+        assert isinstance(layer, GruLayer | LstmLayer)
+        bias = -1 if layer.recurrent.bias is None else flat.slice_of(f"{name}.recurrent.bias").start
+        weight = flat.slice_of(f"{name}.recurrent.weight").start
+        return [MEMORIES[type(layer)], layer.recurrent.in_features, weight, bias]
+
+    def network(name: str, heads: list[list[int]]) -> list[int]:
         children = policy.get_submodule(name).named_children()
         hidden = [linear(f"{name}.{key}") for key, layer in children if isinstance(layer, nn.Linear)]
-        return [len(hidden), len(heads), *(number for layer in (*hidden, *heads) for number in layer)]
+        memory = getattr(policy, f"{name}_memory")
+        layers = [] if memory is None else [f"{name}_memory.layers.{index}" for index in range(len(memory.layers))]
+        tops = [*([[PROJECTION, *linear(f"{layer}.inputs")]] for layer in layers), heads]
+        above = [recurrent(layer) + trunk([], top) for layer, top in zip(layers, tops[1:], strict=True)]
+        return [len(layers), *trunk(hidden, tops[0]), *(number for part in above for number in part)]
 
     distribution = policy.distribution
     action_head, value_head = [ACTION_HEAD, *linear("action_head")], [VALUE_HEAD, *linear("value_head")]
     if policy.critic is None:
-        trunks = [trunk("actor", [action_head, value_head])]
+        networks = [network("actor", [action_head, value_head])]
     else:
-        trunks = [trunk("actor", [action_head]), trunk("critic", [value_head])]
+        networks = [network("actor", [action_head]), network("critic", [value_head])]
     activation = next((ACTIVATIONS[type(layer)] for layer in _layers(policy) if type(layer) in ACTIVATIONS), 0)
     log_std = flat.slice_of("log_std").start if policy.log_std is not None else -1
     sizes = distribution.sizes if isinstance(distribution, MultiCategorical) else ()
     return [
         activation, inputs, FAMILIES[type(distribution)], policy.action_head.out_features, log_std, len(sizes), *sizes,
-        len(trunks), *(number for part in trunks for number in part),
+        len(networks), *(number for part in networks for number in part),
     ]  # fmt: skip

@@ -3,15 +3,11 @@
 #include <atomic>
 #include <thread>
 
-#include "network.hpp"
-#include "objective.hpp"
-#include "recurrence.hpp"
+#include "actor_critic.hpp"
 
 using namespace ppolab;
 
 namespace {
-
-constexpr int64_t ACTION_HEAD = 0;  // the other one gives values
 
 struct Adam {
     float *mean, *square;  // running moments of the gradient, [P]
@@ -19,51 +15,6 @@ struct Adam {
     double lr, beta1, beta2, epsilon, weight_decay;
     int64_t decoupled, maximize;
     double max_grad_norm;  // 0: no clipping
-};
-
-struct Range {
-    int64_t first, size;
-};
-
-struct ActorCritic {
-    std::vector<Trunk> trunks;
-    std::vector<std::vector<Range>> ranges;  // of the parameters that belong to each trunk
-    PolicyHead head;
-    int64_t inputs, log_std;
-    std::vector<float> actions, values, action_gradients, value_gradients;
-
-    void reserve(int64_t rows) {
-        for (auto* buffer : {&actions, &action_gradients}) buffer->resize(rows * head.outputs());
-        for (auto* buffer : {&values, &value_gradients}) buffer->resize(rows);
-    }
-
-    // One trunk's share of a minibatch: forward, objective, backward.
-    void differentiate(size_t trunk, const float* parameters, const Samples& samples, const Settings& settings,
-                       const int64_t* order, int64_t count, float* gradient, Terms& terms) {
-        const Matrix outputs[] = {{actions.data(), head.outputs()}, {values.data(), 1}};
-        const Matrix gradients[] = {{action_gradients.data(), head.outputs()}, {value_gradients.data(), 1}};
-        trunks[trunk].forward(parameters, {samples.observations, inputs, order}, count, true, outputs);
-        for (const int64_t index : trunks[trunk].head_index)
-            if (index == ACTION_HEAD) {
-                if (settings.masked) head.mask_alike(actions.data(), samples, order, count);
-                head.differentiate(actions.data(), parameters + log_std, samples, settings, order, count,
-                                   action_gradients.data(), gradient + log_std, terms);
-            } else
-                differentiate_values(values.data(), samples, settings, order, count, value_gradients.data(), terms);
-        trunks[trunk].backward(parameters, count, gradients, gradient);
-    }
-
-    double sum_of_squares(size_t trunk, const float* gradient) const {
-        double total = 0.0;
-        for (const Range range : ranges[trunk]) {
-            Vec sums{};
-            int64_t i = range.first;
-            for (; i + LANES <= range.first + range.size; i += LANES) sums += load(gradient + i) * load(gradient + i);
-            for (int lane = 0; lane < LANES; ++lane) total += sums[lane];
-            for (; i < range.first + range.size; ++i) total += static_cast<double>(gradient[i]) * gradient[i];
-        }
-        return total;
-    }
 };
 
 // Kingma & Ba 2015 (arXiv:1412.6980), algorithm 1; decoupled weight decay: Loshchilov & Hutter 2019 (arXiv:1711.05101).
@@ -125,29 +76,29 @@ struct Epoch {
     Terms* terms;
 };
 
-// The trunks [first, last) of every minibatch. Only the gradient's norm couples them, so two threads can share a step.
-void run_trunks(ActorCritic& policy, const Epoch& epoch, size_t first, size_t last, size_t thread, Sum& sum) {
+// The networks [first, last) on every minibatch. Only the gradient's norm couples them, so two threads can share a step.
+void run_networks(ActorCritic& policy, const Epoch& epoch, size_t first, size_t last, size_t thread, Sum& sum) {
     const int64_t* order = epoch.order;
     for (int64_t batch = 0; batch < epoch.batches; order += epoch.sizes[batch++]) {
         Terms& terms = epoch.terms[batch];
         double squares = 0.0;
-        for (size_t trunk = first; trunk < last; ++trunk) {
-            policy.differentiate(trunk, epoch.parameters, *epoch.samples, *epoch.settings, order, epoch.sizes[batch],
+        for (size_t network = first; network < last; ++network) {
+            policy.differentiate(network, epoch.parameters, *epoch.samples, *epoch.settings, order, epoch.sizes[batch],
                                  epoch.gradient, terms);
-            squares += policy.sum_of_squares(trunk, epoch.gradient);
+            squares += policy.sum_of_squares(network, epoch.gradient);
         }
         const double norm = std::sqrt(sum.of_all(thread, batch, squares));
         if (thread == 0) terms.gradient_norm = norm;
         const double limit = epoch.adam->max_grad_norm;
         const double scale = limit > 0.0 && !(norm <= limit) ? limit / (norm + 1e-6) : 1.0;
-        for (size_t trunk = first; trunk < last; ++trunk)
-            for (const Range range : policy.ranges[trunk])
+        for (size_t network = first; network < last; ++network)
+            for (const Range range : policy.ranges[network])
                 adam_step(*epoch.adam, epoch.adam->steps + batch + 1, scale, range, epoch.gradient, epoch.parameters);
     }
 }
 
-// The first trunk of which an update is made: the second is the value function's alone.
-size_t first_trunk(const Settings& settings) { return settings.value_only ? 1 : 0; }
+// The first network of which an update is made: the second is the value function's alone.
+size_t first_network(const Settings& settings) { return settings.value_only ? 1 : 0; }
 
 Linear read_linear(const int64_t*& spec) {
     const Linear layer{spec[0], spec[1], spec[2], spec[3]};
@@ -179,13 +130,30 @@ Trunk read_trunk(const int64_t*& spec, Activation activation, int64_t inputs, st
     return trunk;
 }
 
+Network read_network(const int64_t*& spec, Activation activation, int64_t inputs, std::vector<Range>& ranges) {
+    Network network;
+    const int64_t layers = *spec++;
+    network.trunks.push_back(read_trunk(spec, activation, inputs, ranges));
+    for (int64_t i = 0; i < layers; ++i) {
+        Recurrent layer{static_cast<MemoryKind>(spec[0]), spec[1], spec[2], spec[3]};
+        spec += 4;
+        add_range(ranges, layer.weight, layer.width() * layer.size);
+        if (layer.kind == GRU) add_range(ranges, layer.bias, layer.width());
+        network.trunks.push_back(read_trunk(spec, activation, layer.size, ranges));
+        network.layers.push_back(std::move(layer));
+    }
+    return network;
+}
+
 }  // namespace
 
 extern "C" {
 
 // spec: activation, inputs, family, action outputs, offset of log_std (or -1), number of categorical components and
-// their sizes, number of trunks; per trunk the number of hidden layers and of heads, then each hidden layer, then for
-// each head its index and layer; a layer is inputs, outputs, weight offset, bias offset.
+// their sizes, number of networks. Per network the number of recurrent layers and a trunk, then per recurrent layer its
+// kind, units, weight offset, bias offset (or -1) and the trunk on top of it. A trunk is the number of hidden layers and of
+// heads, then each hidden layer, then for each head its index and layer; one below a recurrent layer has one head. A layer
+// is inputs, outputs, weight offset, bias offset.
 void* ppo_create(const int64_t* spec) {
     const auto activation = static_cast<Activation>(*spec++);
     const int64_t inputs = *spec++;
@@ -194,70 +162,99 @@ void* ppo_create(const int64_t* spec) {
     const std::vector<int64_t> sizes(spec, spec + components);
     spec += components;
     auto* policy = new ActorCritic{{}, {}, PolicyHead(family, outputs, sizes), inputs, std::max<int64_t>(log_std, 0),
-                                   {}, {}, {}, {}};
-    const int64_t trunks = *spec++;
-    policy->ranges.resize(trunks);
+                                   {}, {}, {}, {}, {}};
+    const int64_t networks = *spec++;
+    policy->ranges.resize(networks);
+    policy->sequences.resize(networks);
     if (log_std >= 0) add_range(policy->ranges[0], log_std, outputs);
-    for (int64_t i = 0; i < trunks; ++i)
-        policy->trunks.push_back(read_trunk(spec, activation, inputs, policy->ranges[i]));
+    for (int64_t i = 0; i < networks; ++i)
+        policy->networks.push_back(read_network(spec, activation, inputs, policy->ranges[i]));
     return policy;
 }
 
 void ppo_destroy(void* handle) { delete static_cast<ActorCritic*>(handle); }
 
-// observations [rows, inputs] -> actions [rows, action outputs] and values [rows]; either may be null.
+// observations [rows, inputs] -> actions [rows, action outputs] and values [rows]; either may be null. Without memory.
 void ppo_evaluate(void* handle, const float* parameters, const float* observations, int64_t rows, float* actions,
                   float* values) {
     ActorCritic& policy = *static_cast<ActorCritic*>(handle);
     const Matrix outputs[] = {{actions, policy.head.outputs()}, {values, 1}};
-    for (Trunk& trunk : policy.trunks)
-        if (std::any_of(trunk.head_index.begin(), trunk.head_index.end(),
-                        [&](int64_t index) { return outputs[index].data != nullptr; }))
-            trunk.forward(parameters, {observations, policy.inputs, nullptr}, rows, false, outputs);
+    for (Network& network : policy.networks)
+        if (ActorCritic::is_wanted(network, outputs))
+            network.forward(parameters, {observations, policy.inputs, nullptr}, rows, NO_PAST, false, outputs);
 }
 
-// Raw observations [rows, inputs] -> scaled ones, (x - mean) * inverse_std within the limit, and an action for each row:
-// drawn by `noise`, or the most probable one where that is null, of those in `masks` [rows, action outputs] or, where that
-// is null, of all.
-void ppo_act(void* handle, const float* parameters, const double* raw, const double* mean, const double* inverse_std,
-             double limit, int64_t rows, const float* noise, const bool* masks, float* observations, void* actions) {
-    ActorCritic& policy = *static_cast<ActorCritic*>(handle);
+// Reads the weights of recurrent layers: `ppo_remember` and `ppo_act_remembering` know those of the last call.
+void ppo_prepare(void* handle, const float* parameters) {
+    for (Network& network : static_cast<ActorCritic*>(handle)->networks) network.prepare(parameters);
+}
+
+// The same with memory: rows are `steps` of sequences, time-major; keep [rows], 0 where the state before a row is
+// forgotten, or null; states [K, sequences, H] before the first steps.
+void ppo_remember(void* handle, const float* parameters, const float* observations, int64_t steps, int64_t rows,
+                  const float* keep, const float* states, float* actions, float* values) {
+    static_cast<ActorCritic*>(handle)->remember(parameters, observations, steps, rows, keep, states, nullptr, actions,
+                                                values);
+}
+
+// Raw observations [rows, inputs] -> scaled ones, (x - mean) * inverse_std within the limit.
+void scale(const double* raw, const double* mean, const double* inverse_std, double limit, int64_t rows, int64_t inputs,
+           float* observations) {
     for (int64_t row = 0; row < rows; ++row)
-        for (int64_t k = 0; k < policy.inputs; ++k) {
-            const double scaled = (raw[row * policy.inputs + k] - mean[k]) * inverse_std[k];
-            observations[row * policy.inputs + k] = static_cast<float>(std::clamp(scaled, -limit, limit));
+        for (int64_t k = 0; k < inputs; ++k) {
+            const double scaled = (raw[row * inputs + k] - mean[k]) * inverse_std[k];
+            observations[row * inputs + k] = static_cast<float>(std::clamp(scaled, -limit, limit));
         }
-    policy.reserve(rows);
-    ppo_evaluate(handle, parameters, observations, rows, policy.actions.data(), nullptr);
-    if (masks) policy.head.mask(policy.actions.data(), masks, rows);
-    if (noise) policy.head.sample(policy.actions.data(), parameters + policy.log_std, noise, rows, actions);
-    else policy.head.mode(policy.actions.data(), rows, actions);
 }
 
-// gradient [P] of the objective on `count` samples in order, and its terms.
+// Raw observations [rows, inputs] -> scaled ones, and an action for each row: drawn by `noise`, or the most probable one
+// where that is null, of those in `masks` [rows, action outputs] or, where that is null, of all.
+//
+// With memory, `states` [K, rows, H] go on by one step, and `outputs` [rows, action outputs] and, where they are wanted,
+// `values` [rows] are filled. Without, these are null.
+void ppo_act(void* handle, const float* parameters, const double* raw, const double* mean, const double* inverse_std,
+             double limit, int64_t rows, const float* noise, const bool* masks, float* observations, void* actions,
+             float* states, float* outputs, float* values) {
+    ActorCritic& policy = *static_cast<ActorCritic*>(handle);
+    scale(raw, mean, inverse_std, limit, rows, policy.inputs, observations);
+    policy.reserve(rows);
+    float* const chosen_from = policy.actions.data();
+    if (states) {
+        policy.remember(parameters, observations, 1, rows, nullptr, states, states, outputs, values);
+        std::copy_n(outputs, rows * policy.head.outputs(), chosen_from);
+    } else {
+        ppo_evaluate(handle, parameters, observations, rows, chosen_from, nullptr);
+    }
+    if (masks) policy.head.mask(chosen_from, masks, rows);
+    if (noise) policy.head.sample(chosen_from, parameters + policy.log_std, noise, rows, actions);
+    else policy.head.mode(chosen_from, rows, actions);
+}
+
+// gradient [P] of the objective on `count` samples, or with memory sequences, in order; and its terms.
 void ppo_gradient(void* handle, const float* parameters, const Samples* samples, const Settings* settings,
                   int64_t count, float* gradient, Terms* terms) {
     ActorCritic& policy = *static_cast<ActorCritic*>(handle);
-    policy.reserve(count);
-    for (size_t trunk = first_trunk(*settings); trunk < policy.trunks.size(); ++trunk)
-        policy.differentiate(trunk, parameters, *samples, *settings, nullptr, count, gradient, *terms);
+    policy.reserve(count * samples->length);
+    for (size_t network = first_network(*settings); network < policy.networks.size(); ++network)
+        policy.differentiate(network, parameters, *samples, *settings, nullptr, count, gradient, *terms);
 }
 
-// One Adam step per minibatch: `order` lists the samples of the first sizes[0] long minibatch, then the second, ...
+// One Adam step per minibatch: `order` lists the samples of the first sizes[0] long minibatch, then the second, ...; with
+// memory the sequences.
 void ppo_epoch(void* handle, float* parameters, const Samples* samples, const Settings* settings, const Adam* adam,
                const int64_t* order, const int64_t* sizes, int64_t batches, int64_t threads, float* gradient,
                Terms* terms) {
     ActorCritic& policy = *static_cast<ActorCritic*>(handle);
-    policy.reserve(*std::max_element(sizes, sizes + batches));
+    policy.reserve(*std::max_element(sizes, sizes + batches) * samples->length);
     const Epoch epoch{parameters, samples, settings, adam, order, sizes, batches, gradient, terms};
-    const size_t first = first_trunk(*settings), last = policy.trunks.size();
+    const size_t first = first_network(*settings), last = policy.networks.size();
     if (threads < 2 || last - first < 2) {
         Sum alone(1);
-        return run_trunks(policy, epoch, first, last, 0, alone);
+        return run_networks(policy, epoch, first, last, 0, alone);
     }
     Sum both(2);
-    std::thread helper([&] { run_trunks(policy, epoch, 1, 2, 1, both); });
-    run_trunks(policy, epoch, 0, 1, 0, both);
+    std::thread helper([&] { run_networks(policy, epoch, 1, 2, 1, both); });
+    run_networks(policy, epoch, 0, 1, 0, both);
     helper.join();
 }
 

@@ -13,12 +13,18 @@ POINTER, DOUBLE, INTEGER = ctypes.c_void_p, ctypes.c_double, ctypes.c_int64
 
 COLUMNS = ("observations", "actions", "log_probs", "values", "advantages", "returns", "parameters")
 """What the C++ code needs of samples, in its order."""
+OF_SEQUENCES = ("weights", "states", "starts")
+"""What it needs besides where there is memory."""
 
 
 class NativeSamples(ctypes.Structure):
     """Pointers to experience; the tensors must outlive it."""
 
-    _fields_ = [(name, POINTER) for name in COLUMNS]
+    _fields_ = [
+        *((name, POINTER) for name in (*COLUMNS, *OF_SEQUENCES)),
+        ("length", INTEGER),
+        ("sequences", INTEGER),
+    ]
 
 
 class NativeSettings(ctypes.Structure):
@@ -66,10 +72,17 @@ STRUCTURES: dict[str, type[ctypes.Structure]] = {
 
 def native_samples(samples: Samples) -> NativeSamples:
     """Return pointers into `samples`, which must be contiguous."""
-    tensors = {name: getattr(samples, name) for name in COLUMNS}
+    sequences = 0 if samples.states is None else samples.states.shape[1]
+    names = (*COLUMNS, *OF_SEQUENCES) if sequences else COLUMNS
+    tensors = {name: getattr(samples, name) for name in names}
     assert all(tensor.is_contiguous() for tensor in tensors.values())
-    assert all(tensor.dtype == torch.float32 for name, tensor in tensors.items() if name != "actions")
-    return NativeSamples(**{name: tensor.data_ptr() for name, tensor in tensors.items()})
+    assert all(tensor.dtype == torch.float32 for name, tensor in tensors.items() if name not in ("actions", "starts"))
+    assert samples.starts is None or samples.starts.dtype == torch.bool
+    return NativeSamples(
+        **{name: tensor.data_ptr() for name, tensor in tensors.items()},
+        length=len(samples.weights) // sequences if sequences else 1,
+        sequences=sequences,
+    )
 
 
 def terms_array(rows: int) -> Tensor:

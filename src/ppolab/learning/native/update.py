@@ -53,13 +53,14 @@ class NativeUpdate:
     def gradient(self, vector: Tensor, *batch: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return (gradient [P] at the parameters `vector`, LossTerms as one tensor) of a minibatch.
 
-        Rows of weight 0 must come last. The next call overwrites the gradient.
+        Without memory, rows of weight 0 must come last. The next call overwrites the gradient.
         """
         samples = Samples(*(part.contiguous() for part in batch if part is not None))
         terms = terms_array(1)
+        count = int(samples.weights.sum()) if samples.states is None else samples.states.shape[1]
         self._native.library.ppo_gradient(
             self._native.handle, vector.data_ptr(), ctypes.byref(native_samples(samples)),
-            ctypes.byref(self._settings), int(samples.weights.sum()), self._gradient.data_ptr(), terms.data_ptr(),
+            ctypes.byref(self._settings), count, self._gradient.data_ptr(), terms.data_ptr(),
         )  # fmt: skip
         return self._gradient, split_terms(terms)[0][0]
 
@@ -69,7 +70,7 @@ class NativeUpdate:
         """Change the parameters by one Adam step per minibatch.
 
         Args:
-            order: [B] int64, the samples in the order of the minibatches.
+            order: [B] int64, the samples, or with memory the sequences, in the order of the minibatches.
             sizes: [M] int64 of the minibatches.
             threads: 2 lets actor and critic work at the same time, with the same result.
 
