@@ -194,16 +194,17 @@ class Trained:
         return torch.from_numpy(self.policy.observation_scale.frozen()(np.array(observation, dtype=np.float64)))
 
 
-def train(config: Config, iterations: int) -> Trained:
-    """Iterations of collect, scale, update, merge: a run without the trainer around it."""
+def train(config: Config, iterations: int, *, native: bool = False) -> Trained:
+    """Iterations of collect, scale, update, merge: a run without the trainer around it; eager, or in C++."""
     env = make_env(config)
     policy = make_policy(config, env)
     collector = make_collector(config, env, seed=1)
-    learner, _ = make_learner(policy, config, seed=2)
+    context = make_context(policy, config, seed=2, native=native)
+    learner = make_algorithm(context)
     reward_scale = RunningScale((), enabled=config.normalize_rewards)
     stats = []
     for _ in range(iterations):
-        rollout = collector.collect(policy)
+        rollout = collector.collect(policy, context.native)
         reward_scale.merge(rollout.return_moments)
         stats.append(learner.update(rollout, reward_scale.scale_rewards(rollout.rewards)))
         policy.observation_scale.merge(rollout.observation_moments)

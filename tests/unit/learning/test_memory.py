@@ -18,6 +18,7 @@ from ppolab.learning.epoch import minibatches_of_sequences, shuffled, with_stand
 from ppolab.learning.experience import Experience, shared_facts
 from ppolab.learning.gradient import gradient_with_memory, whole_gradient, worth_compiling
 from ppolab.learning.memory import Memory
+from ppolab.learning.native.library import compiler
 from ppolab.learning.native.recurrence import native_steps, use_native_recurrence
 from ppolab.learning.objective import Samples
 from ppolab.learning.rollout import Rollout
@@ -278,7 +279,8 @@ def values_after(policy: ActorCritic, *observations: float) -> list[float]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_value_depends_on_the_first_observation_of_the_episode(kind: str) -> None:
-    result = train(remembering_config("FirstDecides", **PROBE, **{"model.memory": kind, "gamma": 0.9}), 25)
+    config = remembering_config("FirstDecides", **PROBE, **{"model.memory": kind, "gamma": 0.9})
+    result = train(config, 25, native=compiler() is not None)
     assert values_after(result.policy, 1.0, 0.0, 0.0) == pytest.approx([0.81, 0.9, 1.0], abs=0.12)
     assert values_after(result.policy, -1.0, 0.0, 0.0) == pytest.approx([-0.81, -0.9, -1.0], abs=0.12)
 
@@ -291,7 +293,7 @@ def test_without_memory_that_value_is_the_mean() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_best_action_is_what_was_seen_two_steps_ago(kind: str) -> None:
     settings = {"model.memory": kind, "gamma": 0.0}
-    result = train(remembering_config("Recall", **(PROBE | settings)), 16)
+    result = train(remembering_config("Recall", **(PROBE | settings)), 16, native=compiler() is not None)
     known = result.rollout.rewards[result.rollout.valid].mean().item()
     assert known > 0.62  # 5 of 7 steps can be answered; chance gives 0.36
 
