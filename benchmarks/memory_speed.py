@@ -77,6 +77,7 @@ class Row:
     measured_steps: int
     iterations: int
     gradient_steps: int
+    cpu_seconds_per_million: float
     peak_mb: float
     torch_threads: int
     load_before: float
@@ -120,8 +121,8 @@ def measured(task: str, name: str, peer_envs: Path) -> Row:
     speed = record["measured_steps"] / record["measured_seconds"]
     return Row(
         task, name, round(speed, 1), record["measured_steps"], record["measured_iterations"],
-        record["measured_gradient_steps"], round(child.peak_mb), record["torch_threads"], round(child.load, 2),
-        version_text(record["versions"]),
+        record["measured_gradient_steps"], round(1e6 * record["measured_cpu_seconds"] / record["measured_steps"], 1),
+        round(child.peak_mb), record["torch_threads"], round(child.load, 2), version_text(record["versions"]),
     )  # fmt: skip
 
 
@@ -129,7 +130,7 @@ def table(rows: Sequence[Row]) -> list[str]:
     """Return the lines of a table of medians, with ratios of steps/s to the faster RecurrentPPO and to no memory."""
     head = (
         "task", "side", "measurements", "steps/s", "times as fast as RecurrentPPO", "times slower than without memory",
-        "gradient steps per iteration", "MB",
+        "CPU s per million steps", "gradient steps per iteration", "MB",
     )  # fmt: skip
     return markdown(head, _lines(rows), texts=2)
 
@@ -146,8 +147,8 @@ def _lines(rows: Sequence[Row]) -> Iterable[Sequence[str]]:
             steps = sorted({row.gradient_steps / row.iterations for row in same})
             yield (
                 name, side, str(len(same)), f"{speed:,.0f}", f"{speed / peer:.1f}" if peer else "",
-                f"{plain / speed:.2f}" if plain else "", " or ".join(f"{each:g}" for each in steps),
-                f"{median(row.peak_mb for row in same):,.0f}",
+                f"{plain / speed:.2f}" if plain else "", f"{median(row.cpu_seconds_per_million for row in same):,.0f}",
+                " or ".join(f"{each:g}" for each in steps), f"{median(row.peak_mb for row in same):,.0f}",
             )  # fmt: skip
 
 
