@@ -16,14 +16,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import median
 
 import peer_env
-from processes import CORES, ROOT, peer_script, run_child, version_text
+from processes import CORES, ROOT, run_training, version_text
 from result_tables import append, markdown, read_rows
 
 TABLE = ROOT / "docs/results/image_speed.csv"
@@ -76,12 +75,8 @@ def main() -> None:
 def measured(side: str, arguments: argparse.Namespace) -> Row:
     """Measure one side in a fresh process."""
     batch = 128 * arguments.num_envs
-    common = [
-        "--env", IDS.get(side, "Pong-v5"), "--steps", str(ITERATIONS * batch), "--warmup", str(WARM_UP * batch),
-    ]  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        out = ["--out", str(Path(folder) / "result.json")]
-        child = run_child([*_command(side, arguments), *common, *out, *_settings(side, arguments)], Path(folder))
+    span = (ITERATIONS * batch, WARM_UP * batch)
+    child = run_training(_program(side, arguments), IDS.get(side, "Pong-v5"), span, _settings(side, arguments))
     record = child.record
     speed = record["measured_steps"] / record["measured_seconds"]
     return Row(
@@ -90,12 +85,12 @@ def measured(side: str, arguments: argparse.Namespace) -> Row:
     )  # fmt: skip
 
 
-def _command(side: str, arguments: argparse.Namespace) -> list[str]:
+def _program(side: str, arguments: argparse.Namespace) -> tuple[str, str]:
     if side.startswith("ppolab"):
-        return [sys.executable, peer_script("ppolab_speed.py")]
+        return sys.executable, "ppolab_speed.py"
     wanted = [*(SB3 if side == "sb3" else CLEANRL), peer_env.torch_requirement()]
     python = peer_env.ready(arguments.peer_envs.absolute() / f"{side}_images", wanted)
-    return [str(python), peer_script(f"{side}_images.py")]
+    return str(python), f"{side}_images.py"
 
 
 def _settings(side: str, arguments: argparse.Namespace) -> list[str]:

@@ -10,7 +10,9 @@ from pathlib import Path
 TORCH_INDEX = "https://download.pytorch.org/whl/{build}"
 """Where builds live whose version has a suffix, such as 2.9.0+cpu, in case the default index does not know them."""
 
-PACKAGES = {"sb3": ["stable-baselines3"], "sheeprl": ["sheeprl"], "zoo": ["rl_zoo3", "pandas"]}
+PACKAGES = {
+    "sb3": ["stable-baselines3"], "sb3_contrib": ["sb3-contrib"], "sheeprl": ["sheeprl"], "zoo": ["rl_zoo3", "pandas"],
+}  # fmt: skip
 
 
 class PeerUnavailable(Exception):

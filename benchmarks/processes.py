@@ -8,9 +8,10 @@ import platform
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -84,6 +85,36 @@ def run_child(
         raise ChildFailed(process.returncode, "\n".join(told))
     unit = 1e6 if sys.platform == "darwin" else 1e3
     return Child(json.loads(result.read_text()), started, seconds, usage.ru_maxrss / unit, load)
+
+
+def run_training(
+    program: tuple[str, str],
+    env: str,
+    span: tuple[int, int],
+    settings: Sequence[str],
+    *,
+    seed: int = 0,
+    environment: Mapping[str, str] | None = None,
+    patience: float | None = None,
+) -> Child:
+    """Run a speed script of benchmarks/peers, which takes the arguments of `stopwatch.common_arguments`.
+
+    Args:
+        program: a Python, and the script's name.
+        span: environment steps in all, and those of the warm-up.
+        settings: further arguments. environment, patience: as in `run_child`.
+
+    Raises:
+        ChildFailed: see `run_child`.
+    """
+    python, script = program
+    steps, warmup = span
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            python, peer_script(script), "--env", env, "--seed", str(seed), "--steps", str(steps),
+            "--warmup", str(warmup), "--out", f"{folder}/result.json", *settings,
+        ]  # fmt: skip
+        return run_child(command, Path(folder), environment, patience)
 
 
 @contextmanager

@@ -17,14 +17,13 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import scaling_report
-from processes import CORES, ROOT, Child, ChildFailed, peer_script, run_child, version_text
+from processes import CORES, ROOT, Child, ChildFailed, run_training, version_text
 from result_tables import append, read_rows
 from scaling_report import Row
 
@@ -203,13 +202,9 @@ def measure(name: str, point: Point, repeat: int, arguments: argparse.Namespace)
 
 def train(point: Point, seed: int, arguments: argparse.Namespace) -> Child:
     """One process."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [
-            sys.executable, peer_script("ppolab_speed.py"), "--env", arguments.env, "--seed", str(seed), "--steps",
-            str(point.steps), "--warmup", str(point.warmup), "--out", f"{folder}/result.json", *COMMON,
-            *point.settings, *arguments.override, f"hydra.run.dir={folder}/run",
-        ]  # fmt: skip
-        return run_child(command, Path(folder))
+    settings = [*COMMON, *point.settings, *arguments.override]
+    program = (sys.executable, "ppolab_speed.py")
+    return run_training(program, arguments.env, (point.steps, point.warmup), settings, seed=seed)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from pathlib import Path
 
 import peer_env
 from omegaconf import OmegaConf
-from processes import CORES, ROOT, Child, ChildFailed, peer_script, run_child, version_text
+from processes import CORES, ROOT, Child, ChildFailed, peer_script, run_child, run_training, version_text
 from throughput_report import Row, progress_line, report
 
 ENVIRONMENTS = ("Hopper-v5", "HalfCheetah-v5", "CartPole-v1", "Ant-v5")
@@ -236,13 +236,11 @@ def measure_ours(env: str, against: str, arguments: argparse.Namespace, repeat: 
 def measure_peer(env: str, chosen: Peer, pythons: dict[str, Path], span: Span, kind: str, repeat: int) -> Row:
     """One training with a peer."""
     framework, vec_env = KINDS[chosen.kind]
-    with tempfile.TemporaryDirectory() as folder:
-        command = [
-            str(pythons[framework]), peer_script(f"{framework}_speed.py"), "--env", env, "--seed", str(repeat),
-            "--steps", str(span.steps), "--warmup", str(span.warmup), "--out", f"{folder}/result.json",
-            "--vec-env", vec_env, "--num-envs", str(chosen.num_envs), "--threads", str(chosen.threads),
-        ]  # fmt: skip
-        child = run_child(command, Path(folder), {"OMP_NUM_THREADS": str(chosen.threads)}, span.patience)
+    settings = ["--vec-env", vec_env, "--num-envs", str(chosen.num_envs), "--threads", str(chosen.threads)]
+    child = run_training(
+        (str(pythons[framework]), f"{framework}_speed.py"), env, (span.steps, span.warmup), settings,
+        seed=repeat, environment={"OMP_NUM_THREADS": str(chosen.threads)}, patience=span.patience,
+    )  # fmt: skip
     simulators = chosen.num_envs if vec_env in {"subproc", "async"} else 1
     return training_row(
         child, Row(env, kind, repeat, framework, chosen.name, chosen.num_envs, simulator_threads=simulators)

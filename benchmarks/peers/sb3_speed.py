@@ -11,6 +11,11 @@ from stopwatch import Stopwatch, common_arguments, installed
 
 DISTRIBUTIONS = ("stable-baselines3", "torch", "numpy", "gymnasium", "mujoco")
 BATCH = 2048
+COMMON = {
+    "learning_rate": lambda remaining: 3e-4 * remaining, "gamma": 0.99, "gae_lambda": 0.95, "clip_range": 0.2,
+    "ent_coef": 0.0, "vf_coef": 0.5, "max_grad_norm": 0.5, "target_kl": None, "device": "cpu", "verbose": 0,
+}  # fmt: skip
+"""Settings of every measured PPO of this family, like ppolab's."""
 
 
 class Marker(BaseCallback):  # type: ignore[misc]
@@ -53,21 +58,12 @@ def learner(envs: VecNormalize, num_envs: int, seed: int) -> PPO:
     return PPO(
         "MlpPolicy",
         envs,
-        learning_rate=lambda remaining: 3e-4 * remaining,
         n_steps=BATCH // num_envs,
         batch_size=64,
         n_epochs=10,
-        gamma=0.99,
-        gae_lambda=0.95,
-        clip_range=0.2,
-        ent_coef=0.0,
-        vf_coef=0.5,
-        max_grad_norm=0.5,
-        target_kl=None,
         policy_kwargs={"net_arch": {"pi": [64, 64], "vf": [64, 64]}, "activation_fn": torch.nn.Tanh},
-        device="cpu",
         seed=seed,
-        verbose=0,
+        **COMMON,
     )
 
 

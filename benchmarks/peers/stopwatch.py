@@ -58,6 +58,7 @@ class Stopwatch:
             "gradient_steps": last.gradient_steps,
             "ended": last.clock,
             "measured_steps": last.steps - first.steps,
+            "measured_iterations": len(self.marks) - 1 - self.marks.index(first),
             "measured_gradient_steps": last.gradient_steps - first.gradient_steps,
             "measured_seconds": last.clock - first.clock,
             "measured_cpu_seconds": last.cpu_seconds - first.cpu_seconds,

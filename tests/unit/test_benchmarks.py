@@ -28,8 +28,10 @@ import environments  # noqa: E402
 import environments_report  # noqa: E402
 import image_profile  # noqa: E402
 import image_speed  # noqa: E402
+import memory_speed  # noqa: E402
 import options  # noqa: E402
 import paper_table1  # noqa: E402
+import processes  # noqa: E402
 import profile_report  # noqa: E402
 import scaling  # noqa: E402
 import scaling_report  # noqa: E402
@@ -39,7 +41,7 @@ import time_to_return  # noqa: E402
 import time_to_return_report  # noqa: E402
 from curve import Curve  # noqa: E402
 from helpers import make_config  # noqa: E402
-from processes import ChildFailed, run_child  # noqa: E402
+from processes import ChildFailed, run_child, run_training  # noqa: E402
 from result_tables import append, line, markdown, read_rows  # noqa: E402
 from selftime import MissingName, SelfTime, between, owner_of  # noqa: E402
 from stopwatch import Stopwatch, optimizer_steps  # noqa: E402
@@ -71,6 +73,17 @@ def test_a_child_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     with pytest.raises(ChildFailed) as raised:
         run_child([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path, patience=0.2)
     assert raised.value.reason.startswith("exit code -9: given up after ")
+
+
+def test_a_speed_script_is_told_what_to_train_and_where_to_leave_its_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import json, sys\nopen(sys.argv[10], 'w').write(json.dumps(sys.argv))")
+    monkeypatch.setattr(processes, "peer_script", lambda name: str(script.with_name(name)))
+    told: Any = run_training((sys.executable, "script.py"), "Any-v0", (300, 100), ["--more"], seed=3).record
+    assert told[1:9] == ["--env", "Any-v0", "--seed", "3", "--steps", "300", "--warmup", "100"]
+    assert (told[9], told[11:]) == ("--out", ["--more"])
 
 
 def test_rows_come_back_from_a_file_as_they_were_stored(tmp_path: Path) -> None:
@@ -115,6 +128,7 @@ def test_the_measured_span_starts_at_the_first_mark_beyond_the_warm_up(tmp_path:
     stopwatch.write(tmp_path / "result.json", 150, {})
     record = json.loads((tmp_path / "result.json").read_text())
     assert (record["measured_steps"], record["measured_gradient_steps"], record["steps"]) == (100, 10, 300)
+    assert record["measured_iterations"] == 1
     with pytest.raises(SystemExit, match="nothing is left"):
         stopwatch.write(tmp_path / "result.json", 1000, {})
 
@@ -628,3 +642,44 @@ def test_the_profile_of_images_adds_up_what_multiplies() -> None:
         "| products of matrices and convolutions | 8.0 | 80.0% |",
         "| all of the update | 10.0 | 100.0% |",
     ]
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+def remembering_row(task: str, side: str, speed: float, gradient_steps: int = 720) -> memory_speed.Row:
+    return memory_speed.Row(task, side, speed, 18_000, 9, gradient_steps, 400.0, 500.0, 1, 0.1, "torch=1")
+
+
+def test_speeds_with_memory_are_compared_with_the_faster_peer_and_with_no_memory() -> None:
+    measured = [
+        ("hopper", "ppolab, gru", 3000.0), ("cartpole", "RecurrentPPO, 2 threads", 150.0),
+        ("cartpole", "ppolab, gru", 2000.0), ("cartpole", "ppolab, gru", 4000.0), ("cartpole", "ppolab, gru", 2400.0),
+        ("cartpole", "ppolab, no memory", 6000.0), ("cartpole", "RecurrentPPO, 1 thread", 300.0),
+    ]  # fmt: skip
+    rows = [remembering_row(*each) for each in measured]
+    assert memory_speed.table(rows)[2:] == [
+        "| CartPole without velocities | ppolab, gru | 3 | 2,400 | 8.0 | 2.50 | 400 | 80 | 500 |",
+        "| CartPole without velocities | ppolab, no memory | 1 | 6,000 | 20.0 | 1.00 | 400 | 80 | 500 |",
+        "| CartPole without velocities | RecurrentPPO, 1 thread | 1 | 300 | 1.0 | 20.00 | 400 | 80 | 500 |",
+        "| CartPole without velocities | RecurrentPPO, 2 threads | 1 | 150 | 0.5 | 40.00 | 400 | 80 | 500 |",
+        "| Hopper-v5 | ppolab, gru | 1 | 3,000 |  |  | 400 | 80 | 500 |",
+    ]
+
+
+def test_sides_that_made_fewer_gradient_steps_are_told() -> None:
+    rows = [remembering_row("hopper", "ppolab, gru", 1.0), remembering_row("hopper", "ppolab, lstm", 1.0)]
+    assert memory_speed.differing_work(rows) is None
+    rows.append(remembering_row("hopper", "RecurrentPPO, 1 thread", 1.0, gradient_steps=630))
+    assert memory_speed.differing_work(rows) == "not the same work: 70 or 80 gradient steps per iteration"
+
+
+def test_settings_of_the_sides_differ_in_the_memory_alone() -> None:
+    without, *others = (
+        flattened(make_config(*memory_speed.OURS, f"model.memory={side.memory}"))
+        for side in sorted(memory_speed.SIDES.values(), key=lambda side: side.memory != "none")
+        if not side.threads
+    )
+    assert (without["target_kl"], without["sequence_length"], without["rollout_steps"]) == (None, 128, 128)
+    for other in others:
+        assert {key for key in without if without[key] != other[key]} == {"model.memory"}
