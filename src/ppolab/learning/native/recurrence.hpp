@@ -15,13 +15,23 @@ struct Shape {
 
 inline Vec sigmoid(Vec value) { return hyperbolic_tangent(value * 0.5f) * 0.5f + 0.5f; }
 
-// C += A B for few rows: as `product`, which would read B twice for four of them.
+// ROWS rows of C += A B, in tiles of up to COLUMNS vectors.
+template <int ROWS, int COLUMNS>
+inline void add_rows(int64_t columns, int64_t depth, const float* a, const float* b, float* c) {
+    int64_t n = 0;
+    for (; n + COLUMNS * LANES <= columns; n += COLUMNS * LANES)
+        tile<ROWS, COLUMNS, true>(depth, a, depth, 1, b + n, columns, c + n, columns);
+    if (n < columns) band<ROWS, true>(columns - n, depth, a, depth, 1, b + n, columns, c + n, columns);
+}
+
+// C += A B for few rows: the fewer there are, the wider are the tiles, since a processor
+// adds to eight or more sums at a time.
 inline void add_product(int64_t rows, int64_t columns, int64_t depth, const float* a, const float* b, float* c) {
     int64_t m = 0;
-    for (; m + 6 <= rows; m += 6) band<6, true>(columns, depth, a + m * depth, depth, 1, b, columns, c + m * columns, columns);
-    for (; m + 4 <= rows; m += 4) band<4, true>(columns, depth, a + m * depth, depth, 1, b, columns, c + m * columns, columns);
-    for (; m + 2 <= rows; m += 2) band<2, true>(columns, depth, a + m * depth, depth, 1, b, columns, c + m * columns, columns);
-    if (m < rows) band<1, true>(columns, depth, a + m * depth, depth, 1, b, columns, c + m * columns, columns);
+    for (; m + 6 <= rows; m += 6) add_rows<6, 2>(columns, depth, a + m * depth, b, c + m * columns);
+    for (; m + 4 <= rows; m += 4) add_rows<4, 2>(columns, depth, a + m * depth, b, c + m * columns);
+    for (; m + 2 <= rows; m += 2) add_rows<2, 4>(columns, depth, a + m * depth, b, c + m * columns);
+    if (m < rows) add_rows<1, 8>(columns, depth, a + m * depth, b, c + m * columns);
 }
 
 // to [B, H] = from [B, H], or 0 in rows that are forgotten.
