@@ -70,13 +70,56 @@ inline void product(int64_t rows, int64_t columns, int64_t depth, const float* a
                      c_stride);
 }
 
-// The first rows of [features, 64] -> [rows, padded(features)].
-inline void transposed(const float* from, int64_t features, int64_t rows, float* to) {
-    const int64_t width = padded(features);
-    for (int64_t first = 0; first < features; first += LANES)
-        for (int64_t row = 0; row < rows; ++row)
-            for (int64_t k = first; k < std::min(first + LANES, features); ++k)
-                to[row * width + k] = from[k * BLOCK + row];
+// --- transposes ------------------------------------------------------------------------------------------------------
+
+inline void transpose_plainly(const float* from, int64_t from_stride, int64_t rows, int64_t columns, float* to,
+                              int64_t to_stride) {
+    for (int64_t row = 0; row < rows; ++row)
+        for (int64_t column = 0; column < columns; ++column)
+            to[column * to_stride + row] = from[row * from_stride + column];
+}
+
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define PPOLAB_SHUFFLES
+#endif
+#endif
+
+// LANES rows and columns: pairs of numbers change places, then pairs of pairs, then halves.
+inline void transpose_square(const float* from, int64_t from_stride, float* to, int64_t to_stride) {
+#ifdef PPOLAB_SHUFFLES
+    Vec row[LANES], pair[LANES], four[LANES];
+    for (int i = 0; i < LANES; ++i) row[i] = load(from + i * from_stride);
+    for (int i = 0; i < LANES; i += 2) {
+        pair[i] = __builtin_shufflevector(row[i], row[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+        pair[i + 1] = __builtin_shufflevector(row[i], row[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+    }
+    for (int i = 0; i < LANES; i += 4)
+        for (int k = 0; k < 2; ++k) {
+            const Vec a = pair[i + k], b = pair[i + k + 2];
+            four[i + 2 * k] = __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13);
+            four[i + 2 * k + 1] = __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
+        }
+    for (int i = 0; i < 4; ++i) {
+        store(to + i * to_stride, __builtin_shufflevector(four[i], four[i + 4], 0, 1, 2, 3, 8, 9, 10, 11));
+        store(to + (i + 4) * to_stride, __builtin_shufflevector(four[i], four[i + 4], 4, 5, 6, 7, 12, 13, 14, 15));
+    }
+#else
+    transpose_plainly(from, from_stride, LANES, LANES, to, to_stride);
+#endif
+}
+
+// [rows, columns] -> [columns, rows]
+inline void transpose(const float* from, int64_t from_stride, int64_t rows, int64_t columns, float* to,
+                      int64_t to_stride) {
+    const int64_t whole_rows = rows / LANES * LANES, whole_columns = columns / LANES * LANES;
+    for (int64_t row = 0; row < whole_rows; row += LANES)
+        for (int64_t column = 0; column < whole_columns; column += LANES)
+            transpose_square(from + row * from_stride + column, from_stride, to + column * to_stride + row, to_stride);
+    transpose_plainly(from + whole_columns, from_stride, whole_rows, columns - whole_columns,
+                      to + whole_columns * to_stride, to_stride);
+    transpose_plainly(from + whole_rows * from_stride, from_stride, rows - whole_rows, columns, to + whole_rows,
+                      to_stride);
 }
 
 // --- activations -----------------------------------------------------------------------------------------------------

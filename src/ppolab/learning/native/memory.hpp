@@ -38,10 +38,7 @@ struct Recurrent {
     // Reads the weights, for the forward passes that follow.
     void prepare(const float* parameters) {
         transposed_weights.resize(size * width());
-        for (int64_t first = 0; first < size; first += LANES)
-            for (int64_t gate = 0; gate < width(); ++gate)
-                for (int64_t k = first; k < first + LANES; ++k)
-                    transposed_weights[k * width() + gate] = parameters[weight + gate * size + k];
+        transpose(parameters + weight, size, width(), size, transposed_weights.data(), width());
     }
 
     void reserve(int64_t rows) {

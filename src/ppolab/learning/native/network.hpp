@@ -25,6 +25,8 @@ struct Linear {
 struct Matrix {
     float* data;
     int64_t stride;
+
+    float* from(int64_t row) const { return data + row * stride; }
 };
 
 // Observations [.., stride]; `order`, where there is one, picks the rows.
@@ -94,9 +96,9 @@ struct Trunk {
                        const Matrix* outputs, int64_t first) {
         const int64_t width = padded(inputs), lanes = in_strips(count);
         float* features = block + BLOCK * width;
-        std::memset(block, 0, 2 * sizeof(float) * BLOCK * width);
-        for (int64_t row = 0; row < count; ++row)
-            for (int64_t k = 0; k < inputs; ++k) block[row * width + k] = features[k * BLOCK + row] = rows[row][k];
+        std::memset(block, 0, sizeof(float) * lanes * width);
+        for (int64_t row = 0; row < count; ++row) std::copy_n(rows[row], inputs, block + row * width);
+        transpose(block, width, lanes, inputs, features, BLOCK);
         float* next = features + BLOCK * width;
         for (const Linear& layer : hidden) {
             apply(layer, parameters, features, lanes, next);
@@ -111,9 +113,7 @@ struct Trunk {
             const Matrix target = outputs[head_index[i]];
             if (!target.data) continue;
             apply(heads[i], parameters, features, lanes, head.data());
-            for (int64_t row = 0; row < count; ++row)
-                for (int64_t m = 0; m < heads[i].outputs; ++m)
-                    target.data[(first + row) * target.stride + m] = head[m * BLOCK + row];
+            transpose(head.data(), BLOCK, heads[i].outputs, count, target.from(first), target.stride);
         }
     }
 
@@ -136,30 +136,27 @@ struct Trunk {
         const int64_t to_slopes = keeps_slopes(activation) ? BLOCK : 0;
         const float* below_heads = block;
         if (!hidden.empty()) {
-            transposed(activated.back(), hidden.back().outputs, lanes, by_row.data());
+            transpose(activated.back(), BLOCK, hidden.back().outputs, lanes, by_row.data(), padded(hidden.back().outputs));
             below_heads = by_row.data();
         }
         for (size_t i = 0; i < heads.size(); ++i) {
             const Matrix source = output_gradients[head_index[i]];
             std::memset(head.data(), 0, sizeof(float) * BLOCK * heads[i].outputs);
-            for (int64_t row = 0; row < count; ++row)
-                for (int64_t m = 0; m < heads[i].outputs; ++m)
-                    head[m * BLOCK + row] = source.data[(first + row) * source.stride + m];
+            transpose(source.from(first), source.stride, count, heads[i].outputs, head.data(), BLOCK);
             add_parameter_gradients(heads[i], below_heads, head.data(), lanes, total);
             if (!hidden.empty() || input_gradients.data)
                 through_weights(heads[i], parameters, head.data(), lanes, above.data(), i > 0);
         }
         if (input_gradients.data)
-            for (int64_t row = 0; row < count; ++row)
-                for (int64_t k = 0; k < inputs; ++k)
-                    input_gradients.data[(first + row) * input_gradients.stride + k] = above[k * BLOCK + row];
+            transpose(above.data(), BLOCK, inputs, count, input_gradients.from(first), input_gradients.stride);
         for (int64_t index = static_cast<int64_t>(hidden.size()) - 1; index >= 0; --index) {
             const Linear& layer = hidden[index];
             const float* kept_values = activated[index] + to_slopes * layer.outputs;
             for_features(layer.outputs, lanes, [&](int64_t place, int64_t size) {
                 through_activation(activation, kept_values + place, above.data() + place, size);
             });
-            if (index > 0) transposed(activated[index - 1], layer.inputs, lanes, by_row.data());
+            if (index > 0)
+                transpose(activated[index - 1], BLOCK, layer.inputs, lanes, by_row.data(), padded(layer.inputs));
             add_parameter_gradients(layer, index > 0 ? by_row.data() : block, above.data(), lanes, total);
             if (index == 0) continue;
             through_weights(layer, parameters, above.data(), lanes, below.data(), false);
