@@ -124,6 +124,15 @@ def stepwise_epoch(
     """Return an epoch for any gradient, any optimizer and any number of processes."""
     step = optimizer_step(optimizer, vector)
 
+    def one_step(batch: Samples, share: float) -> tuple[Tensor, Tensor]:  # whose tensors are gone before the next
+        if group.size == 1:
+            result, terms = gradient(vector.detach(), *batch)
+        else:
+            result, terms = _over_all(group, gradient, vector.detach(), batch, share)
+        shortened, norm = clip_norm(result, config.max_grad_norm)
+        step(shortened)
+        return terms, norm
+
     def epoch(samples: Samples, order: MinibatchOrder) -> tuple[Tensor, Tensor]:
         all_terms, norms = [], []
         shares = (order.of_samples.sizes / order.of_samples.totals).tolist()
@@ -131,13 +140,8 @@ def stepwise_epoch(
             batches = minibatches(samples, order, config.minibatch_size)
         else:
             batches = minibatches_of_sequences(samples, order)
-        for batch, share in zip(batches, shares, strict=True):
-            if group.size == 1:
-                result, terms = gradient(vector.detach(), *batch)
-            else:
-                result, terms = _over_all(group, gradient, vector.detach(), batch, share)
-            shortened, norm = clip_norm(result, config.max_grad_norm)
-            step(shortened)
+        for share in shares:
+            terms, norm = one_step(next(batches), share)
             all_terms.append(terms)
             norms.append(norm)
         return torch.stack(all_terms), torch.stack(norms)
@@ -192,11 +196,11 @@ def minibatches(samples: Samples, order: MinibatchOrder, width: int) -> Iterator
     places = torch.where(used, (order.sizes.cumsum(0) - order.sizes)[:, None] + columns, 0)
     device = samples.weights.device
     rows = order.places[places.view(-1)].to(device)
-    observations = (samples.observations.index_select(0, part) for part in torch.split(rows, width))  # images are large
-    shuffled: Sequence[Tensor] = [
-        tensor.index_select(0, rows).view(-1, width, *tensor.shape[1:]) for tensor in _of_rows(samples)
-    ]
-    return (Samples(*parts) for parts in zip(observations, *shuffled, used.to(device, torch.float32), strict=True))
+    columns = [tensor.index_select(0, rows).view(-1, width, *tensor.shape[1:]) for tensor in _of_rows(samples)]
+    weights = used.to(device, torch.float32)
+    for index, part in enumerate(torch.split(rows, width)):  # images are large: no two minibatches of them are kept
+        others = (column[index] for column in columns)
+        yield Samples(samples.observations.index_select(0, part), *others, weights[index])
 
 
 def minibatches_of_sequences(samples: Samples, order: MinibatchOrder) -> Iterator[Samples]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from ppolab.learning.flat_parameters import FlatParameters
 from ppolab.learning.interface import LearnerContext
 from ppolab.learning.native.library import compiler
 from ppolab.learning.objective import LossTerms, Objective, Samples, share_of_terms
+from ppolab.learning.own_network import own_networks
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +25,12 @@ COMPILING_EARNS = {"cpu": 15_000, "cuda": 2_500}
 """Gradient steps after which PyTorch's compiler has won back the seconds it costs, by the type of the device."""
 COMPILING_IMAGES_EARNS = 2_000
 """The same on a processor where observations hold images, whose steps take longer."""
+
+PIXELS_THAT_GAIN_NOTHING = 256
+"""Images of more pixels spend their time in the convolutions of oneDNN, which compiled code calls, too.
+
+Not compiled, steps on them are as fast, and the run takes some 200 MB less: docs/performance.md, "Images".
+"""
 
 IMAGES_AT_ONCE = 128
 """Samples with images that are differentiated together. With 64, an update takes 4 percent longer."""
@@ -56,12 +64,23 @@ def _problem_of_compiling(context: LearnerContext) -> str | None:
     config, device = context.config, context.flat.vector.device.type
     if compiler() is None:
         return "there is no C++ compiler here (g++ or clang++)"
+    if _gains_nothing(context):
+        return "PyTorch's own convolutions are as fast"
     earns = COMPILING_EARNS[device]
     if context.policy.layout.images and device == "cpu":
         earns = COMPILING_IMAGES_EARNS
     if config.total_steps * config.epochs // config.minibatch_size < earns:
         return "the run is too short to earn the time back"
     return None
+
+
+def _gains_nothing(context: LearnerContext) -> bool:
+    """Return whether all but little of a step are shipped convolutions on a processor, in 32 bits."""
+    policy = context.policy
+    own = next(own_networks(policy), None)
+    if not policy.layout.images or policy.bf16 or own is not None or not context.flat.vector.is_cpu:
+        return False
+    return all(math.prod(each.height_and_width) > PIXELS_THAT_GAIN_NOTHING for each in policy.layout.images)
 
 
 def whole_gradient(policy: ActorCritic, flat: FlatParameters, objective: Objective) -> Gradient:
@@ -108,6 +127,7 @@ def in_parts(gradient: Gradient, minibatch_size: int) -> Gradient:
                 slope, found = gradient(vector, *part, *inputs)
                 result.add_(slope, alpha=share)
                 terms += share_of_terms(found, share)
+                del slope  # the next part's layers need the memory
         return result, terms
 
     return call

@@ -27,8 +27,8 @@ class Pixels(nn.Module):
     """Scale bytes to between 0 and 1, with the channels last in memory, where convolutions are faster."""
 
     def forward(self, images: Tensor) -> Tensor:
-        numbers: Tensor = images.to(torch.float32, memory_format=torch.channels_last)
-        return numbers.div_(255.0)
+        interleaved = images.contiguous(memory_format=torch.channels_last)  # as bytes, which takes less than as numbers
+        return interleaved.to(torch.float32).div_(255.0)
 
 
 def nature(image: ImagePart) -> nn.Module:

@@ -136,7 +136,7 @@ class Learner:
         results: list[tuple[Tensor, Tensor]] = []
         rolled_back = 0
         for part in [order] if target is None else order.split(KL_SAMPLES):
-            before = self._vector.clone()
+            before = self._vector if target is None else self._vector.clone()
             results.append(self._run_epoch(samples, part))
             sums = LossTerms(*results[-1][0].sum(0).tolist())
             kl = float(sums.kl_sum / sums.samples)

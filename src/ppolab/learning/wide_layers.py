@@ -57,7 +57,7 @@ class _Product(torch.autograd.Function):
 
 def product(rows: Tensor, weights: Tensor) -> Tensor:
     """Return rows [B, I] times the transposed weights [O, I]: [B, O]; differentiable, any number of times."""
-    result: Tensor = _Product.apply(rows.contiguous(), weights.contiguous())  # type: ignore[no-untyped-call]
+    result: Tensor = _Product.apply(rows, weights)  # type: ignore[no-untyped-call]
     return result
 
 

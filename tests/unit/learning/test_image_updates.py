@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import probe_envs  # noqa: F401
@@ -15,11 +16,14 @@ from ppolab.core.observation_rows import ImagePart, RowLayout
 from ppolab.learning import encoders, gradient
 from ppolab.learning.actor_critic import ActorCritic, action_distribution
 from ppolab.learning.encoders import in_parts
+from ppolab.learning.epoch import shuffled, stepwise_epoch
 from ppolab.learning.experience import Experience
 from ppolab.learning.gradient import worth_compiling
+from ppolab.learning.image_networks import Pixels
 from ppolab.learning.interface import LearnerContext
 from ppolab.learning.native.policy import unknown_to_native
-from ppolab.learning.objective import ChosenRows
+from ppolab.learning.objective import ChosenRows, Samples
+from ppolab.runtime.process_group import ALONE
 from ppolab.training.pytorch_threads import pytorch_threads, update_threads
 
 SQUARE = ImagePart("", (9, 10, 1), channels_last=True)
@@ -161,3 +165,49 @@ def test_precision_changes_the_parameters_a_little(tmp_path: Path) -> None:
     ]
     assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("sides", "changes", "compiles"),
+    [(64, {}, False), (16, {}, True), (64, {"compile": "true"}, True), (64, {"trainer.precision": "bf16"}, True)],
+)
+def test_convolutions_of_large_images_are_compiled_only_where_that_is_asked_for(
+    sides: int, changes: dict[str, str], compiles: bool
+) -> None:
+    context = context_of(RowLayout(0, (ImagePart("", (3, sides, sides), channels_last=False),)), **changes)
+    context.policy.bf16 = context.config.trainer.precision == "bf16"
+    assert worth_compiling(context) == compiles
+
+
+def test_a_network_of_the_users_on_large_images_is_compiled() -> None:
+    layout = RowLayout(0, (ImagePart("", (3, 64, 64), channels_last=False),))
+    assert worth_compiling(context_of(layout, **{"model.encoder": "sample_image_networks:Convolution"}))
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_pixels_are_scaled_with_the_channels_last_in_memory(channels_last: bool) -> None:
+    images = torch.randint(0, 255, (2, 5, 6, 3) if channels_last else (2, 3, 5, 6), dtype=torch.uint8)
+    images = images.permute(0, 3, 1, 2) if channels_last else images
+    numbers = Pixels()(images)
+    assert numbers.equal(images.float() / 255.0)
+    assert numbers.is_contiguous(memory_format=torch.channels_last)
+    assert images.max() > 1  # which were not scaled in place
+
+
+def test_nothing_of_one_step_is_kept_while_the_next_is_made() -> None:
+    """Large minibatches and gradients would else be there twice."""
+    config = make_config(compile="false", minibatch_size=4)
+    vector = torch.nn.Parameter(torch.zeros(3))
+    seen: list[weakref.ref[torch.Tensor]] = []
+
+    def gradient_of(point: torch.Tensor, observations: torch.Tensor, *_: object) -> tuple[torch.Tensor, torch.Tensor]:
+        assert all(each() is None for each in seen)
+        slope = torch.ones_like(point)
+        seen.extend([weakref.ref(observations), weakref.ref(slope)])
+        return slope, torch.zeros(6)
+
+    epoch = stepwise_epoch(gradient_of, vector, torch.optim.Adam([vector], fused=True), config, ALONE)
+    columns = [torch.zeros(12, 2), *[torch.zeros(12)] * 6]
+    order = shuffled(torch.zeros(12, dtype=torch.int64), 0, 4, torch.Generator())
+    epoch(Samples(*columns, torch.ones(12)), order)
+    assert len(seen) == 6
