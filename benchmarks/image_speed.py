@@ -8,8 +8,9 @@ own Atari wrappers; CleanRL's script ppo_atari_envpool.py and ppolab step EnvPoo
 of their own, made on first use. CleanRL's script is run as it stands in the checkout; it needs EnvPool 0.8 and gym.
 
 Every measurement is a fresh process. Its speed is environment steps over wall-clock seconds, from the end of the first
-iteration at or beyond the warm-up to the end of the last one. The sides alternate. Rows are added to
-docs/results/image_speed.csv; the table that is printed shows medians of all of them.
+iteration at or beyond the warm-up to the end of the last one. Its memory is the peak of the process, and the peak of
+what it and its descendants held without the code of libraries, which is the files'. The sides alternate. Rows are added
+to docs/results/image_speed.csv; the table that is printed shows medians of all of them.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ SB3 = ["stable-baselines3", "ale-py", "opencv-python-headless"]
 IDS = {"sb3": "PongNoFrameskip-v4"}
 ITERATIONS, WARM_UP = 7, 2
 OURS = (
-    "experiment=atari", "logger=none", "eval_interval=0", "eval_episodes=1", "checkpoint_interval=0", "compile=true",
+    "experiment=atari", "logger=none", "eval_interval=0", "eval_episodes=1", "checkpoint_interval=0",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement."""
+    """One measurement; `own_mb` is the peak of memory that is no file's, where it was looked at."""
 
     side: str
     num_envs: int
@@ -49,6 +50,7 @@ class Row:
     torch_threads: int
     load_before: float
     versions: str
+    own_mb: float | None = None
 
 
 def main() -> None:
@@ -66,9 +68,9 @@ def main() -> None:
         for side in dict.fromkeys(sides):
             row = measured(side, arguments)
             append(TABLE, [field.name for field in fields(Row)], [asdict(row)])
-            print(
-                f"{row.side}: {row.steps_per_second:,.0f} steps/s, {row.peak_mb:,.0f} MB", file=sys.stderr, flush=True
-            )
+            own = "" if row.own_mb is None else f", without files {row.own_mb:,.0f} MB"
+            told = f"{row.side}: {row.steps_per_second:,.0f} steps/s, {row.peak_mb:,.0f} MB{own}"
+            print(told, file=sys.stderr, flush=True)
     print("\n".join(table(read_rows(TABLE, Row))))
 
 
@@ -82,6 +84,7 @@ def measured(side: str, arguments: argparse.Namespace) -> Row:
     return Row(
         side, arguments.num_envs, arguments.epochs, speed, child.peak_mb,
         record["measured_gradient_steps"], record["torch_threads"], child.load, version_text(record["versions"]),
+        child.own_mb,
     )  # fmt: skip
 
 
@@ -95,9 +98,10 @@ def _program(side: str, arguments: argparse.Namespace) -> tuple[str, str]:
 
 def _settings(side: str, arguments: argparse.Namespace) -> list[str]:
     if side.startswith("ppolab"):
-        precision = "bf16" if side.endswith("bf16") else "fp32"
         ours = [*OURS, f"num_envs={arguments.num_envs}", f"epochs={arguments.epochs}"]
-        return [*ours, f"trainer.precision={precision}"]
+        if side.endswith("bf16"):  # which a run of the usual length compiles
+            ours += ["trainer.precision=bf16", "compile=true"]
+        return ours
     theirs = ["--num-envs", str(arguments.num_envs), "--epochs", str(arguments.epochs), "--threads", str(CORES)]
     if side == "cleanrl":
         theirs += ["--script", str(arguments.cleanrl.absolute() / "cleanrl/ppo_atari_envpool.py")]

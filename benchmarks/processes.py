@@ -28,13 +28,15 @@ DISTRIBUTIONS = ("torch", "pytorch-lightning", "numpy", "gymnasium", "mujoco", "
 @dataclass(frozen=True)
 class Child:
     """A finished process: the record it left, when it started, how long it took, its largest process in MB, the load
-    of the machine before it."""
+    of the machine before it; and the most that it and its descendants held together of memory that is no file's, in MB
+    (None without /proc). Files are the code of libraries, which processes share and the system drops at will."""
 
     record: dict[str, Any]
     started: float
     seconds: float
     peak_mb: float
     load: float
+    own_mb: float | None = None
 
 
 class ChildFailed(Exception):
@@ -74,7 +76,7 @@ def run_child(
     with (folder / "output.txt").open("wb") as output:
         started = time.time()
         process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, env=variables)
-        with _ended_after(process, patience):
+        with _ended_after(process, patience), _watched(process.pid) as own:
             _, status, usage = os.wait4(process.pid, 0)  # unlike wait(), it tells what this one process used
         seconds = time.time() - started
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -84,7 +86,44 @@ def run_child(
         told += [f"given up after {seconds:,.0f} s"] if patience and seconds >= patience else []
         raise ChildFailed(process.returncode, "\n".join(told))
     unit = 1e6 if sys.platform == "darwin" else 1e3
-    return Child(json.loads(result.read_text()), started, seconds, usage.ru_maxrss / unit, load)
+    return Child(json.loads(result.read_text()), started, seconds, usage.ru_maxrss / unit, load, max(own, default=None))
+
+
+@contextmanager
+def _watched(pid: int) -> Iterator[list[float]]:
+    """Look twenty times a second at a process with its descendants; the list has their memory without files, in MB."""
+    found: list[float] = []
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.05):
+            if own := sum(map(_own_mb, _descendants(pid))):
+                found.append(own)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield found
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _descendants(pid: int) -> list[int]:
+    """The process itself comes first."""
+    try:
+        lists = [task.read_text() for task in Path(f"/proc/{pid}/task").glob("*/children")]
+    except OSError:  # gone meanwhile
+        return [pid]
+    return [pid, *(each for text in lists for child in text.split() for each in _descendants(int(child)))]
+
+
+def _own_mb(pid: int) -> float:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:  # gone, or a system without /proc
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")) * 1024 / 1e6
 
 
 def run_training(

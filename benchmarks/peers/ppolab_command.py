@@ -18,9 +18,8 @@ DISTRIBUTIONS = ("torch", "pytorch-lightning", "numpy", "gymnasium", "mujoco", "
 
 def after_iterations(call: Callable[[OnPolicyModule], None]) -> None:
     """`call` the module at the end of every training step: before the evaluation that may follow."""
-    from ppolab.training.module import OnPolicyModule
-
-    original = OnPolicyModule.training_step
+    module = _module_class()
+    original = module.training_step
 
     @functools.wraps(original)
     def watched(self: OnPolicyModule, *args: Any, **kwargs: Any) -> Any:
@@ -28,21 +27,30 @@ def after_iterations(call: Callable[[OnPolicyModule], None]) -> None:
         call(self)
         return result
 
-    OnPolicyModule.training_step = watched  # type: ignore[method-assign]
+    module.training_step = watched  # type: ignore[method-assign]
 
 
 def before_first_step(call: Callable[[], None]) -> None:
     """`call` when everything is imported and built, and the environments are about to be stepped."""
-    from ppolab.training.module import OnPolicyModule
-
-    original = OnPolicyModule.start
+    module = _module_class()
+    original = module.start
 
     @functools.wraps(original)
     def watched(self: OnPolicyModule, state: dict[str, Any] | None = None) -> None:
         call()
         original(self, state)
 
-    OnPolicyModule.start = watched  # type: ignore[method-assign]
+    module.start = watched  # type: ignore[method-assign]
+
+
+def _module_class() -> type[OnPolicyModule]:
+    """Import it as the command would, which leaves PyTorch's compiler out until somebody needs it."""
+    from ppolab.runtime.fast_imports import import_lightning, lean_imports
+
+    with lean_imports():
+        import_lightning()
+        from ppolab.training.module import OnPolicyModule
+    return OnPolicyModule
 
 
 def train(overrides: list[str]) -> int:

@@ -53,10 +53,15 @@ from ppolab.config.schema import flattened  # noqa: E402
 
 def test_a_child_leaves_a_record_and_is_measured(tmp_path: Path) -> None:
     program = "import json, os; json.dump({'value': os.environ['GIVEN']}, open('result.json', 'w'))"
+    holder = "import time; held = b'x' * 60_000_000; time.sleep(0.3)"
+    program += f"; import subprocess, sys; subprocess.run([sys.executable, '-c', {holder!r}])"
     child = run_child([sys.executable, "-c", program], tmp_path, {"GIVEN": "7"})
     assert child.record == {"value": "7"}
     assert child.seconds > 0
     assert 1 < child.peak_mb < 4000  # a fork begins with the size of this process
+    if Path("/proc/self/status").is_file():
+        assert child.own_mb is not None
+        assert 60 < child.own_mb < 200, "what a process of its own holds"
 
 
 @pytest.mark.parametrize(

@@ -93,8 +93,9 @@ def for_evaluation(env: EnvConfig) -> EnvConfig:
     """Return `env` as an evaluation has it, which counts whole games and their own score.
 
     EnvPool's Atari tells of these beside what the learner sees (`Step.game`), so it stays as it is in training: after a
-    lost life its reset presses FIRE, without which many games stand still, and the policy never had to. Elsewhere the
-    arguments that change rewards and ends are left out.
+    lost life its reset presses FIRE, without which many games stand still, and the policy never had to. One by one,
+    with wrappers or `env.backend=gymnasium`, nothing tells of the game: the arguments that change rewards and ends are
+    left out, and the policy must press FIRE itself.
     """
     if not envpool_ids.has_alone(env.id):
         return env

@@ -196,11 +196,10 @@ def minibatches(samples: Samples, order: MinibatchOrder, width: int) -> Iterator
     places = torch.where(used, (order.sizes.cumsum(0) - order.sizes)[:, None] + columns, 0)
     device = samples.weights.device
     rows = order.places[places.view(-1)].to(device)
-    columns = [tensor.index_select(0, rows).view(-1, width, *tensor.shape[1:]) for tensor in _of_rows(samples)]
-    weights = used.to(device, torch.float32)
+    others = [tensor.index_select(0, rows).view(-1, width, *tensor.shape[1:]) for tensor in _of_rows(samples)]
+    others.append(used.to(device, torch.float32))
     for index, part in enumerate(torch.split(rows, width)):  # images are large: no two minibatches of them are kept
-        others = (column[index] for column in columns)
-        yield Samples(samples.observations.index_select(0, part), *others, weights[index])
+        yield Samples(samples.observations.index_select(0, part), *(column[index] for column in others))
 
 
 def minibatches_of_sequences(samples: Samples, order: MinibatchOrder) -> Iterator[Samples]:

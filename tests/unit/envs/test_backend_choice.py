@@ -269,6 +269,7 @@ def test_an_evaluation_plays_whole_games_for_their_own_score() -> None:
     assert for_evaluation(env) == env, "EnvPool tells of the game"
     one_by_one = replace(env, wrappers=["sample_wrappers:PlusOne"])
     assert for_evaluation(one_by_one).kwargs == {"frame_skip": 2}
+    assert for_evaluation(replace(env, backend="gymnasium")).kwargs == {"frame_skip": 2}
     own = EnvConfig(id="CartPole-v1", kwargs={"reward_clip": True})
     assert for_evaluation(own) == own
 
