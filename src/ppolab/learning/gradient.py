@@ -29,11 +29,11 @@ COMPILING_IMAGES_EARNS = 2_000
 PIXELS_THAT_GAIN_NOTHING = 256
 """Images of more pixels spend their time in the convolutions of oneDNN, which compiled code calls, too.
 
-Not compiled, steps on them are as fast, and the run takes some 200 MB less: docs/performance.md, "Images".
+Not compiled, gradients take within 2% of the time, and the run takes some 200 MB less: docs/performance.md, "Images".
 """
 
 IMAGES_AT_ONCE = 128
-"""Samples with images that are differentiated together. With 64, an update takes 4 percent longer."""
+"""Samples with images that are differentiated together. With 64, gradients take 7 percent longer."""
 
 WEIGHTS = Samples._fields.index("weights")
 
