@@ -123,7 +123,7 @@ def _own_mb(pid: int) -> float:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:  # gone, or a system without /proc
         return 0.0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")) * 1024 / 1e6
+    return sum(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")) / 1e3
 
 
 def run_training(
