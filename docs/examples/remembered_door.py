@@ -1,4 +1,4 @@
-"""A corridor with many handles, few of which move, and two doors at its end: the first step shows which of them is right."""
+"""A corridor with many handles, few of which move, and two doors at its end: the first place shows the right one."""
 
 import gymnasium
 import numpy as np
@@ -10,8 +10,8 @@ SHOWN = np.eye(LENGTH + 3, dtype=np.float32)
 class RememberedDoor(gymnasium.Env):
     """Walk by pulling the handle that moves in each place, and open the right door: 1 for it, -1 for the other one.
 
-    The observation is the place, and at the first one the right door. `info["action_mask"]` tells which handles move: one
-    in each place of the corridor, and two at its end. To pull another one costs 0.01 and changes nothing.
+    The observation is the place, and at the first one the right door. `info["action_mask"]` tells which handles move:
+    one in each place of the corridor, and two at its end. To pull another one costs 0.01 and changes nothing.
     """
 
     observation_space = gymnasium.spaces.Box(0, 1, (LENGTH + 3,), np.float32)
