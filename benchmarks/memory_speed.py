@@ -2,7 +2,7 @@
 
     python benchmarks/memory_speed.py --rounds 3
 
-Two tasks: CartPole of which no velocities are seen (docs/examples/cartpole_without_velocities.py), and Hopper-v5. All
+Two tasks: CartPole of which no velocities are seen (docs/examples/without_velocities.py), and Hopper-v5. All
 sides have hidden layers of 64 and 64 tanh units, then, but for ppolab without memory, one recurrent layer of 64, all of
 it apart for policy and value function; 16 environments, rollouts of 128 steps, minibatches of 256, 10 epochs, scaled
 observations and rewards, advantages normalized per minibatch, Adam at 3e-4 falling to 0, no KL early stopping.
@@ -46,7 +46,7 @@ class Side:
 
 TABLE = ROOT / "docs/results/memory_speed.csv"
 TASKS = {
-    "cartpole": ("CartPole without velocities", "cartpole_without_velocities:CartPoleWithoutVelocities-v0"),
+    "cartpole": ("CartPole without velocities", "without_velocities:CartPoleWithoutVelocities-v0"),
     "hopper": ("Hopper-v5", "Hopper-v5"),
 }
 PLAIN = "ppolab, no memory"
