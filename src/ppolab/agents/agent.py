@@ -61,8 +61,8 @@ class Agent:
         self._native = _in_native_code(trained)
         self._actor = PolicyActor(trained.policy, self._native)
         self._read = ObservationReader(trained.seen_space)
-        self._mask = MaskReader(trained.observation_space, trained.action_space, masked=trained.policy.masked)
-        self._decode = action_decoder(trained.action_space, action_mapping(trained.config.env))
+        self._mask = MaskReader(trained.observation_space, trained.policy_space, masked=trained.policy.masked)
+        self._decode = action_decoder(trained.policy_space, action_mapping(trained.config.env))
         self._generator = torch.Generator().manual_seed(seed)
         self._lock = threading.Lock()  # native code has buffers, and sampling a generator
 
