@@ -145,8 +145,8 @@ class Agent:
             deterministic: the most probable action; False draws one with the agent's own generator.
             state: [N, K, H] what memory holds before these observations, in place of what it holds; an earlier `state`.
             action_mask: not 0 for the actions that are allowed, [A] or [N, A], for a policy that was trained with such
-                masks; A counts the values of all components of an action. Leave it out where the observation has an
-                entry of this name, which is then taken.
+                masks; A counts the values of all components of an action, or all combinations of them. Leave it out
+                where the observation has an entry of this name, which is then taken.
 
         Raises:
             ConfigError: the observation does not have the shape or the type of the space, or holds NaN; the message is
