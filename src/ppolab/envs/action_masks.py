@@ -122,21 +122,22 @@ def without_choice(masks: Flags, sizes: tuple[int, ...]) -> Flags:
     return np.asarray(~np.logical_or.reduceat(masks, starts, axis=1).all(axis=1))
 
 
-def open_at_ends(masks: Flags, ended: Flags, sizes: tuple[int, ...], who: str, first_index: int, step: int) -> Flags:
+def open_where_empty(
+    masks: Flags, may_be_empty: Flags, sizes: tuple[int, ...], who: str, first_index: int, step: int
+) -> Flags:
     """Return masks [N, A] under which every environment has an action.
 
-    Where an episode has `ended` [N], the next action is never taken, and many environments then allow none.
-
     Args:
+        may_be_empty: [N] where they may allow none, as after an episode's end, where the next action is never taken.
         who: the environment's id. first_index: of the first of the N environments. step: their last one.
 
     Raises:
-        EnvError: an environment allows no action in the middle of an episode.
+        EnvError: another environment allows no action.
     """
     empty = without_choice(masks, sizes)
     if not empty.any():
         return masks
-    stuck = np.flatnonzero(empty & ~ended)
+    stuck = np.flatnonzero(empty & ~may_be_empty)
     if len(stuck):
         what = "no action" if len(sizes) == 1 else "no value of one component of the action"
         raise EnvError(f"{who}: environment {first_index + stuck[0]} allows {what} after its step {step}; {FIX}")

@@ -199,6 +199,7 @@ class EnvPoolEnv(BackendEnv):
             env_id, self._stack.space if self._stack else observation_space, action_space, len(seeds),
             mapping=mapping, first_index=first_index, masked=masked,
         )  # fmt: skip
+        self._may_allow_nothing = families.may_allow_nothing(self._family, env_id)
 
     @property
     def longest_episode(self) -> int | None:

@@ -20,7 +20,7 @@ from ppolab.envs.action_masks import (
     has_entry,
     is_observed,
     network_space,
-    open_at_ends,
+    open_where_empty,
 )
 from ppolab.envs.choices import choice_sizes, with_choices
 from ppolab.envs.snapshot import State
@@ -227,6 +227,7 @@ class BackendEnv(VectorEnv):
         masked: bool = False,
     ) -> None:
         super().__init__(env_id, observation_space, action_space, num_envs, masked=masked)
+        self._may_allow_nothing = False
         self._mask_is_observed = masked and is_observed(observation_space, action_space)
         self._masks: Flags | None = None
         self._decode = action_decoder(self.policy_space, mapping)
@@ -316,7 +317,8 @@ class BackendEnv(VectorEnv):
 
     def _with_choices(self, masks: Flags) -> Flags:
         sizes = choice_sizes(self.policy_space)
-        return open_at_ends(masks, self._ended, sizes, self.env_id, self._first_index, self._steps)
+        may_be_empty = self._ended | self._may_allow_nothing
+        return open_where_empty(masks, may_be_empty, sizes, self.env_id, self._first_index, self._steps)
 
     def _check_rows(self, rows: NDArray[Any], count: int) -> None:
         if self.layout.images:

@@ -277,6 +277,13 @@ def test_masks_of_envpool(env_id: str, source: str, width: int, sizes: list[int]
             env.step(first_allowed(env, sizes))
 
 
+def test_where_a_maze_is_closed_any_action_is_taken() -> None:
+    with closing(made("envpool", seeds=5, id="Maze-v0")) as env:
+        env.reset()
+        assert env.masks is not None and env.masks.all(axis=1).tolist() == [False] * 4 + [True]  # walls on all sides
+        assert env.step(first_allowed(env, [4])).terminated.tolist() == [False] * 4 + [True]
+
+
 def test_nothing_is_said_where_there_is_no_mask() -> None:
     config = tiny_config("CartPole-v1")
     with closing(make_vector_env(config.env, [0], "gymnasium")) as env:
