@@ -139,6 +139,7 @@ def looked_at(env: Any) -> dict[str, Any]:
     """Return spaces, limit and speed of an environment."""
     import numpy as np
 
+    from ppolab.envs.choices import with_choices
     from ppolab.envs.factory import make_vector_env
 
     with contextlib.closing(make_vector_env(env, list(range(ENVS)), "envpool")) as made:
@@ -157,7 +158,7 @@ def looked_at(env: Any) -> dict[str, Any]:
         seconds = time.perf_counter() - started
         return {
             "observation": described(made.observation_space),
-            "action": described(space),
+            "action": described(with_choices(space)),
             "limit": made.longest_episode,
             "steps_per_second": round(steps / seconds),
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 from result_tables import markdown
@@ -73,7 +74,13 @@ def _ids(rows: Sequence[Row]) -> Iterable[str]:
 
 
 def _mask(row: Row) -> str:
-    """Return where the environment says which actions are allowed."""
-    if "action_mask" in row.observation:
-        return "observation"
-    return "info" if row.family == "pgx" else ""
+    """Return where the environment says which actions are allowed, and whether it does so for combinations."""
+    if "action_mask" not in row.observation:
+        return "info" if row.family == "pgx" else ""
+    found = re.search(r"action_mask MultiBinary\((.*?)\)\)", row.observation)
+    combined = found is not None and prod(_numbers(found[1])) != sum(_numbers(row.action))
+    return "observation, over combinations" if combined else "observation"
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", text)]

@@ -53,7 +53,10 @@ TASKS: dict[str, dict[str, Any]] = {
     "images": {"env.id": "probe_envs:probe/Dot-v0", "+env.kwargs": {"mixed": True}, "total_steps": 512},
     "MultiDiscrete": {"env.id": "probe_envs:probe/Parts-v0", "+env.kwargs": {"flat": True}, "total_steps": 2048},
     "actions in parts": {"env.id": "probe_envs:probe/Orders-v0", "total_steps": 2048},
-    "masks": {"env.id": "probe_envs:probe/Allowed-v0", "+env.kwargs": {"place": "observation", "sizes": [3, 4]}},
+    "masks": {
+        "env.id": "probe_envs:probe/Allowed-v0",
+        "+env.kwargs": {"place": "observation", "sizes": [3, 4], "combined": True, "lowest": -1},
+    },
     "masks and memory": {
         "env.id": "probe_envs:probe/Allowed-v0", "+env.kwargs": {"place": "observation", "sizes": [3, 4]},
         "model.memory": "gru",

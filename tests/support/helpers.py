@@ -77,7 +77,7 @@ def make_env(config: Config) -> VectorEnv:
 def make_policy(config: Config, env: VectorEnv) -> ActorCritic:
     """The network that a run would train, from `config.seed`."""
     torch.manual_seed(config.seed)
-    distribution = action_distribution(env.action_space)
+    distribution = action_distribution(env.policy_space)
     policy = ActorCritic(env.layout, distribution, config.model, normalize=config.normalize_observations)
     policy.masked = env.masks is not None
     return policy

@@ -13,7 +13,8 @@ from helpers import tiny_config
 from ppolab.agents.agent import Agent
 from ppolab.agents.trained_policy import TrainedPolicy
 from ppolab.config.schema import Config
-from ppolab.envs.action_masks import network_space
+from ppolab.envs.action_masks import chosen_space, network_space
+from ppolab.envs.choices import with_choices
 from ppolab.envs.spaces import row_encoder
 from ppolab.learning.actor_critic import ActorCritic, action_distribution
 from ppolab.records.run_folder import FoundRun, RunFolder
@@ -26,11 +27,10 @@ def trained_on(
 ) -> TrainedPolicy:
     """A policy for these spaces that reacts to its observations, with made-up statistics of them."""
     layout, _ = row_encoder(network_space(observations, actions) if masked else observations)
+    chosen = chosen_space(observations, actions) if masked else with_choices(actions)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        policy = ActorCritic(
-            layout, action_distribution(actions), config.model, normalize=config.normalize_observations
-        )
+        policy = ActorCritic(layout, action_distribution(chosen), config.model, normalize=config.normalize_observations)
         policy.masked = masked
         with torch.no_grad():
             for parameter in policy.parameters():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import random
@@ -458,6 +459,8 @@ class Allowed(gymnasium.Env[Any, Any]):
         sizes: of the components; one of them is a Discrete action.
         fault: "size": the mask is too short from step 3 on; "none": nothing is allowed then; "gone": there is no mask.
         picture: what is seen is a picture.
+        lowest: actions are a Box of whole numbers from this one on.
+        combined: the mask is over combinations of values, of which `count` are allowed.
     """
 
     def __init__(
@@ -467,16 +470,24 @@ class Allowed(gymnasium.Env[Any, Any]):
         count: int = 2,
         fault: str = "",
         picture: bool = False,
+        lowest: int | None = None,
+        combined: bool = False,
     ) -> None:
+        self.lowest, self.combined = lowest or 0, combined
         self.sizes = list(sizes or [5])
         self.place, self.count, self.fault, self.picture = place, count, fault, picture
         seen = spaces.Box(0, 255, (9, 9), np.uint8) if picture else box(2)
         self.action_space: spaces.Space[Any] = (
             spaces.Discrete(self.sizes[0]) if len(self.sizes) == 1 else spaces.MultiDiscrete(self.sizes)
         )
+        if lowest is not None:
+            low = np.full(len(self.sizes), lowest, dtype=np.int16)
+            self.action_space = spaces.Box(low, (low + self.sizes - 1).astype(np.int16), dtype=np.int16)
         self.observation_space: spaces.Space[Any] = seen
         if place == "observation":
-            self.observation_space = spaces.Dict(action_mask=spaces.MultiBinary(sum(self.sizes)), seen=seen)
+            self.observation_space = spaces.Dict(
+                action_mask=spaces.MultiBinary(self.sizes if combined else sum(self.sizes)), seen=seen
+            )
         self.episode = -1
         if place == "method":
             self.action_masks = self._given
@@ -488,8 +499,11 @@ class Allowed(gymnasium.Env[Any, Any]):
         return self._next()
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        chosen = np.atleast_1d(action) + np.cumsum([0, *self.sizes[:-1]])
-        if not self.mask[chosen].all():
+        values = np.atleast_1d(action) - self.lowest
+        chosen = (
+            np.ravel_multi_index(values, self.sizes) if self.combined else values + np.cumsum([0, *self.sizes[:-1]])
+        )
+        if not self.action_space.contains(action) or not self.mask[chosen].all():
             raise RuntimeError(f"the action {action} is not allowed")
         self.step_number += 1
         last, by_time = self.step_number == 6, self.episode % 2 == 1
@@ -497,7 +511,8 @@ class Allowed(gymnasium.Env[Any, Any]):
         return observation, float(np.sum(action)), last and not by_time, last and by_time, info
 
     def _next(self) -> tuple[Any, dict[str, Any]]:
-        self.mask = np.concatenate([self._some(size) for size in self.sizes])
+        choices = [math.prod(self.sizes)] if self.combined else self.sizes
+        self.mask = np.concatenate([self._some(size) for size in choices])
         seen = self.np_random.normal(size=2).astype(np.float32)
         if self.picture:
             seen = self.np_random.integers(256, size=(9, 9)).astype(np.uint8)
@@ -511,6 +526,8 @@ class Allowed(gymnasium.Env[Any, Any]):
         return mask
 
     def _given(self) -> Any:
+        if self.combined:
+            return (0 if self.step_number == 6 else 1) * self.mask.reshape(self.sizes)
         if self.step_number == 6:  # the action that follows is not taken
             return np.zeros_like(self.mask)
         if self.step_number >= 3 and self.fault:

@@ -581,11 +581,18 @@ def test_the_page_of_environments_counts_families_and_joins_what_looks_the_same(
 
 
 def test_the_page_of_environments_tells_where_masks_are(tmp_path: Path) -> None:
-    rows = [replace(seen("A-v1", "jumanji"), observation="Dict of action_mask bool 4"), seen("B-v1", "pgx")]
+    mask = "Dict of action_mask MultiBinary((3, 4)), seen float32 4"
+    rows = [
+        replace(seen("A-v1", "jumanji"), observation="Dict of action_mask bool 4"), seen("B-v1", "pgx"),
+        replace(seen("C-v1", "jumanji"), observation=mask, action="3x4 choices"),
+        replace(seen("D-v1", "jumanji"), observation=mask, action="4x4x4 choices"),
+    ]  # fmt: skip
     environments_report.write_report(rows, tmp_path / "page.md")
     text = (tmp_path / "page.md").read_text()
     assert "| `A-v1` | Dict of action_mask bool 4 | 2 choices | observation | 100 | trains |" in text
     assert "| `B-v1` | float32 4 | 2 choices | info | 100 | trains |" in text
+    assert f"| `C-v1` | {mask} | 3x4 choices | observation, over combinations | 100 | trains |" in text
+    assert f"| `D-v1` | {mask} | 4x4x4 choices | observation | 100 | trains |" in text
 
 
 def test_spaces_are_told_in_few_words() -> None:

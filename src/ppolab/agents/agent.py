@@ -61,8 +61,8 @@ class Agent:
         self._native = _in_native_code(trained)
         self._actor = PolicyActor(trained.policy, self._native)
         self._read = ObservationReader(trained.seen_space)
-        self._mask = MaskReader(trained.observation_space, trained.action_space, masked=trained.policy.masked)
-        self._decode = action_decoder(trained.action_space, action_mapping(trained.config.env))
+        self._mask = MaskReader(trained.observation_space, trained.policy_space, masked=trained.policy.masked)
+        self._decode = action_decoder(trained.policy_space, action_mapping(trained.config.env))
         self._generator = torch.Generator().manual_seed(seed)
         self._lock = threading.Lock()  # native code has buffers, and sampling a generator
 
@@ -145,8 +145,8 @@ class Agent:
             deterministic: the most probable action; False draws one with the agent's own generator.
             state: [N, K, H] what memory holds before these observations, in place of what it holds; an earlier `state`.
             action_mask: not 0 for the actions that are allowed, [A] or [N, A], for a policy that was trained with such
-                masks; A counts the values of all components of an action. Leave it out where the observation has an
-                entry of this name, which is then taken.
+                masks; A counts the values of all components of an action, or all combinations of them. Leave it out
+                where the observation has an entry of this name, which is then taken.
 
         Raises:
             ConfigError: the observation does not have the shape or the type of the space, or holds NaN; the message is

@@ -153,7 +153,7 @@ def _numbers(values: Any) -> Any:
 
 
 def _program(trained: TrainedPolicy) -> ExportedProgram:
-    module = PolicyModule(trained.policy, trained.seen_space, trained.action_space, action_mapping(trained.config.env))
+    module = PolicyModule(trained.policy, trained.seen_space, trained.policy_space, action_mapping(trained.config.env))
     with _silenced():
         try:
             further = _tensors(_further_inputs(trained, 2))

@@ -104,8 +104,11 @@ def _played(trained: TrainedPolicy, agent: Agent, count: int) -> Played:
     ):
         observation, info = simulator.reset(seed=trained.config.seed)
         while len(played.observations) < count:
-            played.observations.append(observation)
             mask = mask_with(observation, info, simulator) if masked else None
+            if mask is not None and not mask.any():  # see `families.may_allow_nothing`; an agent has no answer then
+                observation, info = simulator.reset()
+                continue
+            played.observations.append(observation)
             if mask is not None:
                 played.masks.append(mask)
             if trained.policy.has_memory:

@@ -9,7 +9,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ppolab.envs.action_masks import ENTRY, METHOD, OBSERVED, is_observed, sizes_of, without_choice
+from ppolab.envs.action_masks import ENTRY, METHOD, OBSERVED, is_observed, without_choice
+from ppolab.envs.choices import choice_sizes
 from ppolab.envs.spaces import row_encoder
 from ppolab.errors import ConfigError
 
@@ -47,14 +48,14 @@ class MaskReader:
     """Find the mask of the allowed actions of one observation or a batch, and say what is wrong with one.
 
     Args:
-        masked: the policy was trained with masks.
+        policy_space: that the policy chooses from. masked: it was trained with masks.
     """
 
-    def __init__(self, space: spaces.Space[Any], action_space: spaces.Space[Any], *, masked: bool) -> None:
+    def __init__(self, space: spaces.Space[Any], policy_space: spaces.Space[Any], *, masked: bool) -> None:
         self._masked = masked
-        self._observed = masked and is_observed(space, action_space)
-        self._sizes = sizes_of(action_space)
-        self._action_space = action_space
+        self._observed = masked and is_observed(space, policy_space)
+        self._sizes = choice_sizes(policy_space)
+        self._policy_space = policy_space
 
     def __call__(self, observation: Any, given: Any, count: int) -> NDArray[np.bool_] | None:
         """Return masks [N, A], or None for a policy without masks.
@@ -89,7 +90,7 @@ class MaskReader:
         if flat.dtype.kind not in WHOLE + "fb" or flat.size != count * sum(self._sizes):
             raise ConfigError(
                 f"action_mask: is {flat.size} values of type {flat.dtype}; give {wanted} numbers, of which those of "
-                f"{self._action_space} that are allowed are not 0"
+                f"{self._policy_space} that are allowed are not 0"
             )
         masks = flat.reshape(count, -1) != 0
         stuck = without_choice(masks, self._sizes)

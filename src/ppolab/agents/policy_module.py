@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ppolab.core.masks import masked_logits
+from ppolab.envs.choices import Choices, Combinations
 from ppolab.envs.spaces import (
     ActionMapping,
     action_parts,
@@ -61,7 +62,7 @@ class PolicyModule(nn.Module):
     memory it also takes `state`, and returns actions and the next state, both states [N, K, H].
 
     Args:
-        observation_space: of what the network sees, without a mask.
+        observation_space: of what the network sees, without a mask. policy_space: that the policy chooses from.
 
     Raises:
         ExportError: the action space holds numbers that PyTorch does not compute with.
@@ -71,14 +72,14 @@ class PolicyModule(nn.Module):
         self,
         policy: ActorCritic,
         observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
+        policy_space: spaces.Space[Any],
         mapping: ActionMapping,
     ) -> None:
         super().__init__()
         self.policy = copy.deepcopy(policy).cpu()
         self.encoder = _Encoder(observation_space)
         self.scaling = _Scaling(policy.observation_scale)
-        self.decoder = _decoder(action_space, mapping)
+        self.decoder = _decoder(policy_space, mapping)
         self.eval()
 
     def forward(self, observation: Any, action_mask: Tensor | None = None, state: Tensor | None = None) -> Any:
@@ -207,6 +208,10 @@ def _decoder(space: spaces.Space[Any], mapping: ActionMapping) -> nn.Module:
     """Return the module that does what `action_decoder` does."""
     if isinstance(space, spaces.Dict | spaces.Tuple):
         return _Parts(space, mapping)
+    if isinstance(space, Combinations):
+        return _Combined(space)
+    if isinstance(space, Choices):
+        return _Shifted(space.environments.shape, space.lowest, space.environments.dtype)
     if isinstance(space, spaces.Box):
         return (_IntegerBox if np.issubdtype(space.dtype, np.integer) else _Box)(space, mapping)
     if isinstance(space, spaces.Discrete):
@@ -245,6 +250,27 @@ class _Shifted(nn.Module):
 
     def forward(self, actions: Tensor) -> Tensor:
         return (actions + self.start).to(self._dtype).reshape(-1, *self._shape)
+
+
+class _Combined(nn.Module):
+    """Take a choice among combinations apart."""
+
+    strides: Tensor
+    sizes: Tensor
+
+    def __init__(self, space: Combinations) -> None:
+        super().__init__()
+        strides = np.cumprod((1, *space.sizes[:0:-1]))[::-1].copy()
+        self.register_buffer("strides", torch.from_numpy(strides))
+        self.register_buffer("sizes", torch.tensor(space.sizes))
+        assert space.environments.shape is not None
+        self.shifted = _Shifted(space.environments.shape, space.lowest, space.environments.dtype)
+
+    def forward(self, actions: Tensor) -> Tensor:
+        """`actions` is [N, 1]."""
+        actions = torch.div(actions, self.strides, rounding_mode="floor") % self.sizes
+        result: Tensor = self.shifted(actions)
+        return result
 
 
 class _Box(nn.Module):

@@ -11,7 +11,7 @@ from ppolab.agents.policy import policy_from
 from ppolab.config.loading import from_yaml
 from ppolab.config.schema import Config, EnvConfig
 from ppolab.envs.action_masks import as_trained
-from ppolab.envs.factory import environment_spaces, seen_space
+from ppolab.envs.factory import environment_spaces, policy_space, seen_space
 from ppolab.envs.seeding import private_generators
 from ppolab.learning.actor_critic import ActorCritic
 from ppolab.records.checkpoint import load_checkpoint
@@ -41,6 +41,11 @@ class TrainedPolicy:
     def seen_space(self) -> Space[Any]:
         """The space of what the network sees of an observation."""
         return seen_space(self.env, self.observation_space, self.action_space)
+
+    @property
+    def policy_space(self) -> Space[Any]:
+        """The space that the policy chooses from."""
+        return policy_space(self.env, self.observation_space, self.action_space)
 
     @property
     def env(self) -> EnvConfig:

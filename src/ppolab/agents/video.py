@@ -25,6 +25,7 @@ from ppolab.envs.factory import (
     evaluation_backend,
     for_evaluation,
     make_vector_env,
+    policy_space,
     seen_space,
 )
 from ppolab.envs.families import cannot_draw
@@ -139,7 +140,8 @@ def _film(
 ) -> float:
     """Play one episode; every `stride`-th frame goes to `writer`, and the one after the last step."""
     _, encode = row_encoder(seen_space(env, simulator.observation_space, simulator.action_space))
-    decode = action_decoder(simulator.action_space, action_mapping(env))
+    chosen_space = policy_space(env, simulator.observation_space, simulator.action_space)
+    decode = action_decoder(chosen_space, action_mapping(env))
     observation, info = simulator.reset(seed=seed)
     total, ended, step = 0.0, False, 0
     last_filmed = MAX_VIDEO_SECONDS * VIDEO_FPS * stride

@@ -1,12 +1,13 @@
 """Find the mask of the actions that an environment allows, and say what is wrong with one.
 
 A mask is looked for in an entry of a Dict observation, in the info, and in a method of the environment; the first one
-counts. It has a flag for every value of a Discrete action; of a MultiDiscrete action the flags of its components stand
-one after another.
+counts. It has a flag for every value of a Discrete action; of an action of several choices the flags of its components
+stand one after another. In the observation it may have a flag for every combination of their values instead.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ppolab.config.schema import EnvConfig
+from ppolab.envs.choices import Combinations, choice_sizes, with_choices
 from ppolab.errors import ConfigError, EnvError
 
 Flags = NDArray[np.bool_]
@@ -39,18 +41,30 @@ def as_trained(env: EnvConfig, *, masked: bool) -> EnvConfig:
     return env if masked else replace(env, action_mask="off")
 
 
-def sizes_of(action_space: spaces.Space[Any]) -> tuple[int, ...]:
-    """Return how many values each component of an action has; nothing for actions that cannot be masked."""
-    if isinstance(action_space, spaces.Discrete):
-        return (int(action_space.n),)
-    if isinstance(action_space, spaces.MultiDiscrete) and len(action_space.shape) == 1:
-        return tuple(map(int, action_space.nvec))
-    return ()
-
-
 def is_observed(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> bool:
-    """Return whether the mask is an entry of the observation."""
-    return has_entry(observation_space) and bool(sizes_of(action_space))
+    """Return whether the mask is an entry of the observation, and the actions can be masked."""
+    return has_entry(observation_space) and bool(choice_sizes(action_space))
+
+
+def chosen_space(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> spaces.Space[Any]:
+    """Return the space that a masked policy chooses from.
+
+    It is one choice among combinations where the mask in the observation has a flag for each of them, and their number
+    is not also that of all components' values.
+    """
+    sizes = choice_sizes(action_space)
+    size = _size_of_entry(observation_space) if is_observed(observation_space, action_space) else 0
+    if size == math.prod(sizes) != sum(sizes):
+        assert isinstance(action_space, spaces.Box | spaces.MultiDiscrete), action_space
+        return Combinations(action_space)
+    return with_choices(action_space)
+
+
+def _size_of_entry(observation_space: spaces.Space[Any]) -> int:
+    """Return how many numbers the mask in the observation has; 0 where it is of another kind."""
+    assert isinstance(observation_space, spaces.Dict)
+    entry = observation_space.spaces[ENTRY]
+    return math.prod(entry.shape) if isinstance(entry, spaces.Box | spaces.MultiBinary) else 0
 
 
 def has_entry(observation_space: spaces.Space[Any]) -> bool:
@@ -67,10 +81,11 @@ def network_space(observation_space: spaces.Space[Any], action_space: spaces.Spa
     if not is_observed(observation_space, action_space):
         return observation_space
     assert isinstance(observation_space, spaces.Dict)
-    entry = observation_space.spaces[ENTRY]
-    size = int(np.prod(entry.shape)) if isinstance(entry, spaces.Box | spaces.MultiBinary) else 0
-    if size != sum(sizes_of(action_space)):
-        raise ConfigError(f"env.action_mask=auto: {OBSERVED} is {entry}, and {_wanted(action_space)}; {FIX}")
+    sizes = choice_sizes(action_space)
+    if _size_of_entry(observation_space) not in (sum(sizes), math.prod(sizes)):
+        entry = observation_space.spaces[ENTRY]
+        either = f", or {math.prod(sizes)} for every combination" if len(sizes) > 1 else ""
+        raise ConfigError(f"env.action_mask=auto: {OBSERVED} is {entry}, and {_wanted(action_space)}{either}; {FIX}")
     others = {key: part for key, part in observation_space.spaces.items() if key != ENTRY}
     if not others:
         raise ConfigError(
@@ -90,13 +105,15 @@ def flags_of(mask: Any, action_space: spaces.Space[Any]) -> Flags:
     flags: NDArray[Any] = np.concatenate([np.asarray(part).reshape(-1) for part in parts] or [np.zeros(0)])
     if flags.dtype.kind not in "biuf":
         raise ValueError(f"of type {type(mask).__name__}, and {_wanted(action_space)} numbers")
-    if len(flags) != sum(sizes_of(action_space)):
-        raise ValueError(f"of {len(flags)} numbers, and {_wanted(action_space)}")
+    sizes = choice_sizes(action_space)
+    if len(flags) != sum(sizes):
+        combined = "; one over combinations must be an entry of the observation" * (len(flags) == math.prod(sizes))
+        raise ValueError(f"of {len(flags)} numbers, and {_wanted(action_space)}{combined}")
     return np.asarray(flags != 0, dtype=np.bool_)
 
 
 def _wanted(action_space: spaces.Space[Any]) -> str:
-    return f"a mask of {action_space} has {sum(sizes_of(action_space))}"
+    return f"a mask of {action_space} has {sum(choice_sizes(action_space))}"
 
 
 def without_choice(masks: Flags, sizes: tuple[int, ...]) -> Flags:
@@ -105,21 +122,22 @@ def without_choice(masks: Flags, sizes: tuple[int, ...]) -> Flags:
     return np.asarray(~np.logical_or.reduceat(masks, starts, axis=1).all(axis=1))
 
 
-def open_at_ends(masks: Flags, ended: Flags, sizes: tuple[int, ...], who: str, first_index: int, step: int) -> Flags:
+def open_where_empty(
+    masks: Flags, may_be_empty: Flags, sizes: tuple[int, ...], who: str, first_index: int, step: int
+) -> Flags:
     """Return masks [N, A] under which every environment has an action.
 
-    Where an episode has `ended` [N], the next action is never taken, and many environments then allow none.
-
     Args:
+        may_be_empty: [N] where they may allow none, as after an episode's end, where the next action is never taken.
         who: the environment's id. first_index: of the first of the N environments. step: their last one.
 
     Raises:
-        EnvError: an environment allows no action in the middle of an episode.
+        EnvError: another environment allows no action.
     """
     empty = without_choice(masks, sizes)
     if not empty.any():
         return masks
-    stuck = np.flatnonzero(empty & ~ended)
+    stuck = np.flatnonzero(empty & ~may_be_empty)
     if len(stuck):
         what = "no action" if len(sizes) == 1 else "no value of one component of the action"
         raise EnvError(f"{who}: environment {first_index + stuck[0]} allows {what} after its step {step}; {FIX}")
@@ -132,13 +150,16 @@ def note_on_masks(env_id: str, source: str, masks: Flags | None, action_space: s
     """Return a line on the mask that was found in `source`; None where none was.
 
     Args:
-        masks: the first ones; None where the actions cannot be masked.
+        masks: the first ones; None where the actions cannot be masked. action_space: that the policy chooses from.
     """
     if not source:
         return None
     if masks is not None:
-        return f"{env_id}: actions that the environment does not allow are never taken, by the mask in {source}"
+        among = ""
+        if isinstance(action_space, Combinations):
+            among = f", which is over combinations: an action is one of {action_space.n}"
+        return f"{env_id}: actions that the environment does not allow are never taken, by the mask in {source}{among}"
     return (
         f"{env_id}: the mask in {source} is not used, since the actions are {action_space}; masks are for Discrete and "
-        "MultiDiscrete actions"
+        "MultiDiscrete actions, and for a Box of few whole numbers"
     )

@@ -13,7 +13,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ppolab.envs import families
-from ppolab.envs.action_masks import ENTRY, INFO_NAMES, is_observed, sizes_of
+from ppolab.envs.action_masks import ENTRY, INFO_NAMES, is_observed
+from ppolab.envs.choices import choice_sizes
 from ppolab.envs.envpool_ids import (
     INFO_KEYS,
     STACKS,
@@ -198,6 +199,7 @@ class EnvPoolEnv(BackendEnv):
             env_id, self._stack.space if self._stack else observation_space, action_space, len(seeds),
             mapping=mapping, first_index=first_index, masked=masked,
         )  # fmt: skip
+        self._may_allow_nothing = families.may_allow_nothing(self._family, env_id)
 
     @property
     def longest_episode(self) -> int | None:
@@ -310,7 +312,7 @@ class EnvPoolEnv(BackendEnv):
         self._game_info = _game_info(self._envs)
         masks = [name for name in INFO_NAMES if self._masked_by_info and f"{INFO_KEYS}{name}" in has]
         self._mask_info = "" if OBSERVED_MASK in has or not masks else masks[0]
-        self._mask_is_used = bool(self._mask_info and sizes_of(self._envs.action_space))
+        self._mask_is_used = bool(self._mask_info and choice_sizes(self._envs.action_space))
         used = [self._mask_info] if self._mask_is_used else []
         received = (*self._ends_in_info, *self._log_info, *self._game_info, *used)
         self._line: DirectLine | PublicLine = (

@@ -11,7 +11,7 @@ import gymnasium
 
 from ppolab.config.schema import EnvConfig
 from ppolab.envs import envpool_backend, envpool_ids
-from ppolab.envs.action_masks import is_wanted, network_space
+from ppolab.envs.action_masks import chosen_space, is_wanted, network_space
 from ppolab.envs.backend_choice import (
     backend_choice,
     check_envpool,
@@ -22,6 +22,7 @@ from ppolab.envs.backend_choice import (
     for_evaluation,
     is_as_shipped,
 )
+from ppolab.envs.choices import with_choices
 from ppolab.envs.envpool_arguments import check_arguments
 from ppolab.envs.families import help_for
 from ppolab.envs.gymnasium_backend import GymnasiumEnv
@@ -47,6 +48,7 @@ __all__ = [
     "evaluation_backend",
     "for_evaluation",
     "make_vector_env",
+    "policy_space",
     "seen_space",
 ]
 
@@ -94,6 +96,13 @@ def seen_space(
         ConfigError: see `network_space`.
     """
     return network_space(observation_space, action_space) if is_wanted(env) else observation_space
+
+
+def policy_space(
+    env: EnvConfig, observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]
+) -> gymnasium.Space[Any]:
+    """Return the space that a policy chooses from, see `ppolab.envs.choices`."""
+    return chosen_space(observation_space, action_space) if is_wanted(env) else with_choices(action_space)
 
 
 def check_new_kwargs(env: EnvConfig, current: VectorEnv) -> None:

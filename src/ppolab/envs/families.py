@@ -97,6 +97,9 @@ LIMIT_FIXED: Ids = {
 }
 """Tasks that take the argument max_episode_steps and ignore it."""
 
+CLOSED_IN: Ids = {"jumanji": "Maze"}
+"""Tasks in which an episode may begin where no action is allowed; any one ends it then."""
+
 CRASHING: Ids = {"vizdoom": "Cig|MultiDuel"}
 """Games of several players, without the others of which ViZDoom ends the process."""
 
@@ -149,6 +152,11 @@ PECULIARITIES = (
             "SlidingTilePuzzle|Snake|Tetris"
         },
     ),
+    Peculiarity(
+        "a few of its episodes begin in a closed cell, where the mask allows nothing: any action is taken then, and "
+        "ends the episode",
+        CLOSED_IN,
+    ),
     Peculiarity("EnvPool does not give the mask of actions that Gymnasium's Taxi-v4 gives", {"toy_text": "Taxi"}),
     Peculiarity(
         "after a lost life the game goes on: the first observations of an episode still show the one before",
@@ -181,6 +189,11 @@ def longest_episode(family: str, env_id: str, allowed: int) -> int | None:
     if not 0 < allowed < NO_LIMIT or _is_of(UNLIMITED, family, env_id):
         return None
     return allowed + 1 if _is_of(ONE_STEP_MORE, family, env_id) else allowed
+
+
+def may_allow_nothing(family: str, env_id: str) -> bool:
+    """Return whether a mask of actions may allow none of them while an episode goes on."""
+    return _is_of(CLOSED_IN, family, env_id)
 
 
 def cannot_start(family: str, env_id: str) -> str:

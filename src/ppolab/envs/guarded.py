@@ -12,7 +12,18 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from ppolab.envs.action_masks import ENTRY, FIX, INFO_NAMES, METHOD, Flags, flags_of, has_entry, is_observed, sizes_of
+from ppolab.envs.action_masks import (
+    ENTRY,
+    FIX,
+    INFO_NAMES,
+    METHOD,
+    Flags,
+    chosen_space,
+    flags_of,
+    has_entry,
+    is_observed,
+)
+from ppolab.envs.choices import choice_sizes
 from ppolab.envs.seeding import global_generator_states, restore_global_generators, seed_global_generators
 from ppolab.envs.snapshot import State, captured, restore
 from ppolab.errors import ConfigError, EnvError, nearest
@@ -137,7 +148,7 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def _with_mask(self, handed_on: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
         """Return what is handed on with the mask [A] of the next action, if there is one."""
-        if not self._mask_source or not sizes_of(self.action_space):
+        if not self._mask_source or not choice_sizes(self.action_space):
             return handed_on
         return {**handed_on, MASK: self._mask(info)}
 
@@ -148,7 +159,7 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
         else:
             mask = info.get(self._mask_source)
         if self._ended and mask is None:
-            return np.ones(sum(sizes_of(self.action_space)), dtype=np.bool_)
+            return np.ones(sum(choice_sizes(self.action_space)), dtype=np.bool_)
         try:
             return flags_of(mask, self.action_space)
         except ValueError as error:
@@ -214,7 +225,7 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
 def mask_with(observation: Any, info: dict[str, Any], env: Guarded) -> Flags | None:
     """Return the mask [A] of the action that follows an observation and an info of `env`; None without one."""
     if is_observed(env.observation_space, env.action_space):
-        return flags_of(observation[ENTRY], env.action_space)
+        return flags_of(observation[ENTRY], chosen_space(env.observation_space, env.action_space))
     mask: Flags | None = info.get(MASK)
     return mask
 

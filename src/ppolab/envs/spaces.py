@@ -12,6 +12,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ppolab.core.observation_rows import ImagePart, RowLayout, VectorPart
+from ppolab.envs.choices import Choices, Combinations
 from ppolab.errors import ConfigError, EnvError
 
 Encoder = Callable[[Any], NDArray[Any]]
@@ -279,8 +280,9 @@ def action_parts(space: spaces.Space[Any]) -> list[ActionPart]:
 
 
 def action_decoder(space: spaces.Space[Any], mapping: ActionMapping) -> Decoder:
-    """Return a function from policy actions [N, ...] to a batch of actions of `space`, as a vector environment has it.
+    """Return a function from policy actions [N, ...] to a batch of actions, as a vector environment has it.
 
+    `space` is what the policy chooses from, see `ppolab.envs.choices`; whole numbers of a Box are numbers here.
     Discrete actions are shifted by the start of their space. The batch of a Dict or Tuple is one of arrays.
     """
     if not isinstance(space, spaces.Dict | spaces.Tuple):
@@ -298,6 +300,8 @@ def action_decoder(space: spaces.Space[Any], mapping: ActionMapping) -> Decoder:
 
 
 def _decoder(space: spaces.Space[Any], mapping: ActionMapping) -> Decoder:
+    if isinstance(space, Choices | Combinations):
+        return space.decoded
     if isinstance(space, spaces.Box):
         return _box_decoder(space, mapping)
     if isinstance(space, spaces.Discrete):

@@ -16,12 +16,13 @@ from ppolab.envs.action_masks import (
     ENTRY,
     OBSERVED,
     Flags,
+    chosen_space,
     has_entry,
     is_observed,
     network_space,
-    open_at_ends,
-    sizes_of,
+    open_where_empty,
 )
+from ppolab.envs.choices import choice_sizes, with_choices
 from ppolab.envs.snapshot import State
 from ppolab.envs.spaces import ActionMapping, action_decoder, check_spaces, row_encoder
 from ppolab.errors import EnvError
@@ -101,6 +102,9 @@ class VectorEnv(ABC):
 
     Args:
         masked: look for a mask of the allowed actions, see `ppolab.envs.action_masks`.
+
+    Attributes:
+        action_space: that of one environment. policy_space: what a policy chooses from, see `ppolab.envs.choices`.
     """
 
     backend: str
@@ -120,6 +124,7 @@ class VectorEnv(ABC):
         self.observation_space = observation_space
         self.action_space = action_space
         self.masked = masked
+        self.policy_space = chosen_space(observation_space, action_space) if masked else with_choices(action_space)
         self.layout, self._encode = row_encoder(
             network_space(observation_space, action_space) if masked else observation_space
         )
@@ -222,9 +227,10 @@ class BackendEnv(VectorEnv):
         masked: bool = False,
     ) -> None:
         super().__init__(env_id, observation_space, action_space, num_envs, masked=masked)
+        self._may_allow_nothing = False
         self._mask_is_observed = masked and is_observed(observation_space, action_space)
         self._masks: Flags | None = None
-        self._decode = action_decoder(action_space, mapping)
+        self._decode = action_decoder(self.policy_space, mapping)
         self._ended = np.zeros(num_envs, dtype=np.bool_)
         self._steps = 0
         self._first_index = first_index
@@ -310,8 +316,9 @@ class BackendEnv(VectorEnv):
         return None if given is None else np.asarray(given).reshape(self.num_envs, -1) != 0
 
     def _with_choices(self, masks: Flags) -> Flags:
-        sizes = sizes_of(self.action_space)
-        return open_at_ends(masks, self._ended, sizes, self.env_id, self._first_index, self._steps)
+        sizes = choice_sizes(self.policy_space)
+        may_be_empty = self._ended | self._may_allow_nothing
+        return open_where_empty(masks, may_be_empty, sizes, self.env_id, self._first_index, self._steps)
 
     def _check_rows(self, rows: NDArray[Any], count: int) -> None:
         if self.layout.images:

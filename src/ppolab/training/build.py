@@ -44,7 +44,7 @@ def build_module(config: Config, env: VectorEnv, policy: ActorCritic, group: Pro
         sequence_length=min(config.sequence_length, config.rollout_steps),
     )  # fmt: skip
     policy.masked = env.masks is not None
-    if group.is_first and (note := note_on_masks(env.env_id, env.mask_source, env.masks, env.action_space)):
+    if group.is_first and (note := note_on_masks(env.env_id, env.mask_source, env.masks, env.policy_space)):
         log.info("%s", note)
     native = None
     if config.compile.lower() != "false":

@@ -27,7 +27,7 @@ class Measuring:
     """
 
     def __init__(self, config: Config, env: VectorEnv, device: torch.device) -> None:
-        bounds = policy_bounds(env.action_space, action_mapping(config.env))
+        bounds = policy_bounds(env.policy_space, action_mapping(config.env))
         self._bounds = bounds and tuple(torch.from_numpy(bound).to(device) for bound in bounds)
         self._env = env
         self._config = config

@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from ppolab.agents.policy import CHOICES
 from ppolab.config.algorithms import reads
 from ppolab.config.metrics import info_metric
 from ppolab.core.distributions import gaussian_size
@@ -289,6 +290,7 @@ class OnPolicyModule(pl.LightningModule):
         return {
             "policy": self.policy.state_dict(),
             "masked": self.policy.masked,
+            CHOICES: True,
             "reward_scale": self.reward_scale.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "algorithm": self.learner.state(),

@@ -61,7 +61,7 @@ from ppolab.training.resume import how_to_go_on
 from ppolab.training.tensorboard_events import check_tensorboard
 from ppolab.training.trial import TrialOfStudy
 from ppolab.training.user_callbacks import user_callbacks
-from ppolab.training.warm_start import WarmStart, warm_start
+from ppolab.training.warm_start import warm_start
 from ppolab.training.watchdog import end_at_once, watched
 
 log = logging.getLogger(__name__)
@@ -163,7 +163,9 @@ def _train_as_first_rank(
     with (
         env_and_policy(config, task.rank, task.group) as (env, policy),
         _evaluation_env(config) as eval_env,
-        recorded_run(config, files, checkpoint, trial, taken := _taken(config, policy, checkpoint)) as recorder,
+        recorded_run(
+            config, files, checkpoint, trial, taken := warm_start(config, policy, env.action_space, checkpoint)
+        ) as recorder,
         watched((env, eval_env), config.env.timeout, recorder.give_up if task.own_process else _tell_of_hanging),
     ):
         started = time.perf_counter()
@@ -210,11 +212,6 @@ def _train_as_other_rank(task: Task) -> None:
         beginning = task.group.broadcast(Beginning())
         module = build_module(task.config, env, policy, task.group)
         make_trainer(task.config, task.rank, _surroundings(task, beginning).callbacks).fit(module)
-
-
-def _taken(config: Config, policy: ActorCritic, checkpoint: Checkpoint | None) -> WarmStart | None:
-    """Return what a new run takes from an earlier one; a resumed run has taken it before."""
-    return None if checkpoint else warm_start(config, policy)
 
 
 def _surroundings(

@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gymnasium import Space
 from torch import Tensor
 
+from ppolab.agents.policy import check_choices
 from ppolab.config.loading import from_yaml
 from ppolab.config.schema import Config, flattened
 from ppolab.errors import ConfigError, spelled
 from ppolab.learning.actor_critic import ActorCritic
 from ppolab.learning.interface import Algorithm
-from ppolab.records.checkpoint import load_checkpoint
+from ppolab.records.checkpoint import Checkpoint, load_checkpoint
 from ppolab.records.run_folder import find_run
 
 log = logging.getLogger(__name__)
@@ -47,20 +49,26 @@ class WarmStart:
             learner.load_state({**state, VALUE_SCALE: self.value_scale})
 
 
-def warm_start(config: Config, policy: ActorCritic) -> WarmStart | None:
-    """Return what `init_from` names; None where it is null.
+def warm_start(
+    config: Config, policy: ActorCritic, action_space: Space[Any], resumed: Checkpoint | None = None
+) -> WarmStart | None:
+    """Return what `init_from` names; None where it is null, and for a resumed run, which has taken it before.
 
     Args:
-        policy: of the new run, untrained.
+        policy: of the new run, untrained. action_space: that of its environment. resumed: what it goes on from.
 
     Raises:
         ConfigError: there is no such run, or its network computes something else or has other sizes.
-        CheckpointError: its checkpoint cannot be read.
+        CheckpointError: its checkpoint cannot be read; or it, or `resumed`, is refused by `check_choices`.
     """
+    if resumed is not None:
+        check_choices(resumed, action_space)
+        return None
     if config.init_from is None:
         return None
     found = find_run("init_from", config.init_from, "best")
     checkpoint = load_checkpoint(found.checkpoint)
+    check_choices(checkpoint, action_space)
     key = f"init_from={config.init_from}"
     _check_settings(key, from_yaml(checkpoint.config), config)
     parameters: dict[str, Tensor] = checkpoint.module["policy"]

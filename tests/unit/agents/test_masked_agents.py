@@ -20,6 +20,7 @@ from ppolab.errors import ConfigError
 
 SEEN, FIVE = probe_envs.box(2), spaces.Discrete(5)
 OBSERVED = spaces.Dict(action_mask=spaces.MultiBinary(5), seen=SEEN)
+SEEN_ALONE = spaces.Dict(seen=SEEN)
 TWO = spaces.MultiDiscrete([3, 4], start=[10, 0])
 ONLY_3 = np.array([0, 0, 0, 1, 0])
 compiled = pytest.mark.parametrize("compile_", ["auto", "false"])
@@ -104,6 +105,28 @@ def test_an_evaluation_and_an_episode_of_ones_own_take_allowed_actions(place: st
     assert terminated
 
 
+def test_a_mask_over_combinations_is_one_of_combinations() -> None:
+    kwargs = {"place": "observation", "sizes": [3, 4], "combined": True, "lowest": -1}
+    space = spaces.Dict(action_mask=spaces.MultiBinary((3, 4)), seen=SEEN)
+    actions = spaces.Box(np.array([-1, -1], np.int16), np.array([1, 2], np.int16), dtype=np.int16)
+    agent = made_agent(space, actions, masked=True, **{"env.id": "probe/Allowed-v0", "+env.kwargs": kwargs})
+    module = PolicyModule(
+        agent.trained.policy, SEEN_ALONE, agent.trained.policy_space, action_mapping(agent.config.env)
+    )
+    for row in range(12):
+        mask = np.arange(12).reshape(3, 4) == row
+        for deterministic in (True, False):
+            action = agent.act({"seen": np.zeros(2), "action_mask": mask}, deterministic)
+            assert action.dtype == np.int16 and (action + 1).tolist() == list(np.unravel_index(row, (3, 4)))
+        exported = module({"seen": torch.zeros(1, 2)}, torch.from_numpy(mask.reshape(1, 12)))
+        assert exported.dtype == torch.int16 and exported[0].tolist() == action.tolist()
+    assert agent.evaluate(episodes=3, deterministic=False).lengths == [6, 6, 6]  # the environment raises else
+    with pytest.raises(
+        ConfigError, match=r"is 6 values of type int64; give 12 numbers, of which those of combinations of"
+    ):
+        agent.act({"seen": np.zeros(2), "action_mask": np.ones(6, np.int64)})
+
+
 def test_a_policy_without_masks_is_evaluated_without() -> None:
     agent = made_agent(SEEN, FIVE, **{"env.id": "probe/Allowed-v0", "+env.kwargs": {"sizes": [5], "count": 5}})
     with gymnasium.make("probe/Allowed-v0", sizes=[5], count=5):
@@ -116,7 +139,7 @@ def test_a_policy_without_masks_is_evaluated_without() -> None:
 def test_a_module_to_export_answers_as_the_agent(observations: spaces.Space[Any], actions: spaces.Space[Any]) -> None:
     agent = made_agent(observations, actions, masked=True)
     trained = agent.trained
-    module = PolicyModule(trained.policy, trained.seen_space, actions, action_mapping(agent.config.env))
+    module = PolicyModule(trained.policy, trained.seen_space, trained.policy_space, action_mapping(agent.config.env))
     draw = np.random.default_rng(0)
     masks = np.concatenate([draw.permuted(np.arange(n) < 1 + n // 2, axis=-1)[None].repeat(40, 0) for n in
                             (trained.policy.distribution.sizes)], axis=1)  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import closing
 from typing import Any
 
@@ -13,7 +12,8 @@ from gymnasium import spaces
 from helpers import tiny_config
 
 from ppolab.config.schema import EnvConfig
-from ppolab.envs.action_masks import flags_of, network_space, note_on_masks
+from ppolab.envs.action_masks import chosen_space, flags_of, network_space, note_on_masks
+from ppolab.envs.choices import Combinations
 from ppolab.envs.factory import environment_spaces, make_vector_env
 from ppolab.envs.guarded import Guarded
 from ppolab.envs.vector_env import VectorEnv
@@ -50,6 +50,56 @@ def test_a_mask_is_found_and_follows_the_steps(place: str, sizes: list[int]) -> 
     assert len({masks.tobytes() for masks in seen}) > 10
     assert seen[0].sum() == 4 * len(sizes)  # two values of each component
     assert seen[6].all()  # after an episode's last step, where the environment allows nothing
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_box_of_few_whole_numbers_has_a_mask_per_component(place: str) -> None:
+    with closing(made(kwargs={"place": place, "sizes": [3, 4], "lowest": -1})) as env:
+        env.reset()
+        for _ in range(8):  # the environment raises where an action is not allowed
+            env.step(first_allowed(env, [3, 4]))
+        assert env.masks is not None and env.masks.shape == (2, 7)
+
+
+@pytest.mark.parametrize("lowest", [None, 5])
+def test_a_mask_over_combinations_is_found_and_follows_the_steps(lowest: int | None) -> None:
+    with closing(made(kwargs={"place": "observation", "sizes": [3, 4], "combined": True, "lowest": lowest})) as env:
+        assert env.reset().shape == (2, 2)
+        assert isinstance(env.policy_space, Combinations) and env.policy_space.n == 12
+        for _ in range(8):
+            assert env.masks is not None and env.masks.shape == (2, 12)
+            env.step(first_allowed(env, [12]))
+        note = note_on_masks(env.env_id, env.mask_source, env.masks, env.policy_space)
+    assert note is not None and note.endswith(
+        "by the mask in observation['action_mask'], which is over combinations: an action is one of 12"
+    )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "mask", "combined"),
+    [
+        ([3, 4], (3, 4), True), ([3, 4], (12,), True), ([3, 4], (7,), False), ([4, 4, 4], (3, 4), False),
+        ([2, 2], (2, 2), False), ([1, 2, 3], (6,), False),  # where both would fit, it is per component
+        ([25, 4, 9, 9], (25, 4, 9, 9), True), ([6], (6,), False),
+    ],
+)  # fmt: skip
+def test_the_size_of_a_mask_tells_what_it_is_of(sizes: list[int], mask: tuple[int, ...], combined: bool) -> None:
+    seen = spaces.Dict(action_mask=spaces.MultiBinary(mask), seen=probe_envs.box(1))
+    low = np.zeros(len(sizes), np.int32)
+    for actions in (spaces.MultiDiscrete(sizes), spaces.Box(low, low + sizes - 1, dtype=np.int32)):
+        assert isinstance(chosen_space(seen, actions), Combinations) == combined
+        assert list(network_space(seen, actions)) == ["seen"]
+
+
+def test_combinations_that_do_not_fit_are_told() -> None:
+    seen = spaces.Dict(action_mask=spaces.MultiBinary((3, 3)), seen=probe_envs.box(1))
+    with pytest.raises(ConfigError, match=r"has 7, or 12 for every combination; mend the environment, or set env.act"):
+        network_space(seen, spaces.MultiDiscrete([3, 4]))
+    env = Guarded(probe_envs.Allowed("info", [3, 4], combined=True), "mine", 0, masked=True)
+    with pytest.raises(
+        EnvError, match=r"of 12 numbers, and a mask of MultiDiscrete\(\[3 4\]\) has 7; one over comb.*, at"
+    ):
+        env.reset()
 
 
 def test_masks_are_those_of_the_environment() -> None:
@@ -164,7 +214,7 @@ def test_a_mask_for_numbers_is_said_and_not_used(place: str) -> None:
     note = note_on_masks("mine", source, None, env.action_space)
     assert note == (
         f"mine: the mask in {place}['action_mask'] is not used, since the actions are Box(-1.0, 1.0, (2,), float32); "
-        "masks are for Discrete and MultiDiscrete actions"
+        "masks are for Discrete and MultiDiscrete actions, and for a Box of few whole numbers"
     )
 
 
@@ -209,6 +259,8 @@ def test_processes_give_the_same_masks() -> None:
         ("Game2048-v1", "observation['action_mask']", 16, [4]),
         ("TSP-v1", "observation['action_mask']", 81, [20]),
         ("Play2048-v1", "info['legal_action_mask']", 496, [4]),
+        ("LevelBasedForaging-v0", "observation['action_mask']", 125, [6, 6]),
+        ("BinPack-v2", "observation['action_mask']", 380, [800]),
     ],
 )
 def test_masks_of_envpool(env_id: str, source: str, width: int, sizes: list[int]) -> None:
@@ -225,14 +277,11 @@ def test_masks_of_envpool(env_id: str, source: str, width: int, sizes: list[int]
             env.step(first_allowed(env, sizes))
 
 
-def test_a_mask_of_several_numbers_is_not_used_in_envpool() -> None:
-    with closing(made("envpool", id="BinPack-v2")) as env:
+def test_where_a_maze_is_closed_any_action_is_taken() -> None:
+    with closing(made("envpool", seeds=5, id="Maze-v0")) as env:
         env.reset()
-        assert env.masks is None
-        note = note_on_masks(env.env_id, env.mask_source, env.masks, env.action_space)
-    assert note is not None and re.match(
-        r"BinPack-v2: the mask in observation\['action_mask'\] is not used, since", note
-    )
+        assert env.masks is not None and env.masks.all(axis=1).tolist() == [False] * 4 + [True]  # walls on all sides
+        assert env.step(first_allowed(env, [4])).terminated.tolist() == [False] * 4 + [True]
 
 
 def test_nothing_is_said_where_there_is_no_mask() -> None:

@@ -72,6 +72,17 @@ def test_collecting_in_cpp_and_in_pytorch_is_the_same(sizes: tuple[int, ...]) ->
     assert ours.log_probs[ours.valid].mean() > -1.1 * len(sizes) * np.log(2)  # of two values, not of all
 
 
+def test_one_choice_among_combinations_is_learned_from() -> None:
+    kwargs = {"place": "observation", "sizes": [3, 4], "combined": True, "lowest": -1}
+    config = tiny_config(ALLOWED, env_kwargs=kwargs, rollout_steps=16)
+    eager, rollout = trained(config)
+    masks = rollout.parameters > -1e9
+    assert masks.shape == (16, 4, 12) and rollout.actions.shape == (16, 4, 1) and rollout.actions.max() > 6
+    assert (masks.sum(-1)[rollout.valid] == 2).all() and masks.gather(-1, rollout.actions).all()
+    native, _ = trained(config, native=True)
+    torch.testing.assert_close(native, eager, rtol=0, atol=2e-5)
+
+
 @pytest.mark.parametrize("place", ["observation", "info"])
 def test_masks_beside_pictures(place: str) -> None:
     kwargs = {"place": place, "sizes": [5], "picture": True}

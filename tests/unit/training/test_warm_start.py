@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from gymnasium.spaces import Discrete
 from helpers import make_env
 from small_runs import run_small, small_config
 
@@ -20,6 +21,8 @@ from ppolab.training.build import build_module
 from ppolab.training.module import OnPolicyModule
 from ppolab.training.run import run
 from ppolab.training.warm_start import warm_start
+
+TWO = Discrete(2)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +37,7 @@ def started(config: Any) -> OnPolicyModule:
     env = make_env(config)
     torch.manual_seed(config.seed)
     policy = build_policy(config, env)
-    taken = warm_start(config, policy)
+    taken = warm_start(config, policy, env.action_space)
     module = build_module(config, env, policy)
     module.start(None, taken)
     env.close()
@@ -73,7 +76,7 @@ def test_the_scale_of_values_is_taken_where_both_have_one(source: Path) -> None:
 
 def test_a_checkpoint_file_names_its_own(source: Path) -> None:
     file = source / "checkpoints/last.ckpt"
-    taken = warm_start(small_config(init_from=str(file)), policy_of(small_config()))
+    taken = warm_start(small_config(init_from=str(file)), policy_of(small_config()), TWO)
     assert taken is not None
     assert torch.equal(taken.policy["value_head.bias"], of_source(source, "last")["policy"]["value_head.bias"])
     assert taken.tags == {"init_from.steps": str(of_source(source, "last")["steps"])}
@@ -103,7 +106,7 @@ def policy_of(config: Any) -> Any:
 def test_another_network_is_refused(source: Path, changes: dict[str, Any], message: str) -> None:
     config = small_config(init_from=str(source), **changes)
     with pytest.raises(ConfigError, match=message):
-        warm_start(config, policy_of(config))
+        warm_start(config, policy_of(config), TWO)
 
 
 def test_a_warm_run_goes_on_without_its_source(source: Path, tmp_path: Path) -> None:
@@ -119,7 +122,7 @@ def test_a_warm_run_goes_on_without_its_source(source: Path, tmp_path: Path) -> 
 def test_the_log_names_the_checkpoint(source: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = small_config(init_from=str(source))
     with caplog.at_level(logging.INFO):
-        warm_start(config, policy_of(config))
+        warm_start(config, policy_of(config), TWO)
     steps = of_source(source)["steps"]
     assert (
         f"starting from the policy in {source}/checkpoints/best.ckpt, which was trained for {steps} steps"
