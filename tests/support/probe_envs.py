@@ -455,9 +455,10 @@ class Allowed(gymnasium.Env[Any, Any]):
     The reward is the sum of the values. An episode has 6 steps, by termination and by truncation in turn.
 
     Args:
-        place: of the mask: observation, info or method.
+        place: of the mask: observation, info, method or nowhere.
         sizes: of the components; one of them is a Discrete action.
-        fault: "size": the mask is too short from step 3 on; "none": nothing is allowed then; "gone": there is no mask.
+        fault: "size": the mask is too short from step 3 on; "none": nothing is allowed then; "gone": there is no mask;
+            "logits": it is 0 where actions are allowed, else -inf; "late": the info of a reset has none.
         picture: what is seen is a picture.
         lowest: actions are a Box of whole numbers from this one on.
         combined: the mask is over combinations of values, of which `count` are allowed.
@@ -518,7 +519,8 @@ class Allowed(gymnasium.Env[Any, Any]):
             seen = self.np_random.integers(256, size=(9, 9)).astype(np.uint8)
         if self.place == "observation":
             return {"action_mask": self._given(), "seen": seen}, {}
-        return seen, {"action_mask": self._given()} if self.place == "info" else {}
+        is_there = self.place == "info" and not (self.fault == "late" and self.step_number == 0)
+        return seen, {"action_mask": self._given()} if is_there else {}
 
     def _some(self, size: int) -> NDArray[np.int8]:
         mask = np.zeros(size, dtype=np.int8)
@@ -530,9 +532,11 @@ class Allowed(gymnasium.Env[Any, Any]):
             return (0 if self.step_number == 6 else 1) * self.mask.reshape(self.sizes)
         if self.step_number == 6:  # the action that follows is not taken
             return np.zeros_like(self.mask)
-        if self.step_number >= 3 and self.fault:
-            return {"size": self.mask[1:], "none": 0 * self.mask, "gone": None}[self.fault]
-        return self.mask.copy()
+        if self.step_number < 3:
+            return self.mask.copy()
+        logits = np.where(self.mask, 0.0, -np.inf)
+        faults = {"size": self.mask[1:], "none": 0 * self.mask, "gone": None, "logits": logits}
+        return faults.get(self.fault, self.mask.copy())
 
 
 for _class in (

@@ -114,7 +114,7 @@ def test_an_environment_s_fault_ends_the_run_and_keeps_what_it_made(trouble: str
 def test_a_run_that_does_not_fit_into_memory_says_what_to_lower(tmp_path: Path) -> None:
     large = ("model.hidden_sizes=[20000,20000]", "logger=none")
     answer = train(workspace_in(tmp_path), *troubled("little memory"), *large)
-    assert_ends_with(answer, "out of memory: ", "allocate", "lower num_envs, rollout_steps or model.hidden_sizes")
+    assert_ends_with(answer, "out of memory: ", "allocate", "lower num_envs, rollout_steps, model.hidden_sizes or")
 
 
 @pytest.mark.slow

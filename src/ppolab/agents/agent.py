@@ -167,10 +167,17 @@ class Agent:
     def _remember(self, state: Any, count: int) -> None:
         """Take a state given by the caller, and see that memory is of as many observations as are given."""
         if state is not None:
-            given = torch.as_tensor(np.array(state, dtype=np.float32))
             wanted = tuple(self.trained.policy.no_memories(count, actor_alone=True).transpose(0, 1).shape)
+            try:
+                given = torch.as_tensor(np.array(state, dtype=np.float32))
+            except (TypeError, ValueError):
+                raise ConfigError(
+                    f"state: is no array of numbers; give an earlier `state`, of shape {wanted}"
+                ) from None
             if tuple(given.shape) != wanted:
                 raise ConfigError(f"state: has shape {tuple(given.shape)}; for {count} observations it has {wanted}")
+            if not given.isfinite().all():
+                raise ConfigError("state: holds a number that is not finite; give an earlier `state`")
             self._actor.state = given.transpose(0, 1)
         held = self._actor.state
         if held is not None and held.shape[1] != count:

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ppolab.envs.action_masks import ENTRY, METHOD, OBSERVED, is_observed, without_choice
+from ppolab.envs.action_masks import ENTRY, METHOD, OBSERVED, as_flags, is_observed, without_choice
 from ppolab.envs.choices import choice_sizes
 from ppolab.envs.spaces import row_encoder
 from ppolab.errors import ConfigError
@@ -90,9 +90,12 @@ class MaskReader:
         if flat.dtype.kind not in WHOLE + "fb" or flat.size != count * sum(self._sizes):
             raise ConfigError(
                 f"action_mask: is {flat.size} values of type {flat.dtype}; give {wanted} numbers, of which those of "
-                f"{self._policy_space} that are allowed are not 0"
+                f"{self._policy_space} that are allowed are 1"
             )
-        masks = flat.reshape(count, -1) != 0
+        try:
+            masks = as_flags(flat.reshape(count, -1))
+        except ValueError as error:
+            raise ConfigError(f"action_mask: {error}") from None
         stuck = without_choice(masks, self._sizes)
         if stuck.any():
             raise ConfigError(f"action_mask: row {int(stuck.argmax())} allows no action; there is nothing to choose")

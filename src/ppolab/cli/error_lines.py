@@ -48,8 +48,8 @@ _OUT_OF_MEMORY = re.compile(
 def _memory_problem(error: Exception) -> str:
     reason = re.sub(r"^\[enforce fail [^]]*\] *\. *", "", (str(error) or "no memory is left").splitlines()[0])
     return (
-        f"out of memory: {reason}; lower num_envs, rollout_steps or model.hidden_sizes, or raise the limit; "
-        "the last checkpoint is kept"
+        f"out of memory: {reason}; lower num_envs, rollout_steps, model.hidden_sizes or model.memory_size, or raise "
+        "the limit; the last checkpoint is kept"
     )
 
 

@@ -28,7 +28,8 @@ INFO_NAMES = (ENTRY, "legal_action_mask")
 METHOD = "action_masks"
 """Of a Gymnasium environment, without arguments."""
 OBSERVED = f"observation['{ENTRY}']"
-FIX = "mend the environment, or set env.action_mask=off"
+OFF = "set env.action_mask=off"
+FIX = f"mend the environment, or {OFF}"
 
 
 def is_wanted(env: EnvConfig) -> bool:
@@ -95,21 +96,44 @@ def network_space(observation_space: spaces.Space[Any], action_space: spaces.Spa
     return spaces.Dict(others)
 
 
+def as_flags(numbers: NDArray[Any]) -> Flags:
+    """Return numbers as flags, in their shape.
+
+    Raises:
+        ValueError: one is negative or not finite, as in a mask that is added to logits; the message says which.
+    """
+    if numbers.dtype == np.bool_:
+        return numbers
+    strange = numbers[~((numbers >= 0) & np.isfinite(numbers))]
+    if strange.size:
+        raise ValueError(f"with {strange.flat[0]}; a mask has 1 for what is allowed and 0 for what is not")
+    return np.asarray(numbers != 0, dtype=np.bool_)
+
+
 def flags_of(mask: Any, action_space: spaces.Space[Any]) -> Flags:
     """Return the flags [A] of a mask: an array of A numbers in any shape, or one array per component.
 
     Raises:
-        ValueError: there are not A of them, or they are no numbers; the message says what there should be.
+        ValueError: there are not A of them, or see `as_flags`; the message says what there should be.
     """
-    parts = mask if isinstance(mask, tuple | list) else [mask]
-    flags: NDArray[Any] = np.concatenate([np.asarray(part).reshape(-1) for part in parts] or [np.zeros(0)])
+    parts = [np.asarray(part) for part in mask] if isinstance(mask, tuple | list) else [np.asarray(mask)]
+    flags: NDArray[Any] = np.concatenate([part.reshape(-1) for part in parts] or [np.zeros(0)])
     if flags.dtype.kind not in "biuf":
         raise ValueError(f"of type {type(mask).__name__}, and {_wanted(action_space)} numbers")
     sizes = choice_sizes(action_space)
     if len(flags) != sum(sizes):
         combined = "; one over combinations must be an entry of the observation" * (len(flags) == math.prod(sizes))
         raise ValueError(f"of {len(flags)} numbers, and {_wanted(action_space)}{combined}")
-    return np.asarray(flags != 0, dtype=np.bool_)
+    lengths = tuple(part.size for part in parts)
+    if len(parts) == len(sizes) and all(part.ndim for part in parts) and lengths != sizes:
+        raise ValueError(f"in parts of {list(lengths)} numbers, and the components have {list(sizes)} values")
+    return as_flags(flags)
+
+
+def late_mask(info: dict[str, Any]) -> str | None:
+    """Return what is wrong where a step gives a mask and the reset gave none; None where it gives none, either."""
+    found = next((name for name in INFO_NAMES if name in info), None)
+    return found and f"gave info['{found}'] and none at the reset; give it at every reset, too, or {OFF}"
 
 
 def _wanted(action_space: spaces.Space[Any]) -> str:

@@ -17,11 +17,14 @@ from ppolab.envs.action_masks import (
     FIX,
     INFO_NAMES,
     METHOD,
+    OBSERVED,
+    OFF,
     Flags,
     chosen_space,
     flags_of,
     has_entry,
     is_observed,
+    late_mask,
 )
 from ppolab.envs.choices import choice_sizes
 from ppolab.envs.seeding import global_generator_states, restore_global_generators, seed_global_generators
@@ -60,6 +63,7 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         self._looks_for_mask = masked and not has_entry(env.observation_space)
         self._mask_source = ""  # an entry of the info, or METHOD
+        self._knows_no_mask = False  # after a reset without one, where actions could be masked
         self._log_info = tuple(log_info)
         self._info = np.full(len(log_info), np.nan)
         self._first_episode = True
@@ -84,6 +88,7 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
             self._read(info)
         if self._looks_for_mask:
             self._mask_source, self._looks_for_mask = self._place_of_mask(info), False
+            self._knows_no_mask = not self._mask_source and bool(choice_sizes(self.action_space))
         return self._checked(observation), self._with_mask({}, info)
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
@@ -106,6 +111,8 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
         handed_on = self._handed_on(info) if self._log_info else {}
         if self._mask_source:
             handed_on = self._with_mask(handed_on, info)
+        elif self._knows_no_mask and (problem := late_mask(info)):
+            raise EnvError(f"{self._name}, at its step {self._steps}, {problem}")
         return self._checked(observation), self._number(reward), terminated, truncated, handed_on
 
     def longest_episode(self) -> int | None:
@@ -143,8 +150,11 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def _place_of_mask(self, info: dict[str, Any]) -> str:
         in_info = next((name for name in INFO_NAMES if name in info), "")
-        has_method = self.env.has_wrapper_attr(METHOD) and callable(self.env.get_wrapper_attr(METHOD))
-        return in_info or (METHOD if has_method else "")
+        if in_info or not self.env.has_wrapper_attr(METHOD):
+            return in_info
+        if not callable(self.env.get_wrapper_attr(METHOD)):
+            raise EnvError(f"{self._name} has {METHOD}, which is no method; make it one without arguments, or {OFF}")
+        return METHOD
 
     def _with_mask(self, handed_on: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
         """Return what is handed on with the mask [A] of the next action, if there is one."""
@@ -160,6 +170,8 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
             mask = info.get(self._mask_source)
         if self._ended and mask is None:
             return np.ones(sum(choice_sizes(self.action_space)), dtype=np.bool_)
+        if mask is None:
+            raise EnvError(f"{self._name} gave no mask in {self.mask_found()}, at its step {self._steps}; {FIX}")
         try:
             return flags_of(mask, self.action_space)
         except ValueError as error:
@@ -225,7 +237,10 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
 def mask_with(observation: Any, info: dict[str, Any], env: Guarded) -> Flags | None:
     """Return the mask [A] of the action that follows an observation and an info of `env`; None without one."""
     if is_observed(env.observation_space, env.action_space):
-        return flags_of(observation[ENTRY], chosen_space(env.observation_space, env.action_space))
+        try:
+            return flags_of(observation[ENTRY], chosen_space(env.observation_space, env.action_space))
+        except ValueError as error:
+            raise EnvError(f"the environment gave {OBSERVED} {error}; {FIX}") from None
     mask: Flags | None = info.get(MASK)
     return mask
 

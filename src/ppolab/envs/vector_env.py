@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from ppolab.envs.action_masks import (
     ENTRY,
+    FIX,
     OBSERVED,
     Flags,
+    as_flags,
     chosen_space,
     has_entry,
     is_observed,
@@ -313,7 +315,12 @@ class BackendEnv(VectorEnv):
 
     def _raw_masks(self, observations: Any, in_info: Any) -> Flags | None:
         given = observations[ENTRY] if self._mask_is_observed else in_info
-        return None if given is None else np.asarray(given).reshape(self.num_envs, -1) != 0
+        if given is None:
+            return None
+        try:
+            return as_flags(np.asarray(given).reshape(self.num_envs, -1))
+        except ValueError as error:
+            raise EnvError(f"{self.env_id}: gave {OBSERVED} {error}, at step {self._steps}; {FIX}") from None
 
     def _with_choices(self, masks: Flags) -> Flags:
         sizes = choice_sizes(self.policy_space)

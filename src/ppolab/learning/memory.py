@@ -7,13 +7,11 @@ its output and its cell. Before an episode's first observation a state is 0.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from ppolab.config.schema import ModelConfig
+from ppolab.config.schema import Config, ModelConfig
 
 
 class GruLayer(nn.Module):
@@ -142,6 +140,19 @@ def one_by_one(
         state = layer.step(products, state if share is None else state * share)
         outputs.append(state[0])
     return torch.stack(outputs), state
+
+
+def note_on_memory(config: Config) -> str | None:
+    """Return a line on settings of memory that a policy without it does not read; None where there are none."""
+    if config.model.has_memory:
+        return None
+    given = {
+        "model.memory_size": (config.model.memory_size, ModelConfig.memory_size),
+        "model.memory_layers": (config.model.memory_layers, ModelConfig.memory_layers),
+        "sequence_length": (config.sequence_length, Config.sequence_length),
+    }
+    changed = [f"{name}={value}" for name, (value, default) in given.items() if value != default]
+    return f"{', '.join(changed)}: not read, since model.memory=none; set model.memory=gru or lstm" if changed else None
 
 
 def make_memory(model: ModelConfig, inputs: int) -> Memory | None:

@@ -14,6 +14,7 @@ from ppolab.learning.actor_critic import ActorCritic
 from ppolab.learning.algorithms import make_algorithm
 from ppolab.learning.flat_parameters import flatten_parameters
 from ppolab.learning.interface import LearnerContext
+from ppolab.learning.memory import note_on_memory
 from ppolab.learning.native import native_policy, use_native_recurrence
 from ppolab.learning.optimizer import make_optimizer
 from ppolab.runtime.process_group import ALONE, ProcessGroup
@@ -46,6 +47,8 @@ def build_module(config: Config, env: VectorEnv, policy: ActorCritic, group: Pro
     policy.masked = env.masks is not None
     if group.is_first and (note := note_on_masks(env.env_id, env.mask_source, env.masks, env.policy_space)):
         log.info("%s", note)
+    if group.is_first and (note := note_on_memory(config)):
+        log.warning("%s", note)
     native = None
     if config.compile.lower() != "false":
         native = native_policy(policy, flat)

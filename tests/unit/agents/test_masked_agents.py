@@ -67,7 +67,7 @@ def test_masks_of_several_components() -> None:
         (None, "action_mask: this policy was trained with masks; give that of the environment's info or of its method"
                " action_masks()"),
         (np.ones(4), "action_mask: is 4 values of type float64; give 5 numbers, of which those of Discrete(5) that are"
-                     " allowed are not 0"),
+                     " allowed are 1"),
         (np.zeros(5), "action_mask: row 0 allows no action; there is nothing to choose"),
     ],
 )  # fmt: skip

@@ -154,8 +154,9 @@ def test_a_component_without_a_value_is_told() -> None:
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
-        ("size", "of 4 numbers, and a mask of Discrete(5) has 5"),
-        ("gone", "of type NoneType, and a mask of Discrete(5) has 5 numbers"),
+        ("size", "gave {source} of 4 numbers, and a mask of Discrete(5) has 5"),
+        ("gone", "gave no mask in {source}"),
+        ("logits", "gave {source} with -inf; a mask has 1 for what is allowed and 0 for what is not"),
     ],
 )
 @pytest.mark.parametrize(
@@ -170,8 +171,40 @@ def test_a_mask_of_a_wrong_size_is_told_with_environment_and_step(
         for _ in range(3):
             env.step(int(env.unwrapped.mask.argmax()))
     assert str(raised.value) == (
-        f"mine: environment 3 gave {source} {told}, at its step 3; mend the environment, or set env.action_mask=off"
+        f"mine: environment 3 {told.format(source=source)}, at its step 3; mend the environment, or set "
+        "env.action_mask=off"
     )
+
+
+def test_a_mask_that_only_steps_give_and_one_that_is_no_method_are_told() -> None:
+    late = Guarded(probe_envs.Allowed("info", fault="late"), "mine", 3, masked=True)
+    late.reset(seed=0)
+    with pytest.raises(EnvError) as raised:
+        late.step(int(late.unwrapped.mask.argmax()))
+    assert str(raised.value) == (
+        "mine: environment 3, at its step 1, gave info['action_mask'] and none at the reset; give it at every reset, "
+        "too, or set env.action_mask=off"
+    )
+    env = probe_envs.Allowed("nowhere")
+    env.action_masks = np.ones(5)
+    with pytest.raises(
+        EnvError, match="has action_masks, which is no method; make it one without arguments, or set env"
+    ):
+        Guarded(env, "mine", 3, masked=True).reset(seed=0)
+
+
+@pytest.mark.parametrize(
+    ("mask", "told"),
+    [
+        (([1, 0], [1, 1, 0]), r"in parts of \[2, 3\] numbers, and the components have \[3, 2\] values"),
+        ([1, 0, float("nan"), 1, 1], "with nan; a mask has 1 for what is allowed and 0 for what is not"),
+        ([1, 0, -1, 1, 1], "with -1; a mask has 1"),
+    ],
+)
+def test_what_is_no_mask_of_the_components_is_told(mask: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        flags_of(mask, spaces.MultiDiscrete([3, 2]))
+    assert flags_of(([1, 0, 1], [1, 1]), spaces.MultiDiscrete([3, 2])).sum() == 4
 
 
 def test_a_method_that_raises_is_told() -> None:

@@ -17,7 +17,7 @@ from ppolab.learning.actor_critic import ActorCritic
 from ppolab.learning.epoch import minibatches_of_sequences, shuffled, with_standardized_advantages
 from ppolab.learning.experience import Experience, shared_facts
 from ppolab.learning.gradient import gradient_with_memory, whole_gradient, worth_compiling
-from ppolab.learning.memory import Memory
+from ppolab.learning.memory import Memory, note_on_memory
 from ppolab.learning.native.library import compiler
 from ppolab.learning.native.recurrence import native_steps, use_native_recurrence
 from ppolab.learning.objective import Samples
@@ -261,6 +261,14 @@ def test_the_gradient_is_that_of_a_plain_loop_over_single_steps(kind: str, trunk
     for gradient in (gradient_with_memory, whole_gradient):
         found, _ = gradient(policy, context.flat, objective)(context.flat.vector.detach(), *samples)
         torch.testing.assert_close(found, torch.cat([each.reshape(-1) for each in expected]), rtol=1e-5, atol=1e-6)
+
+
+def test_settings_of_a_memory_that_is_not_there_are_told() -> None:
+    given = remembering_config(**{"model.memory": "none", "model.memory_size": 8})
+    assert note_on_memory(given) == (
+        "model.memory_size=8, sequence_length=4: not read, since model.memory=none; set model.memory=gru or lstm"
+    )
+    assert note_on_memory(remembering_config()) is None and note_on_memory(tiny_config("probe/Diary-v0")) is None
 
 
 # --- tasks with known answers ----------------------------------------------------------------------------------------
