@@ -28,7 +28,7 @@ class Pixels(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         interleaved = images.contiguous(memory_format=torch.channels_last)  # as bytes, which takes less than as numbers
-        return interleaved.to(torch.float32).div_(255.0)
+        return interleaved.to(torch.float32, memory_format=torch.channels_last).div_(255.0)
 
 
 def nature(image: ImagePart) -> nn.Module:
