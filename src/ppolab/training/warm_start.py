@@ -21,8 +21,10 @@ from ppolab.records.run_folder import find_run
 
 log = logging.getLogger(__name__)
 
-SAME = ("model.activation", "normalize_observations")
-"""Settings without parameters, in which both runs must agree: the network would compute something else."""
+SAME = ("model.activation", "normalize_observations", "model.memory")
+"""Settings in which both runs must agree, though the shapes of parameters may not tell or not say why."""
+OF_MEMORY = ("model.memory_size", "model.memory_layers")
+"""The same where there is memory."""
 VALUE_SCALE = "value_scale"
 """What `Learner.state` calls the scale of the values."""
 
@@ -82,7 +84,7 @@ def warm_start(
 
 def _check_settings(key: str, there: Config, here: Config) -> None:
     before, now = flattened(there), flattened(here)
-    for name in SAME:
+    for name in (*SAME, *(OF_MEMORY if there.model.has_memory else ())):
         if before[name] != now[name]:
             value = spelled(before[name])
             raise ConfigError(

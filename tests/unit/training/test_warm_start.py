@@ -100,6 +100,7 @@ def policy_of(config: Any) -> Any:
         ({"model.state_dependent_std": True}, r"action_head.bias is \[1\] there and \[2\] here"),
         ({"model.trunk": "shared"}, r"critic.0.bias is \[16\] there and missing here"),
         ({"model.activation": "relu"}, r"model.activation=tanh, and this run has model.activation=relu; set"),
+        ({"model.memory": "gru"}, r"model.memory=none, and this run has model.memory=gru; set model.memory=none"),
         ({"normalize_observations": False}, r"normalize_observations=true, and this run has .*=false; set"),
     ],
 )
