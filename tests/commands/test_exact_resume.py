@@ -30,8 +30,15 @@ CASES: dict[str, tuple[str, ...]] = {
     "compiled": (EPOCHS, "env=hopper", "num_envs=4", "compile=true", "model.dropout=0.1"),
     "cartpole, envpool": (EPOCHS, "env=cartpole", "num_envs=4", "model.dropout=0.1"),
     "no state": (EPOCHS, "env.id=hidden:Hidden-v0", "num_envs=4", "normalize_advantages=true"),
-    "images": (EPOCHS, "env.id=hidden:Picture-v0", "env.frame_stack=2", "num_envs=4"),
-    "images, envpool": (EPOCHS, "env.id=MiniGrid-Empty-5x5-v0", "model=minigrid", "num_envs=4"),
+    # one thread: two of a run wait for each other long where tests run side by side
+    "images": (EPOCHS, "env.id=hidden:Picture-v0", "env.frame_stack=2", "num_envs=4", "trainer.threads=1"),
+    "images, envpool": (
+        EPOCHS,
+        "env.id=MiniGrid-Empty-5x5-v0",
+        "model=minigrid",
+        "num_envs=4",
+        "trainer.threads=1",
+    ),
     "memory": (
         EPOCHS,
         "env=cartpole",

@@ -135,7 +135,10 @@ def test_two_processes_with_eight_environments_are_one_with_sixteen(name: str) -
         assert first.parameters == second.parameters  # bit for bit, after every iteration
         assert (first.mean, first.variance, first.steps) == (second.mean, second.variance, second.steps)
         assert first.steps == single.steps
-        torch.testing.assert_close(torch.tensor(first.parameters), torch.tensor(single.parameters), rtol=0, atol=1e-5)
+        close = (
+            1e-4 if name == "images" else 1e-5
+        )  # convolutions round otherwise for half of the rows on some processors
+        torch.testing.assert_close(torch.tensor(first.parameters), torch.tensor(single.parameters), rtol=0, atol=close)
         torch.testing.assert_close(torch.tensor(first.mean), torch.tensor(single.mean), rtol=1e-4, atol=1e-6)
         assert first.metrics["policy/epochs"] == second.metrics["policy/epochs"] == single.metrics["policy/epochs"]
         for key, value in single.metrics.items():
