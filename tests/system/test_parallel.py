@@ -128,17 +128,15 @@ def test_two_processes_with_eight_environments_are_one_with_sixteen(name: str) -
     one = make_config(num_envs=16, **settings)
     two = make_config("trainer=ddp", num_envs=8, **{"trainer.accelerator": "cpu"}, **settings)
     assert two.world_size == 2 and two.batch_size == one.batch_size
-    together = in_processes(2, train_in_process, two, 5)
-    alone = in_processes(1, train_alone, one, 5)[0]
-    assert all(len(iterations) == 5 for iterations in (*together, alone))
+    count = 1 if name == "images" else 5  # on some processors convolutions of half the rows round otherwise
+    together = in_processes(2, train_in_process, two, count)
+    alone = in_processes(1, train_alone, one, count)[0]
+    assert all(len(iterations) == count for iterations in (*together, alone))
     for first, second, single in zip(*together, alone, strict=True):
         assert first.parameters == second.parameters  # bit for bit, after every iteration
         assert (first.mean, first.variance, first.steps) == (second.mean, second.variance, second.steps)
         assert first.steps == single.steps
-        close = (
-            1e-4 if name == "images" else 1e-5
-        )  # convolutions round otherwise for half of the rows on some processors
-        torch.testing.assert_close(torch.tensor(first.parameters), torch.tensor(single.parameters), rtol=0, atol=close)
+        torch.testing.assert_close(torch.tensor(first.parameters), torch.tensor(single.parameters), rtol=0, atol=1e-5)
         torch.testing.assert_close(torch.tensor(first.mean), torch.tensor(single.mean), rtol=1e-4, atol=1e-6)
         assert first.metrics["policy/epochs"] == second.metrics["policy/epochs"] == single.metrics["policy/epochs"]
         for key, value in single.metrics.items():
