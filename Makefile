@@ -8,7 +8,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev train test test-commands test-system test-all test-slow test-browser lint format types check \
+.PHONY: help setup setup-dev train test coverage test-commands test-system test-all test-slow test-browser lint format types check \
 	docs docs-serve bench time-to-return scaling profile learning report ui clean
 
 help: ## list the targets
@@ -33,7 +33,10 @@ train: $(STAMP) ## train; ARGS="env=cartpole seed=3" is passed on
 	$(BIN)/python src/train.py $(ARGS)
 	@echo "compare runs  make ui"
 
-test: $(DEV_STAMP) ## the fast tiers (unit and smoke) with coverage, at most 5 minutes; ARGS is passed to pytest
+test: $(DEV_STAMP) ## the fast tiers (unit and smoke), at most 5 minutes; ARGS is passed to pytest
+	$(PYTEST) tests/unit tests/smoke -m 'not slow' -n 2 $(ARGS)
+
+coverage: $(DEV_STAMP) ## the same, and which lines they run
 	$(PYTEST) tests/unit tests/smoke -m 'not slow' -n 2 --cov --cov-report=term:skip-covered $(ARGS)
 
 test-commands: $(DEV_STAMP) ## the real commands, about 10 minutes
