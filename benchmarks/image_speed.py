@@ -27,7 +27,7 @@ from processes import CORES, ROOT, run_training, version_text
 from result_tables import append, markdown, read_rows
 
 TABLE = ROOT / "docs/results/image_speed.csv"
-SIDES = ("ppolab", "ppolab bf16", "sb3", "cleanrl")
+SIDES = ("ppolab", "ppolab compiled", "ppolab bf16", "sb3", "cleanrl")
 CLEANRL = ["envpool==0.8.4", "gym==0.23.1", "tyro", "tensorboard", "numpy<2"]
 SB3 = ["stable-baselines3", "ale-py", "opencv-python-headless"]
 IDS = {"sb3": "PongNoFrameskip-v4"}
@@ -99,6 +99,8 @@ def _program(side: str, arguments: argparse.Namespace) -> tuple[str, str]:
 def _settings(side: str, arguments: argparse.Namespace) -> list[str]:
     if side.startswith("ppolab"):
         ours = [*OURS, f"num_envs={arguments.num_envs}", f"epochs={arguments.epochs}"]
+        if side.endswith("compiled"):
+            ours.append("compile=true")
         if side.endswith("bf16"):  # which a run of the usual length compiles
             ours += ["trainer.precision=bf16", "compile=true"]
         return ours

@@ -46,9 +46,10 @@ def _serve_command(found: FoundRun, name: str, version: str) -> str:
 
 
 def _report(trained: TrainedPolicy, result: ExportResult) -> list[str]:
+    compared = "an action or a state" if trained.config.model.has_memory else "an action"
     return [
         f"{trained.config.env.id}, {trained.run.checkpoint} after {trained.steps:,} steps",
         f"file          {result.path}",
-        f"compared      {result.observations:,} observations; greatest difference of an action "
+        f"compared      {result.observations:,} observations; greatest difference of {compared} "
         f"{result.greatest_difference:.3g}",
     ]

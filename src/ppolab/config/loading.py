@@ -19,6 +19,7 @@ from ppolab.config.checks import check
 from ppolab.config.files import option_groups
 from ppolab.config.rules import KIND_WORDS
 from ppolab.config.schema import CONFIG_FILE, Config, flattened, known_keys
+from ppolab.config.setting import settings_of
 from ppolab.errors import ConfigError, nearest
 from ppolab.redaction import redacted
 
@@ -65,7 +66,7 @@ def type_problem(error: OmegaConfBaseException) -> str:
     if re.search(r"Key '.*' not in '\w+'", reason):
         return f"{key}: no such setting{_unknown_hint(key)}"
     if reason.endswith("is not Optional"):
-        return f"{key}=null: must have a value"
+        return f"{key}=null: must have a value{_value_hint(key)}"
     if "is not a ListConfig" in reason:
         return f"{key}: must be a list; write its items in brackets, as {key}=[A,B]"
     if re.match(r"Cannot assign \w+ to Dict", reason):
@@ -75,6 +76,12 @@ def type_problem(error: OmegaConfBaseException) -> str:
         return f"{key}: {reason}"
     value, kind = match.groups()
     return f"{key}={value}: must be {TYPE_WORDS.get(kind, kind)}{_whole_number_hint(key, value, kind)}"
+
+
+def _value_hint(key: str) -> str:
+    described = settings_of(Config).get(key)
+    choices = () if described is None else described.setting.choices
+    return f", one of {', '.join(choices)}" if choices else "; leave it out for its default"
 
 
 FREE = ("optimizer.", "algorithm.", "env.kwargs", "model.kwargs", "model.encoder.")

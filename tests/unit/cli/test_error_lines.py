@@ -51,7 +51,8 @@ FROM_HYDRA = {
     "batch_size=64": "batch_size: no such setting; did you mean 'minibatch_size'?",
     "seed=abc": "seed=abc: must be a whole number",
     "env.kwargs=3": "env.kwargs: must be a mapping; write env.kwargs.NAME=VALUE",
-    "seed=null": "seed=null: must have a value",
+    "seed=null": "seed=null: must have a value; leave it out for its default",
+    "model.memory=null": "model.memory=null: must have a value, one of none, gru, lstm",
     "seed=1,2": "seed=1,2: several values make a sweep; add -m, or put a list into brackets",
 }
 
