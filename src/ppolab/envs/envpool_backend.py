@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from functools import partial
-from operator import itemgetter
 from typing import Any, NoReturn
 
 import gymnasium
@@ -29,6 +29,8 @@ from ppolab.envs.envpool_import import quiet
 from ppolab.envs.envpool_tasks import GAME_INFO, LEARNERS_OWN, FinalRows, end_condition
 from ppolab.envs.frame_stack import FrameStack
 from ppolab.envs.guarded import unknown_info
+from ppolab.envs.pool_calls import OBSERVATION, REWARD, NotCallableError, PoolCalls, StepsTaken, pool_calls
+from ppolab.envs.pool_lines import DirectLine, PublicLine
 from ppolab.envs.replay import ActionRecord, replay
 from ppolab.envs.snapshot import State
 from ppolab.envs.spaces import ActionMapping, first_of
@@ -112,56 +114,6 @@ class EnvPoolAlone(gymnasium.Env[Any, Any]):
         self._pool.close()
 
 
-class PublicLine:
-    """Step a pool by EnvPool's own methods. `log_info` names what is received of its info."""
-
-    def __init__(self, pool: Any, log_info: Sequence[str]) -> None:
-        self._pool = pool
-        self._log_info = log_info
-
-    def send(self, actions: NDArray[Any]) -> None:
-        """Start a step."""
-        self._pool.send(actions)
-
-    def receive(self) -> tuple[Any, Any, NDArray[np.bool_], NDArray[np.bool_], Sequence[NDArray[Any]]]:
-        """Wait for the step; return observations, rewards, terminated, truncated, and what is named of the info."""
-        observations, rewards, terminated, truncated, info = self._pool.recv()
-        return observations, rewards, terminated, truncated, [info[name] for name in self._log_info]
-
-
-class DirectLine:
-    """Step a pool by the C++ calls under these methods, for one plain observation and one plain action.
-
-    EnvPool's own methods rebuild its settings and all infos at every step. With 16 environments this takes as much of
-    the main thread's time as everything else between two steps.
-    """
-
-    SENT = ("env_id", "players.env_id", "action")
-    RECEIVED = ("obs", "reward", "done", "trunc")
-
-    def __init__(self, pool: Any, num_envs: int, log_info: Sequence[str]) -> None:
-        self._send, self._recv = pool._send, pool._recv
-        keys = list(pool._state_keys)
-        wanted = (*self.RECEIVED, *(f"{INFO_KEYS}{name}" for name in log_info))
-        self._places = itemgetter(*(keys.index(key) for key in wanted))
-        self._everyone = np.arange(num_envs, dtype=np.int32)
-        self._type = pool.spec.action_array_spec["action"].dtype
-
-    @classmethod
-    def fits(cls, pool: Any) -> bool:
-        """Return whether the pool takes nothing else, and returns what is received here."""
-        return tuple(pool._spec._action_keys) == cls.SENT and set(cls.RECEIVED) <= set(pool._state_keys)
-
-    def send(self, actions: NDArray[Any]) -> None:
-        """Start a step."""
-        self._send([self._everyone, self._everyone, actions.astype(self._type, order="C", copy=False)])
-
-    def receive(self) -> tuple[Any, Any, NDArray[np.bool_], NDArray[np.bool_], Sequence[NDArray[Any]]]:
-        """Wait for the step; return observations, rewards, terminated, truncated, and what is named of the info."""
-        observations, rewards, done, truncated, *info = self._places(self._recv())
-        return observations, rewards, done & ~truncated, truncated, info
-
-
 class EnvPoolEnv(BackendEnv):
     """`num_envs` environments of EnvPool, stepped by `num_threads` threads without the interpreter's lock."""
 
@@ -188,6 +140,9 @@ class EnvPoolEnv(BackendEnv):
         self._rewards_end = self._family in families.REWARDED_AT_ENDS
         self._kwargs = kwargs
         self._num_threads = num_threads
+        self._mapping = mapping
+        self._calls: PoolCalls | None = None
+        self._calls_began: float | None = None
         inside = frame_stack is not None and stacks_itself(env_id)
         self._fixed_kwargs = {STACKS: frame_stack} if inside else {}
         self._open(seeds)
@@ -238,6 +193,67 @@ class EnvPoolEnv(BackendEnv):
             self._record.stepped(actions, self._ended)
         self._line.send(actions)
 
+    def calls(self) -> PoolCalls:
+        """Return what C++ needs to step these environments itself; another object where they were made anew.
+
+        Between `begin_calls` and `end_calls` it may.
+
+        Raises:
+            NotCallableError: what is received needs Python.
+        """
+        if self._calls is None:
+            if self._stack or self.layout.images or self._mask_is_used or self._game_info or self._ends_in_info:
+                raise NotCallableError("what these environments return is completed in Python")
+            logged = [f"{INFO_KEYS}{name}" for name in self._log_info]
+            self._calls = pool_calls(self._envs, self.num_envs, self.policy_space, self._mapping, logged)
+        return self._calls
+
+    def begin_calls(self) -> None:
+        """Let C++ take the steps that follow."""
+        calls = self.calls()
+        calls.ended[:], calls.waiting[:] = self._ended, 0.0
+        self._calls_began = time.monotonic()
+
+    def end_calls(self, taken: StepsTaken) -> None:
+        """Go on from T steps that C++ took; set `taken.terminated` where an end on the last allowed step was hidden."""
+        calls, self._calls_began = self.calls(), None
+        self._observations = calls.state[OBSERVATION].copy()
+        self._ended = calls.ended.copy()
+        self._steps += len(taken.rewards)
+        if taken.truncated.any():
+            last = np.nonzero(taken.truncated)
+            shape = (-1, *self._observations.shape[1:])
+            observations = taken.observations[last].astype(self._observations.dtype).reshape(shape)
+            rewards = taken.rewards[last].astype(calls.state[REWARD].dtype)
+            taken.terminated[last] |= self._hidden_ends(observations, rewards)
+        if self._record is not None:
+            actions = taken.actions.astype(calls.actions.dtype, copy=False)
+            for row, ended in zip(actions, ~taken.valid, strict=True):
+                self._record.stepped(row, ended)
+
+    def raise_fault(self, steps: int) -> NoReturn:
+        """Raise the EnvError of a number that is not finite, which C++ has received after so many `steps`."""
+        calls, self._calls_began = self.calls(), None
+        self._steps += steps
+        self._check_rows(self._encode(calls.state[OBSERVATION]), self.num_envs)
+        self._check(calls.state[REWARD].astype(np.float64), "reward", (self.num_envs,))
+        raise AssertionError("all numbers are finite")
+
+    @property
+    def waiting_since(self) -> float | None:
+        if self._calls_began is None or self._calls is None:
+            return super().waiting_since
+        return self._calls_began + float(self._calls.waiting[0])
+
+    def _hidden_ends(self, observations: Any, rewards: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return [K] where the task itself ended, of K last steps that were truncated."""
+        ended = np.zeros(len(rewards), dtype=np.bool_)
+        if self._has_ended is not None:
+            ended |= self._has_ended(FinalRows(observations, rewards, self._envs.spec.config))
+        if self._rewards_end:
+            ended |= rewards != 0
+        return ended
+
     def _receive(self) -> Received:
         self._observations, rewards, terminated, truncated, infos = self._line.receive()
         ends, infos = infos[: len(self._ends_in_info)], infos[len(self._ends_in_info) :]
@@ -245,12 +261,8 @@ class EnvPoolEnv(BackendEnv):
         if self._mask_is_used:
             *infos, masks = infos
         if truncated.any():  # where an end on the last allowed step would be hidden
-            if self._has_ended is not None:
-                last = np.flatnonzero(truncated)
-                rows = FinalRows(_rows_of(self._observations, last), rewards[last], self._envs.spec.config)
-                terminated[last] |= self._has_ended(rows)
-            if self._rewards_end:
-                terminated |= truncated & (rewards != 0)
+            last = np.flatnonzero(truncated)
+            terminated[last] |= self._hidden_ends(_rows_of(self._observations, last), rewards[last])
             for told in ends:
                 terminated |= truncated & np.asarray(told, dtype=np.bool_).reshape(self.num_envs)
         info = game = None
@@ -268,6 +280,7 @@ class EnvPoolEnv(BackendEnv):
 
     def _restart(self, seeds: Sequence[int]) -> None:
         self._envs.close()
+        self._calls = None
         del self._envs, self._line  # two pools at a time would take twice the memory
         return_free_memory()
         self._open(seeds)
@@ -321,6 +334,7 @@ class EnvPoolEnv(BackendEnv):
             else PublicLine(self._envs, received)
         )
         self._record = self._new_record(seeds)
+        self._calls = None
 
     def _new_record(self, seeds: Sequence[int]) -> ActionRecord | None:
         """Return an empty record; None where an environment cannot be replayed."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ppolab.learning.native.library import native_library
 from ppolab.learning.rollout import Episode
 
 
@@ -29,12 +30,17 @@ class EpisodeStatistics:
         ended: NDArray[np.bool_],
         valid: NDArray[np.bool_],
         game: tuple[NDArray[np.float64], NDArray[np.bool_]] | None = None,
+        *,
+        in_native: bool = False,
     ) -> tuple[NDArray[np.float64], list[Episode]]:
         """Add T steps [T, N]; return the discounted sums [T, N] after each, and the episodes that ended, in order.
 
         Args:
             game: rewards and ends of the games themselves, whose ends are among `ended`; None: those of the learner.
+            in_native: let C++ code do it, which can be loaded here; not with games.
         """
+        if in_native and game is None:
+            return self._add_in_native(rewards, ended, valid)
         scores, over = (rewards, ended) if game is None else game
         discounted = np.empty_like(rewards)
         finished: list[Episode] = []
@@ -49,6 +55,19 @@ class EpisodeStatistics:
                 self._discounted[ended[t]] = 0
                 finished += self._end(over[t])
         return discounted, finished
+
+    def _add_in_native(
+        self, rewards: NDArray[np.float64], ended: NDArray[np.bool_], valid: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float64], list[Episode]]:
+        discounted, most = np.empty_like(rewards), int(ended.sum())
+        totals, lengths = np.empty(most), np.empty(most, dtype=np.int64)
+        assert all(each.flags.c_contiguous for each in (rewards, ended, valid))
+        native_library().ppo_episode_steps(
+            rewards.ctypes.data, ended.ctypes.data, valid.ctypes.data, *rewards.shape, self._gamma,
+            self._total_rewards.ctypes.data, self._discounted.ctypes.data, self._lengths.ctypes.data,
+            discounted.ctypes.data, totals.ctypes.data, lengths.ctypes.data,
+        )  # fmt: skip
+        return discounted, [Episode(*each) for each in zip(totals.tolist(), lengths.tolist(), strict=True)]
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return the sums as they stand."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,10 +17,11 @@ from torch import Tensor
 from ppolab.config.schema import EnvConfig
 from ppolab.core.masks import masked_logits
 from ppolab.core.moments import sample_moments
-from ppolab.envs.action_masks import FIX, Flags
+from ppolab.envs.action_masks import FIX
 from ppolab.envs.factory import check_new_kwargs
+from ppolab.envs.pool_calls import NotCallableError
 from ppolab.envs.seeding import private_generators
-from ppolab.envs.vector_env import Step, VectorEnv
+from ppolab.envs.vector_env import VectorEnv
 from ppolab.errors import EnvError
 from ppolab.learning.actor import Actor
 from ppolab.learning.actor_critic import ActorCritic, evaluating
@@ -28,44 +30,10 @@ from ppolab.learning.rollout import Episode, Memories, Rollout
 from ppolab.learning.stacked_images import ChannelStore, StackedImages, can_store, last_rows
 from ppolab.runtime.process_group import ALONE, ProcessGroup
 from ppolab.training.acting import ActingOnce, ActingWithMemory, ActingWithMemoryInNative, act
+from ppolab.training.native_loop import NativeLoop, native_loop
+from ppolab.training.steps import Steps
 
-
-@dataclass(frozen=True)
-class Steps:
-    """Hold what T steps of N environments returned, in arrays that every rollout fills anew.
-
-    Attributes:
-        observations: [T+1, N, W] raw rows; the last row is what follows the last action. They are set and read by
-            (time, slice of environments).
-        rewards: [T, N] unscaled. terminated, truncated, valid: [T, N] bool.
-        info: [T, N, K], filled where an episode ended; see `ppolab.envs.vector_env.Step`.
-        game_rewards, game_over: [T, N], filled where the environments tell of their games.
-        masks: [T+1, N, A] bool, the actions that the observations allow; None where all are allowed.
-    """
-
-    observations: NDArray[Any] | ChannelStore
-    rewards: NDArray[np.float64]
-    terminated: NDArray[np.bool_]
-    truncated: NDArray[np.bool_]
-    valid: NDArray[np.bool_]
-    info: NDArray[np.float64]
-    game_rewards: NDArray[np.float64]
-    game_over: NDArray[np.bool_]
-    masks: Flags | None = None
-
-    def put(self, t: int, rows: slice, step: Step, masks: Flags | None) -> None:
-        """Store what the action at time t led to, and the `masks` [..., A] of the actions that are allowed then."""
-        self.observations[t + 1, rows] = step.observations
-        self.rewards[t, rows] = step.rewards
-        self.terminated[t, rows] = step.terminated
-        self.truncated[t, rows] = step.truncated
-        self.valid[t, rows] = step.valid
-        if step.info is not None:
-            self.info[t, rows] = step.info
-        if step.game is not None:
-            self.game_rewards[t, rows], self.game_over[t, rows] = step.game
-        if self.masks is not None:
-            self.masks[t + 1, rows] = masks
+log = logging.getLogger(__name__)
 
 
 class Collector:
@@ -116,6 +84,8 @@ class Collector:
         self._taken = 0  # steps of each environment since they began together
         self._sequence_length = sequence_length
         self._memory: Tensor | None = None  # [K, N, H] before `_next`; None: no policy with memory has acted yet
+        self._loop: NativeLoop | None = None
+        self._told = False
 
     def state(self) -> dict[str, Any] | None:
         """Return what `restore` needs to go on from here; None where the environments do not give their state."""
@@ -173,7 +143,7 @@ class Collector:
                 observations, actions = self._run(policy, once.act)
                 parameters, values = once.answers(last_rows(observations))
             else:
-                observations, actions = self._run(policy, partial(act, policy) if native is None else native.act)
+                observations, actions = self._run_plainly(policy, native)
                 assert isinstance(observations, Tensor)
                 parameters, values = (native or policy)(observations)
         device = actions.device
@@ -184,7 +154,9 @@ class Collector:
         ended = steps.terminated | steps.truncated
         game = (steps.game_rewards, steps.game_over) if self._env.tells_game else None
         over = ended if game is None else steps.game_over
-        discounted, episodes = self._statistics.add(steps.rewards, ended, steps.valid, game)
+        discounted, episodes = self._statistics.add(
+            steps.rewards, ended, steps.valid, game, in_native=native is not None
+        )
         rollout = Rollout(
             observations,
             actions,
@@ -268,6 +240,34 @@ class Collector:
                 raise EnvError(f"{self._env.env_id}: gives no mask of actions any more; {FIX}")
             self._next_masks[which] = masks[which]
 
+    def _run_plainly(self, policy: ActorCritic, native: Actor | None) -> tuple[Tensor | StackedImages, Tensor]:
+        """Do what `_run` does, in C++ where that can be, with a policy that keeps nothing."""
+        try:
+            self._loop = native_loop(self._loop, native, self._env)
+        except NotCallableError as reason:
+            self._tell_of_slow_loop(str(reason))
+        if self._loop is None:
+            return self._run(policy, partial(act, policy) if native is None else native.act)
+        self._steps.observations[0, :] = self._next
+        noise = self._noise(policy)
+        observations, actions = self._loop.run(self._steps, policy.scaling, noise, policy.distribution.action_shape)
+        self._next[:] = self._steps.observations[-1, :]
+        observations[-1] = torch.from_numpy(policy.scaling(self._next))
+        return observations, actions
+
+    def _tell_of_slow_loop(self, reason: str) -> None:
+        """Write once to the log of the first process why Python steps environments that C++ could step."""
+        if self._group.is_first and not self._told:
+            log.info("%s: Python collects step by step, which is slower, since %s", self._env.env_id, reason)
+        self._loop, self._told = None, True
+
+    def _noise(self, policy: ActorCritic) -> Tensor:
+        """Return the noise [T, N, ...] of this process's actions."""
+        duration, num_envs = self._steps.rewards.shape
+        first = self._group.rank * num_envs
+        noise = policy.distribution.noise((duration, self._group.size * num_envs), self._generator)
+        return noise[:, first : first + num_envs].contiguous()
+
     def _run(self, policy: ActorCritic, act: Callable[..., None]) -> tuple[Tensor | StackedImages, Tensor]:
         """Fill `_steps`; returns scaled observations [T+1, N, W] and actions [T, N, ...].
 
@@ -276,9 +276,7 @@ class Collector:
         steps, distribution = self._steps, policy.distribution
         scaling = policy.scaling
         duration, num_envs = steps.rewards.shape
-        first = self._group.rank * num_envs
-        noise = distribution.noise((duration, self._group.size * num_envs), self._generator)
-        noise = noise[:, first : first + num_envs].contiguous()
+        noise = self._noise(policy)
         observations = self._memory_of_scaled(noise.device)
         actions = torch.empty(
             (duration, num_envs, *distribution.action_shape), dtype=distribution.action_dtype, device=noise.device

@@ -91,6 +91,15 @@ struct ActorCritic {
         network.backward(parameters, count, past, gradients, gradient);
     }
 
+    // What `rows` observations lead to without memory; either of the outputs may be null.
+    void evaluate(const float* parameters, const float* observations, int64_t rows, float* action_outputs,
+                  float* value_outputs) {
+        const Matrix outputs[] = {{action_outputs, head.outputs()}, {value_outputs, 1}};
+        for (Network& network : networks)
+            if (is_wanted(network, outputs))
+                network.forward(parameters, {observations, inputs, nullptr}, rows, NO_PAST, false, outputs);
+    }
+
     // What `rows` observations, the steps of sequences, lead to; `states` and `last` [K, sequences, H] of all networks.
     void remember(const float* parameters, const float* observations, int64_t steps, int64_t rows, const float* keep,
                   const float* states, float* last, float* action_outputs, float* value_outputs) {

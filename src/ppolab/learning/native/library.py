@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from ppolab.learning.native.structures import STRUCTURES
 
@@ -19,8 +20,10 @@ SOURCES = tuple(
     for name in (
         "ppo.cpp",
         "actor_critic.hpp",
+        "collecting.hpp",
         "memory.hpp",
         "objective.hpp",
+        "pool_calls.hpp",
         "network.hpp",
         "recurrence.hpp",
         "kernels.hpp",
@@ -30,7 +33,7 @@ OPTIONS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-shared", "
 
 POINTER, INTEGER, DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 WAYS = ("forward", "backward")
-SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
+SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "ppo_create": (POINTER, [POINTER]),
     "ppo_destroy": (None, [POINTER]),
     "ppo_evaluate": (None, [POINTER, POINTER, POINTER, INTEGER, POINTER, POINTER]),
@@ -39,6 +42,11 @@ SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     "ppo_act": (None, [*[POINTER] * 5, DOUBLE, INTEGER, *[POINTER] * 7]),
     "ppo_gradient": (None, [POINTER, POINTER, POINTER, POINTER, INTEGER, POINTER, POINTER]),
     "ppo_epoch": (None, [*[POINTER] * 7, INTEGER, INTEGER, POINTER, POINTER]),
+    "ppo_problem_of_pool": (ctypes.c_char_p, [POINTER]),
+    "ppo_loop_create": (POINTER, [POINTER, POINTER, INTEGER, POINTER]),
+    "ppo_loop_destroy": (None, [POINTER]),
+    "ppo_loop_run": (None, [POINTER] * 4),
+    "ppo_episode_steps": (INTEGER, [*[POINTER] * 3, INTEGER, INTEGER, DOUBLE, *[POINTER] * 6]),
     **{f"{layer}_{way}": (None, [*[INTEGER] * 3, *[POINTER] * 8]) for layer in ("gru", "lstm") for way in WAYS},
     **{f"ppo_sizeof_{name}": (INTEGER, []) for name in STRUCTURES},
 }

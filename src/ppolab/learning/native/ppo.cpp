@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "actor_critic.hpp"
+#include "collecting.hpp"
 
 using namespace ppolab;
 
@@ -177,11 +178,7 @@ void ppo_destroy(void* handle) { delete static_cast<ActorCritic*>(handle); }
 // observations [rows, inputs] -> actions [rows, action outputs] and values [rows]; either may be null. Without memory.
 void ppo_evaluate(void* handle, const float* parameters, const float* observations, int64_t rows, float* actions,
                   float* values) {
-    ActorCritic& policy = *static_cast<ActorCritic*>(handle);
-    const Matrix outputs[] = {{actions, policy.head.outputs()}, {values, 1}};
-    for (Network& network : policy.networks)
-        if (ActorCritic::is_wanted(network, outputs))
-            network.forward(parameters, {observations, policy.inputs, nullptr}, rows, NO_PAST, false, outputs);
+    static_cast<ActorCritic*>(handle)->evaluate(parameters, observations, rows, actions, values);
 }
 
 // Reads the weights of recurrent layers: `ppo_remember` and `ppo_act_remembering` know those of the last call.
@@ -195,16 +192,6 @@ void ppo_remember(void* handle, const float* parameters, const float* observatio
                   const float* keep, const float* states, float* actions, float* values) {
     static_cast<ActorCritic*>(handle)->remember(parameters, observations, steps, rows, keep, states, nullptr, actions,
                                                 values);
-}
-
-// Raw observations [rows, inputs] -> scaled ones, (x - mean) * inverse_std within the limit.
-void scale(const double* raw, const double* mean, const double* inverse_std, double limit, int64_t rows, int64_t inputs,
-           float* observations) {
-    for (int64_t row = 0; row < rows; ++row)
-        for (int64_t k = 0; k < inputs; ++k) {
-            const double scaled = (raw[row * inputs + k] - mean[k]) * inverse_std[k];
-            observations[row * inputs + k] = static_cast<float>(std::clamp(scaled, -limit, limit));
-        }
 }
 
 // Raw observations [rows, inputs] -> scaled ones, and an action for each row: drawn by `noise`, or the most probable one
@@ -223,7 +210,7 @@ void ppo_act(void* handle, const float* parameters, const double* raw, const dou
         policy.remember(parameters, observations, 1, rows, nullptr, states, states, outputs, values);
         std::copy_n(outputs, rows * policy.head.outputs(), chosen_from);
     } else {
-        ppo_evaluate(handle, parameters, observations, rows, chosen_from, nullptr);
+        policy.evaluate(parameters, observations, rows, chosen_from, nullptr);
     }
     if (masks) policy.head.mask(chosen_from, masks, rows);
     if (noise) policy.head.sample(chosen_from, parameters + policy.log_std, noise, rows, actions);
@@ -258,6 +245,28 @@ void ppo_epoch(void* handle, float* parameters, const Samples* samples, const Se
     helper.join();
 }
 
+// Returns why a pool's function cannot be called without Python; null where it can.
+const char* ppo_problem_of_pool(void* function) { return problem_of_handler(function); }
+
+// A loop that collects rollouts from `count` groups of environments, which must outlive it, with the policy `handle`.
+void* ppo_loop_create(void* handle, const PoolGroup* groups, int64_t count, const ActionPlacement* placement) {
+    return new CollectingLoop(*static_cast<ActorCritic*>(handle), groups, count, *placement);
+}
+
+void ppo_loop_destroy(void* loop) { delete static_cast<CollectingLoop*>(loop); }
+
+void ppo_loop_run(void* loop, const float* parameters, const Collected* rollout, Fault* fault) {
+    *fault = static_cast<CollectingLoop*>(loop)->run(parameters, *rollout);
+}
+
+// See `add_episode_steps`.
+int64_t ppo_episode_steps(const double* rewards, const bool* ended, const bool* valid, int64_t steps, int64_t count,
+                          double gamma, double* sums_of_rewards, double* discounted_sums, int64_t* sums_of_steps,
+                          double* discounted, double* totals, int64_t* lengths) {
+    return add_episode_steps(rewards, ended, valid, steps, count, gamma,
+                             {sums_of_rewards, discounted_sums, sums_of_steps}, discounted, totals, lengths);
+}
+
 // The steps of recurrent layers: see recurrence.hpp.
 void gru_forward(int64_t steps, int64_t rows, int64_t size, const float* projected, const float* state, const float* keep,
                  const float* weights, const float* bias, float* outputs, float* before, float* gates) {
@@ -284,5 +293,10 @@ int64_t ppo_sizeof_samples() { return sizeof(Samples); }
 int64_t ppo_sizeof_settings() { return sizeof(Settings); }
 int64_t ppo_sizeof_adam() { return sizeof(Adam); }
 int64_t ppo_sizeof_terms() { return sizeof(Terms); }
+int64_t ppo_sizeof_placement() { return sizeof(ActionPlacement); }
+int64_t ppo_sizeof_column() { return sizeof(InfoColumn); }
+int64_t ppo_sizeof_group() { return sizeof(PoolGroup); }
+int64_t ppo_sizeof_collected() { return sizeof(Collected); }
+int64_t ppo_sizeof_fault() { return sizeof(Fault); }
 
 }  // extern "C"

@@ -61,11 +61,68 @@ class NativeTerms(ctypes.Structure):
     _fields_ = [(name, DOUBLE) for name in (*LossTerms._fields, "gradient_norm")]
 
 
+class NativePlacement(ctypes.Structure):
+    """How the numbers of a policy's action become those of a pool's."""
+
+    _fields_ = [
+        ("width", INTEGER),
+        ("type", INTEGER),
+        *((name, POINTER) for name in ("starts", "radius", "centre", "low", "high")),
+    ]
+
+
+class NativeColumn(ctypes.Structure):
+    """A number of each environment's info."""
+
+    _fields_ = [("entry", INTEGER), ("type", INTEGER)]
+
+
+class NativeGroup(ctypes.Structure):
+    """A pool of environments; its arrays must outlive the loop that steps it."""
+
+    _fields_ = [
+        ("receive", POINTER),
+        ("send", POINTER),
+        *((name, INTEGER) for name in ("handle", "first", "count")),
+        ("state", POINTER),
+        *((name, INTEGER) for name in ("entries", "observation", "observation_type", "reward", "done", "truncated")),
+        *((name, POINTER) for name in ("ids", "ended", "waiting")),
+    ]
+
+
+class NativeCollected(ctypes.Structure):
+    """What a rollout reads and fills."""
+
+    _fields_ = [
+        *((name, INTEGER) for name in ("steps", "environments", "inputs")),
+        *((name, POINTER) for name in ("observations", "mean", "inverse_std")),
+        ("limit", DOUBLE),
+        ("noise", POINTER),
+        ("noise_width", INTEGER),
+        *((name, POINTER) for name in ("scaled", "actions")),
+        ("action_bytes", INTEGER),
+        *((name, POINTER) for name in ("rewards", "terminated", "truncated", "valid", "info")),
+        ("columns", INTEGER),
+        *((name, POINTER) for name in ("info_columns", "sent", "times")),
+    ]
+
+
+class NativeFault(ctypes.Structure):
+    """What ended a loop early; `group` is -1 where nothing did."""
+
+    _fields_ = [("group", INTEGER), ("step", INTEGER), ("message", ctypes.c_char_p)]
+
+
 STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "samples": NativeSamples,
     "settings": NativeSettings,
     "adam": NativeAdam,
     "terms": NativeTerms,
+    "placement": NativePlacement,
+    "column": NativeColumn,
+    "group": NativeGroup,
+    "collected": NativeCollected,
+    "fault": NativeFault,
 }
 """By the name in `ppo_sizeof_NAME`, which tells the size that C++ gives it."""
 
