@@ -22,8 +22,8 @@ WHEN_SET = (
     "model.network", "model.kwargs", "model.actor_sizes", "model.critic_sizes", "model.encoder",
 )  # fmt: skip
 """Settings that most runs leave empty, as they do those of SCHEDULE. Without a value they are left out."""
-USUAL = {"env.action_mask": "auto"}
-"""Settings that tell something only where they have another value than this one."""
+USUAL = {"env.action_mask": "auto", "exploration.noise_color": "0.0"}
+"""Settings that tell something only where they have another value than this one, as a store writes it."""
 SCHEDULE = "_schedule"
 """How names of settings end that may replace a switch, of this program or of an algorithm."""
 MEMORY = ("model.memory", "model.memory_size", "model.memory_layers", "sequence_length")
@@ -56,7 +56,7 @@ def telling(values: Mapping[str, Any], ignored: Iterable[str]) -> dict[str, Any]
         for key, value in values.items()
         if reads(unread, key)
         and not (value in EMPTY and (key in WHEN_SET or key.endswith(SCHEDULE)))
-        and not (key in USUAL and value == USUAL[key])
+        and not (key in USUAL and str(value) == USUAL[key])
     }
 
 

@@ -207,6 +207,18 @@ class TrainerConfig:
 
 
 @dataclass
+class ExplorationConfig:
+    """How the actions of rollouts are drawn."""
+
+    noise_color: float = setting(
+        "noise of continuous actions, whose power falls as frequency to the power of minus this; 0: independent at "
+        "every step, 1: pink",
+        0.0,
+        rule=Range(">= 0, <= 2"),
+    )
+
+
+@dataclass
 class LoggerConfig:
     """Where runs are recorded."""
 
@@ -233,6 +245,7 @@ class Config:
     optimizer: dict[str, Any] = setting("how the parameters are stepped")
     algorithm: dict[str, Any] = setting("what a rollout becomes")
     trainer: TrainerConfig = setting("what the training runs on")
+    exploration: ExplorationConfig = setting("how actions are drawn", ExplorationConfig)
     logger: LoggerConfig = setting("where runs are recorded", effect=RECORDING)
     seed: int = setting(
         "of the first weights, the environments, the actions and the minibatches", rule=SEED, effect=SEED_OF_RUN

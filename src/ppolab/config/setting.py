@@ -95,8 +95,13 @@ def setting(
     choices: tuple[str, ...] = (),
     effect: Effect | None = None,
 ) -> Any:
-    """Return a dataclass field that carries its `Setting`. Without a default, a file in conf/ must hold one."""
+    """Return a dataclass field that carries its `Setting`. Without a default, a file in conf/ must hold one.
+
+    The default of a group is its class.
+    """
     metadata = {METADATA: Setting(words, rule, choices, effect)}
+    if isinstance(default, type):
+        return field(default_factory=default, metadata=metadata)
     if isinstance(default, list | dict):
         factory: Callable[[], Any] = lambda: copy.copy(default)  # noqa: E731
         return field(default_factory=factory, metadata=metadata)

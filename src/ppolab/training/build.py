@@ -7,9 +7,11 @@ import logging
 import torch
 
 from ppolab.config.schema import Config
+from ppolab.core.distributions import gaussian_size
 from ppolab.envs.action_masks import note_on_masks
 from ppolab.envs.factory import VectorEnv
 from ppolab.envs.seeding import seed_global_generators
+from ppolab.errors import ConfigError
 from ppolab.learning.actor_critic import ActorCritic
 from ppolab.learning.algorithms import make_algorithm
 from ppolab.learning.flat_parameters import flatten_parameters
@@ -43,7 +45,13 @@ def build_module(config: Config, env: VectorEnv, policy: ActorCritic, group: Pro
         env, config.rollout_steps, config.gamma, actions, group,
         stagger=config.env.stagger, log_info=config.env.log_info,
         sequence_length=min(config.sequence_length, config.rollout_steps),
+        noise_color=config.exploration.noise_color,
     )  # fmt: skip
+    if config.exploration.noise_color > 0 and not gaussian_size(policy.distribution):
+        raise ConfigError(
+            f"exploration.noise_color={config.exploration.noise_color:g}: is of continuous actions, and {env.env_id} "
+            "has none; leave it out"
+        )
     policy.masked = env.masks is not None
     if group.is_first and (note := note_on_masks(env.env_id, env.mask_source, env.masks, env.policy_space)):
         log.info("%s", note)

@@ -30,6 +30,7 @@ from ppolab.learning.rollout import Episode, Memories, Rollout
 from ppolab.learning.stacked_images import ChannelStore, StackedImages, can_store, last_rows
 from ppolab.runtime.process_group import ALONE, ProcessGroup
 from ppolab.training.acting import ActingOnce, ActingWithMemory, ActingWithMemoryInNative, act
+from ppolab.training.action_noise import ActionNoise
 from ppolab.training.native_loop import NativeLoop, native_loop
 from ppolab.training.steps import Steps
 
@@ -45,6 +46,7 @@ class Collector:
         stagger: environments begin their second episodes one after another.
         log_info: what the K columns of `Step.info` are.
         sequence_length: of the sequences that a policy with memory is trained on.
+        noise_color: of continuous actions, see `ActionNoise`.
     """
 
     def __init__(
@@ -58,10 +60,11 @@ class Collector:
         stagger: bool = False,
         log_info: Sequence[str] = (),
         sequence_length: int = 1,
+        noise_color: float = 0.0,
     ) -> None:
         self._env = env
         self._log_info = tuple(log_info)
-        self._generator = generator
+        self._noise = ActionNoise(generator, noise_color, rollout_steps)
         self._group = group
         self._gamma = gamma
         self._statistics = EpisodeStatistics(env.num_envs, gamma)
@@ -94,6 +97,7 @@ class Collector:
             "envs": envs, "observations": self._next.copy(), "episodes": self._statistics.state(),
             "taken": self._taken, **({} if self._next_masks is None else {"masks": self._next_masks.copy()}),
             **({} if self._memory is None else {"memory": self._memory.cpu().clone()}),
+            **({} if (noise := self._noise.state()) is None else {"noise": noise}),
         }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -105,6 +109,7 @@ class Collector:
         self._statistics.restore(state["episodes"])
         self._taken = state["taken"]
         self._memory = state.get("memory")
+        self._noise.restore(state.get("noise"))
 
     def restart(self, seeds: Sequence[int]) -> None:
         """Begin new episodes in environments that are made anew; those under way are forgotten."""
@@ -249,7 +254,7 @@ class Collector:
         if self._loop is None:
             return self._run(policy, partial(act, policy) if native is None else native.act)
         self._steps.observations[0, :] = self._next
-        noise = self._noise(policy)
+        noise = self._drawn_noise(policy)
         observations, actions = self._loop.run(self._steps, policy.scaling, noise, policy.distribution.action_shape)
         self._next[:] = self._steps.observations[-1, :]
         observations[-1] = torch.from_numpy(policy.scaling(self._next))
@@ -261,11 +266,11 @@ class Collector:
             log.info("%s: Python collects step by step, which is slower, since %s", self._env.env_id, reason)
         self._loop, self._told = None, True
 
-    def _noise(self, policy: ActorCritic) -> Tensor:
+    def _drawn_noise(self, policy: ActorCritic) -> Tensor:
         """Return the noise [T, N, ...] of this process's actions."""
-        duration, num_envs = self._steps.rewards.shape
+        num_envs = self._env.num_envs
         first = self._group.rank * num_envs
-        noise = policy.distribution.noise((duration, self._group.size * num_envs), self._generator)
+        noise = self._noise.draw(policy.distribution, self._group.size * num_envs)
         return noise[:, first : first + num_envs].contiguous()
 
     def _run(self, policy: ActorCritic, act: Callable[..., None]) -> tuple[Tensor | StackedImages, Tensor]:
@@ -276,7 +281,7 @@ class Collector:
         steps, distribution = self._steps, policy.distribution
         scaling = policy.scaling
         duration, num_envs = steps.rewards.shape
-        noise = self._noise(policy)
+        noise = self._drawn_noise(policy)
         observations = self._memory_of_scaled(noise.device)
         actions = torch.empty(
             (duration, num_envs, *distribution.action_shape), dtype=distribution.action_dtype, device=noise.device

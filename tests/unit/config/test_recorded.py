@@ -20,7 +20,8 @@ def test_bookkeeping_is_left_out_and_so_is_what_has_no_value() -> None:
     left_out = flattened(config).keys() - recorded_settings(config).keys()
     assert left_out == {
         "algorithm.clip_schedule", "algorithm.ignores", "callbacks", "checkpoint_interval", "env.action_mask",
-        "env.frame_stack", "env.kwargs", "env.log_info", "env.timeout", "env.wrappers", "init_from", "keep_checkpoints",
+        "env.frame_stack", "env.kwargs", "env.log_info", "env.timeout", "env.wrappers", "exploration.noise_color",
+        "init_from", "keep_checkpoints",
         "logger.experiment", "logger.kind", "logger.register", "logger.run_name", "logger.tracking_uri",
         "logger.video", "lr_schedule", "model.actor_sizes", "model.critic_sizes", "model.encoder", "model.kwargs",
         "model.memory", "model.memory_layers", "model.memory_size", "model.network", "objective", "progress", "rerun",
@@ -32,6 +33,13 @@ def test_hooks_that_are_set_are_recorded() -> None:
     config = make_config(env="hopper", **{"env.kwargs": {"size": 3}, "env.log_info": ["distance"]})
     assert changed_settings(config) == {"env.kwargs.size": 3, "env.log_info": ["distance"]}
     assert changed_settings(make_config(env="hopper", **{"env.action_mask": "off"})) == {"env.action_mask": "off"}
+
+
+def test_a_usual_value_is_left_out_as_a_number_and_as_a_store_s_text() -> None:
+    config = make_config(env="hopper", **{"exploration.noise_color": 0.5})
+    assert changed_settings(config) == {"exploration.noise_color": 0.5}
+    assert telling({"exploration.noise_color": "0.0", "env.action_mask": "auto"}, []) == {}
+    assert telling({"exploration.noise_color": "0.5"}, []) == {"exploration.noise_color": "0.5"}
 
 
 def test_a_policy_with_memory_records_its_settings() -> None:

@@ -77,6 +77,7 @@ FLIPS: dict[str, Any] = {
     "model.memory_size": 9,
     "model.memory_layers": 2,
     "sequence_length": 4,
+    "exploration.noise_color": 0.5,
     "optimizer._target_": "torch.optim.AdamW",
     "optimizer.lr": 0.02,
     "optimizer.betas": [0.5, 0.9],
