@@ -161,11 +161,16 @@ def _over_all(
     return message[: len(vector)], message[len(vector) :]
 
 
+def native_threads(config: Config) -> int:
+    """Return how many threads the C++ code may use."""
+    return config.trainer.threads or min(2, usable_cores())
+
+
 def native_epoch(
     native: NativeUpdate, vector: torch.nn.Parameter, optimizer: torch.optim.Optimizer, config: Config
 ) -> Epoch:
     """Return the same epoch in C++, for Adam and AdamW, whose state stays in `optimizer`, in one process."""
-    threads = config.trainer.threads or min(2, usable_cores())
+    threads = native_threads(config)
 
     def epoch(samples: Samples, order: MinibatchOrder) -> tuple[Tensor, Tensor]:
         terms, norms = native.epoch(

@@ -92,7 +92,7 @@ class Learner:
         group = self.context.group
         values = self._value_scale.restored(rollout.values)
         experience = Experience(rollout, rewards, values, self.context.config)
-        samples = experience.samples(values)
+        samples = self._samples(experience, rollout, values)
         self._rescale_value_head(samples.experienced(samples.returns))
         samples = self._scaled(samples)
         owners, variance = shared_facts(rollout, samples, self.context.config, group)
@@ -162,8 +162,16 @@ class Learner:
 
     def _recomputed(self, experience: Experience, rollout: Rollout) -> Samples:
         """Return samples with advantages and returns under the value function as it is now."""
+        if not self._value_scale.enabled and rollout.memories is None and self.context.native is not None:
+            return experience.samples_by(self.context.native, None)
         values = self._values(rollout.observations) if rollout.memories is None else self._remembered_values(rollout)
         return self._scaled(experience.samples(self._value_scale.restored(values)))
+
+    def _samples(self, experience: Experience, rollout: Rollout, values: Tensor) -> Samples:
+        """Return samples with advantages and returns under `values` [T+1, N]."""
+        if self.context.native is None or rollout.memories is not None:
+            return experience.samples(values)
+        return experience.samples_by(self.context.native, values)
 
     def _scaled(self, samples: Samples) -> Samples:
         """Return samples with values and returns in the unit of the value function's output."""

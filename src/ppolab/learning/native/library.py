@@ -20,7 +20,9 @@ SOURCES = tuple(
     for name in (
         "ppo.cpp",
         "actor_critic.hpp",
+        "advantages.hpp",
         "collecting.hpp",
+        "helper.hpp",
         "memory.hpp",
         "objective.hpp",
         "pool_calls.hpp",
@@ -42,6 +44,8 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "ppo_act": (None, [*[POINTER] * 5, DOUBLE, INTEGER, *[POINTER] * 7]),
     "ppo_gradient": (None, [POINTER, POINTER, POINTER, POINTER, INTEGER, POINTER, POINTER]),
     "ppo_epoch": (None, [*[POINTER] * 7, INTEGER, INTEGER, POINTER, POINTER]),
+    "ppo_use_threads": (None, [POINTER, INTEGER]),
+    "ppo_advantages": (None, [POINTER] * 7),
     "ppo_problem_of_pool": (ctypes.c_char_p, [POINTER]),
     "ppo_loop_create": (POINTER, [POINTER, POINTER, INTEGER, POINTER]),
     "ppo_loop_destroy": (None, [POINTER]),

@@ -240,9 +240,20 @@ void ppo_epoch(void* handle, float* parameters, const Samples* samples, const Se
         return run_networks(policy, epoch, first, last, 0, alone);
     }
     Sum both(2);
-    std::thread helper([&] { run_networks(policy, epoch, 1, 2, 1, both); });
-    run_networks(policy, epoch, 0, 1, 0, both);
-    helper.join();
+    Helper::both([&] { run_networks(policy, epoch, 0, 1, 0, both); },
+                 [&] { run_networks(policy, epoch, 1, 2, 1, both); });
+}
+
+// Lets calls with many observations use so many threads, one or two.
+void ppo_use_threads(void* handle, int64_t threads) { static_cast<ActorCritic*>(handle)->threads = threads; }
+
+// advantages and returns [count] of a rollout under `values` [steps + 1, environments], which are computed from
+// `observations` before, where these are given.
+void ppo_advantages(void* handle, const float* parameters, const float* observations, const Outcomes* outcomes,
+                    float* values, float* advantages, float* returns) {
+    const int64_t rows = (outcomes->steps + 1) * outcomes->environments;
+    if (observations) ppo_evaluate(handle, parameters, observations, rows, nullptr, values);
+    Advantages().compute(*outcomes, values, advantages, returns);
 }
 
 // Returns why a pool's function cannot be called without Python; null where it can.
@@ -293,6 +304,7 @@ int64_t ppo_sizeof_samples() { return sizeof(Samples); }
 int64_t ppo_sizeof_settings() { return sizeof(Settings); }
 int64_t ppo_sizeof_adam() { return sizeof(Adam); }
 int64_t ppo_sizeof_terms() { return sizeof(Terms); }
+int64_t ppo_sizeof_outcomes() { return sizeof(Outcomes); }
 int64_t ppo_sizeof_placement() { return sizeof(ActionPlacement); }
 int64_t ppo_sizeof_column() { return sizeof(InfoColumn); }
 int64_t ppo_sizeof_group() { return sizeof(PoolGroup); }

@@ -61,6 +61,20 @@ class NativeTerms(ctypes.Structure):
     _fields_ = [(name, DOUBLE) for name in (*LossTerms._fields, "gradient_norm")]
 
 
+class NativeOutcomes(ctypes.Structure):
+    """What advantages are computed from, besides values."""
+
+    _fields_ = [
+        ("steps", INTEGER),
+        ("environments", INTEGER),
+        *((name, POINTER) for name in ("rewards", "terminated", "truncated")),
+        ("gamma", ctypes.c_float),
+        ("decay", ctypes.c_float),
+        ("rows", POINTER),
+        ("count", INTEGER),
+    ]
+
+
 class NativePlacement(ctypes.Structure):
     """How the numbers of a policy's action become those of a pool's."""
 
@@ -118,6 +132,7 @@ STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "settings": NativeSettings,
     "adam": NativeAdam,
     "terms": NativeTerms,
+    "outcomes": NativeOutcomes,
     "placement": NativePlacement,
     "column": NativeColumn,
     "group": NativeGroup,
