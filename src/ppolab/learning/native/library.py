@@ -43,7 +43,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "ppo_remember": (None, [*[POINTER] * 3, INTEGER, INTEGER, *[POINTER] * 4]),
     "ppo_act": (None, [*[POINTER] * 5, DOUBLE, INTEGER, *[POINTER] * 7]),
     "ppo_gradient": (None, [POINTER, POINTER, POINTER, POINTER, INTEGER, POINTER, POINTER]),
-    "ppo_epoch": (None, [*[POINTER] * 7, INTEGER, INTEGER, POINTER, POINTER]),
+    "ppo_epoch": (None, [*[POINTER] * 7, INTEGER, INTEGER, POINTER, POINTER, POINTER]),
     "ppo_use_threads": (None, [POINTER, INTEGER]),
     "ppo_advantages": (None, [POINTER] * 7),
     "ppo_problem_of_pool": (ctypes.c_char_p, [POINTER]),
