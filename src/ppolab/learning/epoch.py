@@ -12,6 +12,7 @@ from ppolab.config.schema import Config
 from ppolab.core.losses import standardized
 from ppolab.learning.gradient import Gradient
 from ppolab.learning.native import AdamState, NativeUpdate
+from ppolab.learning.native.update import Steps, Stopping
 from ppolab.learning.objective import LossTerms, Samples, share_of_terms
 from ppolab.learning.optimizer import adam_state, clip_norm, optimizer_step
 from ppolab.learning.sequences import rows_of
@@ -42,11 +43,15 @@ class MinibatchOrder:
 
     def split(self, size: int) -> Iterator[MinibatchOrder]:
         """Cut the order into runs of minibatches, each of about `size` samples of all processes."""
-        count = max(1, min(len(self.totals), int(self.of_samples.totals.sum()) // size))
-        lengths = even_parts(len(self.totals), count)
+        lengths = self.lengths(size)
         if self.rows is None:
             return map(MinibatchOrder, *self._cut(lengths))
         return map(MinibatchOrder, *self._cut(lengths), map(MinibatchOrder, *self.rows._cut(lengths)))
+
+    def lengths(self, size: int) -> list[int]:
+        """Return the numbers of minibatches in runs of about `size` samples of all processes."""
+        count = max(1, min(len(self.totals), int(self.of_samples.totals.sum()) // size))
+        return even_parts(len(self.totals), count)
 
     def _cut(self, lengths: list[int]) -> tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]:
         """Return places, sizes and totals of runs of so many minibatches."""
@@ -75,6 +80,8 @@ def shuffled(owners: Tensor, rank: int, size: int, generator: torch.Generator) -
 def _ordered(owners: Tensor, rank: int, parts: int, order: Tensor) -> MinibatchOrder:
     totals = torch.tensor(even_parts(len(owners), parts))
     mine = owners == rank
+    if bool(mine.all()):
+        return MinibatchOrder(order, totals, totals)
     chosen = mine[order]
     before = torch.cat([torch.zeros(1, dtype=torch.int64), chosen.cumsum(0)])  # how many of mine lie before a place
     ends = totals.cumsum(0)
@@ -161,20 +168,36 @@ def _over_all(
     return message[: len(vector)], message[len(vector) :]
 
 
-def native_epoch(
-    native: NativeUpdate, vector: torch.nn.Parameter, optimizer: torch.optim.Optimizer, config: Config
-) -> Epoch:
-    """Return the same epoch in C++, for Adam and AdamW, whose state stays in `optimizer`, in one process."""
-    threads = config.trainer.threads or min(2, usable_cores())
+def native_threads(config: Config) -> int:
+    """Return how many threads the C++ code may use."""
+    return config.trainer.threads or min(2, usable_cores())
 
-    def epoch(samples: Samples, order: MinibatchOrder) -> tuple[Tensor, Tensor]:
-        terms, norms = native.epoch(
-            samples, order.places, order.sizes, _adam_state(optimizer, vector), config.max_grad_norm, threads
+
+class NativeEpoch:
+    """Make the same epoch in C++, for Adam and AdamW, whose state stays in `optimizer`, in one process."""
+
+    def __init__(
+        self, native: NativeUpdate, vector: torch.nn.Parameter, optimizer: torch.optim.Optimizer, config: Config
+    ) -> None:
+        self._native = native
+        self._vector = vector
+        self._optimizer = optimizer
+        self._config = config
+        self._threads = native_threads(config)
+
+    def __call__(self, samples: Samples, order: MinibatchOrder) -> tuple[Tensor, Tensor]:
+        """Make a step per minibatch; see `Epoch`."""
+        steps = self.steps(samples, order)
+        return steps.terms, steps.norms
+
+    def steps(self, samples: Samples, order: MinibatchOrder, stopping: Stopping | None = None) -> Steps:
+        """Make a step per minibatch, or fewer where `stopping` ends them."""
+        state = _adam_state(self._optimizer, self._vector)
+        steps = self._native.epoch(
+            samples, order.places, order.sizes, state, self._config.max_grad_norm, self._threads, stopping
         )
-        optimizer.state[vector]["step"] += len(order.sizes)
-        return terms, norms
-
-    return epoch
+        self._optimizer.state[self._vector]["step"] += len(steps.terms)
+        return steps
 
 
 def _adam_state(optimizer: torch.optim.Optimizer, vector: torch.nn.Parameter) -> AdamState:

@@ -8,6 +8,7 @@ from torch import Tensor
 from ppolab.config.schema import Config
 from ppolab.core.gae import generalized_advantages
 from ppolab.core.losses import explained_variance
+from ppolab.learning.native.policy import NativePolicy, Outcomes
 from ppolab.learning.objective import ChosenRows, Samples
 from ppolab.learning.rollout import Rollout
 from ppolab.learning.sequences import sequences_of
@@ -53,10 +54,21 @@ class Experience:
             self._rewards, values, rollout.terminated, rollout.truncated,
             gamma=config.gamma, gae_lambda=config.gae_lambda,
         )  # fmt: skip
-        returns = self._chosen(advantages + values[:-1])
+        return self._with(self._chosen(advantages), self._chosen(advantages + values[:-1]))
+
+    def samples_by(self, native: NativePolicy, values: Tensor | None) -> Samples:
+        """Return the same in one call of C++; without `values` under those that `native` gives now. Not with memory."""
+        rollout, config = self._rollout, self._config
+        assert isinstance(rollout.observations, Tensor)
+        outcomes = Outcomes(
+            self._rewards, rollout.terminated, rollout.truncated, config.gamma, config.gae_lambda, self._rows
+        )
+        return self._with(*native.advantages(outcomes, values=values, observations=rollout.observations))
+
+    def _with(self, advantages: Tensor, returns: Tensor) -> Samples:
         return Samples(
             self._observations, self._actions, self._parameters, self._log_probs, self._values,
-            self._chosen(advantages), returns, self._weights, states=self._states, starts=self._starts,
+            advantages, returns, self._weights, states=self._states, starts=self._starts,
         )  # fmt: skip
 
     def _chosen_observations(self) -> Tensor | ChosenRows:

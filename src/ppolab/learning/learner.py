@@ -12,10 +12,11 @@ from torch import Tensor
 from ppolab.core.moments import merged, sample_moments
 from ppolab.learning.actor_critic import evaluating, training
 from ppolab.learning.encoders import in_parts
-from ppolab.learning.epoch import shuffled, with_standardized_advantages
+from ppolab.learning.epoch import MinibatchOrder, NativeEpoch, shuffled, with_standardized_advantages
 from ppolab.learning.experience import Experience, shared_facts
 from ppolab.learning.interface import LearnerContext, UpdateStats
-from ppolab.learning.kl_early_stopping import KL_SAMPLES, broken_kl, ends_update
+from ppolab.learning.kl_early_stopping import KL_SAMPLES, KL_TOLERANCE, broken_kl, ends_update
+from ppolab.learning.native.update import Stopping
 from ppolab.learning.normalization import RunningScale
 from ppolab.learning.objective import LossTerms, Quantity, Samples, Surrogate, actor_critic_objective
 from ppolab.learning.rollout import Rollout
@@ -92,7 +93,7 @@ class Learner:
         group = self.context.group
         values = self._value_scale.restored(rollout.values)
         experience = Experience(rollout, rewards, values, self.context.config)
-        samples = experience.samples(values)
+        samples = self._samples(experience, rollout, values)
         self._rescale_value_head(samples.experienced(samples.returns))
         samples = self._scaled(samples)
         owners, variance = shared_facts(rollout, samples, self.context.config, group)
@@ -133,13 +134,14 @@ class Learner:
         order = shuffled(owners, group.rank, config.minibatch_size, self.context.generator)
         if config.normalize_advantages:
             samples = with_standardized_advantages(samples, order, group)
+        if isinstance(self._run_epoch, NativeEpoch):
+            return self._native_epoch(self._run_epoch, samples, order)
         results: list[tuple[Tensor, Tensor]] = []
         rolled_back = 0
         for part in [order] if target is None else order.split(KL_SAMPLES):
             before = self._vector if target is None else self._vector.clone()
             results.append(self._run_epoch(samples, part))
-            sums = LossTerms(*results[-1][0].sum(0).tolist())
-            kl = float(sums.kl_sum / sums.samples)
+            kl = _mean_kl(results[-1][0])
             if stopped := ends_update(kl, target):
                 if target is not None and kl > broken_kl(target):
                     self._vector.copy_(before)
@@ -147,6 +149,16 @@ class Learner:
                 break
         terms, norms = (torch.cat(columns) for columns in zip(*results, strict=True))
         return EpochResult(terms, norms, kl, (len(terms) - rolled_back) / len(order.totals), stopped)
+
+    def _native_epoch(self, run: NativeEpoch, samples: Samples, order: MinibatchOrder) -> EpochResult:
+        """Make the same pass in one call of C++."""
+        target = self.context.config.target_kl
+        stopping = None
+        if target is not None:
+            stopping = Stopping(torch.tensor(order.lengths(KL_SAMPLES)), KL_TOLERANCE * target, broken_kl(target))
+        steps = run.steps(samples, order, stopping)
+        kept = (len(steps.terms) - steps.rolled_back) / len(order.totals)
+        return EpochResult(steps.terms, steps.norms, _mean_kl(steps.terms[-steps.last :]), kept, steps.stopped)
 
     def state(self) -> dict[str, Any]:
         """Return the scale of the values and the value regression's state; whoever made the rest keeps it."""
@@ -162,8 +174,16 @@ class Learner:
 
     def _recomputed(self, experience: Experience, rollout: Rollout) -> Samples:
         """Return samples with advantages and returns under the value function as it is now."""
+        if not self._value_scale.enabled and rollout.memories is None and self.context.native is not None:
+            return experience.samples_by(self.context.native, None)
         values = self._values(rollout.observations) if rollout.memories is None else self._remembered_values(rollout)
         return self._scaled(experience.samples(self._value_scale.restored(values)))
+
+    def _samples(self, experience: Experience, rollout: Rollout, values: Tensor) -> Samples:
+        """Return samples with advantages and returns under `values` [T+1, N]."""
+        if self.context.native is None or rollout.memories is not None:
+            return experience.samples(values)
+        return experience.samples_by(self.context.native, values)
 
     def _scaled(self, samples: Samples) -> Samples:
         """Return samples with values and returns in the unit of the value function's output."""
@@ -202,6 +222,12 @@ class Learner:
         with evaluating(self.context.policy):
             seen, memories = whole(rollout.observations), rollout.memories
             return values(seen, memories.states[0], memories.starts)
+
+
+def _mean_kl(terms: Tensor) -> float:
+    """Return the mean KL of the samples of some steps, with LossTerms as columns [M, terms]."""
+    sums = LossTerms(*terms.sum(0).tolist())
+    return float(sums.kl_sum / sums.samples)
 
 
 def _statistics(results: list[EpochResult], variance: float) -> UpdateStats:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ppolab.learning.epoch import Epoch, native_epoch, stepwise_epoch
+from ppolab.learning.epoch import Epoch, NativeEpoch, stepwise_epoch
 from ppolab.learning.gradient import (
     Gradient,
     compiled_on_first_call,
@@ -122,7 +122,7 @@ def make_epoch(context: LearnerContext, objective: Objective, optimizer: torch.o
     assert context.native is not None and objective.native is not None
     native = NativeUpdate(context.native, objective.native)
     if path.epochs_in_native:
-        return native_epoch(native, vector, optimizer, config)
+        return NativeEpoch(native, vector, optimizer, config)
     return stepwise_epoch(native.gradient, vector, optimizer, config, context.group)
 
 

@@ -14,6 +14,7 @@ from ppolab.envs.seeding import seed_global_generators
 from ppolab.errors import ConfigError
 from ppolab.learning.actor_critic import ActorCritic
 from ppolab.learning.algorithms import make_algorithm
+from ppolab.learning.epoch import native_threads
 from ppolab.learning.flat_parameters import flatten_parameters
 from ppolab.learning.interface import LearnerContext
 from ppolab.learning.memory import note_on_memory
@@ -59,7 +60,7 @@ def build_module(config: Config, env: VectorEnv, policy: ActorCritic, group: Pro
         log.warning("%s", note)
     native = None
     if config.compile.lower() != "false":
-        native = native_policy(policy, flat)
+        native = native_policy(policy, flat, native_threads(config))
         use_native_recurrence(policy)
     context = LearnerContext(policy, flat, optimizer, config, shuffle, group, native)
     measuring = Measuring(config, env, device)

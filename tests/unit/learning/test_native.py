@@ -20,7 +20,7 @@ from ppolab.learning.actor_critic import ACTIVATIONS as LAYERS
 from ppolab.learning.actor_critic import ActorCritic, action_distribution, is_of_the_value
 from ppolab.learning.algorithms.ppo_penalty import penalizing
 from ppolab.learning.algorithms.unclipped import UNCLIPPED
-from ppolab.learning.epoch import native_epoch, shuffled, stepwise_epoch
+from ppolab.learning.epoch import NativeEpoch, shuffled, stepwise_epoch
 from ppolab.learning.flat_parameters import FlatParameters, flatten_parameters
 from ppolab.learning.gradient import whole_gradient
 from ppolab.learning.native import NativePolicy, NativeUpdate, library, native_policy
@@ -306,7 +306,7 @@ def epochs(samples: Samples, policy: ActorCritic, flat: FlatParameters, config: 
     generator = torch.Generator().manual_seed(5)
     gradient = whole_gradient(policy, flat, ppo_objective(policy, config))
     choices = {
-        True: native_epoch(update_of(policy, flat, config), flat.vector, optimizer, config),
+        True: NativeEpoch(update_of(policy, flat, config), flat.vector, optimizer, config),
         False: stepwise_epoch(gradient, flat.vector, optimizer, config, ALONE),
     }
     owners = torch.zeros(len(samples.weights), dtype=torch.int64)

@@ -16,7 +16,7 @@ from ppolab.config.schema import Config
 from ppolab.core.observation_rows import RowLayout
 from ppolab.learning.actor import Answer
 from ppolab.learning.actor_critic import ActorCritic, action_distribution, evaluating
-from ppolab.learning.epoch import native_epoch, shuffled, stepwise_epoch
+from ppolab.learning.epoch import NativeEpoch, shuffled, stepwise_epoch
 from ppolab.learning.flat_parameters import FlatParameters, flatten_parameters
 from ppolab.learning.gradient import gradient_with_memory
 from ppolab.learning.native import NativePolicy, NativeUpdate, native_policy
@@ -146,7 +146,7 @@ def test_an_epoch_equals_pytorch_s(network: str, threads: int) -> None:
         )
         if native:
             update = NativeUpdate(native_of(policy, flat), objective.native)
-            epoch = native_epoch(update, flat.vector, optimizer, config)
+            epoch = NativeEpoch(update, flat.vector, optimizer, config)
         else:
             gradient = gradient_with_memory(policy, flat, objective)
             epoch = stepwise_epoch(gradient, flat.vector, optimizer, config, ALONE)

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "helper.hpp"
 #include "memory.hpp"
 #include "objective.hpp"
 
@@ -42,6 +43,7 @@ struct SequenceRows {
     }
 };
 
+constexpr int64_t SHARED_ROWS = 512;  // from so many on, a second thread is worth the waiting for it
 inline constexpr Past NO_PAST{1, nullptr, nullptr, nullptr};
 
 struct ActorCritic {
@@ -51,6 +53,9 @@ struct ActorCritic {
     int64_t inputs, log_std;
     std::vector<SequenceRows> sequences;  // of each network
     std::vector<float> actions, values, action_gradients, value_gradients;
+
+    int64_t threads = 1;
+    std::vector<Network> others{};  // the same networks, for a second thread
 
     void reserve(int64_t rows) {
         for (auto* buffer : {&actions, &action_gradients}) buffer->resize(rows * head.outputs());
@@ -91,13 +96,21 @@ struct ActorCritic {
         network.backward(parameters, count, past, gradients, gradient);
     }
 
-    // What `rows` observations lead to without memory; either of the outputs may be null.
+    // What `rows` observations lead to without memory; either of the outputs may be null. Many are shared by two threads.
     void evaluate(const float* parameters, const float* observations, int64_t rows, float* action_outputs,
                   float* value_outputs) {
-        const Matrix outputs[] = {{action_outputs, head.outputs()}, {value_outputs, 1}};
-        for (Network& network : networks)
-            if (is_wanted(network, outputs))
-                network.forward(parameters, {observations, inputs, nullptr}, rows, NO_PAST, false, outputs);
+        const int64_t half = threads > 1 && rows >= SHARED_ROWS ? rows / 2 / BLOCK * BLOCK : rows;
+        const auto of_rows = [&](std::vector<Network>& with, int64_t first, int64_t last) {
+            const Matrix outputs[] = {{action_outputs ? action_outputs + first * head.outputs() : nullptr, head.outputs()},
+                                      {value_outputs ? value_outputs + first : nullptr, 1}};
+            for (Network& network : with)
+                if (is_wanted(network, outputs))
+                    network.forward(parameters, {observations + first * inputs, inputs, nullptr}, last - first, NO_PAST,
+                                    false, outputs);
+        };
+        if (half == rows) return of_rows(networks, 0, rows);
+        if (others.empty()) others = networks;
+        Helper::both([&] { of_rows(networks, 0, half); }, [&] { of_rows(others, half, rows); });
     }
 
     // What `rows` observations, the steps of sequences, lead to; `states` and `last` [K, sequences, H] of all networks.

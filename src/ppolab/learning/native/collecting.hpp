@@ -3,28 +3,21 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstdint>
-#include <exception>
 #include <memory>
-#include <thread>
+#include <string>
+#include <type_traits>
 #include <vector>
 
 #include "actor_critic.hpp"
+#include "advantages.hpp"
 #include "pool_calls.hpp"
 
 namespace ppolab {
 
 enum NumberType : int64_t { FLOAT_32 = 0, FLOAT_64 = 1, INT_32 = 2, INT_64 = 3, BYTE = 4 };
-
-// Keeps a product from being fused with the sum that follows: it is rounded, as NumPy rounds it.
-template <class Number>
-inline Number rounded(Number value) {
-    asm("" : "+m"(value));
-    return value;
-}
 
 // Calls function(numbers) with the array in its own type.
 template <class Function>
@@ -126,13 +119,20 @@ class CollectingLoop {
         for (int64_t i = 0; i < count; ++i) members_.push_back(std::make_unique<Member>(policy, groups[i]));
     }
 
+    // Two groups go on independently, each on a thread of its own, so that none waits for the other's longer steps. More of
+    // them take turns.
     Fault run(const float* parameters, const Collected& rollout) {
         const auto start = Clock::now();
-        Fault fault{-1, 0, nullptr};
-        for (int64_t t = 0; t <= rollout.steps; ++t)
-            for (size_t i = 0; i < members_.size(); ++i)
-                if (!advance(i, t, parameters, rollout, start, fault)) return fault;
-        return fault;
+        std::vector<Fault> faults(members_.size(), Fault{-1, 0, nullptr});
+        const auto drive = [&](size_t first, size_t last) {
+            for (int64_t t = 0; t <= rollout.steps; ++t)
+                for (size_t i = first; i < last; ++i)
+                    if (!advance(i, t, parameters, rollout, start, faults[i])) return;
+        };
+        if (members_.size() == 2) Helper::both([&] { drive(0, 1); }, [&] { drive(1, 2); });
+        else drive(0, members_.size());
+        const auto found = std::find_if(faults.begin(), faults.end(), [](const Fault& each) { return each.group >= 0; });
+        return found == faults.end() ? faults.front() : *found;
     }
 
   private:
@@ -150,6 +150,7 @@ class CollectingLoop {
         ActorCritic policy;  // its own, with own memory for what it computes
         PoolGroup group;
         PoolCall receive, send;
+        std::string problem;
     };
 
     static double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
@@ -162,20 +163,21 @@ class CollectingLoop {
         if (t > 0) {
             *member.group.waiting = since(start);
             if (times) times[0] = *member.group.waiting;
-            fault.message = member.receive();
+            const char* const problem = member.receive();
             if (times) times[1] = since(start);
-            if (fault.message || !store(member.group, t - 1, rollout)) {
-                fault.group = index;
-                fault.step = t - 1;
-                return false;
-            }
+            if (problem || !store(member.group, t - 1, rollout)) return fails(index, t - 1, problem, fault);
         }
         if (t == rollout.steps) return true;
         act(index, t, parameters, rollout);
-        fault.message = member.send();
-        if (fault.message) fault.group = index;
+        const char* const problem = member.send();
         if (times) times[2] = since(start);
-        return !fault.message;
+        return !problem || fails(index, t, problem, fault);
+    }
+
+    bool fails(size_t index, int64_t t, const char* problem, Fault& fault) const {
+        if (problem) members_[index]->problem = problem;  // which may be of a thread that ends
+        fault = {static_cast<int64_t>(index), t, problem ? members_[index]->problem.c_str() : nullptr};
+        return false;
     }
 
     // Returns whether all observations and rewards are finite.

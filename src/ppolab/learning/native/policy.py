@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from ppolab.learning.flat_parameters import FlatParameters
 from ppolab.learning.memory import GruLayer, LstmLayer
 from ppolab.learning.native.library import library_problem, native_library
 from ppolab.learning.native.recurrence import LANES
+from ppolab.learning.native.structures import NativeOutcomes
 from ppolab.learning.normalization import FrozenScaling
 from ppolab.learning.own_network import OwnTrunk
 
@@ -27,9 +29,26 @@ ACTION_HEAD, VALUE_HEAD, PROJECTION = 0, 1, 0
 """Numbers of the heads in the C++ code; the last one is that of a trunk below a recurrent layer."""
 
 
-def native_policy(policy: ActorCritic, flat: FlatParameters) -> NativePolicy | None:
+@dataclass(frozen=True)
+class Outcomes:
+    """What advantages are computed from, besides values.
+
+    Attributes:
+        rewards: [T, N] scaled. terminated, truncated: [T, N] bool.
+        rows: [B] int64, those of the T * N steps that become samples.
+    """
+
+    rewards: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    gamma: float
+    gae_lambda: float
+    rows: Tensor
+
+
+def native_policy(policy: ActorCritic, flat: FlatParameters, threads: int = 1) -> NativePolicy | None:
     """Return `policy` in C++; None for what ppo.cpp does not know, or where it cannot be compiled."""
-    return None if unknown_to_native(policy, flat) or library_problem() else NativePolicy(policy, flat)
+    return None if unknown_to_native(policy, flat) or library_problem() else NativePolicy(policy, flat, threads)
 
 
 def unknown_to_native(policy: ActorCritic, flat: FlatParameters) -> str | None:
@@ -68,6 +87,9 @@ class NativePolicy:
     It reads the parameters from the flat vector, so it is always up to date. Autograd does not see through it.
     Rows do not influence each other's outputs: any split of a batch gives the same numbers, bit for bit.
 
+    Args:
+        threads: 2 shares many observations between two threads.
+
     Attributes:
         library: the loaded C++ code. handle: its object for this policy.
         vector: [P] all parameters. separate: actor and critic have no layer in common.
@@ -76,7 +98,7 @@ class NativePolicy:
         NativeCodeError: the code cannot be compiled here.
     """
 
-    def __init__(self, policy: ActorCritic, flat: FlatParameters) -> None:
+    def __init__(self, policy: ActorCritic, flat: FlatParameters, threads: int = 1) -> None:
         self.library = native_library()
         self.vector = flat.vector.detach()
         self.separate = policy.critic is not None
@@ -86,6 +108,7 @@ class NativePolicy:
         description = _description(policy, flat, self._inputs)
         self.handle = self.library.ppo_create((ctypes.c_int64 * len(description))(*description))
         weakref.finalize(self, self.library.ppo_destroy, self.handle)
+        self.library.ppo_use_threads(self.handle, threads)
 
     def __call__(
         self, observations: Tensor, state: Tensor | None = None, starts: Tensor | None = None
@@ -112,6 +135,30 @@ class NativePolicy:
         values = torch.empty(observations.shape[:-1])
         self._evaluate(observations, None, values, state, starts)
         return values
+
+    def advantages(self, of: Outcomes, *, values: Tensor | None, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """Return advantages [B] and lambda-returns [B], see `generalized_advantages`, without memory.
+
+        Args:
+            values: [T+1, N] of the observations [T+1, N, D]; None: those under the parameters as they are now.
+        """
+        steps, environments = of.rewards.shape
+        given = (of.rewards, of.terminated, of.truncated, of.rows, observations)
+        assert all(each.is_contiguous() for each in given)
+        assert of.rewards.dtype == observations.dtype == torch.float32
+        rows = None if values is not None else observations.data_ptr()
+        values = torch.empty((steps + 1, environments)) if values is None else values.contiguous()
+        assert values.dtype == torch.float32 and values.shape == (steps + 1, environments)
+        outcomes = NativeOutcomes(
+            steps, environments, of.rewards.data_ptr(), of.terminated.data_ptr(), of.truncated.data_ptr(), of.gamma,
+            of.gamma * of.gae_lambda, of.rows.data_ptr(), len(of.rows),
+        )  # fmt: skip
+        advantages, returns = torch.empty(len(of.rows)), torch.empty(len(of.rows))
+        self.library.ppo_advantages(
+            self.handle, self.vector.data_ptr(), rows, ctypes.byref(outcomes), values.data_ptr(),
+            advantages.data_ptr(), returns.data_ptr(),
+        )  # fmt: skip
+        return advantages, returns
 
     def parameters_of(self, outputs: Tensor) -> Tensor:
         """Return the distribution parameters [..., P] that the outputs [..., A] of the action head mean."""

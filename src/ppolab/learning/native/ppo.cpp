@@ -43,7 +43,8 @@ class Sum {
   public:
     explicit Sum(size_t threads) : threads_(threads) {}
 
-    double of_all(size_t thread, int64_t step, double value) {
+    double of_all(size_t thread, double value) {
+        const int64_t step = slots_[thread].steps.load(std::memory_order_relaxed);
         slots_[thread].value[step & 1] = value;
         slots_[thread].steps.store(step + 1, std::memory_order_release);
         double total = 0.0;
@@ -65,6 +66,27 @@ class Sum {
     Slot slots_[2];
 };
 
+// When an epoch ends early: after each part of its minibatches, the mean KL of the part's samples is looked at.
+struct Stopping {
+    const int64_t* parts;  // [count] minibatches of each part
+    int64_t count;
+    double limit, broken;            // above the first no further part is made, above the second the last is rolled back
+    int64_t made, stopped, rolled_back;  // filled: parts; whether a limit was passed, and the second one
+};
+
+enum Verdict : int { GO_ON = 0, STOP = 1, ROLL_BACK = 2 };
+
+// Of the KL over some minibatches; a number that is none goes on.
+int verdict(const Stopping& stopping, const Terms* first, const Terms* last) {
+    double sum = 0.0, samples = 0.0;
+    for (const Terms* terms = first; terms != last; ++terms) {
+        sum += terms->kl_sum;
+        samples += terms->samples;
+    }
+    const double kl = sum / samples;
+    return !(kl > stopping.limit) ? GO_ON : kl > stopping.broken ? ROLL_BACK : STOP;
+}
+
 struct Epoch {
     float* parameters;
     const Samples* samples;
@@ -75,12 +97,33 @@ struct Epoch {
     int64_t batches;
     float* gradient;
     Terms* terms;
+    Stopping* stopping;  // null: all minibatches are made
+};
+
+// The parameters of some networks, to go back to.
+class Kept {
+  public:
+    void keep(const std::vector<Range>& ranges, const float* parameters) {
+        for (const Range range : ranges)
+            numbers_.insert(numbers_.end(), parameters + range.first, parameters + range.first + range.size);
+    }
+
+    void restore(const std::vector<Range>& ranges, float* parameters) {
+        for (const Range range : ranges) {
+            std::copy_n(numbers_.data() + restored_, range.size, parameters + range.first);
+            restored_ += range.size;
+        }
+    }
+
+  private:
+    std::vector<float> numbers_;
+    int64_t restored_ = 0;
 };
 
 // The networks [first, last) on every minibatch. Only the gradient's norm couples them, so two threads can share a step.
-void run_networks(ActorCritic& policy, const Epoch& epoch, size_t first, size_t last, size_t thread, Sum& sum) {
-    const int64_t* order = epoch.order;
-    for (int64_t batch = 0; batch < epoch.batches; order += epoch.sizes[batch++]) {
+void run_minibatches(ActorCritic& policy, const Epoch& epoch, size_t first, size_t last, size_t thread, Sum& sum,
+                     int64_t begin, int64_t end, const int64_t* order) {
+    for (int64_t batch = begin; batch < end; order += epoch.sizes[batch++]) {
         Terms& terms = epoch.terms[batch];
         double squares = 0.0;
         for (size_t network = first; network < last; ++network) {
@@ -88,13 +131,40 @@ void run_networks(ActorCritic& policy, const Epoch& epoch, size_t first, size_t 
                                  epoch.gradient, terms);
             squares += policy.sum_of_squares(network, epoch.gradient);
         }
-        const double norm = std::sqrt(sum.of_all(thread, batch, squares));
+        const double norm = std::sqrt(sum.of_all(thread, squares));
         if (thread == 0) terms.gradient_norm = norm;
         const double limit = epoch.adam->max_grad_norm;
         const double scale = limit > 0.0 && !(norm <= limit) ? limit / (norm + 1e-6) : 1.0;
         for (size_t network = first; network < last; ++network)
             for (const Range range : policy.ranges[network])
                 adam_step(*epoch.adam, epoch.adam->steps + batch + 1, scale, range, epoch.gradient, epoch.parameters);
+    }
+}
+
+// The same, part by part until the policy has moved too far. The first thread judges, and tells it the other one.
+void run_networks(ActorCritic& policy, const Epoch& epoch, size_t first, size_t last, size_t thread, Sum& sum) {
+    if (!epoch.stopping)
+        return run_minibatches(policy, epoch, first, last, thread, sum, 0, epoch.batches, epoch.order);
+    Stopping& stopping = *epoch.stopping;
+    const int64_t* order = epoch.order;
+    int64_t begin = 0;
+    for (int64_t part = 0; part < stopping.count; ++part) {
+        Kept before;
+        for (size_t network = first; network < last; ++network) before.keep(policy.ranges[network], epoch.parameters);
+        const int64_t end = begin + stopping.parts[part];
+        run_minibatches(policy, epoch, first, last, thread, sum, begin, end, order);
+        const int own = thread == 0 ? verdict(stopping, epoch.terms + begin, epoch.terms + end) : GO_ON;
+        const int found = static_cast<int>(sum.of_all(thread, own));
+        if (found == ROLL_BACK)
+            for (size_t network = first; network < last; ++network)
+                before.restore(policy.ranges[network], epoch.parameters);
+        if (thread == 0) {
+            stopping.made = part + 1;
+            stopping.stopped = found != GO_ON;
+            stopping.rolled_back = found == ROLL_BACK;
+        }
+        if (found != GO_ON) return;
+        for (; begin < end; ++begin) order += epoch.sizes[begin];
     }
 }
 
@@ -227,22 +297,33 @@ void ppo_gradient(void* handle, const float* parameters, const Samples* samples,
 }
 
 // One Adam step per minibatch: `order` lists the samples of the first sizes[0] long minibatch, then the second, ...; with
-// memory the sequences.
+// memory the sequences. `stopping` may be null.
 void ppo_epoch(void* handle, float* parameters, const Samples* samples, const Settings* settings, const Adam* adam,
                const int64_t* order, const int64_t* sizes, int64_t batches, int64_t threads, float* gradient,
-               Terms* terms) {
+               Terms* terms, Stopping* stopping) {
     ActorCritic& policy = *static_cast<ActorCritic*>(handle);
     policy.reserve(*std::max_element(sizes, sizes + batches) * samples->length);
-    const Epoch epoch{parameters, samples, settings, adam, order, sizes, batches, gradient, terms};
+    const Epoch epoch{parameters, samples, settings, adam, order, sizes, batches, gradient, terms, stopping};
     const size_t first = first_network(*settings), last = policy.networks.size();
     if (threads < 2 || last - first < 2) {
         Sum alone(1);
         return run_networks(policy, epoch, first, last, 0, alone);
     }
     Sum both(2);
-    std::thread helper([&] { run_networks(policy, epoch, 1, 2, 1, both); });
-    run_networks(policy, epoch, 0, 1, 0, both);
-    helper.join();
+    Helper::both([&] { run_networks(policy, epoch, 0, 1, 0, both); },
+                 [&] { run_networks(policy, epoch, 1, 2, 1, both); });
+}
+
+// Lets calls with many observations use so many threads, one or two.
+void ppo_use_threads(void* handle, int64_t threads) { static_cast<ActorCritic*>(handle)->threads = threads; }
+
+// advantages and returns [count] of a rollout under `values` [steps + 1, environments], which are computed from
+// `observations` before, where these are given.
+void ppo_advantages(void* handle, const float* parameters, const float* observations, const Outcomes* outcomes,
+                    float* values, float* advantages, float* returns) {
+    const int64_t rows = (outcomes->steps + 1) * outcomes->environments;
+    if (observations) ppo_evaluate(handle, parameters, observations, rows, nullptr, values);
+    Advantages().compute(*outcomes, values, advantages, returns);
 }
 
 // Returns why a pool's function cannot be called without Python; null where it can.
@@ -293,6 +374,8 @@ int64_t ppo_sizeof_samples() { return sizeof(Samples); }
 int64_t ppo_sizeof_settings() { return sizeof(Settings); }
 int64_t ppo_sizeof_adam() { return sizeof(Adam); }
 int64_t ppo_sizeof_terms() { return sizeof(Terms); }
+int64_t ppo_sizeof_stopping() { return sizeof(Stopping); }
+int64_t ppo_sizeof_outcomes() { return sizeof(Outcomes); }
 int64_t ppo_sizeof_placement() { return sizeof(ActionPlacement); }
 int64_t ppo_sizeof_column() { return sizeof(InfoColumn); }
 int64_t ppo_sizeof_group() { return sizeof(PoolGroup); }

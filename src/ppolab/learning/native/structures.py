@@ -61,6 +61,32 @@ class NativeTerms(ctypes.Structure):
     _fields_ = [(name, DOUBLE) for name in (*LossTerms._fields, "gradient_norm")]
 
 
+class NativeStopping(ctypes.Structure):
+    """When an epoch ends early; the last three fields are filled."""
+
+    _fields_ = [
+        ("parts", POINTER),
+        ("count", INTEGER),
+        ("limit", DOUBLE),
+        ("broken", DOUBLE),
+        *((name, INTEGER) for name in ("made", "stopped", "rolled_back")),
+    ]
+
+
+class NativeOutcomes(ctypes.Structure):
+    """What advantages are computed from, besides values."""
+
+    _fields_ = [
+        ("steps", INTEGER),
+        ("environments", INTEGER),
+        *((name, POINTER) for name in ("rewards", "terminated", "truncated")),
+        ("gamma", ctypes.c_float),
+        ("decay", ctypes.c_float),
+        ("rows", POINTER),
+        ("count", INTEGER),
+    ]
+
+
 class NativePlacement(ctypes.Structure):
     """How the numbers of a policy's action become those of a pool's."""
 
@@ -118,6 +144,8 @@ STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "settings": NativeSettings,
     "adam": NativeAdam,
     "terms": NativeTerms,
+    "stopping": NativeStopping,
+    "outcomes": NativeOutcomes,
     "placement": NativePlacement,
     "column": NativeColumn,
     "group": NativeGroup,

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from ppolab.learning.native.policy import NativePolicy
-from ppolab.learning.native.structures import NativeAdam, NativeSettings, native_samples, split_terms, terms_array
+from ppolab.learning.native.structures import (
+    NativeAdam,
+    NativeSettings,
+    NativeStopping,
+    native_samples,
+    split_terms,
+    terms_array,
+)
 from ppolab.learning.objective import NativeObjective, Samples
 
 
@@ -26,6 +33,36 @@ class AdamState:
     weight_decay: float
     decoupled: bool
     maximize: bool
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """When an epoch ends early: the mean KL of the samples in each part of its minibatches is looked at.
+
+    Attributes:
+        parts: [K] int64 minibatches of each part.
+        limit: above it no further part is made. broken: above it the steps of the last part are rolled back.
+    """
+
+    parts: Tensor
+    limit: float
+    broken: float
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps of an epoch.
+
+    Attributes:
+        terms: [M, terms] LossTerms as columns. norms: [M] of the gradients before clipping.
+        stopped: a limit of `Stopping` was passed. last: minibatches of the last part. rolled_back: of these.
+    """
+
+    terms: Tensor
+    norms: Tensor
+    stopped: bool
+    last: int
+    rolled_back: int
 
 
 class NativeUpdate:
@@ -65,17 +102,16 @@ class NativeUpdate:
         return self._gradient, split_terms(terms)[0][0]
 
     def epoch(
-        self, samples: Samples, order: Tensor, sizes: Tensor, adam: AdamState, max_grad_norm: float, threads: int
-    ) -> tuple[Tensor, Tensor]:
+        self, samples: Samples, order: Tensor, sizes: Tensor, adam: AdamState, max_grad_norm: float, threads: int,
+        stopping: Stopping | None = None,
+    ) -> Steps:  # fmt: skip
         """Change the parameters by one Adam step per minibatch.
 
         Args:
             order: [B] int64, the samples, or with memory the sequences, in the order of the minibatches.
             sizes: [M] int64 of the minibatches.
             threads: 2 lets actor and critic work at the same time, with the same result.
-
-        Returns:
-            (LossTerms as columns [M, terms], norms [M] of the gradients before clipping)
+            stopping: None makes all steps.
         """
         assert len(sizes), "an epoch has at least one minibatch"
         terms = terms_array(len(sizes))
@@ -92,9 +128,14 @@ class NativeUpdate:
             maximize=adam.maximize,
             max_grad_norm=max_grad_norm,
         )
+        parts = sizes.new_tensor([len(sizes)]) if stopping is None else stopping.parts
+        ends = NativeStopping(parts=parts.data_ptr(), count=len(parts), made=len(parts))
+        if stopping is not None:
+            ends.limit, ends.broken = stopping.limit, stopping.broken
         self._native.library.ppo_epoch(
             self._native.handle, self._native.vector.data_ptr(), ctypes.byref(native_samples(samples)),
             ctypes.byref(self._settings), ctypes.byref(state), order.data_ptr(), sizes.data_ptr(), len(sizes), threads,
-            self._gradient.data_ptr(), terms.data_ptr(),
+            self._gradient.data_ptr(), terms.data_ptr(), None if stopping is None else ctypes.byref(ends),
         )  # fmt: skip
-        return split_terms(terms)
+        made, last = int(parts[: ends.made].sum()), int(parts[ends.made - 1])
+        return Steps(*split_terms(terms[:made]), bool(ends.stopped), last, last if ends.rolled_back else 0)
