@@ -94,7 +94,7 @@ def trained(
         if config.logger.kind != "none":
             resolve_tracking_uri(config.logger.tracking_uri, OUTPUTS)
         with lean_imports():
-            import_lightning()
+            import_lightning(whole=not own_process)
             from ppolab.training.run import run
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:

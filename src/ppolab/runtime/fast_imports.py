@@ -1,22 +1,27 @@
 """Import heavy packages late, alone, and without garbage collection: this halves the seconds of a command's start.
 
-All stand-ins for modules of other packages are in this file: optional packages that look absent meanwhile, PyTorch's
-compiler, EnvPool's families, and the marks that keep PyTorch's optimizers from asking for the compiler. They change
-no result. `PPOLAB_FAST_IMPORTS=0` turns all of them off, to find out whether one is at fault.
+All stand-ins for modules of other packages are in this file and in `deferred_imports`: optional packages that look
+absent meanwhile, PyTorch's compiler, the package torchmetrics, EnvPool's families, and the marks that keep PyTorch's
+optimizers from asking for the compiler. They change no result. `PPOLAB_FAST_IMPORTS=0` turns all of them off, to find
+out whether one is at fault.
 """
 
 from __future__ import annotations
 
 import gc
 import importlib
+import importlib.util
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
-from importlib.metadata import Distribution, DistributionFinder, PackageNotFoundError
+from importlib.metadata import Distribution, DistributionFinder, PackageNotFoundError, version
 from types import ModuleType
 from typing import Any
+
+from ppolab.runtime.deferred_imports import deferred_imports, load_deferred
 
 SWITCH = "PPOLAB_FAST_IMPORTS"
 """Environment variable: 0 turns the stand-ins off."""
@@ -27,6 +32,9 @@ Lightning requires torchmetrics, which works without them. With the first two, L
 """
 COMPILER = "torch._dynamo"
 LIGHTNING = ("pytorch_lightning", "lightning_fabric")
+METRICS = "torchmetrics"
+DEFERRED_IN = "2.13."
+"""The versions of PyTorch whose modules may be deferred: others may need them in another order."""
 
 
 def enabled() -> bool:
@@ -69,20 +77,61 @@ def stand_in(module: ModuleType) -> Iterator[None]:
             del sys.modules[module.__name__]
 
 
-def import_lightning() -> None:
+def import_lightning(*, whole: bool = False) -> None:
     """Import Lightning without PyTorch's compiler, which is a third of all imports and which few runs need.
 
-    Lightning wants two names of it. A stand-in has them meanwhile; whoever needs the compiler imports it later.
+    Lightning wants two names of it. A stand-in has them meanwhile; whoever needs the compiler imports it later. The
+    same goes for what `deferred_imports` leaves out of PyTorch, and for the metrics of torchmetrics.
+
+    Args:
+        whole: PyTorch is imported whole, for code that is not ppolab's.
     """
     if not enabled() or COMPILER in sys.modules:
         return
-    with stand_in(_Compiler(COMPILER)):
+    with _pytorch_deferred(), stand_in(_Compiler(COMPILER)), _without_metrics():
         try:
             importlib.import_module(LIGHTNING[0])
         except Exception:  # a version that wants more of it is imported, or fails by itself, where it is needed
             for name in [name for name in sys.modules if name.partition(".")[0] in LIGHTNING]:
                 del sys.modules[name]
     _leave_optimizers_alone()
+    if whole:
+        load_deferred()
+
+
+@contextmanager
+def _pytorch_deferred() -> Iterator[None]:
+    """Defer parts of PyTorch inside the block, where this is known to work, and where nobody has imported it yet."""
+    if "torch" in sys.modules or not version("torch").startswith(DEFERRED_IN):
+        yield
+        return
+    with deferred_imports():
+        torch = importlib.import_module("torch")
+        base = importlib.import_module("torch._opaque_base")
+        torch._C._set_generator_metaclass(base.OpaqueBaseMeta)  # as one of the deferred modules would: it may be repeated
+        yield
+
+
+@contextmanager
+def _without_metrics() -> Iterator[None]:
+    """Let torchmetrics be the two classes that Lightning wants of it, without its 250 modules of metrics.
+
+    A package in which nothing has been executed stands in for it meanwhile; the real one can be imported afterwards.
+    """
+    spec = None if METRICS in sys.modules else importlib.util.find_spec(METRICS)
+    if spec is None:
+        yield
+        return
+    package: Any = importlib.util.module_from_spec(spec)
+    package._logger = logging.getLogger(METRICS)
+    with stand_in(package):
+        try:
+            importlib.import_module(f"{METRICS}.utilities")  # which must come before the two, as in the package
+            package.Metric = importlib.import_module(f"{METRICS}.metric").Metric
+            package.MetricCollection = importlib.import_module(f"{METRICS}.collections").MetricCollection
+        except Exception:  # a version that is laid out otherwise
+            del sys.modules[METRICS]
+        yield
 
 
 def _leave_optimizers_alone() -> None:
