@@ -80,6 +80,11 @@ def load_deferred() -> None:
         _execute(_waiting[0])
 
 
+def is_deferred() -> bool:
+    """Return whether modules wait, which means that this process runs nobody's code but ours."""
+    return bool(_waiting)
+
+
 def _execute(module: ModuleType) -> None:
     """Execute a module that waits, after the package that it is in."""
     with _lock:

@@ -14,6 +14,7 @@ import importlib.util
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
@@ -21,7 +22,7 @@ from importlib.metadata import Distribution, DistributionFinder, PackageNotFound
 from types import ModuleType
 from typing import Any
 
-from ppolab.runtime.deferred_imports import deferred_imports, load_deferred
+from ppolab.runtime.deferred_imports import deferred_imports, is_deferred, load_deferred
 
 SWITCH = "PPOLAB_FAST_IMPORTS"
 """Environment variable: 0 turns the stand-ins off."""
@@ -30,6 +31,8 @@ OPTIONAL = ("matplotlib", "scipy", "torchvision", "transformers")
 
 Lightning requires torchmetrics, which works without them. With the first two, Lightning's import takes twice as long.
 """
+TABLES = ("matplotlib", "pandas", "pyarrow", "scipy", "sklearn")
+"""Packages that MLflow imports where it finds them, for data sets and models that no run of ours sends."""
 COMPILER = "torch._dynamo"
 LIGHTNING = ("pytorch_lightning", "lightning_fabric")
 METRICS = "torchmetrics"
@@ -52,15 +55,30 @@ def lean_imports() -> Iterator[None]:
         yield
         return
     loaded = len(sys.modules)
-    absent = _Absent(name for name in OPTIONAL if name not in sys.modules)
-    sys.meta_path.insert(0, absent)
     try:
-        with without_collector():
+        with without_packages(OPTIONAL), without_collector():
             yield
     finally:
-        sys.meta_path.remove(absent)
         if len(sys.modules) > loaded:  # not in the later runs of a sweep, whose garbage would stay with the modules
             gc.freeze()
+
+
+@contextmanager
+def without_packages(names: Iterable[str]) -> Iterator[None]:
+    """Let packages that nobody has imported yet look as if they were not installed, to this thread in the block."""
+    absent = _Absent(name for name in names if name not in sys.modules)
+    sys.meta_path.insert(0, absent)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(absent)
+
+
+@contextmanager
+def lean_mlflow() -> Iterator[None]:
+    """Let MLflow be imported without `TABLES`, as mlflow-skinny is; but whole beside code that is not ours."""
+    with without_packages(TABLES if enabled() and is_deferred() else ()):
+        yield
 
 
 @contextmanager
@@ -108,7 +126,9 @@ def _pytorch_deferred() -> Iterator[None]:
     with deferred_imports():
         torch = importlib.import_module("torch")
         base = importlib.import_module("torch._opaque_base")
-        torch._C._set_generator_metaclass(base.OpaqueBaseMeta)  # as one of the deferred modules would: it may be repeated
+        torch._C._set_generator_metaclass(
+            base.OpaqueBaseMeta
+        )  # as one of the deferred modules would: it may be repeated
         yield
 
 
@@ -164,15 +184,16 @@ class _Absent(MetaPathFinder):
 
     def __init__(self, packages: Iterable[str]) -> None:
         self._packages = frozenset(packages)
+        self._thread = threading.get_ident()
 
     def find_spec(self, fullname: str, *_: object) -> None:
         """Raise for the packages and their modules; leave all others to the other finders."""
-        if fullname.partition(".")[0] in self._packages:
+        if fullname.partition(".")[0] in self._packages and threading.get_ident() == self._thread:
             raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
 
     def find_distributions(self, context: DistributionFinder.Context) -> Iterable[Distribution]:
         """Raise for a question after the installed version."""
-        if context.name in self._packages:
+        if context.name in self._packages and threading.get_ident() == self._thread:
             raise PackageNotFoundError(context.name)
         return ()
 
