@@ -25,6 +25,7 @@ from ppolab.errors import ConfigError, InterruptedRun
 from ppolab.records.run_folder import OUTPUTS, FoundRun, RunFolder, find_run
 from ppolab.redaction import redact
 from ppolab.runtime.fast_imports import import_lightning, lean_imports
+from ppolab.runtime.memory import forget_code
 from ppolab.runtime.ranks import rank_given_from_outside, ranks_of_this_machine
 from ppolab.runtime.signals import heeded_interrupt
 from ppolab.training.rerun import compared, made_again
@@ -94,8 +95,10 @@ def trained(
         if config.logger.kind != "none":
             resolve_tracking_uri(config.logger.tracking_uri, OUTPUTS)
         with lean_imports():
-            import_lightning()
+            import_lightning(whole=not own_process)
             from ppolab.training.run import run
+        if own_process:
+            forget_code()  # most of which only the imports have called
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         return run(config, folder, found, trial(), own_process=own_process)

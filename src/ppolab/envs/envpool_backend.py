@@ -276,13 +276,14 @@ class EnvPoolEnv(BackendEnv):
         return Received(seen, rewards, terminated, truncated, info, game, masks)
 
     def close(self) -> None:
-        self._envs.close()
+        if hasattr(self, "_envs"):
+            self._envs.close()
+            self._calls = None
+            del self._envs, self._line  # closing alone frees none of the memory
+            return_free_memory()
 
     def _restart(self, seeds: Sequence[int]) -> None:
-        self._envs.close()
-        self._calls = None
-        del self._envs, self._line  # two pools at a time would take twice the memory
-        return_free_memory()
+        self.close()  # two pools at a time would take twice the memory
         self._open(seeds)
 
     def use_kwargs(self, kwargs: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
+from torch._functorch.functional_call import functional_call  # `torch.func` imports half of the compiler
 
 from ppolab.learning.actor_critic import ActorCritic
 from ppolab.learning.flat_parameters import FlatParameters

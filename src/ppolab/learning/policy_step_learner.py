@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch._functorch.functional_call import functional_call  # `torch.func` imports half of the compiler
 
 from ppolab.core.losses import unclipped_surrogate
 from ppolab.core.masks import masked_alike

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ppolab.errors import ConfigError, nearest
+from ppolab.runtime.deferred_imports import load_deferred
 
 PACKAGE = Path(__file__).parents[1]
 INSTALLED = "site-packages"
@@ -27,6 +28,7 @@ def named_object(key: str, spelled: str, example: str) -> Any:
     if not NAME.fullmatch(spelled):
         raise ConfigError(f"{key}: must be MODULE:NAME, such as {example}")
     module_name, _, name = spelled.partition(":")
+    load_deferred()  # PyTorch is whole for code that is not ours
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:

@@ -34,6 +34,7 @@ from ppolab.records.tracking import (
 )
 from ppolab.records.versions import machine, package_versions, write_versions
 from ppolab.redaction import redact
+from ppolab.runtime.fast_imports import lean_mlflow
 from ppolab.runtime.signals import signals_handled_by
 from ppolab.training.resume import records_may_differ
 from ppolab.training.run_note import run_note
@@ -72,7 +73,7 @@ def recorded_run(
         uri = resolve_tracking_uri(config.logger.tracking_uri, OUTPUTS)
     tracker: Tracker = NoTracker()
     if uri is not None:
-        tracker = MlflowTracker(_description(name, config, checkpoint, trial, taken), uri, files.backlog)
+        tracker = MlflowTracker(_description(name, config, checkpoint, trial, taken), uri, files.backlog, lean_mlflow)
     metrics_file = MetricsFile(files.metrics, run_metrics(config), first_step)
     earlier = [  # of a resumed run
         (int(row["step"]), {key: value for key, value in row.items() if key != "step"})

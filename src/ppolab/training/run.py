@@ -38,7 +38,7 @@ from ppolab.learning.schedules import check_schedules
 from ppolab.records.checkpoint import Checkpoint, load_newest
 from ppolab.records.run_folder import FoundRun, RunFolder
 from ppolab.records.run_log import log_to_file
-from ppolab.runtime.memory import keep_freed_memory
+from ppolab.runtime.memory import forget_code, keep_freed_memory, return_free_memory
 from ppolab.runtime.process_group import ProcessGroup
 from ppolab.runtime.rank_launcher import join_process_group, launch_ranks
 from ppolab.runtime.ranks import Rank
@@ -185,6 +185,10 @@ def _train_as_first_rank(
         if around.stopping.interrupted:
             raise InterruptedRun(_interruption(config, files, module.steps))
         recorder.complete(pruned=around.pruning.pruned)
+        for environments in (env, eval_env):
+            environments.close()  # what draws the pictures takes as much memory
+        if task.own_process:
+            forget_code()
         make_pictures(config, files, policy, interrupted=around.stopping.got_signal)
     if config.logger.register and recorder.tracking_uri and not around.pruning.pruned:
         register_best(config, files, config.logger.register, recorder.tracking_uri)
@@ -269,6 +273,7 @@ def env_and_policy(config: Config, rank: Rank, group: ProcessGroup) -> Iterator[
             keep_freed_memory()
         if chosen := note_on_encoders(env.layout, config.model):
             log.info("%s", chosen)
+        return_free_memory()  # of what made them
         yield env, policy
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+Importing = Callable[[], contextlib.AbstractContextManager[object]]
 _UNKNOWN_ERROR_TRIES = 8
 _RETRIED_CLIENT_ERRORS = (408, 425, 429)
 
@@ -40,10 +43,11 @@ _RETRIED_CLIENT_ERRORS = (408, 425, 429)
 class RunStore:
     """One run in the store `uri`. `send` blocks, raises what MLflow raises, and may be repeated."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, importing: Importing = contextlib.nullcontext) -> None:
         self.run_id: str | None = None
         self.experiment_id: str | None = None
         self._uri = uri
+        self._importing = importing
         self._client: MlflowClient | None = None
         self._resumed = False
         self._logged: dict[str, int] = {}  # of a resumed run: the last step that each metric was logged at
@@ -82,7 +86,8 @@ class RunStore:
                 client.set_terminated(run_id, "KILLED" if status == "PRUNED" else status, end_time)
 
     def _open(self, run: RunDescription, start_time: int) -> None:
-        client = self._client = connect(self._uri)
+        with self._importing():
+            client = self._client = connect(self._uri)
         if run.resume_run_id is not None:
             earlier = find_run(client, run.resume_run_id)
             if earlier is not None:

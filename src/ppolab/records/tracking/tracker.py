@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -15,7 +16,7 @@ from typing import Protocol
 
 from ppolab.errors import TrackingError
 from ppolab.records.tracking.links import run_link
-from ppolab.records.tracking.mlflow_store import RunStore, is_permanent
+from ppolab.records.tracking.mlflow_store import Importing, RunStore, is_permanent
 from ppolab.records.tracking.operations import (
     METRICS_PER_BATCH,
     Artifact,
@@ -119,13 +120,15 @@ class MlflowTracker:
 
     Operations that the store refused, or that were still queued when `close` ran out of time, are appended to
     `backlog_path`, one JSON object a line; the file is made only then. In a forked child every method does
-    nothing.
+    nothing. MLflow is imported, on the thread that sends, inside what `importing` returns.
     """
 
-    def __init__(self, run: RunDescription, uri: str, backlog_path: Path) -> None:
+    def __init__(
+        self, run: RunDescription, uri: str, backlog_path: Path, importing: Importing = contextlib.nullcontext
+    ) -> None:
         self._uri = uri
         self._backlog_path = backlog_path
-        self._store = RunStore(uri)
+        self._store = RunStore(uri, importing)
         self._queue: deque[_Logged | Artifact | Tags | Finish] = deque()  # filled by the training thread
         # next to be sent
         self._pending: deque[Operation] = deque([Start(run, _milliseconds()), *parameter_batches(run)])
