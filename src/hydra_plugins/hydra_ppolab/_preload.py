@@ -6,12 +6,19 @@ None of these modules may start a thread while it is imported: threads do not su
 import importlib
 
 from ppolab.envs.envpool_import import import_usual
-from ppolab.runtime.fast_imports import lean_imports
+from ppolab.runtime.fast_imports import import_lightning, lean_imports
 
 PICTURES = ("matplotlib.backends.backend_agg", "matplotlib.figure")
-RUNS = ("hydra_plugins.hydra_ppolab._process_jobs", "ppolab.training.run", "ppolab.study.trial_process")
+RUNS = (
+    "hydra_plugins.hydra_ppolab._process_jobs",
+    "ppolab.training.run",
+    "ppolab.study.trial_process",
+    "ppolab.cli.commands",  # the script that a user starts imports it, and every process imports that script
+    "ppolab.cli.jobs",
+)
 
-with lean_imports():  # PyTorch's compiler comes with Lightning: here it is imported once for all runs that need it
+with lean_imports():
+    import_lightning()  # without PyTorch's compiler, which `_preload_compiler` imports where runs may need it
     for name in RUNS:
         importlib.import_module(name)
 for name in PICTURES:  # after the others, which would import much more if these were there

@@ -14,8 +14,9 @@ def plot_learning_curve(metrics: Path, title: str, target: Path) -> None:
     rows = read_metrics(metrics)
     training = [(row["step"], row["train/return"]) for row in rows if "train/return" in row]
     evaluated = [(row["step"], row["eval/return"], row["eval/return_std"]) for row in rows if "eval/return" in row]
-    figure = Figure(figsize=(7, 4), dpi=110, layout="constrained")
+    figure = Figure(figsize=(7, 4), dpi=110)
     axes = figure.subplots()
+    figure.subplots_adjust(left=0.12, right=0.97, top=0.92, bottom=0.13)  # a layout of its own would draw all twice
     if training:
         axes.plot(*zip(*training, strict=True), label="training, mean of the latest episodes", linewidth=1.2)
     if evaluated:

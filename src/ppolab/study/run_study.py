@@ -106,13 +106,14 @@ def run_study(
     study = open_study(settings, space, storage)
     record = StudyRecord(study, settings, space, place.store, place.folder / settings.name, progress=progress)
     record.open(storage)
+    sweep = Sweep(settings, Trials(study, storage, space), runner, record, stopping)
     pictures: list[Path] = []
     status: RunStatus = "FAILED"
     try:
-        Sweep(settings, Trials(study, storage, space), runner, record, stopping).run()
+        sweep.run()
         status = "KILLED" if stopping() else "FINISHED"
     finally:
-        pictures = record.close(status)
+        pictures = record.close(status, runner)
     rows = page_rows(record.page, place.store.uri) if place.store else []
     return replace(_result(study, settings, storage, pictures), page_rows=rows)
 
