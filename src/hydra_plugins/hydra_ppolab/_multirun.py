@@ -108,7 +108,8 @@ def _study(multirun: Multirun, fixed: dict[str, str], searched: dict[str, Dimens
     _check_values(multirun, fixed, space)
     with stop_requests() as stopping:
         place = StudyPlace(storage, STUDIES, _store(base, storage))
-        result = run_study(settings, space, place, runner, stopping, progress=base.progress != "off")
+        shown, drawing = base.progress != "off", min(2, usable_cores())
+        result = run_study(settings, space, place, runner, stopping, progress=shown, drawing_processes=drawing)
         if stopping():
             raise InterruptedRun(
                 f"stopped; the same command goes on with study {settings.name}: {same_command('train')}"

@@ -25,7 +25,7 @@ from ppolab.records.tracking import (
     environment_tags,
 )
 from ppolab.study.claims import Claim, settings_of, trial_name
-from ppolab.study.plots import draw
+from ppolab.study.drawing import Drawing
 from ppolab.study.search_space import Scalar, SearchSpace, overrides
 from ppolab.study.settings import StudySettings
 from ppolab.study.storage import StudyStorage
@@ -52,7 +52,8 @@ class StudyRecord:
     """Show and record a study's trials as they end.
 
     Args:
-        store: None: on the terminal only. progress: False leaves out how far runs are while they train.
+        store: None: on the terminal only. drawing: of the study's pictures.
+        progress: False leaves out how far runs are while they train.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class StudyRecord:
         space: SearchSpace,
         store: Store | None,
         folder: Path,
+        drawing: Drawing,
         *,
         progress: bool = True,
     ) -> None:
@@ -70,6 +72,7 @@ class StudyRecord:
         self._store = store
         self._space = space
         self._folder = folder
+        self._drawing = drawing
         self._open_trials: dict[int, Tracker] = {}
         self._tracker: Tracker = NoTracker()
         self._opening: threading.Thread | None = None
@@ -130,6 +133,10 @@ class StudyRecord:
         self._tracker.log_metrics(self._best(finished), len(finished))
         self._describe()
 
+    def last_begun(self) -> None:
+        """Prepare the pictures: no further trial begins here, so that workers become free."""
+        self._drawing.prepare()
+
     @property
     def page(self) -> str | None:
         """The address of the study's page in MLflow; None without a store, or until it has answered."""
@@ -178,7 +185,10 @@ class StudyRecord:
         self._lines.close()
         for tracker in self._open_trials.values():
             tracker.close("KILLED")
-        pictures = draw(self._study, self._settings, self._folder / "plots")
+        try:
+            pictures = self._drawing.pictures(self._study)
+        finally:
+            self._drawing.close()
         for picture in pictures:
             self._tracker.log_artifact(picture, "plots")
         if self._opening is not None:

@@ -62,6 +62,9 @@ class Record(Protocol):
     def end(self, report: TrialReport) -> None:
         """End a trial."""
 
+    def last_begun(self) -> None:
+        """Note that the study has all its trials, though some are still under way."""
+
     def show(self, runs: Sequence[tuple[Job, Path]]) -> None:
         """Show how far the runs under way are, each given with its folder."""
 
@@ -163,6 +166,7 @@ class Sweep:
         ):
             claim = self._trials.claim(self._settings.n_trials)
             if claim is None:
+                self._record.last_begun()
                 return
             attempt = self._attempts[claim.number] = Attempt(claim, self._record.begin(claim))
             if claim.error:
