@@ -13,7 +13,7 @@ from pathlib import Path
 import optuna
 
 from ppolab.runtime.fork_server import ProcessPool
-from ppolab.study.plots import draw, load_plotting, plot_names
+from ppolab.study.plots import draw, load_plotting, plot_names, plots_of
 from ppolab.study.settings import StudySettings
 from ppolab.study.storage import open_storage
 
@@ -105,10 +105,11 @@ def _told(drawn: tuple[Sequence[Path], Sequence[str]]) -> list[Path]:
 def _draw_when_told(
     stored: StoredStudy, settings: StudySettings, folder: Path, number: int, count: int, word: Connection
 ) -> tuple[Sequence[Path], Sequence[str]]:
-    """Load what pictures take, wait for the names of all plots, and draw every `count`-th of them."""
-    load_plotting()
+    """Load what the plots of process `number` of `count` take, wait for the names of all plots, and draw those."""
+    mine = plots_of(number, count)
+    load_plotting(mine)
     try:
         names = word.recv()
     except EOFError:  # there is nothing to draw
         return (), ()
-    return draw(stored.opened(), settings, folder, names[number::count])
+    return draw(stored.opened(), settings, folder, [name for name in names if name in mine])

@@ -18,6 +18,8 @@ from ppolab.study.settings import StudySettings
 ENOUGH_FOR_IMPORTANCE = 4
 """So many finished trials are needed to tell the importance of parameters."""
 INCHES_PER_PARAMETER = 2.0
+BY_COST = ("slice", "parallel_coordinate", "optimization_history", "param_importances", "pareto_front")
+"""Plots, those first that take longest to draw."""
 
 
 def plot_names(study: optuna.Study, settings: StudySettings) -> list[str]:
@@ -35,9 +37,17 @@ def plot_names(study: optuna.Study, settings: StudySettings) -> list[str]:
     return names
 
 
-def load_plotting() -> None:
-    """Import what `draw` needs, which takes as long as to draw."""
-    for name in ("optuna.visualization", "matplotlib.pyplot", "plotly.graph_objects", "sklearn.ensemble"):
+def plots_of(number: int, count: int) -> tuple[str, ...]:
+    """Return the plots for process `number` of `count`: dear ones first, so that all take about as long."""
+    return BY_COST[number::count]
+
+
+def load_plotting(names: Sequence[str]) -> None:
+    """Import what plots need, which takes as long as to draw them."""
+    modules = ["optuna.visualization", "matplotlib.pyplot"]
+    if "param_importances" in names:
+        modules.append("sklearn.ensemble")
+    for name in modules:
         with contextlib.suppress(ImportError):  # a plot that needs it says so
             importlib.import_module(name)
 
