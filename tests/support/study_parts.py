@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 
+from ppolab.records.tracking import NoTracker, Tracker
 from ppolab.study.claims import Claim, Trials
 from ppolab.study.run_study import open_study
 from ppolab.study.search_space import Dimension, Interval, SearchSpace
@@ -60,7 +61,7 @@ class Instant:
     def wait(self, seconds: float) -> Sequence[Outcome]:
         job = self._under_way.pop(0)
         try:
-            return [Outcome(job, "complete", self.function(job))]
+            return [Outcome(job, "complete", self.function(job), seconds=0.25)]
         except RuntimeError as error:
             return [Outcome(job, "failed", error=f"Traceback\nRuntimeError: {error}")]
 
@@ -71,6 +72,9 @@ class Instant:
         ended, self._under_way = self._under_way, []
         return [Outcome(job, "interrupted") for job in ended]
 
+    def close(self) -> None:
+        pass
+
 
 class Silent:
     """Keeps what it is told."""
@@ -78,9 +82,14 @@ class Silent:
     def __init__(self) -> None:
         self.reports: list[TrialReport] = []
         self.shown: list[list[int]] = []
+        self.tracker = NoTracker()
+        self.all_begun = 0
 
-    def begin(self, claim: Claim) -> str | None:
-        return f"run-{claim.number}"
+    def begin(self, claim: Claim) -> Tracker:
+        return self.tracker
+
+    def last_begun(self) -> None:
+        self.all_begun += 1
 
     def end(self, report: TrialReport) -> None:
         self.reports.append(report)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.hydra_ppolab._override_grammar import written
-from hydra_plugins.hydra_ppolab._process_jobs import composed
 from ppolab.config.files import option_groups
 from ppolab.config.loading import from_hydra
 from ppolab.config.schema import SWEEP_GROUPS, flattened
@@ -31,7 +30,7 @@ def for_single_runs(multirun: Multirun, fixed: dict[str, str]) -> dict[str, str]
         return fixed
     base = from_hydra(without_hydra(multirun.config))
     kept = _chosen_by_groups(multirun, kept) | kept
-    alone = composed(multirun.context, multirun.config, [f"{key}={value}" for key, value in kept.items()], 0)
+    alone = multirun.composer.composed([f"{key}={value}" for key, value in kept.items()], 0)
     without = flattened(from_hydra(without_hydra(alone)))
     set_there = {key: written(value) for key, value in flattened(base).items() if without.get(key) != value}
     return set_there | kept
@@ -39,7 +38,7 @@ def for_single_runs(multirun: Multirun, fixed: dict[str, str]) -> dict[str, str]
 
 def _chosen_by_groups(multirun: Multirun, kept: dict[str, str]) -> dict[str, str]:
     """Return the options that the sweep has and `kept` would not choose, such as those that a search file overrides."""
-    alone = composed(multirun.context, multirun.config, [f"{key}={value}" for key, value in kept.items()], 0)
+    alone = multirun.composer.composed([f"{key}={value}" for key, value in kept.items()], 0)
     here, there = multirun.config.hydra.runtime.choices, alone.hydra.runtime.choices
     return {
         group: here[group] for group in option_groups("conf") if here.get(group) and here[group] != there.get(group)

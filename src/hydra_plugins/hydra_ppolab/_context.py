@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from hydra_plugins.hydra_ppolab._composer import Composer
 
 
 @dataclass(frozen=True)
@@ -18,3 +22,10 @@ class Multirun:
     context: HydraContext
     config: DictConfig
     launcher: Launcher
+
+    @cached_property
+    def composer(self) -> Composer:
+        """What composes the jobs."""
+        from hydra_plugins.hydra_ppolab._composer import Composer
+
+        return Composer(self.context, self.config)

@@ -21,6 +21,7 @@ from ppolab.config.quoting import quoted
 from ppolab.errors import ConfigError, InterruptedRun
 from ppolab.runtime.cores import CORES, usable_cores
 from ppolab.study.settings import StudySettings
+from ppolab.study.store import PATIENCE_SECONDS
 from ppolab.study.sweep_loop import Job, Outcome
 from ppolab.training.trial import TRIAL
 
@@ -46,15 +47,17 @@ class LauncherRunner:
         self.capacity = settings.workers
         self._cores = _cores_of_a_job(multirun.launcher, settings.workers)
         self._under_way: dict[int, tuple[Job, Path]] = {}
+        self._began: dict[int, float] = {}
         self._started = 0
         self._ended: queue.SimpleQueue[tuple[int, Any, str | None]] = queue.SimpleQueue()
 
     def start(self, job: Job) -> None:
-        overrides, folder, reference = self._jobs.prepared(job)
+        overrides, folder, reference = self._jobs.prepared(job, job.parent.wait_for_id(PATIENCE_SECONDS))
         place = [f"hydra.sweep.dir={quoted(str(folder.parent))}", f"hydra.sweep.subdir={quoted(folder.name)}"]
         environment = [with_variable(TRIAL, reference), with_variable(CORES, str(self._cores))]
         key, self._started = self._started, self._started + 1
         self._under_way[key] = job, folder
+        self._began[key] = time.monotonic()
         threading.Thread(
             target=self._launch, args=(key, [*overrides, *place, *environment]), name=folder.name, daemon=True
         ).start()
@@ -72,7 +75,8 @@ class LauncherRunner:
             ended = self._ended.get(timeout=seconds)
             while True:
                 key, result, error = ended
-                outcomes.append(outcome_of(*self._under_way.pop(key), result, error))
+                seconds = time.monotonic() - self._began.pop(key)
+                outcomes.append(outcome_of(*self._under_way.pop(key), result, error, seconds))
                 ended = self._ended.get_nowait()
         except queue.Empty:
             return outcomes
@@ -91,6 +95,9 @@ class LauncherRunner:
         outcomes += [Outcome(job, "interrupted", folder=str(folder)) for job, folder in self._under_way.values()]
         self._under_way.clear()
         return outcomes
+
+    def close(self) -> None:
+        """Return at once: each run has sent its records itself."""
 
 
 def _leave() -> None:

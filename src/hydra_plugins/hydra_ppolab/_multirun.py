@@ -24,7 +24,8 @@ from hydra_plugins.hydra_ppolab._override_grammar import (
     range_in_words,
     split,
 )
-from hydra_plugins.hydra_ppolab._process_jobs import composed
+from hydra_plugins.hydra_ppolab._process_jobs import make_pool
+from hydra_plugins.hydra_ppolab.launcher import ProcessLauncher
 from ppolab.config.algorithms import check_algorithm, refuse_unread
 from ppolab.config.checks import range_of
 from ppolab.config.loading import from_hydra
@@ -63,6 +64,8 @@ def sweep(multirun: Multirun, arguments: Sequence[str]) -> Any:
         print(line, flush=True)
     with _command_for_jobs():
         if _is_study(settings, searched):
+            if isinstance(multirun.launcher, ProcessLauncher):
+                make_pool(multirun.config, relayed=True)  # its fork server starts up while the study is opened
             return _study(multirun, fixed, {key: dimension(override) for key, override in searched.items()})
         return run_grid(multirun, fixed, {key: listed(override) for key, override in searched.items()})
 
@@ -101,11 +104,12 @@ def _study(multirun: Multirun, fixed: dict[str, str], searched: dict[str, Dimens
     from ppolab.study.run_study import StudyPlace, check_study, run_study  # Optuna, a second
 
     check_study(settings, space)
-    runner = make_runner(multirun, settings, storage, STUDIES)  # whose fork server starts up meanwhile
+    runner = make_runner(multirun, settings, storage, STUDIES)
     _check_values(multirun, fixed, space)
     with stop_requests() as stopping:
         place = StudyPlace(storage, STUDIES, _store(base, storage))
-        result = run_study(settings, space, place, runner, stopping, progress=base.progress != "off")
+        shown, drawing = base.progress != "off", min(2, usable_cores())
+        result = run_study(settings, space, place, runner, stopping, progress=shown, drawing_processes=drawing)
         if stopping():
             raise InterruptedRun(
                 f"stopped; the same command goes on with study {settings.name}: {same_command('train')}"
@@ -134,7 +138,7 @@ def _check_values(multirun: Multirun, fixed: dict[str, str], space: SearchSpace)
     base = [f"{key}={value}" for key, value in fixed.items()]
     for row in range(max(map(len, columns.values()), default=0)):
         values = {key: column[row % len(column)] for key, column in columns.items()}
-        job = composed(multirun.context, multirun.config, [*base, *overrides(values)], row)
+        job = multirun.composer.composed([*base, *overrides(values)], row)
         refuse_unread(job.algorithm, {**fixed, **values})
         check_algorithm(job.algorithm, partial(OmegaConf.select, job))
         for key in values:
@@ -195,7 +199,7 @@ def study_settings(multirun: Multirun, base: Config, fixed: dict[str, str], spac
             for key, value in flattened(base).items()
             if effect_of(key).of_study and key not in space.dimensions
         },
-        defaults=flattened(from_hydra(without_hydra(composed(multirun.context, multirun.config, [], 0)))),
+        defaults=flattened(from_hydra(without_hydra(multirun.composer.composed([], 0)))),
     )
 
 

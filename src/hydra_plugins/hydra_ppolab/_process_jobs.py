@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,20 +29,42 @@ from ppolab.study.sweep_lines import SweepLines
 PRELOAD = "hydra_plugins.hydra_ppolab._preload"
 
 
-def make_pool(config: DictConfig) -> ProcessPool:
-    """Return a pool for the jobs of the sweep `config`, with as many workers as it says, or one per core."""
+def make_pool(config: DictConfig, *, relayed: bool = False) -> ProcessPool:
+    """Return a pool for the jobs of the sweep `config`, with as many workers as it says, or one per core.
+
+    Args:
+        relayed: the jobs hand their records to the sweep, and need nothing of MLflow.
+    """
     workers = int(config.hydra.sweeper.get("workers", 0))
     if workers < 0:
         raise ConfigError(f"workers={workers}: must be 1 or more, or 0 for one per processor core")
-    return ProcessPool(workers or usable_cores(), preloaded(config))
+    return ProcessPool(workers or usable_cores(), preloaded(config, relayed=relayed))
 
 
-def preloaded(config: DictConfig) -> list[str]:
+def preloaded(config: DictConfig, *, relayed: bool = False) -> list[str]:
     """Return the modules that the fork server imports: all that the runs would import one by one."""
-    if config.logger.kind == "none":
-        return [PRELOAD]
+    modules = [PRELOAD, f"{PRELOAD}_compiler"] if may_compile(config) else [PRELOAD]
+    if config.logger.kind == "none" or relayed:
+        return modules
     uri = resolve_tracking_uri(config.logger.tracking_uri, OUTPUTS)
-    return [PRELOAD, f"{PRELOAD}_database" if is_database(uri) else f"{PRELOAD}_tracking"]
+    return [*modules, f"{PRELOAD}_database" if is_database(uri) else f"{PRELOAD}_tracking"]
+
+
+def may_compile(config: DictConfig) -> bool:
+    """Return whether runs may import PyTorch's compiler, as far as their common settings tell.
+
+    A run that needs it all the same imports it by itself, once its environment is known.
+    """
+    model = config.model
+    in_native = (
+        str(config.compile).lower() == "auto"
+        and config.optimizer.get("_target_") in ("torch.optim.Adam", "torch.optim.AdamW")
+        and config.algorithm.name not in ("a2c", "vpg")
+        and model.encoder is None
+        and model.network is None
+        and not (model.dropout or model.state_dependent_std)
+    )
+    return not in_native or config.trainer.accelerator == "gpu" or config.trainer.precision == "bf16"
 
 
 def job_environment(pool: ProcessPool) -> dict[str, str]:
@@ -52,7 +76,11 @@ def composed(
     context: HydraContext, config: DictConfig, overrides: Sequence[str], number: int, folder: Path | None = None
 ) -> DictConfig:
     """Return a job's whole configuration; its folder is `folder`, or `hydra.sweep.dir` / `hydra.sweep.subdir`."""
-    job: DictConfig = context.config_loader.load_sweep_config(config, list(overrides))
+    return with_place(context.config_loader.load_sweep_config(config, list(overrides)), config, number, folder)
+
+
+def with_place(job: DictConfig, config: DictConfig, number: int, folder: Path | None) -> DictConfig:
+    """Return `job` with its number and the folder of its files; `config` is the sweep's."""
     with open_dict(job):
         job.hydra.job.id = job.hydra.job.num = number
         # resolved here: the time in its name is that of the sweep, not of the job
@@ -61,8 +89,8 @@ def composed(
     return job
 
 
-def run_composed(job: DictConfig) -> Any:
-    """Run a job in its own process; return the task's value, raise what it raises."""
+def run_composed(job: DictConfig, records: Connection | None = None) -> Any:
+    """Run a job in its own process; return the task's value, raise what it raises. `records`: see `train_job`."""
     from ppolab.cli.hydra_guard import guard_hydra
     from ppolab.cli.jobs import train_job
 
@@ -70,7 +98,7 @@ def run_composed(job: DictConfig) -> Any:
     setup_globals()
     register_schemas()
     context = HydraContext(config_loader=None, callbacks=Callbacks(job))  # type: ignore[arg-type]
-    result = run_job(train_job, job, "hydra.sweep.dir", "hydra.sweep.subdir", context)
+    result = run_job(partial(train_job, records=records), job, "hydra.sweep.dir", "hydra.sweep.subdir", context)
     return result.return_value
 
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra_plugins.hydra_ppolab._process_jobs import composed, job_environment, make_pool, run_composed
+from hydra_plugins.hydra_ppolab._process_jobs import job_environment, make_pool, run_composed
 from hydra_plugins.hydra_ppolab._study_jobs import StudyJobs, outcome_of
 from hydra_plugins.hydra_ppolab.launcher import ProcessLauncher
+from ppolab.records.tracking import TrackingRelay
 from ppolab.study.settings import StudySettings
 from ppolab.study.sweep_loop import Job, Outcome, Runner
 from ppolab.training.trial import TRIAL
@@ -24,7 +25,8 @@ class ProcessRunner:
     def __init__(self, multirun: Multirun, settings: StudySettings, storage: str | None, studies: Path) -> None:
         self._multirun = multirun
         self._prepared = StudyJobs(settings, storage, studies)
-        self._pool = make_pool(multirun.config)
+        self._pool = make_pool(multirun.config, relayed=True)
+        self._relay = None if multirun.config.logger.kind == "none" else TrackingRelay()
         self._jobs: dict[int, tuple[Job, Path]] = {}
         self._not_started: list[Outcome] = []
         self._keys = itertools.count()
@@ -33,20 +35,23 @@ class ProcessRunner:
     def start(self, job: Job) -> None:
         overrides, folder, reference = self._prepared.prepared(job)
         try:
-            config = composed(self._multirun.context, self._multirun.config, overrides, job.claim.number, folder)
+            config = self._multirun.composer.composed(overrides, job.claim.number, folder)
         except Exception as error:  # Hydra's families; a condition of the user's own may name what is not there
-            self._not_started.append(outcome_of(job, folder, None, f"{type(error).__name__}: {error}"))
+            self._not_started.append(outcome_of(job, folder, None, f"{type(error).__name__}: {error}", 0.0))
             return
         key = next(self._keys)
         self._jobs[key] = (job, folder)
         environment = {**job_environment(self._pool), TRIAL: reference}
-        self._pool.start(key, run_composed, (config,), folder / "output.txt", environment)
+        records = None if self._relay is None else self._relay.connection(job.parent)
+        self._pool.start(key, run_composed, (config, records), folder / "output.txt", environment)
+        if records is not None:
+            records.close()  # the run's process has it now
 
     def wait(self, seconds: float) -> Sequence[Outcome]:
         outcomes, self._not_started = self._not_started, []
         for ended in self._pool.wait(0.0 if outcomes else seconds):
             job, folder = self._jobs.pop(ended.key)
-            outcomes.append(outcome_of(job, folder, ended.result, ended.error))
+            outcomes.append(outcome_of(job, folder, ended.result, ended.error, ended.seconds))
         return outcomes
 
     def under_way(self) -> Sequence[tuple[Job, Path]]:
@@ -58,6 +63,10 @@ class ProcessRunner:
         while self._not_started or not self._pool.is_idle:
             outcomes += self.wait(60.0)
         return outcomes
+
+    def close(self) -> None:
+        if self._relay is not None:
+            self._relay.close()
 
 
 def make_runner(multirun: Multirun, settings: StudySettings, storage: str | None, studies: Path) -> Runner:

@@ -41,13 +41,17 @@ class StudyJobs:
         self._studies = studies.absolute()  # a launcher's processes may stand elsewhere
         self._files = JobFiles(self._studies / settings.name)
 
-    def prepared(self, job: Job) -> tuple[list[str], Path, str]:
-        """Return (overrides, folder, the reference for the environment variable)."""
+    def prepared(self, job: Job, parent_run_id: str | None = None) -> tuple[list[str], Path, str]:
+        """Return (overrides, folder, the reference for the environment variable).
+
+        Args:
+            parent_run_id: the tracking run that the run belongs to, where its process records it itself.
+        """
         folder = self._files.new(job, self._settings.seeds_per_trial)
         # no trial is filmed, unless asked for: drawing takes longer than a short run
-        return ["logger.video=false", *job.overrides], folder, self._reference(job).as_text()
+        return ["logger.video=false", *job.overrides], folder, self._reference(job, parent_run_id).as_text()
 
-    def _reference(self, job: Job) -> TrialReference:
+    def _reference(self, job: Job, parent_run_id: str | None) -> TrialReference:
         settings = self._settings
         several = settings.seeds_per_trial > 1
         return TrialReference(
@@ -57,14 +61,14 @@ class StudyJobs:
             number=job.claim.number,
             trial_id=job.claim.trial_id,
             pruning=None if several or len(settings.directions) > 1 else settings.pruning,
-            parent_run_id=job.parent_run_id,
+            parent_run_id=parent_run_id,
             run_name=trial_name(job.claim.number, job.seed_index if several else None),
             command_alone=command_with("train", job.overrides),
         )
 
 
-def outcome_of(job: Job, folder: Path, result: Any, error: str | None) -> Outcome:
+def outcome_of(job: Job, folder: Path, result: Any, error: str | None, seconds: float) -> Outcome:
     """Return the outcome that `ppolab.cli.jobs.train_job` describes inside a study."""
     if error is not None:
-        return Outcome(job, "failed", error=error, folder=str(folder))
-    return Outcome(job, result["end"], tuple(result["values"]), result["error"], str(folder))
+        return Outcome(job, "failed", error=error, folder=str(folder), seconds=seconds)
+    return Outcome(job, result["end"], tuple(result["values"]), result["error"], str(folder), seconds)

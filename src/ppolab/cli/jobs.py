@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,8 @@ from ppolab.training.resume import how_to_go_on, resumed
 from ppolab.training.trial import TRIAL, run_of_grid
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
     from ppolab.reports.make_report import Report
     from ppolab.training.result import RunResult
     from ppolab.training.trial import TrialOfStudy
@@ -41,13 +44,16 @@ if TYPE_CHECKING:
 NO_RUN = "run=RUN: is missing; RUN is a run folder, a checkpoint file, an MLflow run id or a run's name"
 
 
-def train_job(node: DictConfig) -> object:
+def train_job(node: DictConfig, records: Connection | None = None) -> object:
     """Train one run, alone or of a sweep; return the value of the objective, or all of them if there are several.
 
     In a study it returns how the run ended, `{"end": ..., "values": [...], "error": ...}`, and never raises.
+
+    Args:
+        records: to the study, which sends the run's records to the tracking store; None: this process does.
     """
     if TRIAL in os.environ:
-        return _trial(node)
+        return _trial(node, records)
     result = told(trained(node))
     values = list(result.objectives) if result else [math.nan]
     return values[0] if len(values) == 1 else values
@@ -121,13 +127,13 @@ def _what_to_train(node: DictConfig) -> tuple[Config, FoundRun | None]:
     return config, found
 
 
-def _trial(node: DictConfig) -> dict[str, object]:
+def _trial(node: DictConfig, records: Connection | None) -> dict[str, object]:
     """Train one run of a study; return how it ended."""
     from ppolab.study.trial_process import trial_here
 
     end, values, error = "failed", [], ""
     try:
-        result = told(trained(node, trial_here))
+        result = told(trained(node, partial(trial_here, records)))
         assert result is not None, "torchrun and srun start runs, not studies"
         end, values = "pruned" if result.pruned else "complete", list(result.objectives)
         error = unmeasured(objective_names(result.config), values, result.steps)

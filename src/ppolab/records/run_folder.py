@@ -91,6 +91,13 @@ class RunFolder:
                 file.write(text)
                 file.truncate()
 
+    def note_run_id(self, run_id: str) -> None:
+        """Add the id to what a run that has ended wrote down without it, since the store had not answered yet."""
+        recorded = self._recorded()
+        if recorded and not recorded.get("run_id"):
+            with contextlib.suppress(OSError):
+                write_whole(self.record, json.dumps({**recorded, "run_id": run_id}) + "\n")
+
     def run_id(self) -> str | None:
         """Return the MLflow run id, or None for a run without one."""
         value = self._recorded().get("run_id")

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,11 +30,13 @@ class EndedProcess:
     Attributes:
         key: the number that it was started under.
         result: what its function returned. error: the traceback or the signal that ended it; None if it returned.
+        seconds: how long it ran.
     """
 
     key: int
     result: Any
     error: str | None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class _Running:
     process: BaseProcess
     results: Connection
     alive: Connection  # the child says here that it can be interrupted, and ends when this end closes
+    started: float
 
 
 class ProcessPool:
@@ -58,6 +62,7 @@ class ProcessPool:
         with _search_path_for_children():
             forkserver.ensure_running()  # it imports while the sweep does its own first steps
         self._running: dict[int, _Running] = {}
+        self._leaving: list[_Running] = []
 
     def start(
         self,
@@ -83,10 +88,14 @@ class ProcessPool:
         process.start()
         theirs.close()
         watched.close()
-        self._running[key] = _Running(process, results, alive)
+        self._running[key] = _Running(process, results, alive, time.monotonic())
 
     def wait(self, seconds: float) -> list[EndedProcess]:
-        """Return the processes that have ended, as soon as one has, at the latest after `seconds`."""
+        """Return the processes that have ended, as soon as one has, at the latest after `seconds`.
+
+        One whose function has returned counts as ended, though the system may still be taking it apart.
+        """
+        self._leaving = [running for running in self._leaving if not self._is_gone(running)]
         if not self._running:
             return []
         wait(
@@ -100,15 +109,22 @@ class ProcessPool:
 
     def _collect(self, key: int) -> EndedProcess:
         running = self._running.pop(key)
-        answer: tuple[Any, str | None] | None = None
+        answer: tuple[Any, str | None, float] | None = None
         with contextlib.suppress(EOFError, OSError):
             if running.results.poll():
                 answer = running.results.recv()
-        running.process.join()
-        self._close(running)
         if answer is None:
-            answer = None, f"the process ended with {_exit_reason(running.process.exitcode)}, without a result"
+            running.process.join()
+            reason = f"the process ended with {_exit_reason(running.process.exitcode)}, without a result"
+            answer = None, reason, time.monotonic() - running.started
+        self._leaving.append(running)
         return EndedProcess(key, *answer)
+
+    def _is_gone(self, running: _Running) -> bool:
+        if running.process.is_alive():
+            return False
+        self._close(running)
+        return True
 
     @staticmethod
     def _close(running: _Running) -> None:
@@ -125,11 +141,13 @@ class ProcessPool:
 
     def stop(self) -> None:
         """End every process at once."""
-        for running in self._running.values():
+        under_way = [*self._running.values(), *self._leaving]
+        for running in under_way:
             self._close(running)  # each ends itself when it notices
-        for running in self._running.values():
+        for running in under_way:
             running.process.join()
         self._running.clear()
+        self._leaving.clear()
 
     @property
     def has_room(self) -> bool:
@@ -170,6 +188,7 @@ def _child(
     results: Connection,
     parent: Connection,
 ) -> None:
+    began = time.monotonic()
     os.setpgid(0, 0)  # Ctrl-C at the terminal is for the sweep, which then interrupts its runs
     os.environ.update(environment)
     _redirect(output)
@@ -177,11 +196,12 @@ def _child(
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
         parent.send("ready")
-        results.send((function(*arguments), None))
+        result = function(*arguments)
+        results.send((result, None, time.monotonic() - began))
     except BaseException:
         trace = traceback.format_exc()
         print(trace, file=sys.stderr, flush=True)
-        results.send((None, trace))
+        results.send((None, trace, time.monotonic() - began))
 
 
 def _end_with(parent: Connection) -> None:

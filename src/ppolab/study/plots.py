@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,42 +15,60 @@ from optuna.trial import TrialState
 
 from ppolab.study.settings import StudySettings
 
-log = logging.getLogger(__name__)
-
 ENOUGH_FOR_IMPORTANCE = 4
 """So many finished trials are needed to tell the importance of parameters."""
 INCHES_PER_PARAMETER = 2.0
+BY_COST = ("slice", "parallel_coordinate", "optimization_history", "param_importances", "pareto_front")
+"""Plots, those first that take longest to draw."""
 
 
-def draw(study: optuna.Study, settings: StudySettings, folder: Path) -> list[Path]:
-    """Write NAME.png and NAME.html for every plot that the study has enough trials for; return the files."""
+def plot_names(study: optuna.Study, settings: StudySettings) -> list[str]:
+    """Return the plots that the study has enough trials for, as Optuna names them."""
     trials = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
     if not trials:
         return []
+    if len(settings.directions) > 1:
+        return ["pareto_front"]
+    names = ["optimization_history", "slice"]
+    if len({key for trial in trials for key in trial.params}) > 1:
+        names.append("parallel_coordinate")
+        if len(trials) >= ENOUGH_FOR_IMPORTANCE:
+            names.append("param_importances")
+    return names
+
+
+def plots_of(number: int, count: int) -> tuple[str, ...]:
+    """Return the plots for process `number` of `count`: dear ones first, so that all take about as long."""
+    return BY_COST[number::count]
+
+
+def load_plotting(names: Sequence[str]) -> None:
+    """Import what plots need, which takes as long as to draw them."""
+    modules = ["optuna.visualization", "matplotlib.pyplot"]
+    if "param_importances" in names:
+        modules.append("sklearn.ensemble")
+    for name in modules:
+        with contextlib.suppress(ImportError):  # a plot that needs it says so
+            importlib.import_module(name)
+
+
+def draw(
+    study: optuna.Study, settings: StudySettings, folder: Path, names: Sequence[str]
+) -> tuple[list[Path], list[str]]:
+    """Write NAME.png and NAME.html for every plot of `names`; return the files, and why plots are missing."""
     folder.mkdir(parents=True, exist_ok=True)
-    several = len({key for trial in trials for key in trial.params}) > 1
     logging.getLogger("matplotlib.category").setLevel(logging.WARNING)  # it remarks on every choice among numbers
-    names = _names(len(settings.directions), len(trials), several)
     files: list[Path] = []
+    problems: list[str] = []
     for name in names:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Optuna's plots are experimental, and say so at every call
                 files += _drawn(study, settings, name, folder)
         except Exception as error:  # a plot that the trials do not suit must not end a sweep
-            log.warning("no plot of %s: %s", name, str(error).splitlines()[0] if str(error) else type(error).__name__)
-    return files
-
-
-def _names(objectives: int, trials: int, several: bool) -> list[str]:
-    if objectives > 1:
-        return ["pareto_front"]
-    names = ["optimization_history", "slice"]
-    if several:
-        names.append("parallel_coordinate")
-    if several and trials >= ENOUGH_FOR_IMPORTANCE:
-        names.append("param_importances")
-    return names
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            problems.append(f"no plot of {name}: {reason}")
+    return files, problems
 
 
 def _drawn(study: optuna.Study, settings: StudySettings, name: str, folder: Path) -> list[Path]:

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shlex
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import psutil
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -20,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ppolab.errors import ConfigError
 from ppolab.records.tracking import RunStatus, page_rows, redact
 from ppolab.study.claims import Trials
+from ppolab.study.drawing import Drawing, StoredStudy
 from ppolab.study.search_space import Choice, Interval, Scalar, SearchSpace
 from ppolab.study.settings import StudySettings, check_options, check_pruning, make_pruner, make_sampler
 from ppolab.study.storage import StudyStorage, open_storage
@@ -34,7 +37,10 @@ IDENTITY = "ppolab"
 
 @dataclass(frozen=True)
 class StudyResult:
-    """Hold the state of a study after a sweep; several best trials where there are several objectives."""
+    """Hold the state of a study after a sweep; several best trials where there are several objectives.
+
+    `idle`: the share of the workers' time, from the command to its end, in which they had no trial; None without one.
+    """
 
     name: str
     counts: Mapping[str, int]
@@ -42,6 +48,7 @@ class StudyResult:
     fixed: tuple[str, ...]
     storage: str
     pictures: Sequence[Path]
+    idle: float | None = None
     page_rows: Sequence[tuple[str, str]] = ()
 
     @property
@@ -63,6 +70,8 @@ class StudyResult:
             values = ", ".join(f"{value:,.4g}" for value in trial.values)
             lines.append(f"best          {values} (trial {trial.number})")
             lines.append(f"train it      {command_of(trial, self.fixed)}")
+        if self.idle is not None:
+            lines.append(f"workers       idle for {self.idle:.0%} of their time")
         if self.pictures:
             lines.append(f"plots         {self.pictures[0].parent}")
         lines.append(f"browse        {shlex.join(['optuna-dashboard', self.storage])}")
@@ -91,11 +100,13 @@ def run_study(
     stopping: Callable[[], bool],
     *,
     progress: bool = True,
+    drawing_processes: int = 0,
 ) -> StudyResult:
     """Bring the study to `n_trials`, together with all others who work on it.
 
     Args:
         progress: False leaves out how far runs are while they train.
+        drawing_processes: so many draw the study; with 0, this one does.
 
     Raises:
         ConfigError: the space, the sampler, the pruner or the storage cannot be used, or the study exists as another.
@@ -104,17 +115,29 @@ def run_study(
     check_study(settings, space)
     storage = open_storage(place.storage, settings.name, place.folder)
     study = open_study(settings, space, storage)
-    record = StudyRecord(study, settings, space, place.store, place.folder / settings.name, progress=progress)
+    folder = place.folder / settings.name
+    stored = StoredStudy(place.storage, place.folder, settings.name)
+    drawing = Drawing(stored, settings, folder / "plots", drawing_processes)
+    record = StudyRecord(study, settings, space, place.store, folder, drawing, progress=progress)
     record.open(storage)
+    sweep = Sweep(settings, Trials(study, storage, space), runner, record, stopping)
     pictures: list[Path] = []
     status: RunStatus = "FAILED"
     try:
-        Sweep(settings, Trials(study, storage, space), runner, record, stopping).run()
+        sweep.run()
         status = "KILLED" if stopping() else "FINISHED"
     finally:
-        pictures = record.close(status)
+        pictures = record.close(status, runner)
     rows = page_rows(record.page, place.store.uri) if place.store else []
-    return replace(_result(study, settings, storage, pictures), page_rows=rows)
+    return replace(_result(study, settings, storage, pictures), page_rows=rows, idle=_idle(sweep, runner))
+
+
+def _idle(sweep: Sweep, runner: Runner) -> float | None:
+    """Return the share of the workers' time in which they had no run, from the start of this process on."""
+    if sweep.busy_seconds == 0.0:
+        return None
+    seconds = time.time() - psutil.Process().create_time()
+    return max(0.0, 1.0 - sweep.busy_seconds / (runner.capacity * seconds))
 
 
 def check_study(settings: StudySettings, space: SearchSpace) -> None:

@@ -63,11 +63,13 @@ class StudyStorage:
     Attributes:
         url: of the storage, or the path of its file.
         lock: makes a lock that one process or machine holds at a time; it is released when its holder dies.
+        record_lock: makes another one, for the study's run in the tracking store; any thread may release it.
     """
 
     optuna: BaseStorage
     url: str
     lock: Callable[[], AbstractContextManager[object]]
+    record_lock: Callable[[], AbstractContextManager[object]]
 
     @property
     def has_heartbeat(self) -> bool:
@@ -91,9 +93,9 @@ def open_storage(url: str | None, name: str, folder: Path) -> StudyStorage:
         file = Path(url.partition("///")[2]).absolute()
         if not file.parent.is_dir():
             raise ConfigError(f"storage={url}: cannot be opened, since there is no folder {file.parent}; make it first")
-        return _sql(url, lambda: FileLock(f"{file}.lock"))
+        return _sql(url, lambda: FileLock(f"{file}.lock"), lambda: _of_all_threads(f"{file}.record"))
     if kind == "postgresql":
-        return _sql(url, lambda: _postgresql_lock(url))
+        return _sql(url, lambda: _postgresql_lock(url, "study"), lambda: _postgresql_lock(url, "study record"))
     raise ConfigError(
         f"storage={redact(url)}: ppolab keeps studies in a file (storage=null), in sqlite:///FILE or in "
         "postgresql+psycopg2://USER:PASSWORD@HOST/DATABASE"
@@ -104,10 +106,20 @@ def _journal(path: Path) -> StudyStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         storage = JournalStorage(JournalFileBackend(str(path), lock_obj=JournalLock(path)))
-    return StudyStorage(storage, str(path), lambda: FileLock(f"{path}.claim"))
+    return StudyStorage(
+        storage, str(path), lambda: FileLock(f"{path}.claim"), lambda: _of_all_threads(f"{path}.record")
+    )
 
 
-def _sql(url: str, lock: Callable[[], AbstractContextManager[object]]) -> StudyStorage:
+def _of_all_threads(path: str) -> FileLock:
+    return FileLock(path, thread_local=False)
+
+
+def _sql(
+    url: str,
+    lock: Callable[[], AbstractContextManager[object]],
+    record_lock: Callable[[], AbstractContextManager[object]],
+) -> StudyStorage:
     kind = url.partition(":")[0].partition("+")[0]
     try:
         with lock(), warnings.catch_warnings():  # Optuna makes its tables here, and two at a time would fail
@@ -119,15 +131,15 @@ def _sql(url: str, lock: Callable[[], AbstractContextManager[object]]) -> StudyS
         told = str(error).strip().splitlines()[0]
         advice = "is it a database that may be written?" if kind == "sqlite" else "is the server up, is the URL right?"
         raise ConfigError(f"storage={redact(url)}: cannot be opened ({told}); {advice}") from error
-    return StudyStorage(storage, url, lock)
+    return StudyStorage(storage, url, lock, record_lock)
 
 
 @contextmanager
-def _postgresql_lock(url: str) -> Iterator[None]:
+def _postgresql_lock(url: str, name: str) -> Iterator[None]:
     """Hold an advisory lock; it belongs to its connection, and ends with it."""
     import sqlalchemy
 
-    number = int.from_bytes(hashlib.sha256(b"ppolab study").digest()[:7], "big")
+    number = int.from_bytes(hashlib.sha256(f"ppolab {name}".encode()).digest()[:7], "big")
     engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
     with engine.connect() as connection:
         connection.execute(sqlalchemy.text(f"SELECT pg_advisory_lock({number})"))

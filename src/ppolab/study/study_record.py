@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import statistics
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import optuna
@@ -23,14 +25,14 @@ from ppolab.records.tracking import (
     environment_tags,
 )
 from ppolab.study.claims import Claim, settings_of, trial_name
-from ppolab.study.plots import draw
+from ppolab.study.drawing import Drawing
 from ppolab.study.search_space import Scalar, SearchSpace, overrides
 from ppolab.study.settings import StudySettings
 from ppolab.study.storage import StudyStorage
 from ppolab.study.store import PATIENCE_SECONDS, Store
 from ppolab.study.study_note import study_note
 from ppolab.study.sweep_lines import SweepLines
-from ppolab.study.sweep_loop import Job, TrialReport
+from ppolab.study.sweep_loop import Job, Runner, TrialReport
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +52,8 @@ class StudyRecord:
     """Show and record a study's trials as they end.
 
     Args:
-        store: None: on the terminal only. progress: False leaves out how far runs are while they train.
+        store: None: on the terminal only. drawing: of the study's pictures.
+        progress: False leaves out how far runs are while they train.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class StudyRecord:
         space: SearchSpace,
         store: Store | None,
         folder: Path,
+        drawing: Drawing,
         *,
         progress: bool = True,
     ) -> None:
@@ -68,44 +72,51 @@ class StudyRecord:
         self._store = store
         self._space = space
         self._folder = folder
+        self._drawing = drawing
         self._open_trials: dict[int, Tracker] = {}
         self._tracker: Tracker = NoTracker()
-        self._run_id: str | None = None
+        self._opening: threading.Thread | None = None
         self._description = _described(settings, space)
         self._lines = SweepLines(settings.n_trials, shown=progress)
         self._finished = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
 
     def open(self, storage: StudyStorage) -> None:
-        """Make the study's tracking run, or go on with the one that another sweep has made."""
+        """Make the study's tracking run, or go on with the one that another sweep has made.
+
+        This does not wait for the store, which a new database keeps for seconds; other sweeps of the study do.
+        """
         self._lines.ended(
             f"study         {self._settings.name}: {self._finished} of {self._settings.n_trials} trials are done"
         )
-        with storage.lock():
+        if self._store is not None:
+            locked = ExitStack()
+            locked.enter_context(storage.record_lock())
             earlier = self._study.user_attrs.get(RUN_ID)
-            self._tracker = self._run(
-                self._settings.name,
-                self._description,
-                {"study": self._settings.name, KIND_TAG: "study"},
-                None,
-                earlier,
-            )
-            self._run_id = self._tracker.wait_for_id(PATIENCE_SECONDS) or earlier
-            if self._run_id is not None and self._run_id != earlier:
-                self._study.set_user_attr(RUN_ID, self._run_id)
+            tags = {"study": self._settings.name, KIND_TAG: "study"}
+            self._tracker = self._run(self._settings.name, self._description, tags, None, earlier)
+            self._opening = threading.Thread(target=self._note_id, args=(locked, earlier), daemon=True)
+            self._opening.start()
         self._describe()
 
-    def begin(self, claim: Claim) -> str | None:
+    def _note_id(self, locked: ExitStack, earlier: str | None) -> None:
+        """Write the id of the study's run into the study, and release the lock, whatever happens."""
+        with locked:
+            run_id = self._tracker.wait_for_id(PATIENCE_SECONDS)
+            if run_id is not None and run_id != earlier:
+                self._study.set_user_attr(RUN_ID, run_id)
+
+    def begin(self, claim: Claim) -> Tracker:
         """Return the tracking run that a trial's runs belong to: its own if it has several seeds, else the study's."""
         tags = self._tags(claim)
         self._lines.started(f"trial {claim.number:<4} started     {chosen(claim)}")
         if claim.again:
             self._end_abandoned(tags)
         if self._settings.seeds_per_trial == 1:
-            return self._run_id
+            return self._tracker
         parameters = {plain(key): str(value) for key, value in claim.values.items()}
-        tracker = self._run(trial_name(claim.number), parameters, {**tags, KIND_TAG: "trial"}, self._run_id, None)
+        tracker = self._run(trial_name(claim.number), parameters, {**tags, KIND_TAG: "trial"}, self._tracker, None)
         self._open_trials[claim.number] = tracker
-        return tracker.wait_for_id(PATIENCE_SECONDS)
+        return tracker
 
     def end(self, report: TrialReport) -> None:
         """Show and record how a trial ended, and which is the best now."""
@@ -121,6 +132,10 @@ class StudyRecord:
         self._finished = len(finished)
         self._tracker.log_metrics(self._best(finished), len(finished))
         self._describe()
+
+    def last_begun(self) -> None:
+        """Prepare the pictures: no further trial begins here, so that workers become free."""
+        self._drawing.prepare()
 
     @property
     def page(self) -> str | None:
@@ -165,19 +180,30 @@ class StudyRecord:
         )
         return metrics | {f"best/{self._settings.objectives[0]}": best.values[0]}
 
-    def close(self, status: RunStatus) -> list[Path]:
-        """Draw the study, and end its tracking run; return the pictures."""
+    def close(self, status: RunStatus, runner: Runner) -> list[Path]:
+        """Draw the study, and end its tracking run and those of `runner`; return the pictures."""
         self._lines.close()
         for tracker in self._open_trials.values():
             tracker.close("KILLED")
-        pictures = draw(self._study, self._settings, self._folder / "plots")
+        try:
+            pictures = self._drawing.pictures(self._study)
+        finally:
+            self._drawing.close()
         for picture in pictures:
             self._tracker.log_artifact(picture, "plots")
+        if self._opening is not None:
+            self._opening.join()
+        runner.close()
         self._tracker.close(status)
         return pictures
 
     def _run(
-        self, name: str, parameters: Mapping[str, str], tags: Mapping[str, str], parent: str | None, earlier: str | None
+        self,
+        name: str,
+        parameters: Mapping[str, str],
+        tags: Mapping[str, str],
+        parent: Tracker | None,
+        earlier: str | None,
     ) -> Tracker:
         if self._store is None:
             return NoTracker()
@@ -187,9 +213,8 @@ class StudyRecord:
             parameters=parameters,
             tags=dict(tags) | environment_tags(),
             resume_run_id=earlier,
-            parent_run_id=parent,
         )
-        return MlflowTracker(description, self._store.uri, self._folder / "tracking_backlog.jsonl")
+        return MlflowTracker(description, self._store.uri, self._folder / "tracking_backlog.jsonl", parent=parent)
 
 
 def plain(key: str) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ppolab.core.statistics import interquartile_mean
 from ppolab.errors import SweepError
+from ppolab.records.tracking import Tracker
 from ppolab.study.claims import Claim, Trials
 from ppolab.study.search_space import overrides
 from ppolab.study.settings import StudySettings
@@ -24,12 +25,15 @@ End = Literal["complete", "pruned", "failed", "interrupted"]
 
 @dataclass(frozen=True)
 class Job:
-    """Describe one run to be started: its settings, and which seed of which trial it is."""
+    """Describe one run to be started: its settings, and which seed of which trial it is.
+
+    `parent` is the tracking run that it belongs to, of which the store may not have heard yet.
+    """
 
     claim: Claim
     seed_index: int
     overrides: tuple[str, ...]
-    parent_run_id: str | None
+    parent: Tracker
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Outcome:
 
     Attributes:
         values: one per objective; NaN where it was never measured. error: a traceback, how the process ended, or why an
-            objective was never measured. folder: its files.
+            objective was never measured. folder: its files. seconds: for how long it kept a worker busy.
     """
 
     job: Job
@@ -46,16 +50,20 @@ class Outcome:
     values: tuple[float, ...] = ()
     error: str = ""
     folder: str = ""
+    seconds: float = 0.0
 
 
 class Record(Protocol):
     """Show and store what becomes of trials."""
 
-    def begin(self, claim: Claim) -> str | None:
+    def begin(self, claim: Claim) -> Tracker:
         """Begin a trial that was claimed; return the tracking run that its runs belong to."""
 
     def end(self, report: TrialReport) -> None:
         """End a trial."""
+
+    def last_begun(self) -> None:
+        """Note that the study has all its trials, though some are still under way."""
 
     def show(self, runs: Sequence[tuple[Job, Path]]) -> None:
         """Show how far the runs under way are, each given with its folder."""
@@ -78,13 +86,16 @@ class Runner(Protocol):
     def stop(self) -> Sequence[Outcome]:
         """Ask all runs to save and end, and wait until they did; return them."""
 
+    def close(self) -> None:
+        """Wait until the tracking store has what the runs recorded; Ctrl-C ends the wait."""
+
 
 @dataclass
 class Attempt:
     """Hold a claimed trial under way, and the outcomes of its seeds so far."""
 
     claim: Claim
-    parent_run_id: str | None
+    parent: Tracker
     outcomes: list[Outcome] = field(default_factory=list)
 
 
@@ -100,7 +111,11 @@ class TrialReport:
 
 
 class Sweep:
-    """Do one process's part of a study."""
+    """Do one process's part of a study.
+
+    Attributes:
+        busy_seconds: of all workers together, in which they had a run.
+    """
 
     def __init__(
         self,
@@ -119,6 +134,7 @@ class Sweep:
         self._failures = 0
         self._deadline = math.inf if settings.timeout is None else time.monotonic() + settings.timeout
         self._next_sign = 0.0
+        self.busy_seconds = 0.0
 
     def run(self) -> None:
         """Run trials until the study has all, time is up, or `stopping` says so.
@@ -150,6 +166,7 @@ class Sweep:
         ):
             claim = self._trials.claim(self._settings.n_trials)
             if claim is None:
+                self._record.last_begun()
                 return
             attempt = self._attempts[claim.number] = Attempt(claim, self._record.begin(claim))
             if claim.error:
@@ -162,10 +179,11 @@ class Sweep:
         settings, claim, seed_index = self._settings, attempt.claim, len(attempt.outcomes)
         seed = (f"seed={settings.seed + seed_index}",) if settings.seeds_per_trial > 1 else ()
         setting = (*settings.fixed, *overrides(claim.values), *seed)
-        self._runner.start(Job(claim, seed_index, setting, attempt.parent_run_id))
+        self._runner.start(Job(claim, seed_index, setting, attempt.parent))
 
     def _advance(self, outcome: Outcome) -> None:
         """Bring a trial on after one of its runs has ended."""
+        self.busy_seconds += outcome.seconds
         attempt = self._attempts[outcome.job.claim.number]
         if outcome.end == "failed" and self._stopping():
             # what failed because of the signal cannot be told from what would have: it runs again

@@ -25,6 +25,8 @@ from ppolab.study.storage import open_storage
 from ppolab.training.trial import COMMAND_ALONE, TRIAL
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
     from ppolab.training.trial import TrialOfStudy
 
 log = logging.getLogger(__name__)
@@ -68,8 +70,8 @@ class TrialReference:
         return cls(**content, pruning=None if pruning is None else Pruning(**pruning))
 
 
-def trial_here() -> TrialOfStudy | None:
-    """Return the trial that this process runs; None outside a study."""
+def trial_here(records: Connection | None = None) -> TrialOfStudy | None:
+    """Return the trial that this process runs; None outside a study. `records`: see `TrialOfStudy`."""
     text = os.environ.get(TRIAL)
     if text is None:
         return None
@@ -86,6 +88,7 @@ def trial_here() -> TrialOfStudy | None:
             KIND_TAG: reference.kind,
             COMMAND_ALONE: reference.command_alone,
         },
+        records=records,
     )
 
 

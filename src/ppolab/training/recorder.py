@@ -26,6 +26,7 @@ from ppolab.records.tracking import (
     NOTE_TAG,
     MlflowTracker,
     NoTracker,
+    RelayedTracker,
     RunDescription,
     RunStatus,
     Tracker,
@@ -65,7 +66,8 @@ def recorded_run(
         taken: what a new run takes from an earlier one.
     """
     name = _run_name(config, trial, files.name() if checkpoint else None)
-    write_whole(files.config, to_yaml(config))
+    text = to_yaml(config)
+    write_whole(files.config, text)
     write_versions(files.versions, {**package_versions(), **machine(), **_computes_with(config)})
     first_step = checkpoint.module["steps"] if checkpoint else 0
     uri = None
@@ -73,7 +75,11 @@ def recorded_run(
         uri = resolve_tracking_uri(config.logger.tracking_uri, OUTPUTS)
     tracker: Tracker = NoTracker()
     if uri is not None:
-        tracker = MlflowTracker(_description(name, config, checkpoint, trial, taken), uri, files.backlog, lean_mlflow)
+        description = _description(name, config, checkpoint, trial, taken)
+        if trial is not None and trial.records is not None:
+            tracker = RelayedTracker(description, uri, files.backlog, trial.records)
+        else:
+            tracker = MlflowTracker(description, uri, files.backlog, importing=lean_mlflow)
     metrics_file = MetricsFile(files.metrics, run_metrics(config), first_step)
     earlier = [  # of a resumed run
         (int(row["step"]), {key: value for key, value in row.items() if key != "step"})
@@ -82,7 +88,7 @@ def recorded_run(
     events = None
     if config.logger.kind == "tensorboard":
         events = TensorBoardEvents(files.tensorboard, recorded_settings(config), earlier)
-    recorder = RunRecorder(config, files, tracker, uri, metrics_file, checkpoint, name, events)
+    recorder = RunRecorder(config, text, files, tracker, uri, metrics_file, checkpoint, name, events)
     for steps, metrics in earlier:
         recorder.take_in(metrics, steps)
     recorder.describe(None)
@@ -100,6 +106,9 @@ def recorded_run(
 class RunRecorder:
     """Write what a run leaves. The first rank has one; the others have none.
 
+    Args:
+        config_text: `config` as YAML, which takes longer to write than a checkpoint.
+
     Attributes:
         metrics: the last value of every metric.
         best_return: the highest eval/return so far, -inf before the first evaluation.
@@ -112,6 +121,7 @@ class RunRecorder:
     def __init__(
         self,
         config: Config,
+        config_text: str,
         files: RunFolder,
         tracker: Tracker,
         tracking_uri: str | None,
@@ -128,6 +138,7 @@ class RunRecorder:
         self.evaluated_at: int | None = None
         self.tracking_uri = tracking_uri
         self._config = config
+        self._config_text = config_text
         self._files = files
         self._name = name
         self._tracker = tracker
@@ -187,7 +198,7 @@ class RunRecorder:
             state: `OnPolicyModule.state`.
         """
         best = self.best_return if math.isfinite(self.best_return) else None
-        checkpoint = Checkpoint(to_yaml(self._config), state, best, self._known_id)
+        checkpoint = Checkpoint(self._config_text, state, best, self._known_id)
         problem = None
         try:
             again = state["steps"] == self._saved_at  # it takes the place of the one before the last evaluation
@@ -253,7 +264,7 @@ class RunRecorder:
         """Return whether that was possible."""
         try:
             self._files.path.mkdir(parents=True, exist_ok=True)
-            write_whole(self._files.config, to_yaml(self._config))
+            write_whole(self._files.config, self._config_text)
         except OSError:
             return False
         self._write_record()

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 
 TRIAL = "PPOLAB_TRIAL"
 """Environment variable of the runs of a study; `ppolab.study.trial_process` writes and reads it."""
@@ -25,12 +26,14 @@ class TrialOfStudy:
         report: (step, objective so far) -> whether to stop, because others have done better. The step is the multiple
             of eval_interval that was passed: the same in every trial, and each at most once.
         run_name: of the tracking run. parent_run_id: the one that it belongs to. tags: further ones.
+        records: to the sweep, which sends this run's records to the store; None: this process does.
     """
 
     report: Callable[[int, float], bool]
     run_name: str
     parent_run_id: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    records: Connection | None = None
 
 
 def grid_run(name: str, tags: Mapping[str, str], parent_run_id: str | None) -> str:

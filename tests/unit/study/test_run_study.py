@@ -19,7 +19,7 @@ from ppolab.study.storage import open_storage
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes longer than all the rest; tests/system draws."""
-    monkeypatch.setattr("ppolab.study.study_record.draw", lambda *_arguments: [])
+    monkeypatch.setattr("ppolab.study.drawing.draw", lambda *_: ([], []))
 
 
 def test_a_condition_that_raises_fails_its_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

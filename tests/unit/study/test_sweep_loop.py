@@ -27,7 +27,8 @@ def test_a_study_runs_its_trials_and_finds_the_best(tmp_path: Path) -> None:
     assert len(study.trials) == len(record.reports) == 30
     assert runner.most == 2, "as many at a time as the runner takes"
     assert abs(study.best_params["clip"] - 0.2) < 0.05
-    assert runner.started[0].parent_run_id == "run-0"
+    assert runner.started[0].parent is record.tracker
+    assert record.all_begun > 0, "that no further trial begins is told while some are under way"
 
 
 def test_n_trials_is_a_total(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from ppolab.records.tracking.links import experiment_link, page_rows
 from ppolab.records.tracking.mlflow_store import record_run
 from ppolab.records.tracking.operations import CloseReport, RunDescription, RunStatus, StoredRun
 from ppolab.records.tracking.registry import PolicyModel, register_policy
+from ppolab.records.tracking.relay import RelayedTracker, TrackingRelay
 from ppolab.records.tracking.stored_runs import (
     StoreReader,
     add_evaluation,
@@ -32,11 +33,13 @@ __all__ = [
     "MlflowTracker",
     "NoTracker",
     "PolicyModel",
+    "RelayedTracker",
     "RunDescription",
     "RunStatus",
     "StoreReader",
     "StoredRun",
     "Tracker",
+    "TrackingRelay",
     "add_evaluation",
     "end_abandoned_runs",
     "environment_tags",

@@ -10,7 +10,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -47,6 +47,7 @@ _LAST_RETRY_SECONDS = 10.0
 _CLOSING_RETRY_SECONDS = 2.0
 _LONGEST_WAIT_SECONDS = 300.0
 _TELL_CLOSE_SECONDS = 10.0
+_PARENT_SECONDS = 20.0  # after that, the run belongs to no other in the store
 
 
 class Tracker(Protocol):
@@ -107,7 +108,7 @@ class NoTracker:
 
 
 @dataclass(frozen=True)
-class _Logged:
+class Logged:
     """One call of `log_metrics`, as it stands in the queue."""
 
     metrics: dict[str, float]
@@ -115,23 +116,60 @@ class _Logged:
     step: int
 
 
-class MlflowTracker:
+Entry = Logged | Artifact | Tags
+"""What one call adds to a queue."""
+
+
+_KINDS = {Logged: "metrics", Artifact: "an artifact", Tags: "tags"}
+
+
+class EntryTracker:
+    """Make entries of what is recorded, on the training thread; `take` is what becomes of them."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Queue `metrics` at `step` environment steps. Never blocks, never raises."""
+        self.take(Logged(dict(metrics), milliseconds(), step))
+
+    def log_artifact(self, path: Path, folder: str = "") -> None:
+        """Queue the upload of a file or directory into the run's artifact `folder`. It is read when sent."""
+        self.take(Artifact(str(Path(path).absolute()), folder))
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Queue tags of the run; those of the same name are replaced."""
+        self.take(Tags(stored_tags(tags)))
+
+    def take(self, entry: Entry) -> None:
+        """Queue an entry. Never blocks, never raises."""
+        raise NotImplementedError
+
+
+class MlflowTracker(EntryTracker):
     """Records a run in the MLflow store `uri`; see `Tracker` for the methods.
 
     Operations that the store refused, or that were still queued when `close` ran out of time, are appended to
     `backlog_path`, one JSON object a line; the file is made only then. In a forked child every method does
     nothing. MLflow is imported, on the thread that sends, inside what `importing` returns.
+
+    `parent`: a run of this process that the run is shown below, once the store has answered for that one; then this
+    process does not train, and the store is opened at once.
     """
 
     def __init__(
-        self, run: RunDescription, uri: str, backlog_path: Path, importing: Importing = contextlib.nullcontext
+        self,
+        run: RunDescription,
+        uri: str,
+        backlog_path: Path,
+        *,
+        parent: Tracker | None = None,
+        importing: Importing = contextlib.nullcontext,
     ) -> None:
         self._uri = uri
         self._backlog_path = backlog_path
+        self._parent = parent
         self._store = RunStore(uri, importing)
-        self._queue: deque[_Logged | Artifact | Tags | Finish] = deque()  # filled by the training thread
+        self._queue: deque[Entry | Finish] = deque()  # filled by the training thread
         # next to be sent
-        self._pending: deque[Operation] = deque([Start(run, _milliseconds()), *parameter_batches(run)])
+        self._pending: deque[Operation] = deque([Start(run, milliseconds()), *parameter_batches(run)])
         self._rejected: list[Operation] = []
         self._lock = threading.Lock()  # guards _pending and _rejected, never taken by log_metrics
         self._wake = threading.Event()
@@ -161,22 +199,12 @@ class MlflowTracker:
 
     # --- on the training thread ----------------------------------------------------------------------------------
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Queue `metrics` at `step` environment steps. Never blocks, never raises."""
-        if self._accepts("metrics"):
-            self._queue.append(_Logged(dict(metrics), _milliseconds(), step))
-            if len(self._queue) >= _WAKE_ENTRIES:
+    def take(self, entry: Entry) -> None:
+        """Queue an entry. Never blocks, never raises."""
+        if self._accepts(_KINDS[type(entry)]):
+            self._queue.append(entry)
+            if isinstance(entry, Logged) and len(self._queue) >= _WAKE_ENTRIES:
                 self._wake.set()
-
-    def log_artifact(self, path: Path, folder: str = "") -> None:
-        """Queue the upload of a file or directory into the run's artifact `folder`. It is read when sent."""
-        if self._accepts("an artifact"):
-            self._queue.append(Artifact(str(Path(path).absolute()), folder))
-
-    def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Queue tags of the run; those of the same name are replaced."""
-        if self._accepts("tags"):
-            self._queue.append(Tags(stored_tags(tags)))
 
     def wait_for_id(self, seconds: float) -> str | None:
         """The run's id, as soon as it is known; None if the store fails to answer for so long."""
@@ -189,11 +217,15 @@ class MlflowTracker:
 
     def close(self, status: RunStatus, timeout: float = 30.0) -> CloseReport:
         """Send what is queued until the store has not answered for `timeout` seconds, and mark the run."""
+        return self.close_as(Finish(status, milliseconds()), timeout)
+
+    def close_as(self, finish: Finish, timeout: float = 30.0) -> CloseReport:
+        """Close a run that ended as `finish` says."""
         if os.getpid() != self._pid:
             return CloseReport(run_id=self.run_id, unsent_metrics=0, unsent_artifacts=0, error=None)
         if self._report is None:
             if not self._closing.is_set():
-                self._queue.append(Finish(status, _milliseconds()))
+                self._queue.append(finish)
             self._closing.set()
             self._hurry.set()
             self._wake.set()
@@ -204,10 +236,14 @@ class MlflowTracker:
                 self._report = self._settle()
         return self._report
 
+    def give_up(self) -> None:
+        """End a wait for the store in another thread's call of `close`; what is not sent goes to the backlog."""
+        self._abandoned.set()
+
     def _await_thread(self, patience: float) -> None:
         began = self._answered = time.monotonic()
         told = False
-        while self._thread.is_alive():
+        while self._thread.is_alive() and not self._abandoned.is_set():
             now, end = time.monotonic(), began + _LONGEST_WAIT_SECONDS
             if self._failures:  # else it is busy, if only with importing MLflow on a slow machine
                 end = min(end, self._answered + patience)
@@ -252,8 +288,10 @@ class MlflowTracker:
     # --- on the tracking thread ----------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        self._hurry.wait(_HEAD_START_SECONDS)
+        if self._parent is None:
+            self._hurry.wait(_HEAD_START_SECONDS)
         try:
+            self._name_parent()
             self._pump()
         except TrackingError as error:
             self._error = str(error)
@@ -263,6 +301,14 @@ class MlflowTracker:
             logger.error("the tracking thread failed:\n%s", redact(traceback.format_exc()))
         finally:
             self._opened.set()  # nobody need wait any longer
+
+    def _name_parent(self) -> None:
+        """Write into the start of the run below which other run it is shown."""
+        start = self._pending[0]
+        if self._parent is not None and isinstance(start, Start):
+            run = replace(start.run, parent_run_id=self._parent.wait_for_id(_PARENT_SECONDS))
+            with self._lock:
+                self._pending[0] = replace(start, run=run)
 
     def _pump(self) -> None:
         """Send until the run is closed and nothing is left, or until `close` gave up waiting."""
@@ -282,12 +328,12 @@ class MlflowTracker:
         with self._lock:
             while self._queue:
                 entry = self._queue.popleft()
-                if isinstance(entry, _Logged):
+                if isinstance(entry, Logged):
                     self._pack(entry)
                 else:
                     self._pending.append(entry)
 
-    def _pack(self, entry: _Logged) -> None:
+    def _pack(self, entry: Logged) -> None:
         for key, raw in entry.metrics.items():
             try:
                 value = float(raw)
@@ -355,5 +401,6 @@ class MlflowTracker:
             logger.warning("%s", message)
 
 
-def _milliseconds() -> int:
+def milliseconds() -> int:
+    """Return the time since 1970 as a store takes it."""
     return time.time_ns() // 1_000_000
