@@ -1,4 +1,4 @@
-// What all layers are made of: products of matrices, and activations of many numbers at once.
+// What all layers are made of besides products: transposes, and activations of many numbers at once.
 //
 // Rows (samples) are handled in blocks of 64, of which everything is stored feature by feature, the 64 rows side by side.
 #pragma once
@@ -7,68 +7,16 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <vector>
+
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
+
+#include "vectors.hpp"
 
 namespace ppolab {
 
-constexpr int LANES = 8;
 constexpr int BLOCK = 64;
-constexpr int STRIP = 2 * LANES;  // a product's columns go together; what is left over may be rounded otherwise
-
-typedef float Vec __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));
-
-inline Vec load(const float* from) { return *reinterpret_cast<const Vec*>(from); }
-inline void store(float* to, Vec value) { *reinterpret_cast<Vec*>(to) = value; }
-inline Vec broadcast(float v) { return Vec{v, v, v, v, v, v, v, v}; }
-inline int64_t padded(int64_t size) { return (size + LANES - 1) / LANES * LANES; }
-inline int64_t in_strips(int64_t rows) { return (rows + STRIP - 1) / STRIP * STRIP; }
-
-// --- products --------------------------------------------------------------------------------------------------------
-
-// One tile of C (+)= A B: ROWS x (COLUMNS * LANES), A(m, k) at a[m * row_stride + k * column_stride].
-template <int ROWS, int COLUMNS, bool ADD>
-inline void tile(int64_t depth, const float* a, int64_t row_stride, int64_t column_stride, const float* b,
-                 int64_t b_stride, float* c, int64_t c_stride) {
-    Vec sums[ROWS][COLUMNS];
-    for (int m = 0; m < ROWS; ++m)
-        for (int n = 0; n < COLUMNS; ++n) sums[m][n] = ADD ? load(c + m * c_stride + n * LANES) : Vec{};
-    for (int64_t k = 0; k < depth; ++k) {
-        Vec row[COLUMNS];
-        for (int n = 0; n < COLUMNS; ++n) row[n] = load(b + k * b_stride + n * LANES);
-        for (int m = 0; m < ROWS; ++m) {
-            const Vec factor = broadcast(a[m * row_stride + k * column_stride]);
-            for (int n = 0; n < COLUMNS; ++n) sums[m][n] += factor * row[n];
-        }
-    }
-    for (int m = 0; m < ROWS; ++m)
-        for (int n = 0; n < COLUMNS; ++n) store(c + m * c_stride + n * LANES, sums[m][n]);
-}
-
-// All columns of ROWS rows: a row of weights is read once and then stays in the nearest cache.
-template <int ROWS, bool ADD>
-inline void band(int64_t columns, int64_t depth, const float* a, int64_t row_stride, int64_t column_stride,
-                 const float* b, int64_t b_stride, float* c, int64_t c_stride) {
-    int64_t n = 0;
-    for (; n + STRIP <= columns; n += STRIP)
-        tile<ROWS, 2, ADD>(depth, a, row_stride, column_stride, b + n, b_stride, c + n, c_stride);
-    if (n < columns) tile<ROWS, 1, ADD>(depth, a, row_stride, column_stride, b + n, b_stride, c + n, c_stride);
-}
-
-// C (+)= A B for `columns` a multiple of LANES.
-template <bool ADD>
-inline void product(int64_t rows, int64_t columns, int64_t depth, const float* a, int64_t row_stride,
-                    int64_t column_stride, const float* b, int64_t b_stride, float* c, int64_t c_stride) {
-    int64_t m = 0;
-    for (; m + 6 <= rows; m += 6)
-        band<6, ADD>(columns, depth, a + m * row_stride, row_stride, column_stride, b, b_stride, c + m * c_stride,
-                     c_stride);
-    for (; m + 2 <= rows; m += 2)
-        band<2, ADD>(columns, depth, a + m * row_stride, row_stride, column_stride, b, b_stride, c + m * c_stride,
-                     c_stride);
-    if (m < rows)
-        band<1, ADD>(columns, depth, a + m * row_stride, row_stride, column_stride, b, b_stride, c + m * c_stride,
-                     c_stride);
-}
 
 // --- transposes ------------------------------------------------------------------------------------------------------
 
@@ -124,22 +72,44 @@ inline void transpose(const float* from, int64_t from_stride, int64_t rows, int6
 
 // --- activations -----------------------------------------------------------------------------------------------------
 
-inline Vec within(Vec value, float low, float high) {
-    value = value > high ? broadcast(high) : value;  // a comparison with NaN is false, so NaN stays NaN
-    return value < low ? broadcast(low) : value;
+// The smaller and the larger of two numbers; NaN stays NaN.
+template <class V>
+inline V at_most(V value, float high) {
+    return value > high ? broadcast<V>(high) : value;
+}
+
+template <class V>
+inline V at_least(V value, float low) {
+    return value < low ? broadcast<V>(low) : value;
+}
+
+#ifdef __AVX2__
+// One instruction instead of two, which compilers do not find; it returns its second operand if one is NaN.
+inline Vec at_most(Vec value, float high) { return _mm256_min_ps(broadcast(high), value); }
+inline Vec at_least(Vec value, float low) { return _mm256_max_ps(broadcast(low), value); }
+#endif
+#ifdef __AVX512F__
+inline Wide at_most(Wide value, float high) { return _mm512_min_ps(broadcast<Wide>(high), value); }
+inline Wide at_least(Wide value, float low) { return _mm512_max_ps(broadcast<Wide>(low), value); }
+#endif
+
+template <class V>
+inline V within(V value, float low, float high) {
+    return at_least(at_most(value, high), low);
 }
 
 // x P(x^2) / Q(x^2), a least-squares fit of tanh on |x| < 9.1, where float tanh becomes 1; off by at most 3e-7.
-inline Vec hyperbolic_tangent(Vec value) {
-    const Vec x = within(value, -9.1f, 9.1f);
-    const Vec y = x * x;
-    Vec p = broadcast(-1.203372988e-11f);
+template <class V>
+inline V hyperbolic_tangent(V value) {
+    const V x = within(value, -9.1f, 9.1f);
+    const V y = x * x;
+    V p = broadcast<V>(-1.203372988e-11f);
     p = p * y + 3.035568526e-08f;
     p = p * y + 2.791201297e-05f;
     p = p * y + 3.863597067e-03f;
     p = p * y + 1.367614007e-01f;
     p = p * y + 9.999999986e-01f;
-    Vec q = broadcast(1.280699697e-06f);
+    V q = broadcast<V>(1.280699697e-06f);
     q = q * y + 3.930290271e-04f;
     q = q * y + 2.722852624e-02f;
     q = q * y + 4.700947201e-01f;
@@ -147,15 +117,22 @@ inline Vec hyperbolic_tangent(Vec value) {
     return within(x * p / q, -1.0f, 1.0f);
 }
 
+// Unsigned numbers of the size of a float, as many as V has.
+template <class V>
+struct BitsOf {
+    typedef uint32_t type __attribute__((vector_size(sizeof(V))));
+};
+
 // e^x for x within [-87, 87]: x = n ln 2 + r (Cody & Waite), then Cephes' polynomial in r; relative error below 2e-7.
-inline Vec exponential(Vec value) {
-    typedef uint32_t Bits __attribute__((vector_size(LANES * sizeof(uint32_t)), aligned(4)));
+template <class V>
+inline V exponential(V value) {
+    typedef typename BitsOf<V>::type Bits;
     constexpr float SHIFT = 12582912.0f;  // 1.5 * 2^23: a float of this size is a whole number, in its lowest bits
-    const Vec x = within(value, -87.0f, 87.0f);
-    const Vec shifted = x * 1.44269504f + SHIFT;
-    const Vec n = shifted - SHIFT;
-    const Vec r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    Vec p = broadcast(1.9875691500e-4f);
+    const V x = within(value, -87.0f, 87.0f);
+    const V shifted = x * 1.44269504f + SHIFT;
+    const V n = shifted - SHIFT;
+    const V r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    V p = broadcast<V>(1.9875691500e-4f);
     p = p * r + 1.3981999507e-3f;
     p = p * r + 8.3334519073e-3f;
     p = p * r + 4.1665795894e-2f;
@@ -163,38 +140,44 @@ inline Vec exponential(Vec value) {
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
     const Bits power = ((Bits)shifted + 127) << 23;  // 2^n; the shift pushes the bits of SHIFT out
-    return p * (Vec)power;
+    return p * (V)power;
 }
 
 // A value f(z), and the slope f'(z).
+template <class V>
 struct Activated {
-    Vec value, slope;
+    V value, slope;
 };
 
 // z times the normal distribution's Phi(z), and Phi(z) + z phi(z): Hendrycks & Gimpel 2016 (arXiv:1606.08415). The error
 // function is Abramowitz & Stegun 7.1.26, off by at most 1.5e-7.
-inline Activated gelu(Vec z) {
-    const Vec size = z < 0.0f ? -z : z;
-    const Vec t = 1.0f / (1.0f + 0.231641888f * size);  // 0.3275911 / sqrt(2)
-    const Vec bell = exponential(-0.5f * (z * z));
-    Vec p = broadcast(1.061405429f);
+template <class V>
+inline Activated<V> gelu(V z) {
+    const V size = z < 0.0f ? -z : z;
+    const V t = 1.0f / (1.0f + 0.231641888f * size);  // 0.3275911 / sqrt(2)
+    const V bell = exponential(-0.5f * (z * z));
+    V p = broadcast<V>(1.061405429f);
     p = p * t - 1.453152027f;
     p = p * t + 1.421413741f;
     p = p * t - 0.284496736f;
     p = p * t + 0.254829592f;
-    const Vec tail = 0.5f * p * t * bell;  // Phi(-|z|)
-    const Vec phi = z < 0.0f ? tail : 1.0f - tail;
+    const V tail = 0.5f * p * t * bell;  // Phi(-|z|)
+    const V phi = z < 0.0f ? tail : 1.0f - tail;
     return {z * phi, phi + 0.398942280f * z * bell};
 }
 
 // z s(z) with s = 1 / (1 + e^-z), and s (1 + z (1 - s)): the same paper, section 2.
-inline Activated silu(Vec z) {
-    const Vec s = 1.0f / (1.0f + exponential(-z));
+template <class V>
+inline Activated<V> silu(V z) {
+    const V s = 1.0f / (1.0f + exponential(-z));
     return {z * s, s * (1.0f + z * (1.0f - s))};
 }
 
 // Clevert et al. 2016 (arXiv:1511.07289), alpha 1.
-inline Vec elu(Vec z) { return z > 0.0f ? z : exponential(z) - 1.0f; }
+template <class V>
+inline V elu(V z) {
+    return z > 0.0f ? z : exponential(z) - 1.0f;
+}
 
 enum Activation : int64_t { TANH = 0, RELU = 1, ELU = 2, GELU = 3, SILU = 4 };
 
@@ -203,15 +186,15 @@ inline bool keeps_slopes(Activation activation) { return activation == GELU || a
 
 template <class Function>
 inline void replace(float* values, int64_t size, Function function) {
-    for (int64_t i = 0; i < size; i += LANES) store(values + i, function(load(values + i)));
+    for (int64_t i = 0; i < size; i += WIDE_LANES) store(values + i, function(load<Wide>(values + i)));
 }
 
 // values = f(z), of which they hold the z before; slopes = f'(z), where it does not follow from f(z) and is wanted.
 template <class Function>
 inline void replace_and_keep(float* values, float* slopes, int64_t size, Function function) {
-    if (!slopes) return replace(values, size, [&](Vec z) { return function(z).value; });
-    for (int64_t i = 0; i < size; i += LANES) {
-        const Activated result = function(load(values + i));
+    if (!slopes) return replace(values, size, [&](Wide z) { return function(z).value; });
+    for (int64_t i = 0; i < size; i += WIDE_LANES) {
+        const Activated<Wide> result = function(load<Wide>(values + i));
         store(values + i, result.value);
         store(slopes + i, result.slope);
     }
@@ -226,29 +209,31 @@ inline void for_features(int64_t features, int64_t lanes, Function function) {
 
 inline void activate(Activation activation, float* values, float* slopes, int64_t size) {
     switch (activation) {
-        case TANH: return replace(values, size, hyperbolic_tangent);
-        case RELU: return replace(values, size, [](Vec z) { return z < 0.0f ? Vec{} : z; });
-        case ELU: return replace(values, size, elu);
-        case GELU: return replace_and_keep(values, slopes, size, gelu);
-        case SILU: return replace_and_keep(values, slopes, size, silu);
+        case TANH: return replace(values, size, hyperbolic_tangent<Wide>);
+        case RELU: return replace(values, size, [](Wide z) { return z < 0.0f ? Wide{} : z; });
+        case ELU: return replace(values, size, elu<Wide>);
+        case GELU: return replace_and_keep(values, slopes, size, gelu<Wide>);
+        case SILU: return replace_and_keep(values, slopes, size, silu<Wide>);
     }
 }
 
 // gradients *= f'(z), from a kept number for each: f'(z) where `keeps_slopes`, else the activated value f(z).
 template <class Function>
 inline void multiply(const float* kept, float* gradients, int64_t size, Function by_slope) {
-    for (int64_t i = 0; i < size; i += LANES) store(gradients + i, by_slope(load(kept + i), load(gradients + i)));
+    for (int64_t i = 0; i < size; i += WIDE_LANES)
+        store(gradients + i, by_slope(load<Wide>(kept + i), load<Wide>(gradients + i)));
 }
 
 inline void through_activation(Activation activation, const float* kept, float* gradients, int64_t size) {
     switch (activation) {
         case TANH:
-            return multiply(kept, gradients, size, [](Vec value, Vec g) { return g * (1.0f - value * value); });
-        case RELU: return multiply(kept, gradients, size, [](Vec value, Vec g) { return value > 0.0f ? g : Vec{}; });
+            return multiply(kept, gradients, size, [](Wide value, Wide g) { return g * (1.0f - value * value); });
+        case RELU: return multiply(kept, gradients, size, [](Wide value, Wide g) { return value > 0.0f ? g : Wide{}; });
         case ELU:
-            return multiply(kept, gradients, size, [](Vec value, Vec g) { return value > 0.0f ? g : g * (value + 1.0f); });
+            return multiply(kept, gradients, size,
+                            [](Wide value, Wide g) { return value > 0.0f ? g : g * (value + 1.0f); });
         case GELU:
-        case SILU: return multiply(kept, gradients, size, [](Vec slope, Vec g) { return g * slope; });
+        case SILU: return multiply(kept, gradients, size, [](Wide slope, Wide g) { return g * slope; });
     }
 }
 

@@ -1,4 +1,4 @@
-"""Compile ppo.cpp for this processor on first use, keep the result on disk, and load it."""
+"""Compile ppo.cpp on first use, for what this processor has, keep the result on disk, and load it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ppolab.learning.native.structures import STRUCTURES
 
@@ -29,9 +31,17 @@ SOURCES = tuple(
         "network.hpp",
         "recurrence.hpp",
         "kernels.hpp",
+        "products.hpp",
+        "vectors.hpp",
     )
 )
-OPTIONS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-shared", "-fPIC", "-pthread")
+OPTIONS = ("-O3", "-std=c++17", "-fno-math-errno", "-shared", "-fPIC", "-pthread")
+AVX2 = ("-mavx2", "-mfma")
+INSTRUCTIONS: dict[str, tuple[str, ...]] = {
+    "AVX2": AVX2,
+    "AVX512": (*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"),
+}
+"""Options for what PyTorch finds the processor to have; without an entry, for what all of its kind have."""
 
 POINTER, INTEGER, DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 WAYS = ("forward", "backward")
@@ -66,6 +76,14 @@ def compiler() -> str | None:
     return next(
         (found for name in (os.environ.get("CXX"), "g++", "clang++") if name and (found := shutil.which(name))), None
     )
+
+
+def instructions() -> str:
+    """Return what the C++ code computes with here: AVX512, AVX2, or another name that PyTorch has for the processor.
+
+    PyTorch looks at the processor when it is loaded. ATEN_CPU_CAPABILITY=avx2 or default asks both for less.
+    """
+    return torch.backends.cpu.get_cpu_capability()
 
 
 def native_library() -> ctypes.CDLL:
@@ -125,7 +143,7 @@ def _compile(target: Path) -> None:
     handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".so")
     os.close(handle)
     try:
-        arguments = [command, *OPTIONS, str(SOURCES[0]), "-o", temporary]
+        arguments = [command, *_options(), str(SOURCES[0]), "-o", temporary]
         done = subprocess.run(arguments, check=False, capture_output=True, text=True)
         if done.returncode:
             raise NativeCodeError(f"{command} failed: {(done.stderr.strip() or 'no message').splitlines()[0]}")
@@ -147,22 +165,11 @@ def _cache_folder() -> Path:
         return Path(tempfile.mkdtemp(prefix="ppolab-"))
 
 
+def _options() -> tuple[str, ...]:
+    return (*OPTIONS, *INSTRUCTIONS.get(instructions(), ()))
+
+
 def _key() -> str:
     """Return a hash of all that the result depends on: machines of different processors may share a home folder."""
-    parts = (
-        *(source.read_text() for source in SOURCES),
-        *OPTIONS,
-        platform.machine(),
-        _processor(),
-        os.environ.get("CXX", ""),
-    )
+    parts = (*(source.read_text() for source in SOURCES), *_options(), platform.machine(), os.environ.get("CXX", ""))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-def _processor() -> str:
-    """Return the processor's instruction sets, as Linux lists them."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith(("flags", "Features"))), "")

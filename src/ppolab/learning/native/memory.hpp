@@ -29,8 +29,8 @@ struct Recurrent {
     MemoryKind kind;
     int64_t size, weight, bias;  // offsets into the parameter vector; an LSTM has no bias here
 
-    std::vector<float> transposed_weights{}, projected{}, outputs{}, before{}, gates{}, cells{};
-    std::vector<float> slopes{}, of_inputs{}, of_products{}, of_state{};
+    Buffer transposed_weights{}, projected{}, outputs{}, before{}, gates{}, cells{};
+    Buffer slopes{}, of_inputs{}, of_products{}, of_state{};
 
     int64_t width() const { return (kind == GRU ? 3 : 4) * size; }
     int64_t rows_of_state() const { return kind == GRU ? 1 : 2; }
@@ -82,17 +82,13 @@ struct Recurrent {
             lstm_backward(shape, slopes.data(), keep, u, cells.data(), before.data(), gates.data(), of_products.data(),
                           of_state.data());
         const int64_t rows = shape.steps * shape.rows;
-        product<false>(width(), size, rows, of_products.data(), 1, width(), before.data(), size, total + weight, size);
+        product<Start::ZERO>(width(), size, rows, {of_products.data(), 1, width()}, before.data(), size, total + weight,
+                             size);
         if (kind == LSTM) return of_products.data();
         std::fill_n(total + bias, width(), 0.0f);
         for (int64_t row = 0; row < rows; ++row)
             for (int64_t k = 0; k < width(); ++k) total[bias + k] += of_products[row * width() + k];
         return of_inputs.data();
-    }
-
-  private:
-    static void grow(std::vector<float>& buffer, int64_t floats) {
-        if (static_cast<int64_t>(buffer.size()) < floats) buffer.resize(floats);
     }
 };
 

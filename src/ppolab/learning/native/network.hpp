@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kernels.hpp"
+#include "products.hpp"
 
 namespace ppolab {
 
@@ -47,7 +48,8 @@ struct Trunk {
     std::vector<int64_t> head_index;
 
     int64_t kept_per_block = 0;  // floats of a block's forward pass that its backward pass needs
-    std::vector<float> kept, by_row, head, above, below, weights;
+    Buffer kept, head, above, beneath, weights;
+    std::vector<const float*> activated;  // of a block's hidden layers
 
     void allocate() {
         int64_t widest = padded(inputs);
@@ -57,16 +59,17 @@ struct Trunk {
             widest = std::max(widest, padded(layer.outputs));
         }
         for (const Linear& layer : heads) widest = std::max(widest, padded(layer.outputs));
-        for (auto* buffer : {&by_row, &head, &above, &below}) buffer->assign(BLOCK * widest, 0.0f);
-        int64_t largest = 0;
+        for (auto* buffer : {&head, &above, &beneath}) buffer->assign(BLOCK * widest, 0.0f);
+        int64_t most = 0;
         for (const auto* layers : {&hidden, &heads})
-            for (const Linear& layer : *layers) largest = std::max(largest, layer.outputs * padded(layer.inputs));
-        weights.assign(largest, 0.0f);
+            for (const Linear& layer : *layers) most = std::max(most, layer.outputs);
+        weights.assign(most * PANEL, 0.0f);
+        activated.resize(hidden.size());
     }
 
     void forward(const float* parameters, Rows rows, int64_t count, bool keep, const Matrix* outputs) {
         const int64_t blocks = keep ? (count + BLOCK - 1) / BLOCK : 1;
-        if (static_cast<int64_t>(kept.size()) < blocks * kept_per_block) kept.resize(blocks * kept_per_block);
+        grow(kept, blocks * kept_per_block);
         for (int64_t first = 0; first < count; first += BLOCK)
             forward_block(parameters, rows.from(first), std::min<int64_t>(BLOCK, count - first),
                           kept.data() + (keep ? first / BLOCK * kept_per_block : 0), keep, outputs, first);
@@ -77,11 +80,7 @@ struct Trunk {
     void backward(const float* parameters, int64_t count, const Matrix* output_gradients, float* total,
                   Matrix input_gradients = {nullptr, 0}) {
         assert(!input_gradients.data || hidden.empty());
-        for (const auto* layers : {&hidden, &heads})
-            for (const Linear& layer : *layers) {
-                std::memset(total + layer.weight, 0, sizeof(float) * layer.inputs * layer.outputs);
-                std::memset(total + layer.bias, 0, sizeof(float) * layer.outputs);
-            }
+        assert(count > 0);
         for (int64_t first = 0; first < count; first += BLOCK)
             backward_block(parameters, std::min<int64_t>(BLOCK, count - first),
                            kept.data() + first / BLOCK * kept_per_block, output_gradients, first, total,
@@ -98,7 +97,7 @@ struct Trunk {
         float* features = block + BLOCK * width;
         std::memset(block, 0, sizeof(float) * lanes * width);
         for (int64_t row = 0; row < count; ++row) std::copy_n(rows[row], inputs, block + row * width);
-        transpose(block, width, lanes, inputs, features, BLOCK);
+        transpose(block, width, lanes, width, features, BLOCK);
         float* next = features + BLOCK * width;
         for (const Linear& layer : hidden) {
             apply(layer, parameters, features, lanes, next);
@@ -119,77 +118,106 @@ struct Trunk {
 
     static void apply(const Linear& layer, const float* parameters, const float* features, int64_t lanes,
                       float* result) {
-        for (int64_t m = 0; m < layer.outputs; ++m) std::fill_n(result + m * BLOCK, lanes, parameters[layer.bias + m]);
-        product<true>(layer.outputs, lanes, layer.inputs, parameters + layer.weight, layer.inputs, 1, features, BLOCK,
-                      result, BLOCK);
+        product<Start::BIAS>(layer.outputs, lanes, layer.inputs, {parameters + layer.weight, layer.inputs, 1}, features,
+                             BLOCK, result, BLOCK, parameters + layer.bias);
     }
 
     void backward_block(const float* parameters, int64_t count, const float* block, const Matrix* output_gradients,
                         int64_t first, float* total, Matrix input_gradients) {
         const int64_t lanes = in_strips(count);
-        std::vector<const float*> activated;
         const float* next = block + 2 * BLOCK * padded(inputs);
-        for (const Linear& layer : hidden) {
-            activated.push_back(next);
-            next += kept_of(layer);
-        }
+        for (size_t index = 0; index < hidden.size(); next += kept_of(hidden[index++])) activated[index] = next;
         const int64_t to_slopes = keeps_slopes(activation) ? BLOCK : 0;
-        const float* below_heads = block;
-        if (!hidden.empty()) {
-            transpose(activated.back(), BLOCK, hidden.back().outputs, lanes, by_row.data(), padded(hidden.back().outputs));
-            below_heads = by_row.data();
-        }
         for (size_t i = 0; i < heads.size(); ++i) {
             const Matrix source = output_gradients[head_index[i]];
             std::memset(head.data(), 0, sizeof(float) * BLOCK * heads[i].outputs);
             transpose(source.from(first), source.stride, count, heads[i].outputs, head.data(), BLOCK);
-            add_parameter_gradients(heads[i], below_heads, head.data(), lanes, total);
+            set_parameter_gradients(heads[i], below(hidden.size(), block), head.data(), lanes, first > 0, total);
             if (!hidden.empty() || input_gradients.data)
                 through_weights(heads[i], parameters, head.data(), lanes, above.data(), i > 0);
         }
         if (input_gradients.data)
             transpose(above.data(), BLOCK, inputs, count, input_gradients.from(first), input_gradients.stride);
-        for (int64_t index = static_cast<int64_t>(hidden.size()) - 1; index >= 0; --index) {
+        for (size_t index = hidden.size(); index-- > 0;) {
             const Linear& layer = hidden[index];
             const float* kept_values = activated[index] + to_slopes * layer.outputs;
             for_features(layer.outputs, lanes, [&](int64_t place, int64_t size) {
                 through_activation(activation, kept_values + place, above.data() + place, size);
             });
-            if (index > 0)
-                transpose(activated[index - 1], BLOCK, layer.inputs, lanes, by_row.data(), padded(layer.inputs));
-            add_parameter_gradients(layer, index > 0 ? by_row.data() : block, above.data(), lanes, total);
+            set_parameter_gradients(layer, below(index, block), above.data(), lanes, first > 0, total);
             if (index == 0) continue;
-            through_weights(layer, parameters, above.data(), lanes, below.data(), false);
-            std::swap(above, below);
+            through_weights(layer, parameters, above.data(), lanes, beneath.data(), false);
+            std::swap(above, beneath);
         }
+    }
+
+    // What a layer reads: [inputs, 64] of the hidden layer below, or [64, padded(inputs)] of the trunk's own.
+    struct Below {
+        const float* data;
+        bool by_row;
+    };
+
+    Below below(size_t index, const float* block) const {
+        return index ? Below{activated[index - 1], false} : Below{block, true};
     }
 
     // result [inputs, 64] (+)= weight' gradients [outputs, 64]
     static void through_weights(const Linear& layer, const float* parameters, const float* gradients, int64_t lanes,
                                 float* result, bool add) {
-        const float* weight = parameters + layer.weight;
-        if (add)
-            product<true>(layer.inputs, lanes, layer.outputs, weight, 1, layer.inputs, gradients, BLOCK, result, BLOCK);
-        else
-            product<false>(layer.inputs, lanes, layer.outputs, weight, 1, layer.inputs, gradients, BLOCK, result, BLOCK);
+        const auto by = add ? product<Start::RESULT> : product<Start::ZERO>;
+        by(layer.inputs, lanes, layer.outputs, {parameters + layer.weight, 1, layer.inputs}, gradients, BLOCK, result,
+           BLOCK, nullptr);
     }
 
-    // features [64, padded(inputs)], gradients [outputs, 64]
-    void add_parameter_gradients(const Linear& layer, const float* features, const float* gradients, int64_t lanes,
+    // total (+)= the gradients [outputs, 64] by weights and biases, of a block whose layer read `below`.
+    void set_parameter_gradients(const Linear& layer, Below below, const float* gradients, int64_t lanes, bool add,
                                  float* total) {
+        alignas(64) float panel[BLOCK * PANEL];
         const int64_t width = padded(layer.inputs);
-        float* target = total + layer.weight;
-        if (width == layer.inputs) {
-            product<true>(layer.outputs, width, lanes, gradients, BLOCK, 1, features, width, target, width);
-        } else {
-            product<false>(layer.outputs, width, lanes, gradients, BLOCK, 1, features, width, weights.data(), width);
-            for (int64_t m = 0; m < layer.outputs; ++m)
-                for (int64_t k = 0; k < layer.inputs; ++k) target[m * layer.inputs + k] += weights[m * width + k];
+        for (int64_t n = 0; n < layer.inputs; n += PANEL) {
+            const int64_t columns = std::min(PANEL, layer.inputs - n);
+            const float* rows = below.data + n;
+            int64_t stride = width;
+            if (!below.by_row) {
+                transpose(below.data + n * BLOCK, BLOCK, columns, lanes, panel, PANEL);
+                rows = panel, stride = PANEL;
+            }
+            set_weight_gradients(layer, columns, gradients, lanes, rows, stride, add, total + layer.weight + n);
         }
-        for (int64_t m = 0; m < layer.outputs; ++m) {
-            Vec sum{};
-            for (int64_t n = 0; n < lanes; n += LANES) sum += load(gradients + m * BLOCK + n);
-            for (int lane = 0; lane < LANES; ++lane) total[layer.bias + m] += sum[lane];
+        set_bias_gradients(layer.outputs, gradients, lanes, add, total + layer.bias);
+    }
+
+    // The same of the weights of `columns` inputs, of which `rows` [64, stride] holds those of the block.
+    void set_weight_gradients(const Linear& layer, int64_t columns, const float* gradients, int64_t lanes,
+                              const float* rows, int64_t stride, bool add, float* target) {
+        const auto by = add ? product<Start::RESULT> : product<Start::ZERO>;
+        if (layer.inputs % LANES == 0)
+            return by(layer.outputs, columns, lanes, {gradients, BLOCK, 1}, rows, stride, target, layer.inputs, nullptr);
+        product<Start::ZERO>(layer.outputs, padded(columns), lanes, {gradients, BLOCK, 1}, rows, stride, weights.data(),
+                             PANEL);
+        for (int64_t m = 0; m < layer.outputs; ++m)
+            for (int64_t k = 0; k < columns; ++k) {
+                float& number = target[m * layer.inputs + k];
+                number = (add ? number : 0.0f) + weights[m * PANEL + k];
+            }
+    }
+
+    static void set_bias_gradients(int64_t outputs, const float* gradients, int64_t lanes, bool add, float* target) {
+        for (int64_t first = 0; first < outputs; first += LANES) {
+            float sums[LANES][LANES] = {}, by_lane[LANES][LANES];
+            const int64_t size = std::min<int64_t>(LANES, outputs - first);
+            for (int64_t m = 0; m < size; ++m) {
+                Vec sum{};
+                for (int64_t n = 0; n < lanes; n += LANES) sum += load(gradients + (first + m) * BLOCK + n);
+                store(sums[m], sum);
+            }
+            transpose_square(sums[0], LANES, by_lane[0], LANES);
+            float result[LANES] = {};
+            if (add) std::copy_n(target + first, size, result);
+            Vec total = load(result);
+            for (const float* lane : by_lane) total += load(lane);
+            store(result, total);
+            std::copy_n(result, size, target + first);
         }
     }
 };

@@ -18,18 +18,18 @@ inline Vec sigmoid(Vec value) { return hyperbolic_tangent(value * 0.5f) * 0.5f +
 // ROWS rows of C += A B, in tiles of up to COLUMNS vectors.
 template <int ROWS, int COLUMNS>
 inline void add_rows(int64_t columns, int64_t depth, const float* a, const float* b, float* c) {
+    const Factors factors{a, depth, 1};
     int64_t n = 0;
-    for (; n + COLUMNS * LANES <= columns; n += COLUMNS * LANES)
-        tile<ROWS, COLUMNS, true>(depth, a, depth, 1, b + n, columns, c + n, columns);
-    if (n < columns) band<ROWS, true>(columns - n, depth, a, depth, 1, b + n, columns, c + n, columns);
+    for (; n + COLUMNS * WIDE_LANES <= columns; n += COLUMNS * WIDE_LANES)
+        tile<Wide, ROWS, COLUMNS, Start::RESULT>(depth, factors, {b + n, columns, c + n, columns, nullptr});
+    product<Start::RESULT>(ROWS, columns - n, depth, factors, b + n, columns, c + n, columns);
 }
 
-// C += A B for few rows: the fewer there are, the wider are the tiles, since a processor
-// adds to eight or more sums at a time.
+// C += A B, where a few rows are the whole: the fewer there are, the wider are the tiles.
 inline void add_product(int64_t rows, int64_t columns, int64_t depth, const float* a, const float* b, float* c) {
-    int64_t m = 0;
-    for (; m + 6 <= rows; m += 6) add_rows<6, 2>(columns, depth, a + m * depth, b, c + m * columns);
-    for (; m + 4 <= rows; m += 4) add_rows<4, 2>(columns, depth, a + m * depth, b, c + m * columns);
+    const int64_t whole = rows / 4 * 4;
+    product<Start::RESULT>(whole, columns, depth, {a, depth, 1}, b, columns, c, columns);
+    int64_t m = whole;
     for (; m + 2 <= rows; m += 2) add_rows<2, 4>(columns, depth, a + m * depth, b, c + m * columns);
     if (m < rows) add_rows<1, 8>(columns, depth, a + m * depth, b, c + m * columns);
 }
