@@ -249,10 +249,11 @@ class Collector:
         if self._loop is None:
             return self._run(policy, partial(act, policy) if native is None else native.act)
         self._steps.observations[0, :] = self._next
+        scaling = policy.scaling
         noise = self._noise(policy)
-        observations, actions = self._loop.run(self._steps, policy.scaling, noise, policy.distribution.action_shape)
+        observations, actions = self._loop.run(self._steps, scaling, noise, policy.distribution.action_shape)
         self._next[:] = self._steps.observations[-1, :]
-        observations[-1] = torch.from_numpy(policy.scaling(self._next))
+        observations[-1] = torch.from_numpy(scaling(self._next))
         return observations, actions
 
     def _tell_of_slow_loop(self, reason: str) -> None:
