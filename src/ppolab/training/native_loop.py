@@ -53,7 +53,7 @@ class NativeLoop:
     """Collect as `Collector._run` does, without Python between two steps.
 
     Args:
-        groups: of environments, with their rows; they take turns.
+        groups: of environments, with their rows.
 
     Raises:
         NotCallableError: C++ cannot step these environments.
@@ -61,7 +61,7 @@ class NativeLoop:
 
     def __init__(self, native: NativePolicy, groups: Sequence[Group]) -> None:
         self._native = native
-        self._groups = groups
+        self.groups = groups
         self._calls = [group.calls() for _, group in groups]
         library = native.library
         for function in (pointer for calls in self._calls for pointer in (calls.receive, calls.send)):
@@ -117,14 +117,14 @@ class NativeLoop:
             noise=noise.data_ptr(), scaled=scaled.data_ptr(), actions=actions.data_ptr(),
             **{name: array.ctypes.data for name, array in _arrays(steps, scaling)},
         )  # fmt: skip
-        for _, group in self._groups:
+        for _, group in self.groups:
             group.begin_calls()
         fault = NativeFault()
         self._native.library.ppo_loop_run(
             self._handle, self._native.vector.data_ptr(), ctypes.byref(collected), ctypes.byref(fault)
         )
         self._check(fault)
-        for (rows, group), taken in zip(self._groups, sent, strict=True):
+        for (rows, group), taken in zip(self.groups, sent, strict=True):
             group.end_calls(_taken(steps, rows, taken))
         return scaled, actions
 
@@ -133,7 +133,7 @@ class NativeLoop:
             return
         if fault.message:
             raise RuntimeError(f"a call of EnvPool failed: {fault.message.decode()}")
-        self._groups[fault.group][1].raise_fault(fault.step + 1)
+        self.groups[fault.group][1].raise_fault(fault.step + 1)
 
 
 def _arrays(steps: Steps, scaling: FrozenScaling) -> Iterable[tuple[str, NDArray[Any]]]:
