@@ -5,9 +5,9 @@
 
 What is not an option is a setting, as for src/train.py. The run tracks to a store of its own in a temporary folder and
 draws its progress line into a file, as if there were a terminal. Table and picture go to OUT/ENV.md and OUT/ENV.png,
-the numbers to OUT/ENV.csv. Every moment belongs to one part: of nested functions, to the innermost named in PARTS. The
-first iterations (compiling, imports, the tracking store being made) do not count; evaluations and checkpoints are
-reported apart.
+the numbers to OUT/ENV.csv; OUT/ENV-timeline.png shows one iteration, thread by thread. Every moment belongs to one
+part: of nested functions, to the innermost named in PARTS. The first iterations (compiling, imports, the tracking store
+being made) do not count; evaluations and checkpoints are reported apart.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ PARTS = (
     ("ppolab.envs.envpool_backend.EnvPoolEnv._receive", "simulation"),
     ("ppolab.envs.gymnasium_backend.GymnasiumEnv._send", "simulation"),
     ("ppolab.envs.gymnasium_backend.GymnasiumEnv._receive", "simulation"),
+    ("ppolab.training.native_loop.NativeLoop.run", "collecting loop"),
     ("ppolab.learning.actor_critic.ActorCritic.forward", "policy"),
     ("ppolab.learning.actor_critic.ActorCritic.action_parameters", "policy"),
     ("ppolab.learning.actor_critic.ActorCritic.remembering", "policy"),
@@ -32,9 +33,11 @@ PARTS = (
     ("ppolab.training.module.OnPolicyModule.training_step", "bookkeeping"),
     ("ppolab.learning.experience.Experience.__init__", "advantages"),
     ("ppolab.learning.experience.Experience.samples", "advantages"),
+    ("ppolab.learning.experience.Experience.samples_by", "advantages"),
     ("ppolab.learning.learner.Learner._values", "advantages"),
     ("ppolab.learning.learner.Learner._remembered_values", "advantages"),
     ("ppolab.learning.native.policy.NativePolicy.values", "advantages"),
+    ("ppolab.learning.native.policy.NativePolicy.advantages", "advantages"),
     ("ppolab.learning.learner.Learner.update", "update"),
     ("ppolab.records.metrics_file.MetricsFile.write", "logging"),
     ("ppolab.training.recorder.RunRecorder.record", "logging"),
@@ -46,8 +49,9 @@ PARTS = (
 )
 """Dotted name of a function, where its caller looks it up, and the part that its own time belongs to.
 
-simulation: giving actions to the simulator and waiting for it. policy: actions and their probabilities while
-collecting. bookkeeping: the rest of collecting, and of the iteration. advantages: those, and the values they rest on.
+simulation: giving actions to the simulator and waiting for it, where Python does so. collecting loop: the same and the
+choice of actions, where C++ does both. policy: probabilities and values of a rollout, and actions that Python asks for.
+bookkeeping: the rest of collecting, and of the iteration. advantages: those, and the values they rest on.
 update: gradients, steps and shuffling. logging: metrics to the file and to the tracker. Lightning: all the rest.
 """
 

@@ -64,14 +64,21 @@ class Profile:
         return {part: seconds for part, seconds in self.seconds.items() if part not in self.parts}
 
 
-def markdown(profile: Profile, command: str, versions: str) -> str:
-    """The report."""
+def colors(parts: Iterable[str]) -> dict[str, str]:
+    """By part, the same in all pictures."""
+    return {part: f"C{index}" for index, part in enumerate(parts)}
+
+
+def markdown(profile: Profile, command: str, versions: str, timeline: Iterable[str] = ()) -> str:
+    """The report; `timeline` says what the picture of one iteration shows."""
     lines = [
         f"# Where the time of an iteration goes: {profile.env}",
         "",
         f"![parts of an iteration]({profile.env}.png)",
     ]
     lines += ["", *table(["part", "ms per iteration: mean", "percent", "median"], part_lines(profile)), ""]
+    if timeline := list(timeline):
+        lines += [f"![one iteration, thread by thread]({profile.env}-timeline.png)", ""]
     verdict = "within" if profile.overhead_share <= ALLOWED else "MORE THAN"
     middle = profile.median(profile.overhead) / profile.median(profile.parts)
     lines += [f"{' + '.join(profile.overhead)}: {profile.overhead_share:.2%} ({verdict} the {ALLOWED:.0%} allowed); of "
@@ -79,6 +86,7 @@ def markdown(profile: Profile, command: str, versions: str) -> str:
     lines += [f"Steps per second of these iterations: {profile.steps / profile.whole:,.0f}, with the timers on  "]
     for part, seconds in profile.apart.items():
         lines += [f"Besides, in the same span: {part} {seconds:.2f} s  "]
+    lines += timeline
     lines += [f"Command: `{command}`; load before {profile.load:.2f}  ", f"Versions: {versions}  "]
     return "\n".join(lines) + "\n"
 
@@ -114,7 +122,14 @@ def draw(profile: Profile, target: Path) -> None:
     for part in profile.parts:
         width = 1e3 * profile.seconds.get(part, 0.0) / profile.iterations
         share = profile.seconds.get(part, 0.0) / profile.whole
-        bars = axes.barh([profile.env], [width], left=left, label=f"{part} {share:.1%}", height=0.5)
+        bars = axes.barh(
+            [profile.env],
+            [width],
+            left=left,
+            color=colors(profile.parts)[part],
+            label=f"{part} {share:.1%}",
+            height=0.5,
+        )
         if share > 0.04:  # narrower ones have no room for a number
             axes.bar_label(bars, labels=[f"{width:.1f}"], label_type="center", fontsize=8, color="white")
         left += width

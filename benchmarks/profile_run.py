@@ -11,8 +11,10 @@ import tempfile
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import profile_report
+import profile_timeline
 from peers import ppolab_command
 from processes import ROOT, versions
 from profile_report import Profile
@@ -29,13 +31,15 @@ def main(description: str, parts: tuple[tuple[str, str], ...]) -> None:
     """Run, write the table, the picture and the numbers, print the table."""
     command = shlex.join(["python", "benchmarks/profile.py", *sys.argv[1:]])
     arguments = parse_arguments(description)
-    timer = SelfTime(REST, NESTED)
+    recorder = profile_timeline.Recorder()
+    timer = SelfTime(REST, NESTED, spent=recorder.spent)
     try:
+        recorder.install()
         timer.install(parts)
     except MissingName as error:
         raise SystemExit(f"benchmarks/profile.py: {error}") from None
     load = os.getloadavg()[0]
-    marks = run(arguments, timer)
+    marks = run(arguments, timer, recorder)
     if len(marks) <= arguments.warmup + 1:
         raise SystemExit(f"{len(marks)} iterations are too few after a warm-up of {arguments.warmup}; raise --steps")
     measured = marks[arguments.warmup :]
@@ -48,10 +52,14 @@ def main(description: str, parts: tuple[tuple[str, str], ...]) -> None:
         load=load,
     )
     arguments.out.mkdir(parents=True, exist_ok=True)
-    text = profile_report.markdown(profile, command, versions())
+    iterations = recorder.iterations[arguments.warmup :]
+    text = profile_report.markdown(profile, command, versions(), profile_timeline.lines(iterations))
     (arguments.out / f"{arguments.env}.md").write_text(text)
     profile_report.store(profile, arguments.out / f"{arguments.env}.csv")
     profile_report.draw(profile, arguments.out / f"{arguments.env}.png")
+    colors = profile_report.colors(profile.parts)
+    target = arguments.out / f"{arguments.env}-timeline.png"
+    profile_timeline.draw(arguments.env, profile_timeline.median_iteration(iterations, APART), colors, target)
     print(text)
 
 
@@ -79,14 +87,19 @@ class Mark:
     seconds: dict[str, float]
 
 
-def run(arguments: argparse.Namespace, timer: SelfTime) -> list[Mark]:
+def run(arguments: argparse.Namespace, timer: SelfTime, recorder: profile_timeline.Recorder) -> list[Mark]:
     """Train with ppolab's own command line in a folder of its own.
 
     Raises:
         SystemExit: the training failed.
     """
     marks: list[Mark] = []
-    ppolab_command.after_iterations(lambda module: marks.append(Mark(module.steps, timer.seconds())))
+
+    def ended(module: Any) -> None:
+        marks.append(Mark(module.steps, timer.seconds()))
+        recorder.ended()
+
+    ppolab_command.after_iterations(ended)
     settings = [f"env.id={arguments.env}", f"total_steps={arguments.steps}", *arguments.overrides]
     os.environ["FORCE_COLOR"] = "1"  # the progress line is drawn only for what takes itself for a terminal
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):

@@ -23,6 +23,7 @@ class SelfTime:
         nested: for some parts, which parts may begin inside them. Others then count as the outer part: what the policy
             computes during an evaluation is evaluation. A part that is not named here admits all.
         clock: seconds.
+        spent: is told of every moment's part, begin and end.
     """
 
     def __init__(
@@ -30,9 +31,11 @@ class SelfTime:
         rest: str,
         nested: Mapping[str, Collection[str]] | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        spent: Callable[[str, float, float], None] | None = None,
     ) -> None:
         self._nested = nested or {}
         self._clock = clock
+        self._spent = spent
         self._stack = [rest]
         self._seconds: dict[str, float] = defaultdict(float)
         self._since = clock()
@@ -86,6 +89,8 @@ class SelfTime:
     def _charge(self) -> None:
         now = self._clock()
         self._seconds[self._stack[-1]] += now - self._since
+        if self._spent is not None:
+            self._spent(self._stack[-1], self._since, now)
         self._since = now
 
 

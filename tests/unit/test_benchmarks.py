@@ -33,6 +33,7 @@ import options  # noqa: E402
 import paper_table1  # noqa: E402
 import processes  # noqa: E402
 import profile_report  # noqa: E402
+import profile_timeline  # noqa: E402
 import scaling  # noqa: E402
 import scaling_report  # noqa: E402
 import throughput  # noqa: E402
@@ -371,6 +372,25 @@ def test_the_profiles_parts_sum_to_the_whole(tmp_path: Path) -> None:
     profile_report.store(profile, tmp_path / "profile.csv")
     assert (tmp_path / "profile.png").stat().st_size > 1000
     assert "simulation,3,20480,24.0,True" in (tmp_path / "profile.csv").read_text()
+
+
+def test_the_timeline_tells_who_is_busy(tmp_path: Path) -> None:
+    loop = np.zeros((4, 2, 3))  # asked, answered, sent, by step and group
+    loop[:, 0, 1], loop[:, 0, 2] = [0.0, 3.0, 6.0, 9.0], [0.0, 4.0, 7.0, 0.0]
+    loop[:, 1, 1], loop[:, 1, 2] = [0.0, 5.0, 7.0, 8.0], [1.0, 5.0, 7.0, 0.0]
+    spans = (("collecting loop", 0.0, 9.0), ("update", 9.0, 12.0))
+    iteration = profile_timeline.Iteration(0.0, 12.0, spans, loop)
+    assert iteration.simulating == [[(0.0, 3.0), (4.0, 6.0), (7.0, 9.0)], [(1.0, 5.0), (5.0, 7.0), (7.0, 8.0)]]
+    assert iteration.acting == [[(3.0, 4.0), (6.0, 7.0)], [(5.0, 5.0), (7.0, 7.0)]]
+    assert profile_timeline.together(iteration.simulating) == [0.0, 4.0, 5.0]
+    text = "\n".join(profile_timeline.lines([iteration]))
+    assert "2,000,000.0 us from its actions to its results, then 500,000.0 us" in text
+    assert "2 of the groups 55.6%, 1 of the groups 44.4%, 0 of the groups 0.0%" in text
+    assert profile_timeline.lines([replace(iteration, loop=None)]) == []
+    evaluated = replace(iteration, end=30.0, spans=(*spans, ("evaluation", 12.0, 30.0)))
+    assert profile_timeline.median_iteration([evaluated, iteration, evaluated], ["evaluation"]) is iteration
+    profile_timeline.draw("Hopper-v5", iteration, profile_report.colors(["update"]), tmp_path / "timeline.png")
+    assert (tmp_path / "timeline.png").stat().st_size > 1000
 
 
 # --- scaling ---------------------------------------------------------------------------------------------------------

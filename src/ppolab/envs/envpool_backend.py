@@ -227,9 +227,7 @@ class EnvPoolEnv(BackendEnv):
             rewards = taken.rewards[last].astype(calls.state[REWARD].dtype)
             taken.terminated[last] |= self._hidden_ends(observations, rewards)
         if self._record is not None:
-            actions = taken.actions.astype(calls.actions.dtype, copy=False)
-            for row, ended in zip(actions, ~taken.valid, strict=True):
-                self._record.stepped(row, ended)
+            self._record.took(taken.actions.astype(calls.actions.dtype, copy=False), ~taken.valid)
 
     def raise_fault(self, steps: int) -> NoReturn:
         """Raise the EnvError of a number that is not finite, which C++ has received after so many `steps`."""

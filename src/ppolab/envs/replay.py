@@ -49,6 +49,14 @@ class ActionRecord:
         if ended.any():
             self.reset(ended)
 
+    def took(self, actions: NDArray[Any], ended: NDArray[np.bool_]) -> None:
+        """Record T steps at once: actions [T, N, ...], and where an episode had ended before [T, N]."""
+        self._actions.extend(actions)
+        self._lengths += len(actions)
+        self._resets += ended.sum(axis=0)
+        since = ended[::-1].argmax(axis=0)  # steps after the last one that only reset
+        self._lengths = np.where(ended.any(axis=0), since, self._lengths)
+
     def states(self, observations: NDArray[Any]) -> list[State]:
         """Return what `replay` needs of every environment, with the observations [N, ...] that it must reach."""
         return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -43,15 +44,15 @@ class MinibatchOrder:
 
     def split(self, size: int) -> Iterator[MinibatchOrder]:
         """Cut the order into runs of minibatches, each of about `size` samples of all processes."""
-        lengths = self.lengths(size)
+        lengths = self.lengths(size).tolist()
         if self.rows is None:
             return map(MinibatchOrder, *self._cut(lengths))
         return map(MinibatchOrder, *self._cut(lengths), map(MinibatchOrder, *self.rows._cut(lengths)))
 
-    def lengths(self, size: int) -> list[int]:
-        """Return the numbers of minibatches in runs of about `size` samples of all processes."""
+    def lengths(self, size: int) -> Tensor:
+        """Return the numbers [K] of minibatches in runs of about `size` samples of all processes."""
         count = max(1, min(len(self.totals), int(self.of_samples.totals.sum()) // size))
-        return even_parts(len(self.totals), count)
+        return _even_sizes(len(self.totals), count)
 
     def _cut(self, lengths: list[int]) -> tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]:
         """Return places, sizes and totals of runs of so many minibatches."""
@@ -78,7 +79,7 @@ def shuffled(owners: Tensor, rank: int, size: int, generator: torch.Generator) -
 
 
 def _ordered(owners: Tensor, rank: int, parts: int, order: Tensor) -> MinibatchOrder:
-    totals = torch.tensor(even_parts(len(owners), parts))
+    totals = _even_sizes(len(owners), parts)
     mine = owners == rank
     if bool(mine.all()):
         return MinibatchOrder(order, totals, totals)
@@ -106,6 +107,12 @@ def _sums(values: Tensor, sizes: Tensor) -> Tensor:
     """Return the sum [M] of each of M runs of `values`."""
     ends = torch.cat([torch.zeros(1, dtype=values.dtype), values.cumsum(0)])[sizes.cumsum(0)]
     return ends.diff(prepend=torch.zeros(1, dtype=values.dtype))
+
+
+@lru_cache(maxsize=8)
+def _even_sizes(count: int, parts: int) -> Tensor:
+    """Return `even_parts`, which are the same for every epoch of an update; nobody may change them."""
+    return torch.tensor(even_parts(count, parts))
 
 
 def even_parts(count: int, parts: int) -> list[int]:

@@ -155,7 +155,7 @@ class Learner:
         target = self.context.config.target_kl
         stopping = None
         if target is not None:
-            stopping = Stopping(torch.tensor(order.lengths(KL_SAMPLES)), KL_TOLERANCE * target, broken_kl(target))
+            stopping = Stopping(order.lengths(KL_SAMPLES), KL_TOLERANCE * target, broken_kl(target))
         steps = run.steps(samples, order, stopping)
         kept = (len(steps.terms) - steps.rolled_back) / len(order.totals)
         return EpochResult(steps.terms, steps.norms, _mean_kl(steps.terms[-steps.last :]), kept, steps.stopped)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -165,6 +166,23 @@ class ActingWithMemory:
         return state * torch.from_numpy(valid[:, None]).to(state)
 
 
+@dataclass(frozen=True)
+class LoopMemory:
+    """What a collecting loop in C++ reads and fills for a policy with memory.
+
+    Attributes:
+        states: by group [K, n, H] before the first observations; then after the last ones that were acted on.
+        kept: [C, K, N, H] before every `length`th observation.
+        outputs: [T, N, A] of the action head. values: [T, N].
+    """
+
+    states: Sequence[Tensor]
+    kept: Tensor
+    length: int
+    outputs: Tensor
+    values: Tensor
+
+
 class ActingWithMemoryInNative(ActingWithMemory):
     """Do the same with a policy in C++."""
 
@@ -181,6 +199,19 @@ class ActingWithMemoryInNative(ActingWithMemory):
         self._native = native
         self._outputs = policy.action_head.out_features
         native.prepare()
+
+    def for_loop(self) -> LoopMemory:
+        """Return what a loop in C++ fills, which then takes all steps in the place of `act`."""
+        steps = self._valid.shape
+        memory = LoopMemory(
+            self._states, self.kept, self._length, torch.empty((*steps, self._outputs)), torch.empty(steps)
+        )
+        self._answers = [
+            (outputs[rows], values[rows])
+            for outputs, values in zip(memory.outputs, memory.values, strict=True)
+            for rows in self._turns
+        ]
+        return memory
 
     def _step(
         self,

@@ -29,7 +29,7 @@ from ppolab.learning.episode_statistics import EpisodeStatistics
 from ppolab.learning.rollout import Episode, Memories, Rollout
 from ppolab.learning.stacked_images import ChannelStore, StackedImages, can_store, last_rows
 from ppolab.runtime.process_group import ALONE, ProcessGroup
-from ppolab.training.acting import ActingOnce, ActingWithMemory, ActingWithMemoryInNative, act
+from ppolab.training.acting import ActingOnce, ActingWithMemory, ActingWithMemoryInNative, LoopMemory, act
 from ppolab.training.action_noise import ActionNoise
 from ppolab.training.native_loop import NativeLoop, native_loop
 from ppolab.training.steps import Steps
@@ -190,11 +190,17 @@ class Collector:
         if self._memory is not None:
             before = self._memory.to(before)
         given = before, [rows for rows, _ in self._env.groups], valid, self._sequence_length
+        loop = self._native_loop(native)
+        acting: ActingWithMemory
         if native is None:
             acting = ActingWithMemory(policy, *given)
+            observations, actions = self._run(policy, acting.act)
         else:
-            acting = ActingWithMemoryInNative(policy, native, *given)
-        observations, actions = self._run(policy, acting.act)
+            acting = in_native = ActingWithMemoryInNative(policy, native, *given)
+            if loop is None:
+                observations, actions = self._run(policy, acting.act)
+            else:
+                observations, actions = self._run_in_native(loop, policy, in_native.for_loop())
         parameters, values, self._memory = acting.answers(last_rows(observations))
         starts = torch.zeros((len(valid) + 1, self._env.num_envs), dtype=torch.bool)
         starts[1:] = torch.from_numpy(~valid)
@@ -247,24 +253,33 @@ class Collector:
 
     def _run_plainly(self, policy: ActorCritic, native: Actor | None) -> tuple[Tensor | StackedImages, Tensor]:
         """Do what `_run` does, in C++ where that can be, with a policy that keeps nothing."""
+        loop = self._native_loop(native)
+        if loop is not None:
+            return self._run_in_native(loop, policy)
+        return self._run(policy, partial(act, policy) if native is None else native.act)
+
+    def _run_in_native(
+        self, loop: NativeLoop, policy: ActorCritic, memory: LoopMemory | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Do what `_run` does."""
+        steps, scaling = self._steps, policy.scaling
+        steps.observations[0, :] = self._next
+        observations, actions = loop.run(
+            steps, scaling, self._drawn_noise(policy), policy.distribution.action_shape, memory
+        )
+        self._next[:] = steps.observations[-1, :]
+        observations[-1] = torch.from_numpy(scaling(self._next))
+        return observations, actions
+
+    def _native_loop(self, native: Actor | None) -> NativeLoop | None:
+        """Return the loop in C++, or None; write once to the log of the first process if EnvPool is the reason."""
         try:
             self._loop = native_loop(self._loop, native, self._env)
         except NotCallableError as reason:
-            self._tell_of_slow_loop(str(reason))
-        if self._loop is None:
-            return self._run(policy, partial(act, policy) if native is None else native.act)
-        self._steps.observations[0, :] = self._next
-        noise = self._drawn_noise(policy)
-        observations, actions = self._loop.run(self._steps, policy.scaling, noise, policy.distribution.action_shape)
-        self._next[:] = self._steps.observations[-1, :]
-        observations[-1] = torch.from_numpy(policy.scaling(self._next))
-        return observations, actions
-
-    def _tell_of_slow_loop(self, reason: str) -> None:
-        """Write once to the log of the first process why Python steps environments that C++ could step."""
-        if self._group.is_first and not self._told:
-            log.info("%s: Python collects step by step, which is slower, since %s", self._env.env_id, reason)
-        self._loop, self._told = None, True
+            if self._group.is_first and not self._told:
+                log.info("%s: Python collects step by step, which is slower, since %s", self._env.env_id, reason)
+            self._loop, self._told = None, True
+        return self._loop
 
     def _drawn_noise(self, policy: ActorCritic) -> Tensor:
         """Return the noise [T, N, ...] of this process's actions."""

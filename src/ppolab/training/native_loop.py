@@ -23,8 +23,10 @@ from ppolab.learning.native.structures import (
     NativeFault,
     NativeGroup,
     NativePlacement,
+    NativeRemembered,
 )
 from ppolab.learning.normalization import FrozenScaling
+from ppolab.training.acting import LoopMemory
 from ppolab.training.steps import Steps
 
 TYPES = {"float32": 0, "float64": 1, "int32": 2, "int64": 3, "uint8": 4, "bool": 4}
@@ -53,7 +55,7 @@ class NativeLoop:
     """Collect as `Collector._run` does, without Python between two steps.
 
     Args:
-        groups: of environments, with their rows; they take turns.
+        groups: of environments, with their rows.
 
     Raises:
         NotCallableError: C++ cannot step these environments.
@@ -61,7 +63,7 @@ class NativeLoop:
 
     def __init__(self, native: NativePolicy, groups: Sequence[Group]) -> None:
         self._native = native
-        self._groups = groups
+        self.groups = groups
         self._calls = [group.calls() for _, group in groups]
         library = native.library
         for function in (pointer for calls in self._calls for pointer in (calls.receive, calls.send)):
@@ -88,6 +90,8 @@ class NativeLoop:
         scaling: FrozenScaling,
         noise: Tensor,
         action_shape: tuple[int, ...],
+        memory: LoopMemory | None = None,
+        *,
         times: NDArray[np.float64] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Fill `steps`, whose first observations are there; return as `Collector._run` does.
@@ -95,36 +99,38 @@ class NativeLoop:
         The last row of the scaled observations is left to fill.
 
         Args:
-            noise: [T, N, ...]. action_shape: of a policy's action.
+            noise: [T, N, ...]. action_shape: of a policy's action. memory: of a policy that has one.
             times: [T+1, groups, 3] to be filled with seconds since the start, see `TIMES`.
 
         Raises:
             EnvError: a number is not finite.
         """
         assert isinstance(steps.observations, np.ndarray)
-        duration, count = steps.rewards.shape
-        scaled = torch.empty(steps.observations.shape)
         numbers = self._calls[0].actions.starts is None
-        actions = torch.empty((duration, count, *action_shape), dtype=torch.float32 if numbers else torch.int64)
-        sent = [np.empty((duration, len(each.ids), *each.actions.shape), each.sent) for each in self._calls]
+        shape = steps.rewards.shape
+        scaled = torch.empty(steps.observations.shape)
+        actions = torch.empty((*shape, *action_shape), dtype=torch.float32 if numbers else torch.int64)
+        sent = [np.empty((shape[0], len(each.ids), *each.actions.shape), each.sent) for each in self._calls]
+        places = _pointers([each.ctypes.data for each in sent])
+        states = _pointers([] if memory is None else [each.data_ptr() for each in memory.states])
+        remembered = None if memory is None else _remembered(memory, states)
         collected = NativeCollected(
-            steps=duration, environments=count, inputs=steps.observations.shape[-1],
-            limit=scaling.limit, noise_width=noise[0, 0].numel(), columns=len(self._columns),
-            action_bytes=actions[0, 0].numel() * actions.element_size(),
-            info_columns=ctypes.cast(self._columns, ctypes.c_void_p),
-            sent=ctypes.cast(_pointers(sent), ctypes.c_void_p),
+            steps=shape[0], environments=shape[1], inputs=scaled.shape[-1], limit=scaling.limit,
+            noise=noise.data_ptr(), noise_width=noise[0, 0].numel(), scaled=scaled.data_ptr(),
+            actions=actions.data_ptr(), action_bytes=actions[0, 0].numel() * actions.element_size(),
+            columns=len(self._columns), info_columns=ctypes.addressof(self._columns), sent=ctypes.addressof(places),
             times=None if times is None else times.ctypes.data,
-            noise=noise.data_ptr(), scaled=scaled.data_ptr(), actions=actions.data_ptr(),
+            memory=None if remembered is None else ctypes.addressof(remembered),
             **{name: array.ctypes.data for name, array in _arrays(steps, scaling)},
         )  # fmt: skip
-        for _, group in self._groups:
+        for _, group in self.groups:
             group.begin_calls()
         fault = NativeFault()
         self._native.library.ppo_loop_run(
             self._handle, self._native.vector.data_ptr(), ctypes.byref(collected), ctypes.byref(fault)
         )
         self._check(fault)
-        for (rows, group), taken in zip(self._groups, sent, strict=True):
+        for (rows, group), taken in zip(self.groups, sent, strict=True):
             group.end_calls(_taken(steps, rows, taken))
         return scaled, actions
 
@@ -133,7 +139,17 @@ class NativeLoop:
             return
         if fault.message:
             raise RuntimeError(f"a call of EnvPool failed: {fault.message.decode()}")
-        self._groups[fault.group][1].raise_fault(fault.step + 1)
+        self.groups[fault.group][1].raise_fault(fault.step + 1)
+
+
+def _remembered(memory: LoopMemory, states: ctypes.Array[ctypes.c_void_p]) -> NativeRemembered:
+    """Return pointers into `memory`, which must outlive them, as must the array of those to its `states`."""
+    assert all(state.is_contiguous() for state in memory.states)
+    rows, _, size = memory.states[0].shape
+    return NativeRemembered(
+        states=ctypes.addressof(states), rows=rows, size=size, kept=memory.kept.data_ptr(), length=memory.length,
+        outputs=memory.outputs.data_ptr(), values=memory.values.data_ptr(),
+    )  # fmt: skip
 
 
 def _arrays(steps: Steps, scaling: FrozenScaling) -> Iterable[tuple[str, NDArray[Any]]]:
@@ -174,10 +190,10 @@ def _placement(calls: PoolCalls) -> tuple[NativePlacement, list[NDArray[Any]]]:
 
 def _group(first: int, calls: PoolCalls) -> tuple[NativeGroup, Any]:
     """Return the structure of a pool whose rows begin at `first`, and what it points to besides `calls`."""
-    names, state = list(calls.state), _pointers(list(calls.state.values()))
+    names, state = list(calls.state), _pointers([entry.ctypes.data for entry in calls.state.values()])
     group = NativeGroup(
         receive=calls.receive, send=calls.send, handle=calls.handle, first=first, count=len(calls.ids),
-        state=ctypes.cast(state, ctypes.c_void_p), entries=len(names),
+        state=ctypes.addressof(state), entries=len(names),
         observation=names.index(OBSERVATION), observation_type=TYPES[calls.state[OBSERVATION].dtype.name],
         reward=names.index(REWARD), done=names.index(DONE), truncated=names.index(TRUNCATED),
         ids=calls.ids.ctypes.data, ended=calls.ended.ctypes.data, waiting=calls.waiting.ctypes.data,
@@ -185,5 +201,5 @@ def _group(first: int, calls: PoolCalls) -> tuple[NativeGroup, Any]:
     return group, state
 
 
-def _pointers(arrays: Sequence[NDArray[Any]]) -> ctypes.Array[ctypes.c_void_p]:
-    return (ctypes.c_void_p * len(arrays))(*[array.ctypes.data for array in arrays])
+def _pointers(addresses: Sequence[int]) -> ctypes.Array[ctypes.c_void_p]:
+    return (ctypes.c_void_p * len(addresses))(*addresses)

@@ -13,7 +13,7 @@ from ppolab.records.wording import shown
 from ppolab.training.callbacks.callback_base import IterationCallback
 from ppolab.training.module import OnPolicyModule
 
-REFRESH_SECONDS = 0.1
+REFRESH_SECONDS = 0.5
 LINE_SECONDS = 2.0
 COLUMNS = {
     "return": "train/return", "policy loss": "loss/policy", "value loss": "loss/value", "KL": "policy/kl",
@@ -51,7 +51,7 @@ class ProgressBar(IterationCallback):
         self._progress.start()
 
     def after_iteration(self, trainer: pl.Trainer, module: OnPolicyModule, metrics: dict[str, float]) -> None:
-        """Show the state after an iteration; draws at most ten times a second."""
+        """Show the state after an iteration; draws at most twice a second."""
         reached = shown(metrics["train/return"]) if "train/return" in metrics else "-"
         speed = f"{metrics['time/steps_per_second']:,.0f}"
         self._progress.update(self._task, completed=module.steps, shown_return=reached, speed=speed)

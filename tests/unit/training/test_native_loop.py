@@ -41,6 +41,14 @@ CASES: dict[str, dict[str, Any]] = {
     "hidden ends of MuJoCo": {"env_id": "Hopper-v5", "env_kwargs": {"max_episode_steps": 12}, "num_envs": 12},
     "ends told by rewards": {"env_id": "InvertedDoublePendulum-v5", "env_kwargs": {"max_episode_steps": 6}},
     "scaled observations": {"env_id": "HalfCheetah-v5", "normalize_observations": True},
+    "a GRU": {
+        "env_id": "Hopper-v5",
+        "env_kwargs": {"max_episode_steps": 7},
+        "model.memory": "gru",
+        "sequence_length": 3,
+    },
+    "an LSTM": {"env_id": "CartPole-v1", "env_kwargs": {"max_episode_steps": 9}, "model.memory": "lstm"},
+    "an LSTM for both": {"env_id": "CartPole-v1", "model.memory": "lstm", "model.trunk": "shared"},
     "one environment": {"env_id": "CartPole-v1", "num_envs": 1},
     "one group": {"env_id": "Pendulum-v1", "env.num_threads": 1},
 }
@@ -58,8 +66,9 @@ def parts(config: Config) -> tuple[Collector, ActorCritic, NativePolicy]:
     native = NativePolicy(policy, flatten_parameters(policy))
     generator = torch.Generator().manual_seed(3)
     collector = Collector(
-        env, config.rollout_steps, config.gamma, generator, stagger=config.env.stagger, log_info=config.env.log_info
-    )
+        env, config.rollout_steps, config.gamma, generator, stagger=config.env.stagger, log_info=config.env.log_info,
+        sequence_length=config.sequence_length,
+    )  # fmt: skip
     return collector, policy, native
 
 

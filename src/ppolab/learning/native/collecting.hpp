@@ -76,6 +76,15 @@ struct PoolGroup {
     double* waiting;     // seconds of the loop after which it was last asked for a step
 };
 
+// What a policy with memory reads and fills besides.
+struct Remembered {
+    float** states;  // by group [K, count, H] before the first observations; then after the last ones that were acted on
+    int64_t rows, size;  // K and H
+    float* kept;         // [C, K, N, H] the states before every `length`th observation
+    int64_t length;
+    float *outputs, *values;  // [T, N, action outputs] and [T, N]
+};
+
 // What a rollout of T steps of N environments reads and fills, time-major; see `Steps` and `Rollout` in Python.
 struct Collected {
     int64_t steps, environments, inputs;
@@ -93,7 +102,8 @@ struct Collected {
     int64_t columns;
     const InfoColumn* info_columns;
     void** sent;   // by group [T, count, width], filled with the actions that the pool takes
-    double* times;  // [T, groups, 3] seconds: asked, answered, actions sent; null: not wanted
+    double* times;  // [T+1, groups, 3] seconds: asked, answered, actions sent; null: not wanted
+    const Remembered* memory;  // null: the policy has none
 };
 
 // What ended a loop early. group -1: nothing did.
@@ -123,6 +133,8 @@ class CollectingLoop {
     // them take turns.
     Fault run(const float* parameters, const Collected& rollout) {
         const auto start = Clock::now();
+        for (auto& member : members_)
+            for (Network& network : member->policy.networks) network.prepare(parameters);
         std::vector<Fault> faults(members_.size(), Fault{-1, 0, nullptr});
         const auto drive = [&](size_t first, size_t last) {
             for (int64_t t = 0; t <= rollout.steps; ++t)
@@ -219,13 +231,36 @@ class CollectingLoop {
         void* const actions = static_cast<char*>(rollout.actions) + place * rollout.action_bytes;
         scale(rollout.observations + place * rollout.inputs, rollout.mean, rollout.inverse_std, rollout.limit, count,
               rollout.inputs, scaled);
-        policy.evaluate(parameters, scaled, count, policy.actions.data(), nullptr);
+        if (rollout.memory) remember(index, t, parameters, rollout);
+        else policy.evaluate(parameters, scaled, count, policy.actions.data(), nullptr);
         policy.head.sample(policy.actions.data(), parameters + policy.log_std,
                            rollout.noise + place * rollout.noise_width, count, actions);
         const int64_t bytes = count * placement_.width * size_of(placement_.type);
         void* const sent = static_cast<char*>(rollout.sent[index]) + t * bytes;
         placement_.place(actions, count, sent);
         member.send.read_from(2, sent);
+    }
+
+    // Computes actions and values with the group's states, which go on by one step.
+    void remember(size_t index, int64_t t, const float* parameters, const Collected& rollout) const {
+        const Remembered& memory = *rollout.memory;
+        const PoolGroup& group = members_[index]->group;
+        ActorCritic& policy = members_[index]->policy;
+        const int64_t count = group.count, environments = rollout.environments, place = t * environments + group.first;
+        const int64_t outputs = policy.head.outputs();
+        float* const states = memory.states[index];
+        for (int64_t row = 0; row < memory.rows; ++row)
+            for (int64_t i = 0; i < count; ++i) {
+                float* const state = states + (row * count + i) * memory.size;
+                if (t > 0 && !rollout.valid[place - environments + i])
+                    for (int64_t k = 0; k < memory.size; ++k) state[k] *= 0.0f;
+                if (t % memory.length) continue;
+                const int64_t at = (t / memory.length * memory.rows + row) * environments + group.first + i;
+                std::copy_n(state, memory.size, memory.kept + at * memory.size);
+            }
+        policy.remember(parameters, rollout.scaled + place * rollout.inputs, 1, count, nullptr, states, states,
+                        memory.outputs + place * outputs, memory.values + place);
+        std::copy_n(memory.outputs + place * outputs, count * outputs, policy.actions.data());
     }
 
     static int64_t size_of(int64_t type) { return type == FLOAT_64 || type == INT_64 ? 8 : type == BYTE ? 1 : 4; }

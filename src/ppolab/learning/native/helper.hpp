@@ -14,7 +14,8 @@ namespace ppolab {
 
 class Helper {
   public:
-    // Does both at the same time, the first on this thread. One caller at a time; another one does them one by one.
+    // Does both at the same time, the first on this thread; and then also the second, should no core have been free for it.
+    // One caller at a time has the thread; another one starts its own.
     static void both(const std::function<void()>& first, const std::function<void()>& second) {
         static std::atomic<bool> taken{false};
         if (taken.exchange(true, std::memory_order_acquire)) {
@@ -25,7 +26,8 @@ class Helper {
         Helper& helper = of_this_process();
         helper.begin(second);
         first();
-        helper.wait();
+        if (helper.claims(helper.begun_.load())) second();
+        else helper.wait();
         taken.store(false, std::memory_order_release);
     }
 
@@ -54,6 +56,12 @@ class Helper {
         }
     }
 
+    // Whether the caller is the one who does a job.
+    bool claims(int64_t job) {
+        int64_t last = job - 1;
+        return claimed_.compare_exchange_strong(last, job);
+    }
+
     void wait() const {
         for (int spins = 0; done_.load(std::memory_order_acquire) != begun_.load(); ++spins)
             if (spins > SPINS) std::this_thread::yield();
@@ -69,13 +77,14 @@ class Helper {
                 wake_.wait(lock, [&] { return begun_.load() >= jobs; });
                 sleeps_.store(false);
             }
+            if (!claims(jobs)) continue;
             (*job_)();
             done_.store(jobs, std::memory_order_release);
         }
     }
 
     const std::function<void()>* job_ = nullptr;
-    std::atomic<int64_t> begun_{0}, done_{0};
+    std::atomic<int64_t> begun_{0}, claimed_{0}, done_{0};
     std::atomic<bool> sleeps_{false};
     std::mutex mutex_;
     std::condition_variable wake_;

@@ -380,6 +380,7 @@ int64_t ppo_sizeof_placement() { return sizeof(ActionPlacement); }
 int64_t ppo_sizeof_column() { return sizeof(InfoColumn); }
 int64_t ppo_sizeof_group() { return sizeof(PoolGroup); }
 int64_t ppo_sizeof_collected() { return sizeof(Collected); }
+int64_t ppo_sizeof_remembered() { return sizeof(Remembered); }
 int64_t ppo_sizeof_fault() { return sizeof(Fault); }
 
 }  // extern "C"

@@ -129,7 +129,21 @@ class NativeCollected(ctypes.Structure):
         ("action_bytes", INTEGER),
         *((name, POINTER) for name in ("rewards", "terminated", "truncated", "valid", "info")),
         ("columns", INTEGER),
-        *((name, POINTER) for name in ("info_columns", "sent", "times")),
+        *((name, POINTER) for name in ("info_columns", "sent", "times", "memory")),
+    ]
+
+
+class NativeRemembered(ctypes.Structure):
+    """What a policy with memory reads and fills besides."""
+
+    _fields_ = [
+        ("states", POINTER),
+        ("rows", INTEGER),
+        ("size", INTEGER),
+        ("kept", POINTER),
+        ("length", INTEGER),
+        ("outputs", POINTER),
+        ("values", POINTER),
     ]
 
 
@@ -150,6 +164,7 @@ STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "column": NativeColumn,
     "group": NativeGroup,
     "collected": NativeCollected,
+    "remembered": NativeRemembered,
     "fault": NativeFault,
 }
 """By the name in `ppo_sizeof_NAME`, which tells the size that C++ gives it."""
