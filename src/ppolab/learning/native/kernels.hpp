@@ -143,6 +143,23 @@ inline V exponential(V value) {
     return p * (V)power;
 }
 
+// Sums of every 64th number, side by side, and then of those: one sum would wait for each of its additions.
+inline double sum_of_squares(const float* values, int64_t size) {
+    constexpr int COUNT = 64 / WIDE_LANES;
+    Wide sums[COUNT] = {};
+    int64_t at = 0;
+    for (; at + 64 <= size; at += 64)
+        for (int i = 0; i < COUNT; ++i) {
+            const Wide value = load<Wide>(values + at + i * WIDE_LANES);
+            sums[i] += value * value;
+        }
+    double total = 0.0;
+    for (const Wide& sum : sums)
+        for (int lane = 0; lane < WIDE_LANES; ++lane) total += sum[lane];
+    for (; at < size; ++at) total += static_cast<double>(values[at]) * values[at];
+    return total;
+}
+
 // A value f(z), and the slope f'(z).
 template <class V>
 struct Activated {

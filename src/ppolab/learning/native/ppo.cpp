@@ -18,22 +18,26 @@ struct Adam {
 };
 
 // Kingma & Ba 2015 (arXiv:1412.6980), algorithm 1; decoupled weight decay: Loshchilov & Hutter 2019 (arXiv:1711.05101).
-void adam_step(const Adam& adam, int64_t step, double gradient_scale, Range range, const float* gradient,
-               float* parameters) {
+void adam_step(const Adam& adam, int64_t step, double gradient_scale, Range range,
+               const float* __restrict gradient, float* __restrict parameters) {
     const float scale = static_cast<float>(adam.maximize ? -gradient_scale : gradient_scale);
     const float rate = static_cast<float>(adam.lr / (1.0 - std::pow(adam.beta1, step)));
-    const float correction = static_cast<float>(std::sqrt(1.0 - std::pow(adam.beta2, step)));
+    const float correction = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(adam.beta2, step)));
     const float keep1 = static_cast<float>(adam.beta1), keep2 = static_cast<float>(adam.beta2);
     const float add1 = static_cast<float>(1.0 - adam.beta1), add2 = static_cast<float>(1.0 - adam.beta2);
     const float epsilon = static_cast<float>(adam.epsilon);
     const float coupled = static_cast<float>(adam.decoupled ? 0.0 : adam.weight_decay);
     const float shrink = static_cast<float>(adam.decoupled ? 1.0 - adam.lr * adam.weight_decay : 1.0);
+    float* const means = adam.mean;
+    float* const squares = adam.square;
     for (int64_t i = range.first; i < range.first + range.size; ++i) {
         const float parameter = parameters[i] * shrink;
         const float g = gradient[i] * scale + coupled * parameter;
-        const float mean = adam.mean[i] = keep1 * adam.mean[i] + add1 * g;
-        const float square = adam.square[i] = keep2 * adam.square[i] + add2 * g * g;
-        parameters[i] = parameter - rate * mean / (std::sqrt(square) / correction + epsilon);
+        const float mean = keep1 * means[i] + add1 * g;
+        const float square = keep2 * squares[i] + add2 * g * g;
+        means[i] = mean;
+        squares[i] = square;
+        parameters[i] = parameter - rate * mean / (std::sqrt(square) * correction + epsilon);
     }
 }
 
