@@ -406,7 +406,7 @@ def test_the_width_of_the_vectors_changes_no_number(network: str, monkeypatch: p
     for name in (library.instructions(), "AVX2"):
         monkeypatch.setattr(library, "instructions", lambda name=name: name)
         library._library_or_problem.cache_clear()
-        policy, flat, config = made(SPACES["Box"], **NETWORKS[network], **EVERY_TERM, minibatch_size=70)
+        policy, flat, config = made(SPACES["Box"], **NETWORKS[network], **EVERY_TERM, minibatch_size=80, num_envs=10)
         results.append(epochs(random_samples(policy, 150), policy, flat, config, native=(True, True)))
     library._library_or_problem.cache_clear()
     assert all(one.equal(two) for one, two in zip(*results, strict=True))

@@ -98,6 +98,21 @@ inline V within(V value, float low, float high) {
     return at_least(at_most(value, high), low);
 }
 
+inline float square_root(float value) { return std::sqrt(value); }
+
+template <class V>
+inline V square_root(V value) {
+    for (int lane = 0; lane < lanes_of<V>(); ++lane) value[lane] = std::sqrt(value[lane]);
+    return value;
+}
+
+#ifdef __AVX2__
+inline Vec square_root(Vec value) { return _mm256_sqrt_ps(value); }
+#endif
+#ifdef __AVX512F__
+inline Wide square_root(Wide value) { return _mm512_sqrt_ps(value); }
+#endif
+
 // x P(x^2) / Q(x^2), a least-squares fit of tanh on |x| < 9.1, where float tanh becomes 1; off by at most 3e-7.
 template <class V>
 inline V hyperbolic_tangent(V value) {
