@@ -44,6 +44,7 @@ SPACES: dict[str, spaces.Space] = {
 NETWORKS: dict[str, dict] = {
     "64-64": {"model.hidden_sizes": [64, 64]},
     "uneven": {"model.hidden_sizes": [17, 5, 30]},
+    "wide": {"model.hidden_sizes": [264, 150]},
     "shared": {"model.hidden_sizes": [24, 24], "model.trunk": "shared"},
     "relu": {"model.hidden_sizes": [32, 16], "model.activation": "relu"},
     "elu": {"model.hidden_sizes": [17, 5, 30], "model.activation": "elu"},
@@ -142,8 +143,9 @@ def test_activations_and_their_slopes_equal_pytorch_s_everywhere(activation: str
     torch.testing.assert_close(places["critic.0.bias"] / error, slopes.float(), rtol=1e-6, atol=1e-6)
 
 
-def test_a_row_does_not_depend_on_the_others() -> None:
-    policy, flat, _ = made(SPACES["Box"], **NETWORKS["64-64"])
+@pytest.mark.parametrize("network", ["64-64", "wide"])
+def test_a_row_does_not_depend_on_the_others(network: str) -> None:
+    policy, flat, _ = made(SPACES["Box"], **NETWORKS[network])
     native = native_of(policy, flat)
     observations = torch.randn((150, INPUTS))
     together = native(observations)
@@ -393,6 +395,36 @@ def test_other_optimizers_step_on_the_same_gradient() -> None:
         learner.update(rollout, rollout.rewards)
         results.append(flat.vector.detach().clone())
     torch.testing.assert_close(*results, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("network", ["64-64", "wide", "silu"])
+def test_the_width_of_the_vectors_changes_no_number(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number is one chain of multiply-adds with AVX2 as with AVX-512; without them there are none."""
+    if library.instructions() not in library.INSTRUCTIONS:
+        pytest.skip("the processor has neither")
+    results = []
+    for name in (library.instructions(), "AVX2"):
+        monkeypatch.setattr(library, "instructions", lambda name=name: name)
+        library._library_or_problem.cache_clear()
+        policy, flat, config = made(SPACES["Box"], **NETWORKS[network], **EVERY_TERM, minibatch_size=80, num_envs=10)
+        results.append(epochs(random_samples(policy, 150), policy, flat, config, native=(True, True)))
+    library._library_or_problem.cache_clear()
+    assert all(one.equal(two) for one, two in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("AVX512", ["-mavx2", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]),
+        ("AVX2", ["-mavx2", "-mfma"]),
+        ("DEFAULT", []),
+    ],
+)
+def test_the_compiler_is_told_what_the_processor_has(
+    name: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "instructions", lambda: name)
+    assert [option for option in library._options() if option.startswith("-m")] == expected
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from ppolab.learning.algorithms import make_algorithm
 from ppolab.learning.interface import LearnerContext
 from ppolab.learning.learner import Learner
 from ppolab.learning.native import library
-from ppolab.learning.native.library import NativeCodeError, compiler
+from ppolab.learning.native.library import NativeCodeError, compiler, instructions
 from ppolab.learning.objective import actor_critic_objective
 from ppolab.learning.policy_step_learner import SeparateLearner
 from ppolab.learning.update_path import UpdatePath, update_path
@@ -45,6 +45,13 @@ def test_the_shipped_algorithms_are_all_c_plus_plus_and_say_nothing(
     with caplog.at_level(logging.INFO):
         assert path_of(context_of(name)) == UpdatePath(gradients_in_native=True, epochs_in_native=True)
     assert not caplog.records
+
+
+def test_the_file_is_told_what_the_c_plus_plus_code_computes_with(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "ppolab.learning.update_path"):
+        path_of(context_of())
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "ppolab.learning.update_path"]
+    assert line.startswith(f"C++ computes the update, with {instructions()} and its own products of matrices")
 
 
 OWN = {"model.network": "sample_networks:Residual", "model.hidden_sizes": [64, 64]}

@@ -133,13 +133,7 @@ struct ActorCritic {
 
     double sum_of_squares(size_t network, const float* gradient) const {
         double total = 0.0;
-        for (const Range range : ranges[network]) {
-            Vec sums{};
-            int64_t i = range.first;
-            for (; i + LANES <= range.first + range.size; i += LANES) sums += load(gradient + i) * load(gradient + i);
-            for (int lane = 0; lane < LANES; ++lane) total += sums[lane];
-            for (; i < range.first + range.size; ++i) total += static_cast<double>(gradient[i]) * gradient[i];
-        }
+        for (const Range range : ranges[network]) total += ppolab::sum_of_squares(gradient + range.first, range.size);
         return total;
     }
 };

@@ -98,6 +98,21 @@ inline V within(V value, float low, float high) {
     return at_least(at_most(value, high), low);
 }
 
+inline float square_root(float value) { return std::sqrt(value); }
+
+template <class V>
+inline V square_root(V value) {
+    for (int lane = 0; lane < lanes_of<V>(); ++lane) value[lane] = std::sqrt(value[lane]);
+    return value;
+}
+
+#ifdef __AVX2__
+inline Vec square_root(Vec value) { return _mm256_sqrt_ps(value); }
+#endif
+#ifdef __AVX512F__
+inline Wide square_root(Wide value) { return _mm512_sqrt_ps(value); }
+#endif
+
 // x P(x^2) / Q(x^2), a least-squares fit of tanh on |x| < 9.1, where float tanh becomes 1; off by at most 3e-7.
 template <class V>
 inline V hyperbolic_tangent(V value) {
@@ -141,6 +156,23 @@ inline V exponential(V value) {
     p = p * r * r + r + 1.0f;
     const Bits power = ((Bits)shifted + 127) << 23;  // 2^n; the shift pushes the bits of SHIFT out
     return p * (V)power;
+}
+
+// Sums of every 64th number, side by side, and then of those: one sum would wait for each of its additions.
+inline double sum_of_squares(const float* values, int64_t size) {
+    constexpr int COUNT = 64 / WIDE_LANES;
+    Wide sums[COUNT] = {};
+    int64_t at = 0;
+    for (; at + 64 <= size; at += 64)
+        for (int i = 0; i < COUNT; ++i) {
+            const Wide value = load<Wide>(values + at + i * WIDE_LANES);
+            sums[i] += value * value;
+        }
+    double total = 0.0;
+    for (const Wide& sum : sums)
+        for (int lane = 0; lane < WIDE_LANES; ++lane) total += sum[lane];
+    for (; at < size; ++at) total += static_cast<double>(values[at]) * values[at];
+    return total;
 }
 
 // A value f(z), and the slope f'(z).

@@ -87,7 +87,7 @@ class PolicyHead {
             }
             const Density density = evaluate(outputs + row * outputs_, log_std, samples.actions, sample);
             const double log_ratio = density.log_prob - samples.log_probs[sample];
-            const double ratio = std::exp(log_ratio);
+            const double growth = std::expm1(log_ratio), ratio = 1.0 + growth;
             const double advantage = samples.advantages[sample];
             const double free = ratio * advantage;
             const double kept = std::clamp(ratio, 1.0 - clip, 1.0 + clip) * advantage;
@@ -97,7 +97,7 @@ class PolicyHead {
                 surrogate -= penalty * divergence(outputs + row * outputs_, log_std, samples.parameters, sample);
             entropy += density.entropy;
             clipped += std::abs(ratio - 1.0) > clip;
-            kl += std::expm1(log_ratio) - log_ratio;
+            kl += growth - log_ratio;
             accumulate(gradients + row * outputs_, passes ? -free / counted : (free > kept ? 0.0 : free),
                        -settings.entropy_coef / counted, penalty / counted);
         }
@@ -206,12 +206,13 @@ class PolicyHead {
             const size_t end = first + sizes_[component];
             const double log_total = log_sum(logits + first, logits + end);
             double entropy = 0.0;
-            for (size_t j = first; j < end; ++j) entropy -= std::exp(logits[j] - log_total) * (logits[j] - log_total);
             for (size_t j = first; j < end; ++j) {
-                const double log_probability = logits[j] - log_total, probability = std::exp(log_probability);
-                by_log_prob_[j] = -probability;
-                by_entropy_[j] = -probability * (log_probability + entropy);
+                const double log_probability = logits[j] - log_total;
+                by_log_prob_[j] = -std::exp(log_probability);
+                entropy += by_log_prob_[j] * log_probability;
             }
+            for (size_t j = first; j < end; ++j)
+                by_entropy_[j] = by_log_prob_[j] * (logits[j] - log_total + entropy);
             by_log_prob_[first + action[component]] += 1.0;
             density.log_prob += logits[first + action[component]] - log_total;
             density.entropy += entropy;

@@ -19,24 +19,64 @@ struct Adam {
 };
 
 // Kingma & Ba 2015 (arXiv:1412.6980), algorithm 1; decoupled weight decay: Loshchilov & Hutter 2019 (arXiv:1711.05101).
-void adam_step(const Adam& adam, int64_t step, double gradient_scale, Range range, const float* gradient,
-               float* parameters) {
-    const float scale = static_cast<float>(adam.maximize ? -gradient_scale : gradient_scale);
-    const float rate = static_cast<float>(adam.lr / (1.0 - std::pow(adam.beta1, step)));
-    const float correction = static_cast<float>(std::sqrt(1.0 - std::pow(adam.beta2, step)));
-    const float keep1 = static_cast<float>(adam.beta1), keep2 = static_cast<float>(adam.beta2);
-    const float add1 = static_cast<float>(1.0 - adam.beta1), add2 = static_cast<float>(1.0 - adam.beta2);
-    const float epsilon = static_cast<float>(adam.epsilon);
-    const float coupled = static_cast<float>(adam.decoupled ? 0.0 : adam.weight_decay);
-    const float shrink = static_cast<float>(adam.decoupled ? 1.0 - adam.lr * adam.weight_decay : 1.0);
-    for (int64_t i = range.first; i < range.first + range.size; ++i) {
-        const float parameter = parameters[i] * shrink;
-        const float g = gradient[i] * scale + coupled * parameter;
-        const float mean = adam.mean[i] = keep1 * adam.mean[i] + add1 * g;
-        const float square = adam.square[i] = keep2 * adam.square[i] + add2 * g * g;
-        parameters[i] = parameter - rate * mean / (std::sqrt(square) / correction + epsilon);
+class AdamStep {
+  public:
+    AdamStep(const Adam& adam, int64_t step, double gradient_scale)
+        : means_(adam.mean), squares_(adam.square),
+          scale_(static_cast<float>(adam.maximize ? -gradient_scale : gradient_scale)),
+          rate_(static_cast<float>(adam.lr / (1.0 - std::pow(adam.beta1, step)))),
+          correction_(static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(adam.beta2, step)))),
+          keep1_(static_cast<float>(adam.beta1)), keep2_(static_cast<float>(adam.beta2)),
+          add1_(static_cast<float>(1.0 - adam.beta1)), add2_(static_cast<float>(1.0 - adam.beta2)),
+          epsilon_(static_cast<float>(adam.epsilon)),
+          coupled_(static_cast<float>(adam.decoupled ? 0.0 : adam.weight_decay)),
+          shrink_(static_cast<float>(adam.decoupled ? 1.0 - adam.lr * adam.weight_decay : 1.0)) {}
+
+    // Goes by whole lines of the cache: where the arrays lie at the same place of their pages, each line is fetched again
+    // once another array's was touched.
+    void make(Range range, const float* gradient, float* parameters) const {
+        constexpr int64_t LINE = 16;
+        int64_t at = range.first;
+        const int64_t end = range.first + range.size, whole = std::min((at + LINE - 1) / LINE * LINE, end);
+        for (; at < whole; ++at) make<float, 1>(at, gradient, parameters);
+        for (; at + LINE <= end; at += LINE) make<Wide, LINE / WIDE_LANES>(at, gradient, parameters);
+        for (; at < end; ++at) make<float, 1>(at, gradient, parameters);
     }
-}
+
+  private:
+    // Of COUNT times as many numbers as N has.
+    template <class N, int COUNT>
+    void make(int64_t at, const float* gradient, float* parameters) const {
+        N slopes[COUNT], before[COUNT], means[COUNT], squares[COUNT];
+        read(gradient + at, slopes);
+        read(parameters + at, before);
+        read(means_ + at, means);
+        read(squares_ + at, squares);
+        for (int i = 0; i < COUNT; ++i) {
+            before[i] = before[i] * shrink_;
+            const N slope = slopes[i] * scale_ + coupled_ * before[i];
+            means[i] = keep1_ * means[i] + add1_ * slope;
+            squares[i] = keep2_ * squares[i] + add2_ * slope * slope;
+            before[i] -= rate_ * means[i] / (square_root(squares[i]) * correction_ + epsilon_);
+        }
+        write(means, means_ + at);
+        write(squares, squares_ + at);
+        write(before, parameters + at);
+    }
+
+    template <class N, int COUNT>
+    static void read(const float* from, N (&numbers)[COUNT]) {
+        for (int i = 0; i < COUNT; ++i) numbers[i] = load<N>(from + i * lanes_of<N>());
+    }
+
+    template <class N, int COUNT>
+    static void write(const N (&numbers)[COUNT], float* to) {
+        for (int i = 0; i < COUNT; ++i) store(to + i * lanes_of<N>(), numbers[i]);
+    }
+
+    float *means_, *squares_;
+    float scale_, rate_, correction_, keep1_, keep2_, add1_, add2_, epsilon_, coupled_, shrink_;
+};
 
 // Adds up one number of each of several threads, step after step, without a lock.
 class Sum {
@@ -135,9 +175,9 @@ void run_minibatches(ActorCritic& policy, const Epoch& epoch, size_t first, size
         if (thread == 0) terms.gradient_norm = norm;
         const double limit = epoch.adam->max_grad_norm;
         const double scale = limit > 0.0 && !(norm <= limit) ? limit / (norm + 1e-6) : 1.0;
+        const AdamStep step(*epoch.adam, epoch.adam->steps + batch + 1, scale);
         for (size_t network = first; network < last; ++network)
-            for (const Range range : policy.ranges[network])
-                adam_step(*epoch.adam, epoch.adam->steps + batch + 1, scale, range, epoch.gradient, epoch.parameters);
+            for (const Range range : policy.ranges[network]) step.make(range, epoch.gradient, epoch.parameters);
     }
 }
 
