@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from ppolab.config.schema import EnvConfig
-from ppolab.envs import envpool_backend, envpool_ids
+from ppolab.envs import envpool_ids, pool_making
 from ppolab.envs.envpool_tasks import LEARNERS_OWN, UNLIKE_GYMNASIUM
 from ppolab.envs.families import Told, cannot_draw, keeps_limit, told
 from ppolab.envs.making import made_once
@@ -152,7 +152,7 @@ def space_difference(env: EnvConfig) -> str:
     if is_as_shipped(env):
         return ""
     probe = made_once(replace(env, frame_stack=None))
-    ours = envpool_backend.pool_spaces(env.id, env.kwargs)
+    ours = pool_making.pool_spaces(env.id, env.kwargs)
     probe.close()
     differences = differing_spaces(ours, (probe.observation_space, probe.action_space))
     told = [f"{what} {mine}, Gymnasium's {other}" for what, mine, other in differences]

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NoReturn
 
-import gymnasium
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ppolab.envs import families
@@ -18,24 +15,22 @@ from ppolab.envs.choices import choice_sizes
 from ppolab.envs.envpool_ids import (
     INFO_KEYS,
     STACKS,
-    defaults_of,
     family_of,
-    has_alone,
     has_game_info,
-    package,
     stacks_itself,
 )
 from ppolab.envs.envpool_import import quiet
 from ppolab.envs.envpool_tasks import GAME_INFO, LEARNERS_OWN, FinalRows, end_condition
 from ppolab.envs.frame_stack import FrameStack
 from ppolab.envs.guarded import unknown_info
-from ppolab.envs.pool_calls import OBSERVATION, REWARD, NotCallableError, PoolCalls, StepsTaken, pool_calls
+from ppolab.envs.pool_calls import REWARD, NotCallableError, PoolCalls, StepsTaken, pool_calls
 from ppolab.envs.pool_lines import DirectLine, PublicLine
+from ppolab.envs.pool_making import made_pool, spaces_of_pool
 from ppolab.envs.replay import ActionRecord, replay
 from ppolab.envs.snapshot import State
-from ppolab.envs.spaces import ActionMapping, first_of
+from ppolab.envs.spaces import ActionMapping, of_parts
 from ppolab.envs.vector_env import BackendEnv, Begun, Game, Received
-from ppolab.errors import ConfigError, StateNotReached, nearest
+from ppolab.errors import ConfigError, StateNotReached
 from ppolab.runtime.memory import return_free_memory
 
 RANDOM_AT_RESETS_ONLY = ("mujoco.gym", "classic_control")
@@ -45,73 +40,6 @@ LONGEST_EPISODE = 10_000
 NOT_OF_AN_EPISODE = ("info:env_id", "info:players.env_id")
 OBSERVED_MASK = f"obs:{ENTRY}"
 """What EnvPool's C++ code calls a mask in the observation."""
-PYBIND = "incompatible constructor arguments"
-"""Of the message of EnvPool's binding to C++, whose many lines hold all arguments."""
-MAX_SEED = 2**31
-"""EnvPool's seeds lie below it."""
-
-
-def pool_spaces(env_id: str, kwargs: dict[str, Any]) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
-    """Return the observation space and the action space of a pool.
-
-    Raises:
-        ConfigError: EnvPool does not take these arguments.
-    """
-    pool = _made(env_id, kwargs, [0], num_threads=1)
-    with quiet():
-        found = _spaces_of(pool)
-    pool.close()
-    return found
-
-
-def _spaces_of(pool: Any) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
-    return families.trusted_space(pool.observation_space), families.trusted_space(pool.action_space)
-
-
-class EnvPoolAlone(gymnasium.Env[Any, Any]):
-    """One environment of EnvPool as Gymnasium has environments; for ids that Gymnasium does not have.
-
-    EnvPool takes a seed only when it makes an environment, so a reset with one makes another.
-
-    Raises:
-        ConfigError: it is a game of several players.
-    """
-
-    def __init__(self, env_id: str, kwargs: dict[str, Any]) -> None:
-        self._make = partial(_made, env_id, kwargs, num_threads=1)
-        self._pool = self._make([0])
-        with quiet():
-            self.observation_space, self.action_space = _spaces_of(self._pool)
-            players = self._pool.spec.config.max_num_players
-        if players > 1:
-            self._pool.close()
-            raise ConfigError(
-                f"env.id={env_id}: is a game of {players} players, and ppolab trains one that plays alone; choose "
-                "another environment"
-            )
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode."""
-        super().reset(seed=seed)
-        if seed is not None:
-            self._pool.close()
-            self._pool = self._make([seed % MAX_SEED])
-        with quiet():
-            observations, info = self._pool.reset()
-        return first_of(observations), first_of(info)
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Take one step."""
-        observations, rewards, terminated, truncated, info = self._pool.step(np.asarray(action)[None])
-        return first_of(observations), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), first_of(info)
-
-    def render(self) -> NoReturn:
-        """Raise NotImplementedError."""
-        raise NotImplementedError("EnvPool's environments are not drawn where they are stepped one by one")
-
-    def close(self) -> None:
-        """Free the simulator."""
-        self._pool.close()
 
 
 class EnvPoolEnv(BackendEnv):
@@ -147,7 +75,7 @@ class EnvPoolEnv(BackendEnv):
         self._fixed_kwargs = {STACKS: frame_stack} if inside else {}
         self._open(seeds)
         with quiet():
-            observation_space, action_space = _spaces_of(self._envs)
+            observation_space, action_space = spaces_of_pool(self._envs)
         apart = ENTRY if masked and is_observed(observation_space, action_space) else None
         self._stack = FrameStack(observation_space, frame_stack, apart) if frame_stack and not inside else None
         super().__init__(
@@ -205,7 +133,12 @@ class EnvPoolEnv(BackendEnv):
             if self._stack or self.layout.images or self._mask_is_used or self._game_info or self._ends_in_info:
                 raise NotCallableError("what these environments return is completed in Python")
             logged = [f"{INFO_KEYS}{name}" for name in self._log_info]
-            self._calls = pool_calls(self._envs, self.num_envs, self.policy_space, self._mapping, logged)
+            self._calls = pool_calls(
+                self._envs, self.num_envs, self.observation_space, self.policy_space, self._mapping, logged
+            )
+            if self._has_ended is not None and len(self._calls.observed) > 1:
+                self._calls = None
+                raise NotCallableError("Python tells ends on the last allowed step from observations of several parts")
         return self._calls
 
     def begin_calls(self) -> None:
@@ -217,13 +150,13 @@ class EnvPoolEnv(BackendEnv):
     def end_calls(self, taken: StepsTaken) -> None:
         """Go on from T steps that C++ took; set `taken.terminated` where an end on the last allowed step was hidden."""
         calls, self._calls_began = self.calls(), None
-        self._observations = calls.state[OBSERVATION].copy()
+        self._observations = of_parts(iter(calls.observations()), self.observation_space)
         self._ended = calls.ended.copy()
         self._steps += len(taken.rewards)
         if taken.truncated.any():
             last = np.nonzero(taken.truncated)
-            shape = (-1, *self._observations.shape[1:])
-            observations = taken.observations[last].astype(self._observations.dtype).reshape(shape)
+            first = calls.state[calls.observed[0]]  # the only one where ends are told from it
+            observations = taken.observations[last].astype(first.dtype).reshape(-1, *first.shape[1:])
             rewards = taken.rewards[last].astype(calls.state[REWARD].dtype)
             taken.terminated[last] |= self._hidden_ends(observations, rewards)
         if self._record is not None:
@@ -233,7 +166,7 @@ class EnvPoolEnv(BackendEnv):
         """Raise the EnvError of a number that is not finite, which C++ has received after so many `steps`."""
         calls, self._calls_began = self.calls(), None
         self._steps += steps
-        self._check_rows(self._encode(calls.state[OBSERVATION]), self.num_envs)
+        self._check_rows(self._encode(of_parts(iter(calls.observations()), self.observation_space)), self.num_envs)
         self._check(calls.state[REWARD].astype(np.float64), "reward", (self.num_envs,))
         raise AssertionError("all numbers are finite")
 
@@ -315,7 +248,7 @@ class EnvPoolEnv(BackendEnv):
         return picture
 
     def _open(self, seeds: Sequence[int]) -> None:
-        self._envs = _made(self._id, {**self._kwargs, **self._fixed_kwargs}, seeds, num_threads=self._num_threads)
+        self._envs = made_pool(self._id, {**self._kwargs, **self._fixed_kwargs}, seeds, num_threads=self._num_threads)
         _check_info(self._envs, self._log_info)
         has = self._envs._state_keys
         self._ends_in_info = [
@@ -379,32 +312,3 @@ def _with_rows(batch: Any, which: NDArray[np.bool_], rows: Any) -> Any:
     changed = batch.copy()
     changed[which] = rows
     return changed
-
-
-def _made(env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], *, num_threads: int) -> Any:
-    num_envs = len(seeds)
-    if why := families.cannot_start(family_of(env_id), env_id):
-        raise ConfigError(f"env.id={env_id}: {why}; choose another environment")
-    try:
-        with quiet():
-            return package().make(
-                env_id, env_type="gymnasium", num_envs=num_envs, seed=list(seeds),
-                num_threads=min(num_threads, num_envs), **kwargs,
-            )  # fmt: skip
-    except (TypeError, ValueError, AssertionError) as error:
-        if not kwargs:
-            raise
-        raise ConfigError(f"env.kwargs={kwargs}: {_refusal(env_id, kwargs, error)}") from error
-
-
-def _refusal(env_id: str, kwargs: dict[str, Any], error: Exception) -> str:
-    """Return why EnvPool does not take these arguments, and what helps."""
-    known = defaults_of(env_id)
-    unknown = next((name for name in kwargs if name not in known), None)
-    defaults = ", ".join(f"{name}={known[name]}" for name in kwargs if name in known)
-    why = str(error).splitlines()[0] if str(error) and PYBIND not in str(error) else "a value or its type is wrong"
-    if not has_alone(env_id):
-        return f"EnvPool does not take these for {env_id} ({why}); use env.backend=gymnasium"
-    if unknown is None:
-        return f"EnvPool does not take these for {env_id} ({why}); its own are {defaults}"
-    return f"EnvPool's {env_id} has no argument {unknown}{nearest(unknown, known) or '; leave it out'}"

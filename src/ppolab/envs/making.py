@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 
 from ppolab.config.schema import EnvConfig
-from ppolab.envs import envpool_backend, envpool_ids
+from ppolab.envs import envpool_ids, pool_making
 from ppolab.envs.action_masks import ENTRY, is_observed, is_wanted
 from ppolab.envs.frame_stack import StackedFrames
 from ppolab.envs.mujoco_warnings import log_mujoco_warnings
@@ -37,7 +37,7 @@ def make_env(env: EnvConfig, **further: Any) -> gymnasium.Env[Any, Any]:
     if envpool_ids.has_alone(env.id) and not refused:
         inside = frame_stack is not None and envpool_ids.stacks_itself(env.id)
         stacked = {envpool_ids.STACKS: frame_stack} if inside else {}
-        made: gymnasium.Env[Any, Any] = envpool_backend.EnvPoolAlone(env.id, {**env.kwargs, **stacked})
+        made: gymnasium.Env[Any, Any] = pool_making.EnvPoolAlone(env.id, {**env.kwargs, **stacked})
         frame_stack = None if inside else frame_stack
     else:
         made = gymnasium.make(env.id, disable_env_checker=True, **further, **env.kwargs)

@@ -16,10 +16,12 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ppolab.envs.choices import Choices, Combinations
-from ppolab.envs.spaces import ActionMapping, box_placement
+from ppolab.envs.spaces import ActionMapping, box_placement, named_parts
 
 SENT = ("env_id", "players.env_id", "action")
-OBSERVATION, REWARD, DONE, TRUNCATED = "obs", "reward", "done", "trunc"
+REWARD, DONE, TRUNCATED = "reward", "done", "trunc"
+OBSERVED = "obs"
+"""What entries of the pool's state begin with that are observations; parts of one follow after a colon."""
 FIXED_TYPES = {REWARD: np.dtype(np.float32), DONE: np.dtype(np.bool_), TRUNCATED: np.dtype(np.bool_)}
 NUMBERS = (np.float32, np.float64, np.int32, np.int64, np.bool_, np.uint8)
 """Types of the entries of a pool that are read as numbers."""
@@ -64,6 +66,7 @@ class PoolCalls:
     Attributes:
         receive, send: pointers to the functions. handle: address of the pool.
         state: memory [n, ...] for every entry of the pool's state, by name, in the pool's order.
+        observed: names of the entries of `state` that are an observation, in the order of its numbers.
         logged: names of entries of `state`, each one number per environment.
         actions: how a policy's actions become the environments'. sent: type in which the pool takes them.
         ids: [n] int32 of all environments.
@@ -75,12 +78,17 @@ class PoolCalls:
     send: int
     handle: int
     state: dict[str, NDArray[Any]]
+    observed: tuple[str, ...]
     logged: tuple[str, ...]
     actions: ActionNumbers
     sent: np.dtype[Any]
     ids: NDArray[np.int32]
     ended: NDArray[np.bool_]
     waiting: NDArray[np.float64]
+
+    def observations(self) -> list[NDArray[Any]]:
+        """Return copies of the latest observations, part by part."""
+        return [self.state[name].copy() for name in self.observed]
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,12 @@ class StepsTaken:
 
 
 def pool_calls(
-    pool: Any, num_envs: int, action_space: spaces.Space[Any], mapping: ActionMapping, logged: Sequence[str]
+    pool: Any,
+    num_envs: int,
+    observation_space: spaces.Space[Any],
+    action_space: spaces.Space[Any],
+    mapping: ActionMapping,
+    logged: Sequence[str],
 ) -> PoolCalls:
     """Return what C++ needs to step `pool`.
 
@@ -112,8 +125,8 @@ def pool_calls(
     Raises:
         NotCallableError: it is another version of EnvPool, or has observations or actions of another kind.
     """
-    if tuple(pool._spec._action_keys) != SENT or not {OBSERVATION, *FIXED_TYPES} <= set(pool._state_keys):
-        raise NotCallableError("observation or action has several parts")
+    if tuple(pool._spec._action_keys) != SENT or not set(FIXED_TYPES) <= set(pool._state_keys):
+        raise NotCallableError("an action has several parts")
     try:
         functions = dict(pool._xla())
         (handle, (_, filled), (receive, _)), (_, (read, _), (send, _)) = functions["recv"], functions["send"]
@@ -123,9 +136,12 @@ def pool_calls(
         raise NotCallableError(f"EnvPool does not offer its functions ({told})") from error
     state = {name: np.zeros(shape, dtype) for name, (dtype, shape) in zip(pool._state_keys, filled[1:], strict=True)}
     actions = _action_numbers(action_space, mapping)
-    _check_state(state, num_envs, logged)
+    observed = tuple(
+        f"{OBSERVED}:{name.replace('.', ':')}" if name else OBSERVED for name, _ in named_parts(observation_space)
+    )
+    _check_state(state, num_envs, observed, logged)
     return PoolCalls(
-        *pointers, int.from_bytes(handle, sys.byteorder), state, tuple(logged), actions,
+        *pointers, int.from_bytes(handle, sys.byteorder), state, observed, tuple(logged), actions,
         _type_of_sent(read[1:], actions, num_envs),
         np.arange(num_envs, dtype=np.int32), np.zeros(num_envs, dtype=np.bool_), np.zeros(1),
     )  # fmt: skip
@@ -147,13 +163,15 @@ def _type_of_sent(read: Sequence[Any], actions: ActionNumbers, num_envs: int) ->
     return kind
 
 
-def _check_state(state: dict[str, NDArray[Any]], num_envs: int, logged: Sequence[str]) -> None:
+def _check_state(state: dict[str, NDArray[Any]], num_envs: int, observed: Sequence[str], logged: Sequence[str]) -> None:
     """Raise NotCallableError unless the entries are such as the C++ code reads."""
     for name, dtype in FIXED_TYPES.items():
         if state[name].dtype != dtype or state[name].shape != (num_envs,):
             raise NotCallableError(f"EnvPool's {name} is of type {state[name].dtype}, shape {state[name].shape}")
-    if state[OBSERVATION].dtype not in (np.float32, np.float64) or len(state[OBSERVATION]) != num_envs:
-        raise NotCallableError("the observation is no array of floating-point numbers")
+    if set(observed) != {name for name in state if name.partition(":")[0] == OBSERVED}:
+        raise NotCallableError("EnvPool's observation has other parts than its space says")
+    if any(state[name].dtype not in (np.float32, np.float64) or len(state[name]) != num_envs for name in observed):
+        raise NotCallableError("the observation does not consist of floating-point numbers")
     for name in logged:
         if state[name].dtype not in NUMBERS or state[name].size != num_envs:
             raise NotCallableError(f"EnvPool's {name} is not one number per environment")

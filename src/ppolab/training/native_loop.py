@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ppolab.envs.envpool_backend import EnvPoolEnv
-from ppolab.envs.pool_calls import DONE, OBSERVATION, REWARD, TRUNCATED, NotCallableError, PoolCalls, StepsTaken
+from ppolab.envs.pool_calls import DONE, REWARD, TRUNCATED, NotCallableError, PoolCalls, StepsTaken
 from ppolab.envs.vector_env import VectorEnv
 from ppolab.learning.actor import Actor
 from ppolab.learning.native import NativePolicy
@@ -22,6 +22,7 @@ from ppolab.learning.native.structures import (
     NativeColumn,
     NativeFault,
     NativeGroup,
+    NativePart,
     NativePlacement,
     NativeRemembered,
 )
@@ -44,8 +45,10 @@ def native_loop(before: NativeLoop | None, native: Actor | None, env: VectorEnv)
         NotCallableError: only EnvPool or its environments are the reason why Python must.
     """
     groups = [(rows, group) for rows, group in env.groups if isinstance(group, EnvPoolEnv)]
-    if not isinstance(native, NativePolicy) or not groups or env.masks is not None:
+    if not isinstance(native, NativePolicy) or not groups:
         return None
+    if env.masks is not None:
+        raise NotCallableError("actions are masked")
     if before is not None and before.serves(native, groups):
         return before
     return NativeLoop(native, groups)
@@ -191,14 +194,18 @@ def _placement(calls: PoolCalls) -> tuple[NativePlacement, list[NDArray[Any]]]:
 def _group(first: int, calls: PoolCalls) -> tuple[NativeGroup, Any]:
     """Return the structure of a pool whose rows begin at `first`, and what it points to besides `calls`."""
     names, state = list(calls.state), _pointers([entry.ctypes.data for entry in calls.state.values()])
+    entries = [(name, calls.state[name]) for name in calls.observed]
+    parts = (NativePart * len(entries))(
+        *[NativePart(names.index(name), TYPES[entry.dtype.name], entry[0].size) for name, entry in entries]
+    )
     group = NativeGroup(
         receive=calls.receive, send=calls.send, handle=calls.handle, first=first, count=len(calls.ids),
         state=ctypes.addressof(state), entries=len(names),
-        observation=names.index(OBSERVATION), observation_type=TYPES[calls.state[OBSERVATION].dtype.name],
+        parts=ctypes.addressof(parts), part_count=len(parts),
         reward=names.index(REWARD), done=names.index(DONE), truncated=names.index(TRUNCATED),
         ids=calls.ids.ctypes.data, ended=calls.ended.ctypes.data, waiting=calls.waiting.ctypes.data,
     )  # fmt: skip
-    return group, state
+    return group, (state, parts)
 
 
 def _pointers(addresses: Sequence[int]) -> ctypes.Array[ctypes.c_void_p]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ppolab.agents.evaluation import play_episodes
 from ppolab.config.schema import EnvConfig
-from ppolab.envs import envpool_backend, envpool_ids
+from ppolab.envs import envpool_ids, pool_making
 from ppolab.envs.factory import make_vector_env
 from ppolab.envs.vector_env import VectorEnv
 from ppolab.learning.rollout import Episode, totals
@@ -30,7 +30,7 @@ def games(env_id: str, **kwargs: Any) -> VectorEnv:
 
 def played_again(env_id: str, kwargs: dict[str, Any], actions: NDArray[Any]) -> list[Episode]:
     """The games that the actions [T, N] make, told from what EnvPool's own info says of them."""
-    pool = envpool_backend._made(env_id, kwargs, SEEDS, num_threads=1)
+    pool = pool_making.made_pool(env_id, kwargs, SEEDS, num_threads=1)
     pool.reset()
     scores, found = np.zeros(len(SEEDS)), []
     for row in actions:

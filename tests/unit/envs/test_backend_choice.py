@@ -13,7 +13,7 @@ import pytest
 from gymnasium import spaces
 
 from ppolab.config.schema import EnvConfig
-from ppolab.envs import envpool_backend, envpool_ids
+from ppolab.envs import envpool_ids, pool_making
 from ppolab.envs.backend_choice import (
     BackendChoice,
     _alike,
@@ -77,7 +77,7 @@ def test_every_task_known_to_be_the_same_has_the_same_spaces() -> None:
     assert len(known) >= 17 and {"Hopper-v5", "CartPole-v1", "Pendulum-v1"} <= set(known)
     for env_id in known:
         probe = gymnasium.make(env_id, disable_env_checker=True)
-        observations, actions = envpool_backend.pool_spaces(env_id, {})
+        observations, actions = pool_making.pool_spaces(env_id, {})
         assert _alike(observations, probe.observation_space), env_id
         assert _alike(actions, probe.action_space) and _same_bounds(actions, probe.action_space), env_id
         probe.close()

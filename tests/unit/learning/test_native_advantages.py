@@ -105,6 +105,7 @@ def values_in_another_process(observations: torch.Tensor) -> list[float]:
     return native(2)[1].values(observations).tolist()
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_forked_process_has_a_second_thread_too() -> None:
     observations = torch.randn((600, INPUTS), generator=torch.Generator().manual_seed(0))
     expected = values_in_another_process(observations)  # so that this process has one already

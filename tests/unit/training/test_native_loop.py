@@ -23,6 +23,7 @@ from ppolab.learning.native.library import library_problem
 from ppolab.learning.rollout import Rollout
 from ppolab.training import collector as collecting
 from ppolab.training.collector import Collector
+from ppolab.training.native_loop import native_loop
 
 pytestmark = [
     pytest.mark.skipif(not envpool_ids.has("CartPole-v1"), reason="EnvPool is not installed here"),
@@ -49,6 +50,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "an LSTM": {"env_id": "CartPole-v1", "env_kwargs": {"max_episode_steps": 9}, "model.memory": "lstm"},
     "an LSTM for both": {"env_id": "CartPole-v1", "model.memory": "lstm", "model.trunk": "shared"},
+    "an observation of several parts": {"env_id": "CheetahRun-v1"},
     "one environment": {"env_id": "CartPole-v1", "num_envs": 1},
     "one group": {"env_id": "Pendulum-v1", "env.num_threads": 1},
 }
@@ -96,6 +98,7 @@ def run(config: Config) -> tuple[list[dict[str, Any]], Any, list[Rollout]]:
     for _ in range(4):
         rollouts.append(collector.collect(policy, native))
         policy.observation_scale.merge(rollouts[-1].observation_moments)
+    assert (collector._loop is None) == (collecting.native_loop is not native_loop)
     return [told(rollout) for rollout in rollouts], as_bytes(collector.state()), rollouts
 
 
@@ -198,7 +201,7 @@ def test_python_collects_where_envpool_does_not_offer_its_functions(
     ("settings", "reason"),
     [
         ({"env_id": "Hopper-v5", "env.squash_actions": True}, "the actions are of a kind that C++ does not know"),
-        ({"env_id": "FrozenLake-v1"}, "the observation is no array of floating-point numbers"),
+        ({"env_id": "FrozenLake-v1"}, "the observation does not consist of floating-point numbers"),
         ({"env_id": "CartPole-v1", "env.frame_stack": 2}, "what these environments return is completed in Python"),
     ],
 )

@@ -65,12 +65,19 @@ struct InfoColumn {
     int64_t entry, type;
 };
 
+// Some columns of an observation, which are one entry of the pool's state.
+struct ObservationPart {
+    int64_t entry, type, width;
+};
+
 // One pool: rows [first, first + count) of the rollout.
 struct PoolGroup {
     void *receive, *send;  // its functions
     int64_t handle, first, count;
     void** state;  // where each entry of its state is put
-    int64_t entries, observation, observation_type, reward, done, truncated;
+    int64_t entries;
+    const ObservationPart* parts;  // [part_count] the columns of an observation, in order
+    int64_t part_count, reward, done, truncated;
     const int32_t* ids;  // [count] its environments, all of them
     bool* ended;         // [count] where an episode ended with the last step
     double* waiting;     // seconds of the loop after which it was last asked for a step
@@ -197,8 +204,14 @@ class CollectingLoop {
         const int64_t count = group.count, place = t * rollout.environments + group.first;
         const int64_t size = count * rollout.inputs;
         double* const observations = rollout.observations + (place + rollout.environments) * rollout.inputs;
-        as_type(group.observation_type, group.state[group.observation],
-                [&](const auto* given) { std::copy_n(given, size, observations); });
+        double* first = observations;
+        for (int64_t index = 0; index < group.part_count; first += group.parts[index++].width) {
+            const ObservationPart& part = group.parts[index];
+            as_type(part.type, group.state[part.entry], [&](const auto* given) {
+                for (int64_t i = 0; i < count; ++i)
+                    std::copy_n(given + i * part.width, part.width, first + i * rollout.inputs);
+            });
+        }
         const auto finite = [](double value) { return std::isfinite(value); };
         const float* const rewards = static_cast<const float*>(group.state[group.reward]);
         std::copy_n(rewards, count, rollout.rewards + place);

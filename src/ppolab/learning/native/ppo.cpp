@@ -418,6 +418,7 @@ int64_t ppo_sizeof_stopping() { return sizeof(Stopping); }
 int64_t ppo_sizeof_outcomes() { return sizeof(Outcomes); }
 int64_t ppo_sizeof_placement() { return sizeof(ActionPlacement); }
 int64_t ppo_sizeof_column() { return sizeof(InfoColumn); }
+int64_t ppo_sizeof_part() { return sizeof(ObservationPart); }
 int64_t ppo_sizeof_group() { return sizeof(PoolGroup); }
 int64_t ppo_sizeof_collected() { return sizeof(Collected); }
 int64_t ppo_sizeof_remembered() { return sizeof(Remembered); }

@@ -103,6 +103,12 @@ class NativeColumn(ctypes.Structure):
     _fields_ = [("entry", INTEGER), ("type", INTEGER)]
 
 
+class NativePart(ctypes.Structure):
+    """Some columns of an observation."""
+
+    _fields_ = [("entry", INTEGER), ("type", INTEGER), ("width", INTEGER)]
+
+
 class NativeGroup(ctypes.Structure):
     """A pool of environments; its arrays must outlive the loop that steps it."""
 
@@ -111,7 +117,9 @@ class NativeGroup(ctypes.Structure):
         ("send", POINTER),
         *((name, INTEGER) for name in ("handle", "first", "count")),
         ("state", POINTER),
-        *((name, INTEGER) for name in ("entries", "observation", "observation_type", "reward", "done", "truncated")),
+        ("entries", INTEGER),
+        ("parts", POINTER),
+        *((name, INTEGER) for name in ("part_count", "reward", "done", "truncated")),
         *((name, POINTER) for name in ("ids", "ended", "waiting")),
     ]
 
@@ -162,6 +170,7 @@ STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "outcomes": NativeOutcomes,
     "placement": NativePlacement,
     "column": NativeColumn,
+    "part": NativePart,
     "group": NativeGroup,
     "collected": NativeCollected,
     "remembered": NativeRemembered,
