@@ -6,12 +6,17 @@ None of these modules may start a thread while it is imported: threads do not su
 import importlib
 
 from ppolab.envs.envpool_import import import_usual
-from ppolab.runtime.fast_imports import lean_imports
+from ppolab.runtime.fast_imports import import_lightning, lean_imports
 
 PICTURES = ("matplotlib.backends.backend_agg", "matplotlib.figure")
-RUNS = ("hydra_plugins.hydra_ppolab._process_jobs", "ppolab.training.run", "ppolab.study.trial_process")
+RUNS = (
+    "ppolab.cli.commands", "hydra_plugins.hydra_ppolab._process_jobs", "ppolab.training.run",
+    "ppolab.study.trial_process", "ppolab.learning.algorithms.ppo_clip", "hydra._internal.logging_config",
+    "torch._subclasses",
+)  # fmt: skip
 
-with lean_imports():  # PyTorch's compiler comes with Lightning: here it is imported once for all runs that need it
+with lean_imports():
+    import_lightning()
     for name in RUNS:
         importlib.import_module(name)
 for name in PICTURES:  # after the others, which would import much more if these were there

@@ -11,7 +11,7 @@ from typing import Any, cast
 from hydra._internal.callbacks import Callbacks
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from ppolab.config.metrics import objective_names, unmeasured
 from ppolab.config.schema import Config, register_schemas
@@ -22,6 +22,7 @@ from ppolab.records.tracking.tags import COMMAND, typed_command
 from ppolab.runtime.cores import CORES, usable_cores
 from ppolab.runtime.fork_server import EndedProcess, ProcessPool
 from ppolab.runtime.signals import stop_requests
+from ppolab.runtime.user_code import NAME
 from ppolab.study.sweep_lines import SweepLines
 
 PRELOAD = "hydra_plugins.hydra_ppolab._preload"
@@ -37,10 +38,22 @@ def make_pool(config: DictConfig) -> ProcessPool:
 
 def preloaded(config: DictConfig) -> list[str]:
     """Return the modules that the fork server imports: all that the runs would import one by one."""
+    whole = [f"{PRELOAD}_whole"] if config.logger.register or _names_own_code(config) else []
     if config.logger.kind == "none":
-        return [PRELOAD]
+        return [PRELOAD, *whole]
     uri = resolve_tracking_uri(config.logger.tracking_uri, OUTPUTS)
-    return [PRELOAD, f"{PRELOAD}_database" if is_database(uri) else f"{PRELOAD}_tracking"]
+    return [PRELOAD, *whole, f"{PRELOAD}_database" if is_database(uri) else f"{PRELOAD}_tracking"]
+
+
+def _names_own_code(node: object) -> bool:
+    """Return whether a value in a configuration, Hydra's part apart, is MODULE:NAME."""
+    if isinstance(node, DictConfig):
+        return any(
+            not OmegaConf.is_missing(node, key) and key != "hydra" and _names_own_code(node[key]) for key in node
+        )
+    if isinstance(node, ListConfig):
+        return any(map(_names_own_code, node))
+    return isinstance(node, str) and NAME.fullmatch(node) is not None
 
 
 def job_environment(pool: ProcessPool) -> dict[str, str]:
