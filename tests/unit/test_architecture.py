@@ -41,7 +41,8 @@ LIGHT = (
     "ppolab", "errors", "redaction", "config", "records.run_log", "records.run_folder", "records.wording",
     "records.comparison", "records.tracking", "records.versions",
     "agents.export_formats",
-    "runtime.cores", "runtime.fast_imports", "runtime.ranks", "runtime.signals", "training.rerun", "training.resume",
+    "runtime.cores", "runtime.deferred_imports", "runtime.fast_imports", "runtime.memory", "runtime.ranks",
+    "runtime.signals", "training.rerun", "training.resume",
     "training.trial",
     "cli", "api", "reports", "envs", "hydra_plugins",
 )  # fmt: skip

@@ -23,6 +23,7 @@ FOR_THEIR_EFFECT = {
     "hydra_plugins.hydra_ppolab._preload",
     "hydra_plugins.hydra_ppolab._preload_database",
     "hydra_plugins.hydra_ppolab._preload_tracking",
+    "hydra_plugins.hydra_ppolab._preload_whole",
     "hydra_plugins.hydra_ppolab.launcher",
     "hydra_plugins.hydra_ppolab.sweeper",
 }

@@ -22,6 +22,9 @@ RUNS = (
     "ppolab.study.trial_process",
     "ppolab.cli.commands",  # the script that a user starts imports it, and every process imports that script
     "ppolab.cli.jobs",
+    "ppolab.learning.algorithms.ppo_clip",
+    "hydra._internal.logging_config",
+    "torch._subclasses",
 )
 OPTIONS = {"env": "cartpole", "model": "mlp", "optimizer": "adam", "trainer": "cpu", "logger": "mlflow"}
 """The options of the run that is rehearsed, by group."""

@@ -13,7 +13,7 @@ from typing import Any, cast
 from hydra._internal.callbacks import Callbacks
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from ppolab.config.metrics import objective_names, unmeasured
 from ppolab.config.schema import Config, register_schemas
@@ -24,6 +24,7 @@ from ppolab.records.tracking.tags import COMMAND, typed_command
 from ppolab.runtime.cores import CORES, usable_cores
 from ppolab.runtime.fork_server import EndedProcess, ProcessPool
 from ppolab.runtime.signals import stop_requests
+from ppolab.runtime.user_code import NAME
 from ppolab.study.sweep_lines import SweepLines
 
 PRELOAD = "hydra_plugins.hydra_ppolab._preload"
@@ -43,7 +44,12 @@ def make_pool(config: DictConfig, *, relayed: bool = False) -> ProcessPool:
 
 def preloaded(config: DictConfig, *, relayed: bool = False) -> list[str]:
     """Return the modules that the fork server imports: all that the runs would import one by one."""
-    modules = [PRELOAD, f"{PRELOAD}_compiler"] if may_compile(config) else [PRELOAD]
+    modules = [PRELOAD]
+    compiling = may_compile(config)
+    if compiling or config.logger.register or _names_own_code(config):
+        modules.append(f"{PRELOAD}_whole")
+    if compiling:
+        modules.append(f"{PRELOAD}_compiler")
     if config.logger.kind == "none" or relayed:
         return modules
     uri = resolve_tracking_uri(config.logger.tracking_uri, OUTPUTS)
@@ -65,6 +71,17 @@ def may_compile(config: DictConfig) -> bool:
         and not (model.dropout or model.state_dependent_std)
     )
     return not in_native or config.trainer.accelerator == "gpu" or config.trainer.precision == "bf16"
+
+
+def _names_own_code(node: object) -> bool:
+    """Return whether a value in a configuration, Hydra's part apart, is MODULE:NAME."""
+    if isinstance(node, DictConfig):
+        return any(
+            not OmegaConf.is_missing(node, key) and key != "hydra" and _names_own_code(node[key]) for key in node
+        )
+    if isinstance(node, ListConfig):
+        return any(map(_names_own_code, node))
+    return isinstance(node, str) and NAME.fullmatch(node) is not None
 
 
 def job_environment(pool: ProcessPool) -> dict[str, str]:

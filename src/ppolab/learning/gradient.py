@@ -18,6 +18,7 @@ from ppolab.learning.interface import LearnerContext
 from ppolab.learning.native.library import compiler
 from ppolab.learning.objective import LossTerms, Objective, Samples, share_of_terms
 from ppolab.learning.own_network import own_networks
+from ppolab.runtime.deferred_imports import load_deferred
 
 log = logging.getLogger(__name__)
 
@@ -192,6 +193,7 @@ def _compiled(function: Gradient, arguments: tuple[Tensor, ...]) -> Gradient:
     try:  # dropout draws in the trials below; a resumed run, which makes them later, would find other numbers
         with torch.random.fork_rng([device] if on_gpu else []), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the compiler's own deprecations, which must not stop it
+            load_deferred()
             import torch._inductor as inductor  # a second or two that a run without compiling need not wait
             from torch.fx.experimental.proxy_tensor import make_fx
 

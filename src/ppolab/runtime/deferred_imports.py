@@ -42,8 +42,10 @@ PLACEHOLDERS = {
     ("torch.utils.flop_counter", "FlopCounterMode"): "pytorch_lightning.utilities.model_summary.model_summary",
 }
 """Names that another module, the value, imports from a module that waits: it gets something that calls them."""
-COMPILER = "torch._dynamo"
-"""What needs all that the modules of `DEFERRED` register."""
+FIRST = "torch.func"
+"""Comes before all others: it imports what they have in common in an order in which that can be imported."""
+COMPILER = ("torch._dynamo", "torch._inductor", "torch.fx.experimental.proxy_tensor")
+"""What needs all that the modules of `DEFERRED` register, and is imported after them."""
 
 
 class DeferredModule(ModuleType):
@@ -61,6 +63,7 @@ class DeferredModule(ModuleType):
 
 _lock = threading.RLock()
 _waiting: list[DeferredModule] = []
+_under_way: list[ModuleType] = []
 
 
 @contextmanager
@@ -76,8 +79,9 @@ def deferred_imports() -> Iterator[None]:
 
 def load_deferred() -> None:
     """Execute all modules that wait, in the order of their imports."""
-    while _waiting:
-        _execute(_waiting[0])
+    with _lock:
+        while _waiting:
+            _execute(_waiting[0])
 
 
 def is_deferred() -> bool:
@@ -86,21 +90,27 @@ def is_deferred() -> bool:
 
 
 def _execute(module: ModuleType) -> None:
-    """Execute a module that waits, after the package that it is in."""
+    """Execute a module that waits, after the first of all, and after the package that it is in."""
     with _lock:
-        package = sys.modules.get(module.__name__.rpartition(".")[0])
-        if isinstance(package, DeferredModule):
-            _execute(package)
+        for earlier in (FIRST, module.__name__.rpartition(".")[0]):
+            if earlier != module.__name__ and isinstance(before := sys.modules.get(earlier), DeferredModule):
+                _execute(before)
         if not isinstance(module, DeferredModule):
             return
         _waiting.remove(module)
         module.__class__ = ModuleType  # type: ignore[assignment]  # a waiting module no more
         assert module.__spec__ is not None
         assert module.__spec__.loader is not None
-        module.__spec__.loader.exec_module(module)
+        _under_way.append(module)
+        try:
+            module.__spec__.loader.exec_module(module)
+        finally:
+            _under_way.remove(module)
         for (name, function), user in PLACEHOLDERS.items():
             if name == module.__name__ and user in sys.modules:
                 setattr(sys.modules[user], function, getattr(module, function))
+        if not _under_way and COMPILER[0] in sys.modules:
+            load_deferred()
 
 
 def _placeholder(module: ModuleType, name: str) -> type:
@@ -120,9 +130,14 @@ class _Finder(MetaPathFinder):
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
         """Return the specification of a module that is to wait; leave all others to the other finders."""
         if self.defers and fullname in DEFERRED:
-            return _loaded_by(_Later, PathFinder.find_spec(fullname, path, target))
-        if fullname == COMPILER and _waiting:
-            return _loaded_by(_WithTheRest, PathFinder.find_spec(fullname, path, target))
+            spec = PathFinder.find_spec(fullname, path, target)
+            if spec is not None and spec.loader is not None:
+                spec.loader = _Later(spec.loader)
+            return spec
+        if not self.defers and fullname in COMPILER and not _under_way:
+            load_deferred()
+            if (imported := sys.modules.get(fullname)) is not None:  # by one of them
+                return ModuleSpec(fullname, _Imported(imported))
         package = sys.modules.get(fullname.rpartition(".")[0])
         if isinstance(package, DeferredModule):
             _execute(package)
@@ -145,20 +160,15 @@ class _Later(Loader):
         _waiting.append(module)
 
 
-class _WithTheRest(Loader):
-    """Execute a module, and then all that wait: not before it, since some of them import it."""
+class _Imported(Loader):
+    """Load a module by taking the one that has meanwhile been imported."""
 
-    def __init__(self, loader: Loader) -> None:
-        self._loader = loader
+    def __init__(self, module: ModuleType) -> None:
+        self._module, self._spec = module, module.__spec__
+        module.__spec__ = None  # else Python takes this for the answer, and executes the module again
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:  # noqa: ARG002  # the protocol's
+        return self._module
 
     def exec_module(self, module: ModuleType) -> None:
-        assert module.__spec__ is not None
-        module.__spec__.loader = module.__loader__ = self._loader
-        self._loader.exec_module(module)
-        load_deferred()
-
-
-def _loaded_by(kind: type[_Later] | type[_WithTheRest], spec: ModuleSpec | None) -> ModuleSpec | None:
-    if spec is not None and spec.loader is not None:
-        spec.loader = kind(spec.loader)
-    return spec
+        module.__spec__ = self._spec

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -189,6 +190,7 @@ def _child(
     parent: Connection,
 ) -> None:
     began = time.monotonic()
+    gc.freeze()  # a collection would write to all that the server has imported, which the processes share until then
     os.setpgid(0, 0)  # Ctrl-C at the terminal is for the sweep, which then interrupts its runs
     os.environ.update(environment)
     _redirect(output)

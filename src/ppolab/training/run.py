@@ -38,6 +38,7 @@ from ppolab.learning.schedules import check_schedules
 from ppolab.records.checkpoint import Checkpoint, load_newest
 from ppolab.records.run_folder import FoundRun, RunFolder
 from ppolab.records.run_log import log_to_file
+from ppolab.runtime.deferred_imports import load_deferred
 from ppolab.runtime.memory import forget_code, keep_freed_memory, return_free_memory
 from ppolab.runtime.process_group import ProcessGroup
 from ppolab.runtime.rank_launcher import join_process_group, launch_ranks
@@ -122,6 +123,7 @@ def run(
     check_tensorboard(config)
     if config.logger.register:
         check_packages(f"logger.register={config.logger.register}", "mlflow")
+        load_deferred()  # the export needs PyTorch whole, and the store MLflow
     users = user_callbacks(config.callbacks)
     checkpoint = _checkpoint_of(resume) if resume else None
     if resume is not None and checkpoint is not None and resume.folder.is_finished:
