@@ -21,6 +21,7 @@ MODULES = {
 FOR_THEIR_EFFECT = {
     "ppolab.runtime.fork_server_group",
     "hydra_plugins.hydra_ppolab._preload",
+    "hydra_plugins.hydra_ppolab._preload_compiler",
     "hydra_plugins.hydra_ppolab._preload_database",
     "hydra_plugins.hydra_ppolab._preload_tracking",
     "hydra_plugins.hydra_ppolab._preload_whole",
