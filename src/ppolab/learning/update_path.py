@@ -35,8 +35,8 @@ SLOWER = {
 }
 """Processor time of whole trainings, on Hopper to on CartPole: docs/performance.md."""
 
-PRODUCTS = "its own products of matrices, which no library's were faster than, from 64 to 1,024 units"
-"""Measured on one machine: docs/performance.md."""
+PRODUCTS = "its own products of matrices at every width"
+"""A library's would gain too little: docs/performance.md, "Arithmetic of an update"."""
 
 
 @dataclass(frozen=True)
