@@ -11,12 +11,12 @@ from torch import Tensor
 from ppolab.config.schema import Config
 from ppolab.core.losses import standardized
 from ppolab.learning.gradient import Gradient
-from ppolab.learning.native import AdamState, NativeUpdate
+from ppolab.learning.native import AdamState, NativeUpdate, RankSums
 from ppolab.learning.objective import LossTerms, Samples, share_of_terms
 from ppolab.learning.optimizer import adam_state, clip_norm, optimizer_step
 from ppolab.learning.sequences import rows_of
 from ppolab.runtime.cores import usable_cores
-from ppolab.runtime.process_group import ProcessGroup
+from ppolab.runtime.process_group import ALONE, ProcessGroup
 
 
 @dataclass(frozen=True)
@@ -162,15 +162,22 @@ def _over_all(
 
 
 def native_epoch(
-    native: NativeUpdate, vector: torch.nn.Parameter, optimizer: torch.optim.Optimizer, config: Config
-) -> Epoch:
-    """Return the same epoch in C++, for Adam and AdamW, whose state stays in `optimizer`, in one process."""
+    native: NativeUpdate, vector: torch.nn.Parameter, optimizer: torch.optim.Optimizer, config: Config,
+    group: ProcessGroup = ALONE,
+) -> Epoch:  # fmt: skip
+    """Return the same epoch in C++, for Adam and AdamW, whose state stays in `optimizer`.
+
+    Several processes must be on one machine; their gradients are added up in memory that they share.
+    """
+    sums = RankSums(group, len(vector)) if group.size > 1 else None
     threads = config.trainer.threads or min(2, usable_cores())
 
     def epoch(samples: Samples, order: MinibatchOrder) -> tuple[Tensor, Tensor]:
+        shares = (order.of_samples.sizes / order.of_samples.totals).to(torch.float32)
         terms, norms = native.epoch(
-            samples, order.places, order.sizes, _adam_state(optimizer, vector), config.max_grad_norm, threads
-        )
+            samples, order.places, order.sizes, _adam_state(optimizer, vector), config.max_grad_norm, threads,
+            None if sums is None else sums.for_epoch(shares),
+        )  # fmt: skip
         optimizer.state[vector]["step"] += len(order.sizes)
         return terms, norms
 

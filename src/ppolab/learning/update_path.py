@@ -104,7 +104,7 @@ def _gradient_problem(context: LearnerContext) -> tuple[str, int]:
 
 
 def _epoch_problem(context: LearnerContext, optimizer: torch.optim.Optimizer) -> str | None:
-    if context.group.size > 1:
+    if context.group.size > 1 and not context.group.shares_memory:
         return f"{context.group.size} processes add up their gradients before every step"
     if not is_adam(optimizer):
         target = context.config.optimizer["_target_"]
@@ -122,7 +122,7 @@ def make_epoch(context: LearnerContext, objective: Objective, optimizer: torch.o
     assert context.native is not None and objective.native is not None
     native = NativeUpdate(context.native, objective.native)
     if path.epochs_in_native:
-        return native_epoch(native, vector, optimizer, config)
+        return native_epoch(native, vector, optimizer, config, context.group)
     return stepwise_epoch(native.gradient, vector, optimizer, config, context.group)
 
 

@@ -24,6 +24,7 @@ SOURCES = tuple(
         "network.hpp",
         "recurrence.hpp",
         "kernels.hpp",
+        "ranks.hpp",
     )
 )
 OPTIONS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-shared", "-fPIC", "-pthread")
@@ -38,7 +39,9 @@ SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     "ppo_remember": (None, [*[POINTER] * 3, INTEGER, INTEGER, *[POINTER] * 4]),
     "ppo_act": (None, [*[POINTER] * 5, DOUBLE, INTEGER, *[POINTER] * 7]),
     "ppo_gradient": (None, [POINTER, POINTER, POINTER, POINTER, INTEGER, POINTER, POINTER]),
-    "ppo_epoch": (None, [*[POINTER] * 7, INTEGER, INTEGER, POINTER, POINTER]),
+    "ppo_epoch": (INTEGER, [*[POINTER] * 7, INTEGER, INTEGER, *[POINTER] * 3]),
+    "ranks_bytes": (INTEGER, [INTEGER, INTEGER]),
+    "ranks_enter": (None, [POINTER, INTEGER]),
     **{f"{layer}_{way}": (None, [*[INTEGER] * 3, *[POINTER] * 8]) for layer in ("gru", "lstm") for way in WAYS},
     **{f"ppo_sizeof_{name}": (INTEGER, []) for name in STRUCTURES},
 }

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "actor_critic.hpp"
+#include "ranks.hpp"
 
 using namespace ppolab;
 
@@ -74,19 +75,25 @@ struct Epoch {
     int64_t batches;
     float* gradient;
     Terms* terms;
+    const Ranks* ranks;  // null: there is one
 };
 
 // The networks [first, last) on every minibatch. Only the gradient's norm couples them, so two threads can share a step.
-void run_networks(ActorCritic& policy, const Epoch& epoch, size_t first, size_t last, size_t thread, Sum& sum) {
+// Returns false if another rank is gone.
+bool run_networks(ActorCritic& policy, const Epoch& epoch, size_t first, size_t last, size_t thread, Sum& sum) {
     const int64_t* order = epoch.order;
+    std::vector<Range> stepped;
+    for (size_t network = first; network < last; ++network)
+        stepped.insert(stepped.end(), policy.ranges[network].begin(), policy.ranges[network].end());
     for (int64_t batch = 0; batch < epoch.batches; order += epoch.sizes[batch++]) {
         Terms& terms = epoch.terms[batch];
         double squares = 0.0;
-        for (size_t network = first; network < last; ++network) {
+        for (size_t network = first; network < last && epoch.sizes[batch] > 0; ++network)
             policy.differentiate(network, epoch.parameters, *epoch.samples, *epoch.settings, order, epoch.sizes[batch],
                                  epoch.gradient, terms);
+        if (epoch.ranks && !RankSums(*epoch.ranks).add(batch, stepped, epoch.gradient, terms)) return false;
+        for (size_t network = first; network < last; ++network)
             squares += policy.sum_of_squares(network, epoch.gradient);
-        }
         const double norm = std::sqrt(sum.of_all(thread, batch, squares));
         if (thread == 0) terms.gradient_norm = norm;
         const double limit = epoch.adam->max_grad_norm;
@@ -95,6 +102,7 @@ void run_networks(ActorCritic& policy, const Epoch& epoch, size_t first, size_t 
             for (const Range range : policy.ranges[network])
                 adam_step(*epoch.adam, epoch.adam->steps + batch + 1, scale, range, epoch.gradient, epoch.parameters);
     }
+    return true;
 }
 
 // The first network of which an update is made: the second is the value function's alone.
@@ -240,15 +248,16 @@ void ppo_gradient(void* handle, const float* parameters, const Samples* samples,
 }
 
 // One Adam step per minibatch: `order` lists the samples of the first sizes[0] long minibatch, then the second, ...; with
-// memory the sequences.
-void ppo_epoch(void* handle, float* parameters, const Samples* samples, const Settings* settings, const Adam* adam,
-               const int64_t* order, const int64_t* sizes, int64_t batches, int64_t threads, float* gradient,
-               Terms* terms) {
+// memory the sequences. Several `ranks` add up their gradients before each step, in one thread each. Returns 0 if one of
+// them is gone.
+int64_t ppo_epoch(void* handle, float* parameters, const Samples* samples, const Settings* settings, const Adam* adam,
+                  const int64_t* order, const int64_t* sizes, int64_t batches, int64_t threads, float* gradient,
+                  Terms* terms, const Ranks* ranks) {
     ActorCritic& policy = *static_cast<ActorCritic*>(handle);
     policy.reserve(*std::max_element(sizes, sizes + batches) * samples->length);
-    const Epoch epoch{parameters, samples, settings, adam, order, sizes, batches, gradient, terms};
+    const Epoch epoch{parameters, samples, settings, adam, order, sizes, batches, gradient, terms, ranks};
     const size_t first = first_network(*settings), last = policy.networks.size();
-    if (threads < 2 || last - first < 2) {
+    if (threads < 2 || last - first < 2 || ranks) {
         Sum alone(1);
         return run_networks(policy, epoch, first, last, 0, alone);
     }
@@ -256,7 +265,14 @@ void ppo_epoch(void* handle, float* parameters, const Samples* samples, const Se
     std::thread helper([&] { run_networks(policy, epoch, 1, 2, 1, both); });
     run_networks(policy, epoch, 0, 1, 0, both);
     helper.join();
+    return true;
 }
+
+// How many bytes ranks share whose places have so many floats.
+int64_t ranks_bytes(int64_t size, int64_t floats) { return RankSums::bytes(size, floats); }
+
+// Tells the other ranks which process this rank is.
+void ranks_enter(const Ranks* ranks, int64_t process) { RankSums(*ranks).enter(process); }
 
 // The steps of recurrent layers: see recurrence.hpp.
 void gru_forward(int64_t steps, int64_t rows, int64_t size, const float* projected, const float* state, const float* keep,
@@ -284,5 +300,6 @@ int64_t ppo_sizeof_samples() { return sizeof(Samples); }
 int64_t ppo_sizeof_settings() { return sizeof(Settings); }
 int64_t ppo_sizeof_adam() { return sizeof(Adam); }
 int64_t ppo_sizeof_terms() { return sizeof(Terms); }
+int64_t ppo_sizeof_ranks() { return sizeof(Ranks); }
 
 }  // extern "C"

@@ -8,8 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ppolab.errors import ProcessError
 from ppolab.learning.native.policy import NativePolicy
-from ppolab.learning.native.structures import NativeAdam, NativeSettings, native_samples, split_terms, terms_array
+from ppolab.learning.native.structures import (
+    NativeAdam,
+    NativeRanks,
+    NativeSettings,
+    native_samples,
+    split_terms,
+    terms_array,
+)
 from ppolab.learning.objective import NativeObjective, Samples
 
 
@@ -65,17 +73,22 @@ class NativeUpdate:
         return self._gradient, split_terms(terms)[0][0]
 
     def epoch(
-        self, samples: Samples, order: Tensor, sizes: Tensor, adam: AdamState, max_grad_norm: float, threads: int
-    ) -> tuple[Tensor, Tensor]:
+        self, samples: Samples, order: Tensor, sizes: Tensor, adam: AdamState, max_grad_norm: float, threads: int,
+        ranks: NativeRanks | None = None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Change the parameters by one Adam step per minibatch.
 
         Args:
             order: [B] int64, the samples, or with memory the sequences, in the order of the minibatches.
             sizes: [M] int64 of the minibatches.
             threads: 2 lets actor and critic work at the same time, with the same result.
+            ranks: several processes, each with its own samples of every minibatch, add up their gradients.
 
         Returns:
             (LossTerms as columns [M, terms], norms [M] of the gradients before clipping)
+
+        Raises:
+            ProcessError: another rank is gone.
         """
         assert len(sizes), "an epoch has at least one minibatch"
         terms = terms_array(len(sizes))
@@ -92,9 +105,11 @@ class NativeUpdate:
             maximize=adam.maximize,
             max_grad_norm=max_grad_norm,
         )
-        self._native.library.ppo_epoch(
+        whole = self._native.library.ppo_epoch(
             self._native.handle, self._native.vector.data_ptr(), ctypes.byref(native_samples(samples)),
             ctypes.byref(self._settings), ctypes.byref(state), order.data_ptr(), sizes.data_ptr(), len(sizes), threads,
-            self._gradient.data_ptr(), terms.data_ptr(),
+            self._gradient.data_ptr(), terms.data_ptr(), None if ranks is None else ctypes.byref(ranks),
         )  # fmt: skip
+        if not whole:
+            raise ProcessError("another process of this run is gone")
         return split_terms(terms)
