@@ -16,7 +16,7 @@ from ppolab.learning.objective import LossTerms, Samples, share_of_terms
 from ppolab.learning.optimizer import adam_state, clip_norm, optimizer_step
 from ppolab.learning.sequences import rows_of
 from ppolab.runtime.cores import usable_cores
-from ppolab.runtime.process_group import ALONE, ProcessGroup
+from ppolab.runtime.process_group import ProcessGroup
 
 
 @dataclass(frozen=True)
@@ -163,13 +163,13 @@ def _over_all(
 
 def native_epoch(
     native: NativeUpdate, vector: torch.nn.Parameter, optimizer: torch.optim.Optimizer, config: Config,
-    group: ProcessGroup = ALONE,
+    sums: RankSums | None = None,
 ) -> Epoch:  # fmt: skip
     """Return the same epoch in C++, for Adam and AdamW, whose state stays in `optimizer`.
 
-    Several processes must be on one machine; their gradients are added up in memory that they share.
+    Args:
+        sums: where several processes on one machine add up their gradients.
     """
-    sums = RankSums(group, len(vector)) if group.size > 1 else None
     threads = config.trainer.threads or min(2, usable_cores())
 
     def epoch(samples: Samples, order: MinibatchOrder) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from ppolab.learning.gradient import (
     worth_compiling,
 )
 from ppolab.learning.interface import LearnerContext
-from ppolab.learning.native import NativeUpdate
+from ppolab.learning.native import NativeUpdate, sums_of
 from ppolab.learning.native.library import library_problem
 from ppolab.learning.native.policy import unknown_to_native
 from ppolab.learning.objective import Objective
@@ -122,7 +122,8 @@ def make_epoch(context: LearnerContext, objective: Objective, optimizer: torch.o
     assert context.native is not None and objective.native is not None
     native = NativeUpdate(context.native, objective.native)
     if path.epochs_in_native:
-        return native_epoch(native, vector, optimizer, config, context.group)
+        sums = sums_of(context.group, len(vector)) if context.group.size > 1 else None
+        return native_epoch(native, vector, optimizer, config, sums)
     return stepwise_epoch(native.gradient, vector, optimizer, config, context.group)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 
 import torch
@@ -18,17 +19,20 @@ LINE = 16
 
 
 class RankSums:
-    """The memory in which the ranks of `group` add up vectors of `floats` numbers. All ranks must make one."""
+    """The memory in which `size` ranks add up vectors of `floats` numbers, as rank number `rank` uses it.
 
-    def __init__(self, group: ProcessGroup, floats: int) -> None:
-        self._group = group
-        self._floats = -(-floats // LINE) * LINE
-        self._memory = shared_memory(group, native_library().ranks_bytes(group.size, self._floats))
-        self._numbers = torch.frombuffer(
-            self._memory, dtype=torch.uint8
-        )  # keeps the address known, and the memory open
+    Args:
+        memory: `bytes_of(size, floats)` bytes that all ranks share, zero at first.
+        process: the number of the rank's process, by which the others see whether it is still there.
+    """
+
+    def __init__(self, rank: int, size: int, floats: int, memory: mmap.mmap | bytearray, process: int) -> None:
+        self._rank = rank
+        self._size = size
+        self._floats = _whole_lines(floats)
+        self._memory = torch.frombuffer(memory, dtype=torch.uint8)
         self._steps = 0
-        native_library().ranks_enter(ctypes.byref(self._structure(None)), os.getpid())
+        native_library().ranks_enter(ctypes.byref(self._structure(None)), process)
 
     def for_epoch(self, shares: Tensor) -> NativeRanks:
         """Return what an epoch of as many steps as `shares` [M] float32 takes; all ranks must make its steps."""
@@ -38,10 +42,29 @@ class RankSums:
 
     def _structure(self, shares: int | None) -> NativeRanks:
         return NativeRanks(
-            rank=self._group.rank,
-            size=self._group.size,
-            memory=self._numbers.data_ptr(),
+            rank=self._rank,
+            size=self._size,
+            memory=self._memory.data_ptr(),
             floats=self._floats,
             steps=self._steps,
             shares=shares,
         )
+
+
+def sums_of(group: ProcessGroup, floats: int) -> RankSums:
+    """Return what the ranks of `group`, which are on one machine, add up vectors in. All of them must call this.
+
+    Raises:
+        ProcessError: another rank is gone, or shares no memory.
+    """
+    memory = shared_memory(group, bytes_of(group.size, floats))
+    return RankSums(group.rank, group.size, floats, memory, os.getpid())
+
+
+def bytes_of(size: int, floats: int) -> int:
+    """Return how many bytes `size` ranks share for vectors of `floats` numbers."""
+    return int(native_library().ranks_bytes(size, _whole_lines(floats)))
+
+
+def _whole_lines(floats: int) -> int:
+    return -(-floats // LINE) * LINE
