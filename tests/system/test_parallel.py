@@ -102,7 +102,8 @@ def test_all_processes_stop_at_the_same_step_though_only_one_has_moved() -> None
 
 
 RUNS: dict[str, dict[str, Any]] = {
-    "hopper": {"env": "hopper", "normalize_advantages": True},
+    # with seed 0, 1.5e-7 after three iterations become 2e-3 after the fourth: an episode takes another course
+    "hopper": {"env": "hopper", "normalize_advantages": True, "seed": 1},
     "hopper on gymnasium": {"env": "hopper", "env.backend": "gymnasium"},
     "cartpole": {"env": "cartpole", "rollout_steps": 32},
     "cartpole, penalty": {"env": "cartpole", "algorithm": "ppo_penalty", "epochs": 3, "compile": "false"},

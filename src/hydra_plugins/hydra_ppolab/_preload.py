@@ -13,6 +13,7 @@ from ppolab.config.loading import from_hydra, from_yaml, to_yaml
 from ppolab.config.recorded import recorded_settings
 from ppolab.envs.envpool_import import import_usual
 from ppolab.records.learning_curve import draw_learning_curve
+from ppolab.records.versions import package_versions
 from ppolab.runtime.fast_imports import import_lightning, lean_imports
 
 PICTURES = ("matplotlib.backends.backend_agg", "matplotlib.figure")
@@ -46,6 +47,7 @@ def rehearse() -> None:
     options = {group: option_defaults(group, name) for group, name in OPTIONS.items()}
     algorithm = option_defaults("algorithm", "ppo_clip")
     recorded_settings(from_yaml(to_yaml(from_hydra(OmegaConf.create({**settings, **options, **algorithm})))))
+    package_versions()
     overridden_keys(["seed=0", "optimizer.lr=1e-3"])
     rows = [{"step": step, "train/return": step, "eval/return": step, "eval/return_std": 1.0} for step in (0.0, 1e4)]
     draw_learning_curve(rows, "CartPole-v1, seed 0", io.BytesIO())

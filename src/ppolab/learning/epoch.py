@@ -12,7 +12,7 @@ from torch import Tensor
 from ppolab.config.schema import Config
 from ppolab.core.losses import standardized
 from ppolab.learning.gradient import Gradient
-from ppolab.learning.native import AdamState, NativeUpdate
+from ppolab.learning.native import AdamState, NativeUpdate, RankSums
 from ppolab.learning.native.update import Steps, Stopping
 from ppolab.learning.objective import LossTerms, Samples, share_of_terms
 from ppolab.learning.optimizer import adam_state, clip_norm, optimizer_step
@@ -181,15 +181,25 @@ def native_threads(config: Config) -> int:
 
 
 class NativeEpoch:
-    """Make the same epoch in C++, for Adam and AdamW, whose state stays in `optimizer`, in one process."""
+    """Make the same epoch in C++, for Adam and AdamW, whose state stays in `optimizer`.
+
+    Args:
+        sums: where several processes on one machine add up their gradients.
+    """
 
     def __init__(
-        self, native: NativeUpdate, vector: torch.nn.Parameter, optimizer: torch.optim.Optimizer, config: Config
+        self,
+        native: NativeUpdate,
+        vector: torch.nn.Parameter,
+        optimizer: torch.optim.Optimizer,
+        config: Config,
+        sums: RankSums | None = None,
     ) -> None:
         self._native = native
         self._vector = vector
         self._optimizer = optimizer
         self._config = config
+        self._sums = sums
         self._threads = native_threads(config)
 
     def __call__(self, samples: Samples, order: MinibatchOrder) -> tuple[Tensor, Tensor]:
@@ -200,9 +210,13 @@ class NativeEpoch:
     def steps(self, samples: Samples, order: MinibatchOrder, stopping: Stopping | None = None) -> Steps:
         """Make a step per minibatch, or fewer where `stopping` ends them."""
         state = _adam_state(self._optimizer, self._vector)
+        shares = (order.of_samples.sizes / order.of_samples.totals).to(torch.float32)
+        ranks = None if self._sums is None else self._sums.for_epoch(shares)
         steps = self._native.epoch(
-            samples, order.places, order.sizes, state, self._config.max_grad_norm, self._threads, stopping
+            samples, order.places, order.sizes, state, self._config.max_grad_norm, self._threads, stopping, ranks
         )
+        if self._sums is not None:
+            self._sums.made(len(steps.terms))
         self._optimizer.state[self._vector]["step"] += len(steps.terms)
         return steps
 

@@ -18,7 +18,7 @@ from ppolab.learning.gradient import (
     worth_compiling,
 )
 from ppolab.learning.interface import LearnerContext
-from ppolab.learning.native import NativeUpdate
+from ppolab.learning.native import NativeUpdate, sums_of
 from ppolab.learning.native.library import instructions, library_problem
 from ppolab.learning.native.policy import unknown_to_native
 from ppolab.learning.objective import Objective
@@ -110,7 +110,7 @@ def _gradient_problem(context: LearnerContext) -> tuple[str, int]:
 
 
 def _epoch_problem(context: LearnerContext, optimizer: torch.optim.Optimizer) -> str | None:
-    if context.group.size > 1:
+    if context.group.size > 1 and not context.group.shares_memory:
         return f"{context.group.size} processes add up their gradients before every step"
     if not is_adam(optimizer):
         target = context.config.optimizer["_target_"]
@@ -128,7 +128,8 @@ def make_epoch(context: LearnerContext, objective: Objective, optimizer: torch.o
     assert context.native is not None and objective.native is not None
     native = NativeUpdate(context.native, objective.native)
     if path.epochs_in_native:
-        return NativeEpoch(native, vector, optimizer, config)
+        sums = sums_of(context.group, len(vector)) if context.group.size > 1 else None
+        return NativeEpoch(native, vector, optimizer, config, sums)
     return stepwise_epoch(native.gradient, vector, optimizer, config, context.group)
 
 

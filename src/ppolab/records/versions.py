@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import ppolab
@@ -16,7 +17,8 @@ DISTRIBUTIONS = ("torch", "pytorch-lightning", "gymnasium", "envpool", "mujoco",
 CPU_INFO = Path("/proc/cpuinfo")
 
 
-def package_versions() -> dict[str, str]:
+@cache
+def package_versions() -> Mapping[str, str]:
     """Return the version of ppolab, of Python, and of each of `DISTRIBUTIONS` that is installed."""
     found = {"ppolab": ppolab.__version__, "python": platform.python_version()}
     for distribution in DISTRIBUTIONS:

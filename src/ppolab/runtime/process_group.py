@@ -19,6 +19,8 @@ Value = TypeVar("Value")
 class ProcessGroup:
     """Exchange values among the ranks of a run; this process is number `rank` of `size`.
 
+    `shares_memory`: all ranks are on one machine where processes can share memory.
+
     All ranks must call every method but `is_first`, and in the same order.
 
     Raises:
@@ -27,6 +29,7 @@ class ProcessGroup:
 
     rank: int = 0
     size: int = 1
+    shares_memory: bool = False
 
     @property
     def is_first(self) -> bool:

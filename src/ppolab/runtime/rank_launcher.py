@@ -25,6 +25,7 @@ from ppolab.runtime.error_file import ERROR_FILE, read_error
 from ppolab.runtime.fork_server import EndedProcess, ProcessPool
 from ppolab.runtime.process_group import ALONE, ProcessGroup
 from ppolab.runtime.ranks import Rank, rank_given_from_outside, ranks_of_this_machine
+from ppolab.runtime.shared_memory import can_share_memory
 
 RENDEZVOUS_SECONDS = 300.0
 """Limit for the start of the other ranks on this machine."""
@@ -86,7 +87,7 @@ def join_process_group(rank: Rank, config: Config) -> Iterator[ProcessGroup]:
         world_size=rank.world_size,
     )
     try:
-        yield ProcessGroup(rank.global_rank, rank.world_size)
+        yield ProcessGroup(rank.global_rank, rank.world_size, can_share_memory(config.trainer.num_nodes))
     finally:
         torch.distributed.destroy_process_group()
 

@@ -33,6 +33,7 @@ SOURCES = tuple(
         "kernels.hpp",
         "products.hpp",
         "vectors.hpp",
+        "ranks.hpp",
     )
 )
 OPTIONS = ("-O3", "-std=c++17", "-fno-math-errno", "-shared", "-fPIC", "-pthread")
@@ -53,7 +54,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "ppo_remember": (None, [*[POINTER] * 3, INTEGER, INTEGER, *[POINTER] * 4]),
     "ppo_act": (None, [*[POINTER] * 5, DOUBLE, INTEGER, *[POINTER] * 7]),
     "ppo_gradient": (None, [POINTER, POINTER, POINTER, POINTER, INTEGER, POINTER, POINTER]),
-    "ppo_epoch": (None, [*[POINTER] * 7, INTEGER, INTEGER, POINTER, POINTER, POINTER]),
+    "ppo_epoch": (INTEGER, [*[POINTER] * 7, INTEGER, INTEGER, *[POINTER] * 4]),
     "ppo_use_threads": (None, [POINTER, INTEGER]),
     "ppo_advantages": (None, [POINTER] * 7),
     "ppo_problem_of_pool": (ctypes.c_char_p, [POINTER]),
@@ -61,6 +62,8 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "ppo_loop_destroy": (None, [POINTER]),
     "ppo_loop_run": (None, [POINTER] * 4),
     "ppo_episode_steps": (INTEGER, [*[POINTER] * 3, INTEGER, INTEGER, DOUBLE, *[POINTER] * 6]),
+    "ranks_bytes": (INTEGER, [INTEGER, INTEGER]),
+    "ranks_enter": (None, [POINTER, INTEGER]),
     **{f"{layer}_{way}": (None, [*[INTEGER] * 3, *[POINTER] * 8]) for layer in ("gru", "lstm") for way in WAYS},
     **{f"ppo_sizeof_{name}": (INTEGER, []) for name in STRUCTURES},
 }

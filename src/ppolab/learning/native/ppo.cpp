@@ -5,6 +5,7 @@
 
 #include "actor_critic.hpp"
 #include "collecting.hpp"
+#include "ranks.hpp"
 
 using namespace ppolab;
 
@@ -138,6 +139,7 @@ struct Epoch {
     float* gradient;
     Terms* terms;
     Stopping* stopping;  // null: all minibatches are made
+    const Ranks* ranks;  // null: there is one
 };
 
 // The parameters of some networks, to go back to.
@@ -161,16 +163,21 @@ class Kept {
 };
 
 // The networks [first, last) on every minibatch. Only the gradient's norm couples them, so two threads can share a step.
-void run_minibatches(ActorCritic& policy, const Epoch& epoch, size_t first, size_t last, size_t thread, Sum& sum,
+// Returns false if another rank is gone.
+bool run_minibatches(ActorCritic& policy, const Epoch& epoch, size_t first, size_t last, size_t thread, Sum& sum,
                      int64_t begin, int64_t end, const int64_t* order) {
+    std::vector<Range> stepped;
+    for (size_t network = first; network < last; ++network)
+        stepped.insert(stepped.end(), policy.ranges[network].begin(), policy.ranges[network].end());
     for (int64_t batch = begin; batch < end; order += epoch.sizes[batch++]) {
         Terms& terms = epoch.terms[batch];
         double squares = 0.0;
-        for (size_t network = first; network < last; ++network) {
+        for (size_t network = first; network < last && epoch.sizes[batch] > 0; ++network)
             policy.differentiate(network, epoch.parameters, *epoch.samples, *epoch.settings, order, epoch.sizes[batch],
                                  epoch.gradient, terms);
+        if (epoch.ranks && !RankSums(*epoch.ranks).add(batch, stepped, epoch.gradient, terms)) return false;
+        for (size_t network = first; network < last; ++network)
             squares += policy.sum_of_squares(network, epoch.gradient);
-        }
         const double norm = std::sqrt(sum.of_all(thread, squares));
         if (thread == 0) terms.gradient_norm = norm;
         const double limit = epoch.adam->max_grad_norm;
@@ -179,10 +186,11 @@ void run_minibatches(ActorCritic& policy, const Epoch& epoch, size_t first, size
         for (size_t network = first; network < last; ++network)
             for (const Range range : policy.ranges[network]) step.make(range, epoch.gradient, epoch.parameters);
     }
+    return true;
 }
 
 // The same, part by part until the policy has moved too far. The first thread judges, and tells it the other one.
-void run_networks(ActorCritic& policy, const Epoch& epoch, size_t first, size_t last, size_t thread, Sum& sum) {
+bool run_networks(ActorCritic& policy, const Epoch& epoch, size_t first, size_t last, size_t thread, Sum& sum) {
     if (!epoch.stopping)
         return run_minibatches(policy, epoch, first, last, thread, sum, 0, epoch.batches, epoch.order);
     Stopping& stopping = *epoch.stopping;
@@ -192,7 +200,7 @@ void run_networks(ActorCritic& policy, const Epoch& epoch, size_t first, size_t 
         Kept before;
         for (size_t network = first; network < last; ++network) before.keep(policy.ranges[network], epoch.parameters);
         const int64_t end = begin + stopping.parts[part];
-        run_minibatches(policy, epoch, first, last, thread, sum, begin, end, order);
+        if (!run_minibatches(policy, epoch, first, last, thread, sum, begin, end, order)) return false;
         const int own = thread == 0 ? verdict(stopping, epoch.terms + begin, epoch.terms + end) : GO_ON;
         const int found = static_cast<int>(sum.of_all(thread, own));
         if (found == ROLL_BACK)
@@ -203,9 +211,10 @@ void run_networks(ActorCritic& policy, const Epoch& epoch, size_t first, size_t 
             stopping.stopped = found != GO_ON;
             stopping.rolled_back = found == ROLL_BACK;
         }
-        if (found != GO_ON) return;
+        if (found != GO_ON) return true;
         for (; begin < end; ++begin) order += epoch.sizes[begin];
     }
+    return true;
 }
 
 // The first network of which an update is made: the second is the value function's alone.
@@ -337,21 +346,23 @@ void ppo_gradient(void* handle, const float* parameters, const Samples* samples,
 }
 
 // One Adam step per minibatch: `order` lists the samples of the first sizes[0] long minibatch, then the second, ...; with
-// memory the sequences. `stopping` may be null.
-void ppo_epoch(void* handle, float* parameters, const Samples* samples, const Settings* settings, const Adam* adam,
-               const int64_t* order, const int64_t* sizes, int64_t batches, int64_t threads, float* gradient,
-               Terms* terms, Stopping* stopping) {
+// memory the sequences. `stopping` may be null. Several `ranks` add up their gradients and terms before each step, in one
+// thread each, so that all of them judge the same KL. Returns 0 if one of them is gone.
+int64_t ppo_epoch(void* handle, float* parameters, const Samples* samples, const Settings* settings, const Adam* adam,
+                  const int64_t* order, const int64_t* sizes, int64_t batches, int64_t threads, float* gradient,
+                  Terms* terms, Stopping* stopping, const Ranks* ranks) {
     ActorCritic& policy = *static_cast<ActorCritic*>(handle);
     policy.reserve(*std::max_element(sizes, sizes + batches) * samples->length);
-    const Epoch epoch{parameters, samples, settings, adam, order, sizes, batches, gradient, terms, stopping};
+    const Epoch epoch{parameters, samples, settings, adam, order, sizes, batches, gradient, terms, stopping, ranks};
     const size_t first = first_network(*settings), last = policy.networks.size();
-    if (threads < 2 || last - first < 2) {
+    if (threads < 2 || last - first < 2 || ranks) {
         Sum alone(1);
         return run_networks(policy, epoch, first, last, 0, alone);
     }
     Sum both(2);
     Helper::both([&] { run_networks(policy, epoch, 0, 1, 0, both); },
                  [&] { run_networks(policy, epoch, 1, 2, 1, both); });
+    return true;
 }
 
 // Lets calls with many observations use so many threads, one or two.
@@ -388,6 +399,12 @@ int64_t ppo_episode_steps(const double* rewards, const bool* ended, const bool* 
                              {sums_of_rewards, discounted_sums, sums_of_steps}, discounted, totals, lengths);
 }
 
+// How many bytes ranks share whose places have so many floats.
+int64_t ranks_bytes(int64_t size, int64_t floats) { return RankSums::bytes(size, floats); }
+
+// Tells the other ranks which process this rank is.
+void ranks_enter(const Ranks* ranks, int64_t process) { RankSums(*ranks).enter(process); }
+
 // The steps of recurrent layers: see recurrence.hpp.
 void gru_forward(int64_t steps, int64_t rows, int64_t size, const float* projected, const float* state, const float* keep,
                  const float* weights, const float* bias, float* outputs, float* before, float* gates) {
@@ -423,5 +440,6 @@ int64_t ppo_sizeof_group() { return sizeof(PoolGroup); }
 int64_t ppo_sizeof_collected() { return sizeof(Collected); }
 int64_t ppo_sizeof_remembered() { return sizeof(Remembered); }
 int64_t ppo_sizeof_fault() { return sizeof(Fault); }
+int64_t ppo_sizeof_ranks() { return sizeof(Ranks); }
 
 }  // extern "C"

@@ -55,6 +55,19 @@ class NativeAdam(ctypes.Structure):
     ]
 
 
+class NativeRanks(ctypes.Structure):
+    """The ranks of a run on this machine, and the memory that they share."""
+
+    _fields_ = [
+        ("rank", INTEGER),
+        ("size", INTEGER),
+        ("memory", POINTER),
+        ("floats", INTEGER),
+        ("steps", INTEGER),
+        ("shares", POINTER),
+    ]
+
+
 class NativeTerms(ctypes.Structure):
     """One row of what `terms_array` makes."""
 
@@ -175,6 +188,7 @@ STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "collected": NativeCollected,
     "remembered": NativeRemembered,
     "fault": NativeFault,
+    "ranks": NativeRanks,
 }
 """By the name in `ppo_sizeof_NAME`, which tells the size that C++ gives it."""
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ppolab.errors import ProcessError
 from ppolab.learning.native.policy import NativePolicy
 from ppolab.learning.native.structures import (
     NativeAdam,
+    NativeRanks,
     NativeSettings,
     NativeStopping,
     native_samples,
@@ -103,7 +105,7 @@ class NativeUpdate:
 
     def epoch(
         self, samples: Samples, order: Tensor, sizes: Tensor, adam: AdamState, max_grad_norm: float, threads: int,
-        stopping: Stopping | None = None,
+        stopping: Stopping | None = None, ranks: NativeRanks | None = None,
     ) -> Steps:  # fmt: skip
         """Change the parameters by one Adam step per minibatch.
 
@@ -112,6 +114,10 @@ class NativeUpdate:
             sizes: [M] int64 of the minibatches.
             threads: 2 lets actor and critic work at the same time, with the same result.
             stopping: None makes all steps.
+            ranks: several processes, each with its own samples of every minibatch, add up their gradients.
+
+        Raises:
+            ProcessError: another rank is gone.
         """
         assert len(sizes), "an epoch has at least one minibatch"
         terms = terms_array(len(sizes))
@@ -132,10 +138,13 @@ class NativeUpdate:
         ends = NativeStopping(parts=parts.data_ptr(), count=len(parts), made=len(parts))
         if stopping is not None:
             ends.limit, ends.broken = stopping.limit, stopping.broken
-        self._native.library.ppo_epoch(
+        whole = self._native.library.ppo_epoch(
             self._native.handle, self._native.vector.data_ptr(), ctypes.byref(native_samples(samples)),
             ctypes.byref(self._settings), ctypes.byref(state), order.data_ptr(), sizes.data_ptr(), len(sizes), threads,
             self._gradient.data_ptr(), terms.data_ptr(), None if stopping is None else ctypes.byref(ends),
+            None if ranks is None else ctypes.byref(ranks),
         )  # fmt: skip
+        if not whole:
+            raise ProcessError("another process of this run is gone")
         made, last = int(parts[: ends.made].sum()), int(parts[ends.made - 1])
         return Steps(*split_terms(terms[:made]), bool(ends.stopped), last, last if ends.rolled_back else 0)

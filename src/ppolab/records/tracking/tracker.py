@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from ppolab.errors import TrackingError
 from ppolab.records.tracking.links import run_link
@@ -120,6 +120,7 @@ Entry = Logged | Artifact | Tags
 """What one call adds to a queue."""
 
 
+Kind = TypeVar("Kind", Tags, Points)
 _KINDS = {Logged: "metrics", Artifact: "an artifact", Tags: "tags"}
 
 
@@ -324,12 +325,14 @@ class MlflowTracker(EntryTracker):
             self._wake.clear()
 
     def _drain(self) -> None:
-        """Move what was queued to what is next to be sent, metrics packed into batches."""
+        """Move what was queued to what is next to be sent, metrics packed into batches, tags into one."""
         with self._lock:
             while self._queue:
                 entry = self._queue.popleft()
                 if isinstance(entry, Logged):
                     self._pack(entry)
+                elif isinstance(entry, Tags) and (tags := self._last(Tags)) is not None:
+                    tags.values.update(entry.values)
                 else:
                     self._pending.append(entry)
 
@@ -340,11 +343,15 @@ class MlflowTracker(EntryTracker):
             except (TypeError, ValueError, RuntimeError, OverflowError):
                 self._warn_once(f"number {key}", f"metric {key} is not a number ({raw!r:.80}): dropped")
                 continue
-            batch = self._pending[-1] if self._pending else None
-            if not isinstance(batch, Points) or len(batch.points) >= METRICS_PER_BATCH:
+            batch = self._last(Points)
+            if batch is None or len(batch.points) >= METRICS_PER_BATCH:
                 batch = Points()
                 self._pending.append(batch)
             batch.points.append(Point(key, value, entry.timestamp, entry.step))
+
+    def _last(self, kind: type[Kind]) -> Kind | None:
+        """Return the last operation of a kind that is not sent yet; the order of tags and metrics means nothing."""
+        return next((each for each in reversed(self._pending) if isinstance(each, kind)), None)
 
     def _send_first(self) -> None:
         operation = self._pending[0]

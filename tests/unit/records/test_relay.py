@@ -1,0 +1,90 @@
+"""Records that one process hands to another: what arrives, what comes back, and what a run that is gone leaves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from ppolab.records.run_folder import RunFolder
+from ppolab.records.tracking import NoTracker, RelayedTracker, RunDescription, TrackingRelay
+from ppolab.records.tracking.operations import Artifact, Finish, Tags
+from ppolab.records.tracking.tracker import Logged
+
+RUN = RunDescription(experiment="e", run_name="trial-0003", parameters={"seed": 1}, tags={})
+
+
+class Store:
+    """Takes the place of `MlflowTracker`; it has answered at once."""
+
+    made: ClassVar[list[Store]] = []
+    run_id, page = "id-7", "http://page"
+
+    def __init__(self, run: RunDescription, uri: str, backlog_path: Path, parent: Any) -> None:
+        self.run, self.uri, self.parent = run, uri, parent
+        self.entries: list[Any] = []
+        self.finish: Finish | None = None
+        Store.made.append(self)
+
+    def take(self, entry: Any) -> None:
+        self.entries.append(entry)
+
+    def close_as(self, finish: Finish) -> None:
+        self.finish = finish
+
+
+@pytest.fixture(autouse=True)
+def _store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Store, "made", [])
+    monkeypatch.setattr("ppolab.records.tracking.relay.MlflowTracker", Store)
+
+
+def test_everything_arrives_in_order_and_the_id_comes_back(tmp_path: Path) -> None:
+    relay, parent = TrackingRelay(), NoTracker()
+    connection = relay.connection(parent)
+    tracker = RelayedTracker(RUN, "sqlite:///x", tmp_path / "tracking_backlog.jsonl", connection)
+    tracker.log_metrics({"loss": 1.0}, 64)
+    tracker.set_tags({"a": "b"})
+    tracker.log_artifact(tmp_path / "config.yaml")
+    assert tracker.wait_for_id(10.0) == "id-7"
+    assert tracker.page == "http://page"
+    report = tracker.close("FINISHED")
+    assert (report.run_id, report.unsent_metrics, report.error) == ("id-7", 0, None)
+    tracker.log_metrics({"loss": 2.0}, 128)  # too late, and dropped
+    connection.close()  # as the end of the process does
+    relay.close()
+    (store,) = Store.made
+    assert (store.run, store.uri, store.parent) == (RUN, "sqlite:///x", parent)
+    assert [type(entry) for entry in store.entries] == [Logged, Tags, Artifact]
+    assert store.entries[0].metrics == {"loss": 1.0} and store.entries[0].step == 64
+    assert store.finish is not None and store.finish.status == "FINISHED"
+
+
+def test_a_run_whose_process_was_killed_has_failed(tmp_path: Path) -> None:
+    relay = TrackingRelay()
+    connection = relay.connection(NoTracker())
+    tracker = RelayedTracker(RUN, "sqlite:///x", tmp_path / "tracking_backlog.jsonl", connection)
+    assert tracker.wait_for_id(10.0) == "id-7"
+    connection.close()
+    relay.close()
+    assert Store.made[0].finish is not None and Store.made[0].finish.status == "FAILED"
+
+
+def test_a_process_that_ends_before_its_run_leaves_nothing() -> None:
+    relay = TrackingRelay()
+    relay.connection(NoTracker()).close()
+    relay.close()
+    assert Store.made == []
+
+
+def test_an_id_that_came_too_late_is_written_down_afterwards(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_record(None, "sqlite:///x", finished=True, name="trial-0003")
+    folder.note_run_id("id-7")
+    assert json.loads(folder.record.read_text()) == {
+        "run_id": "id-7", "tracking_uri": "sqlite:///x", "finished": True, "name": "trial-0003",
+    }  # fmt: skip
+    folder.note_run_id("another")
+    assert folder.run_id() == "id-7"
