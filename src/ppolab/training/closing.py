@@ -13,6 +13,7 @@ from ppolab.learning.actor_critic import ActorCritic
 from ppolab.records.learning_curve import plot_learning_curve
 from ppolab.records.run_folder import FoundRun, RunFolder
 from ppolab.records.wording import next_command
+from ppolab.runtime.memory import forget_code
 from ppolab.training.progress_bar import announce
 
 log = logging.getLogger(__name__)
@@ -29,8 +30,10 @@ def make_pictures(config: Config, files: RunFolder, policy: ActorCritic, *, inte
     try:
         if interrupted:
             raise KeyboardInterrupt
+        forget_code()  # of training, and then of drawing: filming needs much of its own
         plot_learning_curve(files.metrics, f"{config.env.id}, seed {config.seed}", files.curve)
         if config.logger.video:
+            forget_code()
             announce("filming one episode; Ctrl-C leaves the video out")
             record_video(policy, config.env, config.seed, files.video)
     except RenderError as error:

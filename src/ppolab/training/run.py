@@ -39,7 +39,7 @@ from ppolab.records.checkpoint import Checkpoint, load_newest
 from ppolab.records.run_folder import FoundRun, RunFolder
 from ppolab.records.run_log import log_to_file
 from ppolab.runtime.deferred_imports import load_deferred
-from ppolab.runtime.memory import forget_code, keep_freed_memory, return_free_memory
+from ppolab.runtime.memory import keep_freed_memory, return_free_memory
 from ppolab.runtime.process_group import ProcessGroup
 from ppolab.runtime.rank_launcher import join_process_group, launch_ranks
 from ppolab.runtime.ranks import Rank
@@ -189,8 +189,6 @@ def _train_as_first_rank(
         recorder.complete(pruned=around.pruning.pruned)
         for environments in (env, eval_env):
             environments.close()  # what draws the pictures takes as much memory
-        if task.own_process:
-            forget_code()
         make_pictures(config, files, policy, interrupted=around.stopping.got_signal)
     if config.logger.register and recorder.tracking_uri and not around.pruning.pruned:
         register_best(config, files, config.logger.register, recorder.tracking_uri)
