@@ -102,7 +102,7 @@ def test_all_processes_stop_at_the_same_step_though_only_one_has_moved() -> None
 
 
 RUNS: dict[str, dict[str, Any]] = {
-    # with seed 0, 1.5e-7 after three iterations become 2e-3 after the fourth: an episode takes another course
+    # with seed 0, two hoppers touch the ground in the fourth rollout where 2e-7 of the parameters decide how
     "hopper": {"env": "hopper", "normalize_advantages": True, "seed": 1},
     "hopper on gymnasium": {"env": "hopper", "env.backend": "gymnasium"},
     "cartpole": {"env": "cartpole", "rollout_steps": 32},
