@@ -11,23 +11,17 @@ number is the median over its iterations, without the first ones.
 from __future__ import annotations
 
 import argparse
-import csv
-import os
 import statistics
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from checkout_run import timed_run
 from processes import ROOT
 from result_tables import append, markdown
 
 ONE, TWO, EARLIER = "one process, two threads", "two ranks", "two ranks, earlier"
 NUM_ENVS = 32
-SHARED = ("env=hopper", "eval_interval=0", "eval_episodes=1", "logger=none", "progress=off", "logger.video=false")
-WARM_UP = 3
 
 
 @dataclass(frozen=True)
@@ -49,8 +43,8 @@ def main() -> None:
     rows = []
     for repeat in range(arguments.repeats):
         for side in sides[::-1] if repeat % 2 else sides:
-            source = arguments.earlier.absolute() if side == EARLIER else ROOT
-            rows.append(measured(side, repeat, source / "src", arguments.steps))
+            checkout = arguments.earlier.absolute() if side == EARLIER else ROOT
+            rows.append(measured(side, repeat, checkout, arguments.steps))
             append(arguments.csv, [field.name for field in fields(Row)], [asdict(rows[-1])])
             print(f"{side} {repeat}: {rows[-1].steps_per_second:,.0f} steps/s", flush=True)
     print("\n".join(report(rows)))
@@ -67,21 +61,13 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measured(side: str, repeat: int, source: Path, steps: int) -> Row:
-    """Train one run of `source`, and read its metrics."""
+def measured(side: str, repeat: int, checkout: Path, steps: int) -> Row:
+    """Train one run of `checkout`, and read its metrics."""
     spread = (f"num_envs={NUM_ENVS}",)
     if side != ONE:
         spread = ("trainer=ddp", "trainer.devices=2", f"num_envs={NUM_ENVS // 2}")
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(source / "train.py"), *SHARED, *spread, f"total_steps={steps}"]
-        environment = {**os.environ, "PYTHONPATH": str(source)}
-        with (Path(folder) / "output.txt").open("w") as output:  # a pipe would wait for the fork server, too
-            command.append(f"hydra.run.dir={folder}/run")
-            subprocess.run(command, check=True, env=environment, stdout=output, stderr=subprocess.STDOUT)
-        with (Path(folder) / "run" / "metrics.csv").open(newline="") as file:
-            iterations = [row for row in csv.DictReader(file) if row["time/update"]][WARM_UP:]
-    names = ("time/steps_per_second", "time/rollout", "time/update")
-    return Row(side, repeat, *(round(statistics.median(float(row[name]) for row in iterations), 4) for name in names))
+    timed = timed_run(checkout, ("env=hopper", f"total_steps={steps}", *spread))
+    return Row(side, repeat, timed.steps_per_second, timed.rollout_seconds, timed.update_seconds)
 
 
 def report(rows: Sequence[Row]) -> list[str]:
