@@ -64,8 +64,6 @@ def sweep(multirun: Multirun, arguments: Sequence[str]) -> Any:
         print(line, flush=True)
     with _command_for_jobs():
         if _is_study(settings, searched):
-            if isinstance(multirun.launcher, ProcessLauncher):
-                make_pool(multirun.config, relayed=True)  # its fork server starts up while the study is opened
             return _study(multirun, fixed, {key: dimension(override) for key, override in searched.items()})
         return run_grid(multirun, fixed, {key: listed(override) for key, override in searched.items()})
 
@@ -100,6 +98,8 @@ def _study(multirun: Multirun, fixed: dict[str, str], searched: dict[str, Dimens
     fixed = for_single_runs(multirun, fixed)
     space = SearchSpace(_fitting(multirun, base, searched), multirun.settings["condition"])
     settings, storage = study_settings(multirun, base, fixed, space), multirun.settings["storage"]
+    if isinstance(multirun.launcher, ProcessLauncher):
+        make_pool(multirun.config, relayed=True)  # its fork server starts up while the study is opened
     from hydra_plugins.hydra_ppolab._process_runner import make_runner
     from ppolab.study.run_study import StudyPlace, check_study, run_study  # Optuna, a second
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from multiprocessing import forkserver
+
 import pytest
 from in_process import import_heavy
 
@@ -21,4 +23,5 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("this would start a process")
 
-    monkeypatch.setattr(ProcessPool, "__init__", refuse)
+    monkeypatch.setattr(forkserver, "ensure_running", lambda: None)  # a sweep starts it before its last checks
+    monkeypatch.setattr(ProcessPool, "start", refuse)

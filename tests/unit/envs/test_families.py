@@ -295,7 +295,7 @@ def test_a_time_limit_that_counts_as_an_end_is_told() -> None:
     env_id = "RubiksCube-partly-scrambled-v0"
     with made(env_id) as env:
         last = steps(env, 20)[-1]
-    assert last.terminated.all() and not last.truncated.any() and env.longest_episode == 20
+        assert last.terminated.all() and not last.truncated.any() and env.longest_episode == 20
     assert says(notes(env_id), "its time limit counts as an end of the task (terminated)")
     assert not says(notes("LevelBasedForaging-v0"), "its time limit counts")
 

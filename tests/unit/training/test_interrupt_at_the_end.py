@@ -42,7 +42,7 @@ class Store(NoTracker):
 
 
 def record(folder: Path, store: Store, monkeypatch: pytest.MonkeyPatch, *, is_complete: bool = True) -> None:
-    monkeypatch.setattr(module, "MlflowTracker", lambda *_: store)
+    monkeypatch.setattr(module, "MlflowTracker", lambda *_, **_named: store)
     config = small_config(**{"logger.tracking_uri": f"sqlite:///{folder}/mlflow.db"})
     with recorded_run(config, RunFolder(folder), None, None) as recorder:
         if is_complete:

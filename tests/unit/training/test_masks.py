@@ -224,7 +224,7 @@ def test_a_collector_goes_on_with_its_masks() -> None:
         assert state is not None and state["masks"].shape == (3, 5)
         resumed = make_collector(config, other)
         resumed.restore(state)
-        resumed._generator.set_state(collector._generator.get_state())
+        resumed._noise._generator.set_state(collector._noise._generator.get_state())
         for _ in range(2):
             expected, found = collector.collect(policy), resumed.collect(policy)
             assert torch.equal(found.parameters, expected.parameters) and torch.equal(found.actions, expected.actions)
