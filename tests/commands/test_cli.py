@@ -134,7 +134,7 @@ def report(*_):
     sys.stdout.flush()
     os._exit(0)
 
-EnvPoolEnv.send = report
+EnvPoolEnv.send = EnvPoolEnv.begin_calls = report
 from ppolab.cli.commands import train
 train()
 """

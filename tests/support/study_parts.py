@@ -46,6 +46,8 @@ def score(job: Job) -> tuple[float, ...]:
 class Instant:
     """A runner whose runs end at once, in the order of their start, or never for a stop."""
 
+    ends_lost_runs = False
+
     def __init__(self, function: Callable[[Job], tuple[float, ...]], capacity: int = 2) -> None:
         self.capacity = capacity
         self.function = function

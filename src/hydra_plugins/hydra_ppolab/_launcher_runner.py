@@ -37,6 +37,8 @@ LAST_SECONDS = 10.0
 class LauncherRunner:
     """Run each job in a launch of its own, for which a thread waits: a launch returns when all its jobs have ended."""
 
+    ends_lost_runs = False
+
     def __init__(self, multirun: Multirun, settings: StudySettings, storage: str | None, studies: Path) -> None:
         if isinstance(multirun.launcher, BasicLauncher):
             raise ConfigError("hydra/launcher=basic: runs jobs in the sweep's own process; leave it out for processes")

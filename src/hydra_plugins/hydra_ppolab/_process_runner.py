@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class ProcessRunner:
     """Run each job in a fresh process of this machine."""
 
+    ends_lost_runs = True
+
     def __init__(self, multirun: Multirun, settings: StudySettings, storage: str | None, studies: Path) -> None:
         self._multirun = multirun
         self._prepared = StudyJobs(settings, storage, studies)

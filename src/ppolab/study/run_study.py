@@ -118,7 +118,10 @@ def run_study(
     folder = place.folder / settings.name
     stored = StoredStudy(place.storage, place.folder, settings.name)
     drawing = Drawing(stored, settings, folder / "plots", drawing_processes)
-    record = StudyRecord(study, settings, space, place.store, folder, drawing, progress=progress)
+    record = StudyRecord(
+        study, settings, space, place.store, folder, drawing,
+        ends_lost_runs=not runner.ends_lost_runs, progress=progress,
+    )  # fmt: skip
     record.open(storage)
     sweep = Sweep(settings, Trials(study, storage, space), runner, record, stopping)
     pictures: list[Path] = []

@@ -65,6 +65,7 @@ class StudyRecord:
         folder: Path,
         drawing: Drawing,
         *,
+        ends_lost_runs: bool,
         progress: bool = True,
     ) -> None:
         self._study = study
@@ -73,6 +74,7 @@ class StudyRecord:
         self._space = space
         self._folder = folder
         self._drawing = drawing
+        self._ends_lost_runs = ends_lost_runs
         self._open_trials: dict[int, Tracker] = {}
         self._tracker: Tracker = NoTracker()
         self._opening: threading.Thread | None = None
@@ -125,7 +127,7 @@ class StudyRecord:
         if tracker is not None:
             tracker.log_metrics(_over_seeds(report, self._settings), len(report.each))
             tracker.close(STATUS[report.end])
-        if report.end == "failed":
+        if report.end == "failed" and self._ends_lost_runs:
             self._end_abandoned(self._tags(report.claim))
         trials = self._study.get_trials(deepcopy=False)
         finished = [trial for trial in trials if trial.state.is_finished()]

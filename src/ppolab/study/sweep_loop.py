@@ -70,9 +70,15 @@ class Record(Protocol):
 
 
 class Runner(Protocol):
-    """Run jobs at the same time, each in a process of its own."""
+    """Run jobs at the same time, each in a process of its own.
+
+    Attributes:
+        capacity: how many at the same time.
+        ends_lost_runs: it marks the tracking runs of processes that were killed; else somebody else must.
+    """
 
     capacity: int
+    ends_lost_runs: bool
 
     def start(self, job: Job) -> None:
         """Begin a run and return at once. Only called while fewer than `capacity` are under way."""

@@ -62,14 +62,14 @@ def test_everything_arrives_in_order_and_the_id_comes_back(tmp_path: Path) -> No
     assert store.finish is not None and store.finish.status == "FINISHED"
 
 
-def test_a_run_whose_process_was_killed_has_failed(tmp_path: Path) -> None:
+def test_a_run_whose_process_is_gone_is_marked_as_killed(tmp_path: Path) -> None:
     relay = TrackingRelay()
     connection = relay.connection(NoTracker())
     tracker = RelayedTracker(RUN, "sqlite:///x", tmp_path / "tracking_backlog.jsonl", connection)
     assert tracker.wait_for_id(10.0) == "id-7"
     connection.close()
     relay.close()
-    assert Store.made[0].finish is not None and Store.made[0].finish.status == "FAILED"
+    assert Store.made[0].finish is not None and Store.made[0].finish.status == "KILLED"
 
 
 def test_a_process_that_ends_before_its_run_leaves_nothing() -> None:

@@ -158,7 +158,7 @@ class TrackingRelay:
                 return
             tracker = MlflowTracker(opened.run, opened.uri, opened.backlog_path, parent=parent)
             self._trackers.append(tracker)
-            finish = Finish("FAILED", milliseconds())  # of a process that was killed
+            finish = Finish("KILLED", milliseconds())  # of a process that could not say so itself
             with contextlib.suppress(EOFError, OSError):
                 finish = _handed_over(connection, tracker)
             tracker.close_as(finish)
