@@ -37,7 +37,7 @@ def timed_run(checkout: Path, settings: Sequence[str]) -> Timed:
         command = [sys.executable, str(source / "train.py"), *SHARED, *settings, f"hydra.run.dir={folder}/run"]
         environment = {**os.environ, "PYTHONPATH": str(source)}
         with (Path(folder) / "output.txt").open("w+") as output:  # a pipe would wait for the fork server, too
-            process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
             if process.returncode:
