@@ -181,8 +181,14 @@ def _problem_of_own(target: str, key: str, value: Any) -> str | None:
 
 
 def _check_schedule(config: Config) -> None:
-    if config.lr_schedule is not None:
-        check_schedule_name("lr_schedule", config.lr_schedule)
+    for key, name in {"lr_schedule": config.lr_schedule, "entropy_schedule": config.entropy_schedule}.items():
+        if name is not None:
+            check_schedule_name(key, name)
+    if config.entropy_schedule is not None and config.entropy_coef == 0.0 and reads(config.algorithm, "entropy_coef"):
+        raise ConfigError(
+            f"entropy_schedule={config.entropy_schedule}: multiplies entropy_coef, which is 0; set it, such as "
+            "entropy_coef=0.01, or leave the schedule out"
+        )
     if not reads(config.algorithm, "adapt_lr"):
         return
     if config.adapt_lr and config.lr_schedule not in (None, "constant"):

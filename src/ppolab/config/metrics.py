@@ -61,7 +61,8 @@ def info_metric(name: str) -> str:
 def run_metrics(config: Config) -> tuple[str, ...]:
     """Return every metric that a run of `config` may log."""
     of_algorithm = config.algorithm.get("metrics") or metrics_of(config.algorithm["name"])
-    return (*METRICS, *of_algorithm, *scheduled_metrics(config.algorithm), *map(info_metric, config.env.log_info))
+    scheduled = [*scheduled_metrics(config.algorithm), *(["policy/entropy_coef"] if config.entropy_schedule else [])]
+    return (*METRICS, *of_algorithm, *scheduled, *map(info_metric, config.env.log_info))
 
 
 def metric_names() -> tuple[str, ...]:

@@ -274,6 +274,11 @@ class Config:
     )
     value_coef: float = setting("weight of the value loss", rule=NOT_NEGATIVE)
     entropy_coef: float = setting("weight of the bonus for entropy of the policy", rule=NOT_NEGATIVE)
+    entropy_schedule: str | None = setting(
+        "what entropy_coef is multiplied by over the run: linear, constant, or a function of your own, "
+        "my_package:my_schedule; null: constant",
+        None,
+    )
     max_grad_norm: float = setting(
         "the gradient is scaled down to this norm; 0: do not clip the gradient", rule=NOT_NEGATIVE
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -41,6 +41,10 @@ class UpdateStats:
     gradient_norm: float
     explained_variance: float
     extras: dict[str, float] = field(default_factory=dict)
+
+    def with_extras(self, extras: dict[str, float]) -> UpdateStats:
+        """Return the same statistics with further extras."""
+        return replace(self, extras=self.extras | extras)
 
 
 class Algorithm(Protocol):

@@ -12,6 +12,7 @@ from torch import Tensor
 from ppolab.core.moments import merged, sample_moments
 from ppolab.learning.actor_critic import evaluating, training
 from ppolab.learning.encoders import in_parts
+from ppolab.learning.entropy_coefficient import EntropyCoefficient
 from ppolab.learning.epoch import MinibatchOrder, NativeEpoch, shuffled, with_standardized_advantages
 from ppolab.learning.experience import Experience, shared_facts
 from ppolab.learning.interface import LearnerContext, UpdateStats
@@ -66,7 +67,14 @@ class Learner:
         self._value_scale = RunningScale((), enabled=context.config.normalize_values)
         self._vector = context.flat.vector.detach()
         policy = context.policy
-        objective = actor_critic_objective(policy.distribution, context.config, self.surrogate, masked=policy.masked)
+        self._entropy_coef = EntropyCoefficient(context.config, self._vector.device)
+        objective = actor_critic_objective(
+            policy.distribution,
+            context.config,
+            self.surrogate,
+            masked=policy.masked,
+            entropy_coef=self._entropy_coef.value,
+        )
         self._run_epoch = make_epoch(context, objective, context.optimizer)
         update_path(context, objective, context.optimizer).log_reason(context)
 
@@ -90,6 +98,7 @@ class Learner:
             progress: share of the run's environment steps taken before this update.
         """
         self.before_update(progress)
+        self._entropy_coef.follow(progress)
         group = self.context.group
         values = self._value_scale.restored(rollout.values)
         experience = Experience(rollout, rewards, values, self.context.config)
@@ -99,7 +108,7 @@ class Learner:
         owners, variance = shared_facts(rollout, samples, self.context.config, group)
         with training(self.context.policy):
             results = self._all_epochs(experience, rollout, samples, owners)
-        return self.after_update(_statistics(results, float(variance)), rollout)
+        return self.after_update(_statistics(results, float(variance), self._entropy_coef.metrics()), rollout)
 
     def _all_epochs(
         self, experience: Experience, rollout: Rollout, samples: Samples, owners: Tensor
@@ -230,7 +239,7 @@ def _mean_kl(terms: Tensor) -> float:
     return float(sums.kl_sum / sums.samples)
 
 
-def _statistics(results: list[EpochResult], variance: float) -> UpdateStats:
+def _statistics(results: list[EpochResult], variance: float, extras: dict[str, float]) -> UpdateStats:
     """Return the statistics of an update of these epochs."""
     terms = torch.cat([each.terms for each in results])
     means = LossTerms(*terms.mean(0).tolist())
@@ -244,4 +253,5 @@ def _statistics(results: list[EpochResult], variance: float) -> UpdateStats:
         steps=len(terms),
         gradient_norm=float(torch.cat([each.norms for each in results]).mean()),
         explained_variance=variance,
+        extras=extras,
     )

@@ -132,7 +132,8 @@ class NativeObjective:
     """The settings of native/objective.hpp.
 
     Attributes:
-        clip: a number, or a tensor [] float64 that is read at every step; infinity: no clipping.
+        entropy_coef: a number, or a tensor [] float64 that is read at every step.
+        clip: the same; infinity: no clipping.
         value_clip: None: no clipping.
         penalty: see `NativeSurrogate`.
         value_only: differentiate the critic alone, which then must not share layers with the actor.
@@ -140,7 +141,7 @@ class NativeObjective:
     """
 
     value_coef: float
-    entropy_coef: float = 0.0
+    entropy_coef: float | Tensor = 0.0
     clip: float | Tensor = math.inf
     value_clip: float | None = None
     penalty: Tensor | None = None
@@ -165,7 +166,12 @@ class Objective:
 
 
 def actor_critic_objective(
-    distribution: ActionDistribution, config: Config, surrogate: Surrogate, *, masked: bool = False
+    distribution: ActionDistribution,
+    config: Config,
+    surrogate: Surrogate,
+    *,
+    masked: bool = False,
+    entropy_coef: float | Tensor | None = None,
 ) -> Objective:
     """Return the objective of policy and value function together, with any surrogate.
 
@@ -173,18 +179,23 @@ def actor_critic_objective(
 
     Args:
         masked: see `ActorCritic`; the surrogate sees masked parameters, too.
+        entropy_coef: see `NativeObjective`; None: the one of `config`.
     """
     value_clip: float | None = config.algorithm.get("value_clip")
-    clip_of = _clip_reader(surrogate)
+    weight = config.entropy_coef if entropy_coef is None else entropy_coef
+    all_inputs = (*surrogate.inputs, weight) if isinstance(weight, Tensor) else surrogate.inputs
+    clip_of, weight_of = _reader(surrogate.clip_range, all_inputs), _reader(weight, all_inputs)
+    of_surrogate = len(surrogate.inputs)
 
     def objective(parameters: Tensor, values: Tensor, batch: Samples, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         if masked:
             parameters = masked_alike(parameters, batch.parameters)
         log_ratio = distribution.log_prob(parameters, batch.actions) - batch.log_probs
-        gain = weighted_mean(surrogate.function(parameters, log_ratio, batch, *inputs), batch.weights)
+        gain = weighted_mean(surrogate.function(parameters, log_ratio, batch, *inputs[:of_surrogate]), batch.weights)
         value_error = _value_error(values, batch, value_clip)
         entropy = weighted_mean(distribution.entropy(parameters), batch.weights)
-        loss = -gain + config.value_coef * value_error - config.entropy_coef * entropy
+        bonus = torch.mul(entropy, weight_of(inputs)).to(entropy.dtype)
+        loss = -gain + config.value_coef * value_error - bonus
         outside = is_clipped(log_ratio, clip_of(inputs)).to(values.dtype)
         clip_fraction = weighted_mean(outside, batch.weights)
         kl_sum = (kl_k3(log_ratio) * batch.weights).sum()
@@ -195,13 +206,13 @@ def actor_critic_objective(
     if surrogate.native is not None:
         native = NativeObjective(
             value_coef=config.value_coef,
-            entropy_coef=config.entropy_coef,
+            entropy_coef=weight,
             clip=surrogate.clip_range,
             value_clip=value_clip,
             penalty=surrogate.native.penalty,
             masked=masked,
         )
-    return Objective(objective, surrogate.inputs, native)
+    return Objective(objective, all_inputs, native)
 
 
 def value_objective(value_coef: float, value_clip: float | None) -> Objective:
@@ -224,10 +235,9 @@ def _value_error(values: Tensor, batch: Samples, value_clip: float | None) -> Te
     return weighted_mean(errors, batch.weights)
 
 
-def _clip_reader(surrogate: Surrogate) -> Callable[[tuple[Tensor, ...]], float | Tensor]:
-    """Return a function that finds the clip range among the inputs: traced code sees changes of inputs only."""
-    clip_range = surrogate.clip_range
-    if not isinstance(clip_range, Tensor):
-        return lambda _inputs: clip_range
-    place = next(index for index, each in enumerate(surrogate.inputs) if each is clip_range)
+def _reader(number: float | Tensor, tensors: tuple[Tensor, ...]) -> Callable[[tuple[Tensor, ...]], float | Tensor]:
+    """Return a function that finds `number` among the inputs `tensors`: traced code sees changes of inputs only."""
+    if not isinstance(number, Tensor):
+        return lambda _inputs: number
+    place = next(index for index, each in enumerate(tensors) if each is number)
     return lambda inputs: inputs[place]

@@ -15,6 +15,7 @@ from ppolab.core.losses import unclipped_surrogate
 from ppolab.core.masks import masked_alike
 from ppolab.core.trust_region import Product, fisher_vector_product
 from ppolab.learning.actor_critic import ActorCritic, evaluating
+from ppolab.learning.entropy_coefficient import EntropyCoefficient
 from ppolab.learning.epoch import MinibatchOrder, with_standardized_advantages
 from ppolab.learning.experience import Experience, shared_facts
 from ppolab.learning.flat_parameters import ParameterSubset
@@ -105,25 +106,33 @@ class SeparateLearner:
     """Make epochs of minibatches for the value function, then `step` for the policy, in evaluation mode.
 
     Both see the advantages under the value function that the rollout was collected with. `optimizer` is one that `step`
-    has of its own; its state is part of the learner's.
+    has of its own; its state is part of the learner's. `entropy_coef` is the one that `step` reads, if it does.
     """
 
     def __init__(
-        self, context: LearnerContext, step: PolicyStepFunction, optimizer: torch.optim.Optimizer | None = None
+        self,
+        context: LearnerContext,
+        step: PolicyStepFunction,
+        optimizer: torch.optim.Optimizer | None = None,
+        entropy_coef: EntropyCoefficient | None = None,
     ) -> None:
         self._context = context
         self._step = step
         self._optimizer = optimizer
+        self._entropy_coef = entropy_coef
         self._actor = actor_parameters(context)
         self._value_regression = ValueRegression(context, context.config.algorithm["value_epochs"])
         self._value_regression.path.log_reason(context)
 
-    def update(self, rollout: Rollout, rewards: Tensor, _progress: float = 0.0, /) -> UpdateStats:
+    def update(self, rollout: Rollout, rewards: Tensor, progress: float = 0.0, /) -> UpdateStats:
         """Change all parameters.
 
         Args:
             rewards: [T, N] the rollout's rewards, scaled.
+            progress: see `Algorithm`.
         """
+        if self._entropy_coef is not None:
+            self._entropy_coef.follow(progress)
         context = self._context
         samples = Experience(rollout, rewards, rollout.values, context.config).samples(rollout.values)
         owners, variance = shared_facts(rollout, samples, context.config, context.group)
@@ -148,7 +157,7 @@ class SeparateLearner:
             steps=1,
             gradient_norm=step.gradient_norm,
             explained_variance=float(variance),
-            extras=step.extras,
+            extras=step.extras | (self._entropy_coef.metrics() if self._entropy_coef else {}),
         )
 
     def state(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Let the learning rate and the clip range follow the progress of a run, by a shipped schedule or the user's own."""
+"""Let a setting follow the progress of a run, by a shipped schedule or the user's own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ppolab.core.schedules import constant, linear
 from ppolab.errors import ConfigError, ScheduleError, spelled
 from ppolab.runtime.user_code import named_object, what_was_raised
 
-LR_SCHEDULE, CLIP_SCHEDULE = "lr_schedule", "algorithm.clip_schedule"
+LR_SCHEDULE, ENTROPY_SCHEDULE, CLIP_SCHEDULE = "lr_schedule", "entropy_schedule", "algorithm.clip_schedule"
 SHIPPED: dict[str, Callable[[float], float]] = dict(zip(SCHEDULES, (linear, constant), strict=True))
 TRIED = (0.0, 0.25, 0.5, 0.75, 1.0)
 """The progress at which a schedule is tried before a run begins."""
@@ -64,6 +64,15 @@ def rate_schedule(config: Config) -> Schedule:
     return _schedule(LR_SCHEDULE, config.rate_schedule)
 
 
+def entropy_schedule(config: Config) -> Schedule | None:
+    """Return the factor of `entropy_coef`; None: there is none.
+
+    Raises:
+        ConfigError: there is no such function.
+    """
+    return _schedule(ENTROPY_SCHEDULE, config.entropy_schedule) if config.entropy_schedule else None
+
+
 def clip_schedule(config: Config) -> Schedule | None:
     """Return the factor of `clip`: what `algorithm.clip_schedule` names, else linear with `anneal_clip`; None: neither.
 
@@ -80,7 +89,7 @@ def check_schedules(config: Config) -> None:
     Raises:
         ConfigError: there is no such function, it raised, or it returned what is no factor.
     """
-    for schedule in (rate_schedule(config), clip_schedule(config)):
+    for schedule in (rate_schedule(config), entropy_schedule(config), clip_schedule(config)):
         for progress in TRIED if schedule else ():
             assert schedule is not None
             try:

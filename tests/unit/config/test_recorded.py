@@ -20,8 +20,8 @@ def test_bookkeeping_is_left_out_and_so_is_what_has_no_value() -> None:
     left_out = flattened(config).keys() - recorded_settings(config).keys()
     assert left_out == {
         "algorithm.clip_schedule", "algorithm.ignores", "callbacks", "checkpoint_interval", "env.action_mask",
-        "env.frame_stack", "env.kwargs", "env.log_info", "env.timeout", "env.wrappers", "exploration.noise_color",
-        "init_from", "keep_checkpoints",
+        "entropy_schedule", "env.frame_stack", "env.kwargs", "env.log_info", "env.timeout", "env.wrappers",
+        "exploration.noise_color", "init_from", "keep_checkpoints",
         "logger.experiment", "logger.kind", "logger.register", "logger.run_name", "logger.tracking_uri",
         "logger.video", "lr_schedule", "model.actor_sizes", "model.critic_sizes", "model.encoder", "model.kwargs",
         "model.memory", "model.memory_layers", "model.memory_size", "model.network", "objective", "progress", "rerun",

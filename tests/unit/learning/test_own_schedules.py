@@ -1,4 +1,4 @@
-"""Schedules of the learning rate and of the clip range: shipped ones, and the user's own."""
+"""Schedules of the learning rate, the clip range and the entropy bonus: shipped ones, and the user's own."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ def test_the_learning_rate_follows_a_function_of_the_user(tmp_path: Path) -> Non
 
 
 def test_resumed_runs_follow_the_schedule_bit_for_bit() -> None:
-    own = {"lr_schedule": "sample_schedules:cosine", "algorithm.clip_schedule": "sample_schedules:cosine"}
+    keys = ("lr_schedule", "algorithm.clip_schedule", "entropy_schedule")
+    own: dict[str, Any] = dict.fromkeys(keys, "sample_schedules:cosine") | {"entropy_coef": 0.1}
     whole, resumed = whole_and_resumed(small_config(total_steps=300, **own))
     assert torch.equal(whole, resumed)
 
@@ -70,6 +71,25 @@ def test_half_the_clip_range_is_that_of_a_run_with_half_of_it(native: bool) -> N
     assert (updated(0.2, "constant")[0] - scheduled).abs().max() > 1e-4
 
 
+@eager_and_native
+@pytest.mark.parametrize("algorithm", ["ppo_clip", "ppo_penalty", "vpg", "a2c"])
+def test_half_the_entropy_coefficient_is_that_of_a_run_with_half_of_it(algorithm: str, native: bool) -> None:
+    def updated(coefficient: float, schedule: str | None) -> tuple[torch.Tensor, UpdateStats]:
+        settings = {"optimizer.lr": 1e-2, "entropy_coef": coefficient, "entropy_schedule": schedule}
+        config = algorithm_config(algorithm, **settings)
+        policy = new_policy(config)
+        rollout = random_rollout(policy, INPUTS, values=False)
+        learner, flat = make_learner(policy, config, native=native)
+        stats = learner.update(rollout, rollout.rewards, 0.25)
+        return flat.vector.detach().clone(), stats
+
+    scheduled, stats = updated(0.5, "sample_schedules:half")
+    expected, expected_stats = updated(0.25, None)
+    torch.testing.assert_close(scheduled, expected, rtol=0, atol=1e-6)
+    assert stats.extras == expected_stats.extras | {"policy/entropy_coef": 0.25}
+    assert (updated(0.5, "constant")[0] - scheduled).abs().max() > 1e-4
+
+
 def test_the_shipped_schedules_are_what_the_switches_say() -> None:
     def parameters(**settings: Any) -> torch.Tensor:
         return trained_module(small_config(total_steps=300, **settings), 2).parameters_vector.vector.detach()
@@ -83,7 +103,7 @@ def test_the_shipped_schedules_are_what_the_switches_say() -> None:
 
 # --- mistakes --------------------------------------------------------------------------------------------------------
 
-LR, CLIP = "lr_schedule", "algorithm.clip_schedule"
+LR, CLIP, ENTROPY = "lr_schedule", "algorithm.clip_schedule", "entropy_schedule"
 MISTAKES = {
     (LR, "raises"): "raised LookupError: no such rate (",
     (LR, "not_a_number"): "returned nan at progress=0; the factor must be 0 or more",
@@ -93,13 +113,14 @@ MISTAKES = {
     (LR, "number"): "must be a function of the progress, from 0 to 1, that returns a factor, and is of type float",
     (LR, "cosin"): "the module sample_schedules has no cosin; did you mean 'cosine'?",
     (CLIP, "sixfold"): "returned 6 at progress=0; the factor must be from 0 to below 5, since clip=0.2",
+    (ENTROPY, "negative"): "returned -0.25 at progress=0.75; the factor must be 0 or more",
     (CLIP, "negative"): "returned -0.25 at progress=0.75; the factor must be from 0 to below 5",
 }
 
 
 @pytest.mark.parametrize(("key", "name"), MISTAKES)
 def test_a_mistake_is_one_line_before_the_run_begins(key: str, name: str) -> None:
-    config = small_config(**{key: f"sample_schedules:{name}"})
+    config = small_config(**{key: f"sample_schedules:{name}", "entropy_coef": 0.01})
     with pytest.raises(ConfigError) as raised:
         check_schedules(config)
     assert str(raised.value).startswith(f"{key}=sample_schedules:{name}: {MISTAKES[key, name]}")
@@ -124,6 +145,7 @@ def test_what_a_schedule_raises_later_names_it_and_the_line() -> None:
 REFUSED = {
     "no such schedule": ({LR: "linaer"}, "lr_schedule=linaer: must be linear, constant, or .*did you mean 'linear'"),
     "no text": ({CLIP: 3}, "algorithm.clip_schedule=3: must be linear, constant, or a function of your own"),
+    "of nothing": ({ENTROPY: "linear"}, "entropy_schedule=linear: multiplies entropy_coef, which is 0; set it"),
     "with the KL": ({"adapt_lr": True, LR: "linear"}, "adapt_lr=true: .* cannot also follow lr_schedule=linear; set"),
     "of another algorithm": ({"algorithm": "trpo", CLIP: "linear"}, "algorithm=trpo has no such setting"),
 }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -63,7 +61,7 @@ class ScheduledClipLearner(Learner):
 
     def after_update(self, stats: UpdateStats, _rollout: Rollout, /) -> UpdateStats:
         """Return the statistics with `policy/clip`, which runs from before there were schedules do not have."""
-        return replace(stats, extras={"policy/clip": float(self._clip)}) if self._is_logged else stats
+        return stats.with_extras({"policy/clip": float(self._clip)}) if self._is_logged else stats
 
 
 def _value_regression(context: LearnerContext) -> ValueRegression:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -55,7 +54,7 @@ class PenaltyLearner(Learner):
 
     def after_update(self, stats: UpdateStats, rollout: Rollout, /) -> UpdateStats:
         """Adapt the next weight; return the statistics with `policy/beta`, the weight that was used."""
-        stats = replace(stats, extras={"policy/beta": self._beta})
+        stats = stats.with_extras({"policy/beta": self._beta})
         if self._target is not None:
             adapted = adapted_penalty(self._beta, self._kl_made(stats, rollout), self._target)
             self._beta = min(max(adapted, 1 / HEAVIEST), HEAVIEST)

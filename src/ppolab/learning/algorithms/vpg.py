@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ppolab.core.losses import policy_gradient_surrogate
+from ppolab.learning.entropy_coefficient import EntropyCoefficient
 from ppolab.learning.interface import LearnerContext, actor_parameters
 from ppolab.learning.objective import Samples
 from ppolab.learning.optimizer import clip_norm, learning_rate, make_optimizer, set_learning_rate
@@ -20,12 +21,13 @@ def make(context: LearnerContext) -> SeparateLearner:
     carry the policy along on its momentum.
     """
     config, distribution = context.config, context.policy.distribution
+    entropy_coef = EntropyCoefficient(config, context.flat.vector.device)
     actor = actor_parameters(context).copied()
     vector, optimizer = actor.vector, make_optimizer(config, actor)
 
     def objective(parameters: Tensor, log_ratio: Tensor, batch: Samples) -> Tensor:
         gain = policy_gradient_surrogate(batch.log_probs + log_ratio, batch.advantages)
-        return gain + config.entropy_coef * distribution.entropy(parameters)
+        return gain + entropy_coef.value * distribution.entropy(parameters)
 
     def step(batch: ActorOnBatch, before: Tensor) -> PolicyStep:
         vector.data.copy_(before)
@@ -34,4 +36,4 @@ def make(context: LearnerContext) -> SeparateLearner:
         optimizer.step()
         return PolicyStep(vector.detach().clone(), float(norm))
 
-    return SeparateLearner(context, step, optimizer)
+    return SeparateLearner(context, step, optimizer, entropy_coef)

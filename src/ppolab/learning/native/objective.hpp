@@ -44,7 +44,8 @@ struct Samples {
 // The numbers behind pointers may change between calls.
 struct Settings {
     const double* clip;  // infinite: none
-    double value_coef, entropy_coef;
+    const double* entropy_coef;
+    double value_coef;
     double value_clip;     // negative: none
     const float* penalty;  // weight of KL(old || new); null: none
     int64_t value_only;    // not 0: leave out the trunk of the policy, which must be another than the value function's
@@ -76,7 +77,8 @@ class PolicyHead {
         std::fill(log_std_gradient_.begin(), log_std_gradient_.end(), 0.0);
         if (has_log_std())
             for (int64_t i = 0; i < outputs_; ++i) scale_[i] = std::exp(-static_cast<double>(log_std[i]));
-        const double clip = *settings.clip, penalty = settings.penalty ? *settings.penalty : 0.0;
+        const double clip = *settings.clip, entropy_coef = *settings.entropy_coef;
+        const double penalty = settings.penalty ? *settings.penalty : 0.0;
         const int64_t counted = samples.counted(order, count);
         double surrogate = 0.0, entropy = 0.0, clipped = 0.0, kl = 0.0;
         for (int64_t row = 0; row < count; ++row) {
@@ -99,7 +101,7 @@ class PolicyHead {
             clipped += std::abs(ratio - 1.0) > clip;
             kl += growth - log_ratio;
             accumulate(gradients + row * outputs_, passes ? -free / counted : (free > kept ? 0.0 : free),
-                       -settings.entropy_coef / counted, penalty / counted);
+                       -entropy_coef / counted, penalty / counted);
         }
         if (has_log_std())
             for (int64_t i = 0; i < outputs_; ++i)

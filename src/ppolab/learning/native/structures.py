@@ -28,12 +28,12 @@ class NativeSamples(ctypes.Structure):
 
 
 class NativeSettings(ctypes.Structure):
-    """The objective's settings. `clip` and `penalty` are pointers, since their numbers may change between steps."""
+    """The objective's settings. Those that may change between steps are pointers."""
 
     _fields_ = [
         ("clip", POINTER),
+        ("entropy_coef", POINTER),
         ("value_coef", DOUBLE),
-        ("entropy_coef", DOUBLE),
         ("value_clip", DOUBLE),
         ("penalty", POINTER),
         ("value_only", INTEGER),

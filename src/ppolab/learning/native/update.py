@@ -72,16 +72,15 @@ class NativeUpdate:
 
     def __init__(self, native: NativePolicy, objective: NativeObjective) -> None:
         assert native.separate or not objective.value_only, "a shared trunk serves the policy, too"
-        clip, penalty = objective.clip, objective.penalty
+        penalty = objective.penalty
         self._native = native
-        self._clip = clip if isinstance(clip, Tensor) else torch.tensor(clip, dtype=torch.float64)
+        self._clip, self._entropy_coef = _readable(objective.clip), _readable(objective.entropy_coef)
         self._penalty = penalty
-        assert self._clip.dtype == torch.float64 and self._clip.is_cpu
         assert penalty is None or (penalty.dtype == torch.float32 and penalty.is_cpu)
         self._settings = NativeSettings(
             clip=self._clip.data_ptr(),
+            entropy_coef=self._entropy_coef.data_ptr(),
             value_coef=objective.value_coef,
-            entropy_coef=objective.entropy_coef,
             value_clip=-1.0 if objective.value_clip is None else objective.value_clip,
             penalty=None if penalty is None else penalty.data_ptr(),
             value_only=objective.value_only,
@@ -148,3 +147,10 @@ class NativeUpdate:
             raise ProcessError("another process of this run is gone")
         made, last = int(parts[: ends.made].sum()), int(parts[ends.made - 1])
         return Steps(*split_terms(terms[:made]), bool(ends.stopped), last, last if ends.rolled_back else 0)
+
+
+def _readable(number: float | Tensor) -> Tensor:
+    """Return `number` as a tensor [] float64 that C++ can read."""
+    tensor = number if isinstance(number, Tensor) else torch.tensor(number, dtype=torch.float64)
+    assert tensor.dtype == torch.float64 and tensor.is_cpu
+    return tensor
