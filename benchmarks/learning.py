@@ -1,6 +1,7 @@
 """Returns over seeds: train, cross-check in Gymnasium's own environment, and report.
 
     python benchmarks/learning.py run --env hopper walker2d --seeds 0 1 2 --jobs 2
+    python benchmarks/learning.py run --label tuned --env swimmer reacher --override experiment=tuned/{env}
     python benchmarks/learning.py run --label dm_control --env CheetahRun-v1 --steps 8000000 --episodes 0
     python benchmarks/learning.py evaluate
     python benchmarks/learning.py report
@@ -95,7 +96,10 @@ def parse_arguments() -> argparse.Namespace:
     run.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], help="one run each")
     run.add_argument("--steps", type=int, default=1_000_000, help="environment steps per run (1000000)")
     run.add_argument("--jobs", type=int, default=2, help="processes side by side (2)")
-    run.add_argument("--override", action="append", default=[], metavar="KEY=VALUE", help="a setting, repeatable")
+    run.add_argument(
+        "--override", action="append", default=[], metavar="KEY=VALUE",
+        help="a setting, repeatable; {env} stands for each of --env",
+    )  # fmt: skip
     run.set_defaults(action=run_all)
     evaluate = actions.add_parser("evaluate", parents=[common, runs], help="evaluate runs that lack it")
     evaluate.set_defaults(action=evaluate_all)
@@ -154,7 +158,8 @@ def train_command(arguments: argparse.Namespace, env: str, seed: int) -> list[st
     """What a user would type."""
     choice = f"env.id={env}" if ENV_ID.search(env) else f"env={env}"
     settings = [choice, f"seed={seed}", f"total_steps={arguments.steps}"]
-    settings += ["logger=none", "trainer.threads=1", "env.num_threads=1", *arguments.override]
+    settings += ["logger=none", "trainer.threads=1", "env.num_threads=1"]
+    settings += [override.replace("{env}", env) for override in arguments.override]
     return ["python", "src/train.py", *settings]
 
 

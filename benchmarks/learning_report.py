@@ -13,7 +13,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ppolab.core.statistics import Bootstrap, interquartile_mean
+
 COLUMNS = 3
+INTERVAL_SEEDS = 5
 
 
 def markdown(labels: dict[str, list[dict[str, Any]]]) -> str:
@@ -38,21 +41,34 @@ def markdown(labels: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def table(rows: list[dict[str, Any]], column: str, deviation: str | None = None) -> list[str]:
-    """One line per environment: statistics over seeds, and every seed."""
+    """One line per environment: statistics over seeds, and every seed.
+
+    The interquartile mean and its 95 percent interval, as in src/report.py, stand there from five seeds on.
+    """
     lines = [
-        "| environment | seeds | mean | sd | min | max | each seed |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | --- |",
+        "| environment | seeds | mean | sd | IQM | min | max | each seed |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for env in dict.fromkeys(row["env_id"] for row in rows):
         mine = [row for row in rows if row["env_id"] == env]
         values = [row[column] for row in mine]
         form = ",.0f" if max(map(abs, values)) >= 1000 else ",.1f"
         sd = f"{statistics.stdev(values):{form}}" if len(values) > 1 else "-"
-        numbers = [f"{statistics.fmean(values):{form}}", sd, f"{min(values):{form}}", f"{max(values):{form}}"]
+        numbers = [f"{statistics.fmean(values):{form}}", sd, middle(values, form)]
+        numbers += [f"{min(values):{form}}", f"{max(values):{form}}"]
         spread = [f" ± {row[deviation]:{form}}" if deviation else "" for row in mine]
         each = [f"{row['seed']}: {row[column]:{form}}{more}" for row, more in zip(mine, spread, strict=True)]
         lines.append(f"| {env} | {len(values)} | {' | '.join(numbers)} | {'; '.join(each)} |")
     return lines
+
+
+def middle(values: list[float], form: str) -> str:
+    """The interquartile mean with its interval; a dash for few seeds, which tell little about their spread."""
+    if len(values) < INTERVAL_SEEDS:
+        return "-"
+    scores = [np.array(values)]
+    low, high = Bootstrap().interval(interquartile_mean, scores)
+    return f"{float(interquartile_mean(scores)):{form}} [{float(low):{form}}, {float(high):{form}}]"
 
 
 def provenance(rows: list[dict[str, Any]]) -> list[str]:
