@@ -114,6 +114,7 @@ def test_aggregates_per_task_are_in_the_units_of_the_score(store: Store, grid: A
         assert float(row["mean"]) == pytest.approx(scores.mean())
         assert float(row["median"]) == pytest.approx(np.median(scores))
         assert float(row["iqm"]) == pytest.approx(np.sort(scores)[1:3].mean())
+        assert float(row["worst"]) == pytest.approx(scores.min())
         assert float(row["mean_low"]) < float(row["mean"]) < float(row["mean_high"])
         assert 0 <= float(row["gap"]) < 1
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ppolab.reports.results import OVER_TASKS, Curve, Estimate, Results
 from ppolab.reports.scores import Collection
 from ppolab.reports.settings import ReportConfig
-from ppolab.reports.tables import NAMES
+from ppolab.reports.tables import NAMES, OVER_TASKS_COLUMNS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,12 +69,13 @@ def _aggregates(results: Results, looks: Looks) -> Figure | None:
     if not rows:
         return None
     names = [looks[row.method].label for row in rows]
-    figure = _figure(2.6 * len(NAMES) + _width(names), 1.0 + 0.35 * len(rows))
-    panels = figure.subplots(1, len(NAMES), sharey=True, squeeze=False)[0]
-    for panel, (name, title) in zip(panels, NAMES.items(), strict=True):
+    columns = OVER_TASKS_COLUMNS
+    figure = _figure(2.6 * len(columns) + _width(names), 1.0 + 0.35 * len(rows))
+    panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
+    for panel, name in zip(panels, columns, strict=True):
         for place, row in enumerate(rows):
             _whisker(panel, place, row.estimates[name], looks[row.method].colour)
-        panel.set_title(f"{title} (lower is better)" if name == "gap" else title, fontsize=9)
+        panel.set_title(f"{NAMES[name]} (lower is better)" if name == "gap" else NAMES[name], fontsize=9)
         panel.set_yticks(range(len(rows)), names)
         panel.set_ylim(len(rows) - 0.5, -0.5)
         panel.use_sticky_edges = False  # bars would end at the frame

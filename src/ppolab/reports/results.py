@@ -170,7 +170,8 @@ def _on_task(
     estimates = {"mean": mean, "median": run_median, "iqm": interquartile_mean}
     values = {name: _estimate(statistic, raw, bootstrap) for name, statistic in estimates.items()}
     gap = _estimate(optimality_gap, _arrays(found, [task], method, scaled), bootstrap)
-    return Aggregates(task, method, len(runs), {**values, "gap": gap})
+    worst = Estimate(float(raw[0].min()), math.nan, math.nan)  # a resample has a better one or the same, never a worse
+    return Aggregates(task, method, len(runs), {**values, "worst": worst, "gap": gap})
 
 
 class _Compared:

@@ -12,7 +12,9 @@ from ppolab.reports.scores import Collection
 from ppolab.reports.settings import ReportConfig
 
 MARKDOWN = "report.md"
-NAMES = {"iqm": "IQM", "median": "median", "mean": "mean", "gap": "optimality gap"}
+NAMES = {"iqm": "IQM", "median": "median", "mean": "mean", "gap": "optimality gap", "worst": "worst run"}
+OVER_TASKS_COLUMNS = ("iqm", "median", "mean", "gap")
+PER_TASK_COLUMNS = ("mean", "median", "iqm", "worst", "gap")
 MOST_LISTED = 30
 """The text lists so many pairs of methods at most; the CSV file has all."""
 
@@ -33,7 +35,7 @@ def markdown(settings: ReportConfig, found: Collection, results: Results, pictur
         "## Per task",
         "Scores as they are, except that the optimality gap is that of the scaled ones."
         if settings.normalize == "range" else "",
-        _aggregate_table(results.per_task, ("mean", "median", "iqm", "gap"), with_task=True),
+        _aggregate_table(results.per_task, PER_TASK_COLUMNS, with_task=True),
     ]  # fmt: skip
     if "profiles.png" in pictures:
         sections += ["## Performance profiles", "The fraction of runs that score above a threshold, mean over tasks."]
@@ -91,7 +93,7 @@ def _over_tasks(settings: ReportConfig, found: Collection, results: Results) -> 
     )
     if settings.normalize == "none":
         scale = f"Over {tasks}, scores as they are; the optimality gap is to a score of 1."
-    return ["## Over tasks", scale, _aggregate_table(results.over_tasks, tuple(NAMES), with_task=False)]
+    return ["## Over tasks", scale, _aggregate_table(results.over_tasks, OVER_TASKS_COLUMNS, with_task=False)]
 
 
 def _aggregate_table(rows: Sequence[Aggregates], names: Sequence[str], *, with_task: bool) -> str:
@@ -146,12 +148,13 @@ def write_csv(folder: Path, found: Collection, results: Results) -> list[Path]:
              "scaled": results.scaled[run.run.run_id], "run_id": run.run.run_id, "name": run.run.name}
             for run in found.runs]  # fmt: skip
     aggregates = [{"task": row.task, "method": row.method, "runs": row.runs}
-                  | {column: value for name, estimate in row.estimates.items()
-                     for column, value in _columns(name, estimate).items()}
+                  | {column: value for name in OVER_TASKS_COLUMNS
+                     for column, value in _columns(name, row.estimates[name]).items()}
+                  | ({"worst": row.estimates["worst"].value} if "worst" in row.estimates else {})
                   for row in [*results.over_tasks, *results.per_task]]  # fmt: skip
     improvements = [{"task": row.task, "method": row.method, "against": row.other}
                     | _columns("probability", row.chance) for row in results.improvements]  # fmt: skip
-    numbers = [f"{name}{end}" for name in ("iqm", "median", "mean", "gap") for end in ("", "_low", "_high")]
+    numbers = [f"{name}{end}" for name in OVER_TASKS_COLUMNS for end in ("", "_low", "_high")] + ["worst"]
     return [
         _write(folder / "runs.csv", ["task", "method", "seed", "score", "scaled", "run_id", "name"], runs),
         _write(folder / "aggregates.csv", ["task", "method", "runs", *numbers], aggregates),
