@@ -267,9 +267,7 @@ class Config:
         "steps that a policy with memory is trained on together; a rollout is cut into sequences of so many", 16,
         rule=POSITIVE,
     )  # fmt: skip
-    clip: float = setting(
-        "the probability ratio is clipped to [1 - clip, 1 + clip]", rule=OPEN_UNIT, effect=UPDATE
-    )
+    clip: float = setting("the probability ratio is clipped to [1 - clip, 1 + clip]", rule=OPEN_UNIT, effect=UPDATE)
     target_kl: float | None = setting(
         "an update ends once the mean KL of 512 samples exceeds 1.5 times this, and above 10 times (and 0.2) "
         "those steps are rolled back; null: never early",
@@ -284,9 +282,7 @@ class Config:
         effect=UPDATE,
     )
     value_coef: float = setting("weight of the value loss", rule=NOT_NEGATIVE, effect=UPDATE)
-    entropy_coef: float = setting(
-        "weight of the bonus for entropy of the policy", rule=NOT_NEGATIVE, effect=UPDATE
-    )
+    entropy_coef: float = setting("weight of the bonus for entropy of the policy", rule=NOT_NEGATIVE, effect=UPDATE)
     max_grad_norm: float = setting(
         "the gradient is scaled down to this norm; 0: do not clip the gradient", rule=NOT_NEGATIVE, effect=UPDATE
     )

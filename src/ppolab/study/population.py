@@ -22,9 +22,6 @@ BELOW_ONE = ("gamma", "gae_lambda")
 FAILED = -math.inf
 """Score of a member whose training raised."""
 
-SEGMENT, MEMBER = "segment", "member"
-"""What runs of a population are in the tracking store: a member, and below it what it trains in each generation."""
-
 Fate = Literal["goes on", "copies", "open"]
 """What becomes of a member after a generation; open: that depends on members which have not ended it."""
 

@@ -50,7 +50,9 @@ def population_settings(
         raise ConfigError(
             f"enqueue: names {len(settings['enqueue'])} settings, and population={size} members begin; leave some out"
         )
-    return Population(size, _interval(scheduler, base), base.total_steps, scheduler.quantile, scheduler.resample, base.seed)
+    return Population(
+        size, _interval(scheduler, base), base.total_steps, scheduler.quantile, scheduler.resample, base.seed
+    )
 
 
 def _scheduler(given: Mapping[str, Any]) -> SchedulerSettings:

@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ppolab.errors import ConfigError
 from ppolab.records.tracking import RunStatus, page_rows, redact
+from ppolab.records.wording import next_command
 from ppolab.study.claims import Trials
 from ppolab.study.drawing import Drawing, StoredStudy
 from ppolab.study.population_trials import PopulationTrials
@@ -28,7 +29,7 @@ from ppolab.study.search_space import Choice, Interval, Scalar, SearchSpace
 from ppolab.study.settings import StudySettings, check_options, check_pruning, make_pruner, make_sampler
 from ppolab.study.storage import StudyStorage, open_storage
 from ppolab.study.store import Store
-from ppolab.study.study_note import best_trials, command_of
+from ppolab.study.study_note import best_trials, called, command_of, run_of
 from ppolab.study.study_record import StudyRecord
 from ppolab.study.sweep_loop import Runner, Sweep
 
@@ -43,10 +44,9 @@ class StudyResult:
     `idle`: the share of the workers' time, from the command to its end, in which they had no trial; None without one.
     """
 
-    name: str
+    settings: StudySettings
     counts: Mapping[str, int]
     best: Sequence[FrozenTrial]
-    fixed: tuple[str, ...]
     storage: str
     pictures: Sequence[Path]
     idle: float | None = None
@@ -66,11 +66,14 @@ class StudyResult:
     def summary(self) -> str:
         """Return the closing lines for the terminal."""
         counted = ", ".join(f"{count} {state}" for state, count in self.counts.items() if count)
-        lines = [f"study         {self.name}: {counted or 'no trials'}"]
+        lines = [f"study         {self.settings.name}: {counted or 'no trials'}"]
         for trial in self.best:
             values = ", ".join(f"{value:,.4g}" for value in trial.values)
-            lines.append(f"best          {values} (trial {trial.number})")
-            lines.append(f"train it      {command_of(trial, self.fixed)}")
+            lines.append(f"best          {values} ({called(trial, self.settings)})")
+            if self.settings.population is None:
+                lines.append(f"train it      {command_of(trial, self.settings.fixed)}")
+            else:
+                lines.append(f"evaluate it   {next_command('evaluate', 'run', run_of(trial))}")
         if self.idle is not None:
             lines.append(f"workers       idle for {self.idle:.0%} of their time")
         if self.pictures:
@@ -302,6 +305,4 @@ def _result(
 ) -> StudyResult:
     trials = study.get_trials(deepcopy=False)
     counts = {state.name.lower(): sum(trial.state == state for trial in trials) for state in TrialState}
-    return StudyResult(
-        settings.name, counts, best_trials(study, settings), settings.fixed, redact(storage.url), pictures
-    )
+    return StudyResult(settings, counts, best_trials(study, settings), redact(storage.url), pictures)

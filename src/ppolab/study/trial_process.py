@@ -19,9 +19,9 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
 
 from ppolab.records.run_folder import RunFolder
-from ppolab.records.tracking import KIND_TAG
+from ppolab.records.tracking import KIND_TAG, SEGMENT
 from ppolab.study.claims import report, trial_name
-from ppolab.study.population import SEGMENT, MemberSegment, lineage
+from ppolab.study.population import MemberSegment, lineage
 from ppolab.study.settings import Pruning, make_pruner
 from ppolab.study.storage import open_storage
 from ppolab.training.trial import COMMAND_ALONE, TRIAL
