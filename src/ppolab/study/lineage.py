@@ -29,7 +29,7 @@ def draw_lineage(study: optuna.Study, settings: StudySettings, path: Path) -> Pa
     trials = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
     keys = list(dict.fromkeys(key for trial in trials for key in trial.params))[:MOST_PANELS]
     figure = Figure(figsize=(PANEL_INCHES[0], PANEL_INCHES[1] * len(keys)), dpi=100, layout="constrained")
-    panels: Sequence[Axes] = figure.subplots(len(keys), 1, sharex=True, squeeze=False)[:, 0]
+    panels = figure.subplots(len(keys), 1, sharex=True, squeeze=False)[:, 0]
     for key, axes in zip(keys, panels, strict=True):
         _panel(axes, key, trials)
         axes.set_ylabel(settings.objectives[0])
@@ -49,7 +49,7 @@ def _panel(axes: Axes, key: str, trials: Sequence[FrozenTrial]) -> None:
     by_place = {(segment_of(trial).generation, segment_of(trial).member): trial for trial in trials}
     for trial in trials:
         segment = segment_of(trial)
-        colour = colours.to_rgba(scale.of(trial.params[key]))
+        colour = colours.cmap(colours.norm(scale.of(trial.params[key])))
         parent = None if segment.parent is None else by_number.get(segment.parent)
         if parent is not None:
             axes.plot(*_line(parent, trial), color=colour, linewidth=1.4, marker=".", markersize=4)

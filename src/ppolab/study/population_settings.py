@@ -77,8 +77,8 @@ def _interval(scheduler: SchedulerSettings, base: Config) -> int:
         given = max(batch, total // SHARE_OF_STEPS)
         if given >= total:
             raise ConfigError(
-                f"total_steps={total}: scheduler=pbt compares members at least once on the way, and a batch has {batch} "
-                "steps; raise it, or lower num_envs or rollout_steps"
+                f"total_steps={total}: scheduler=pbt compares members on the way, and a batch has {batch} steps; raise "
+                "it, or lower num_envs or rollout_steps"
             )
     if given >= total:
         raise ConfigError(
@@ -115,7 +115,8 @@ def _refuse_others(settings: Mapping[str, Any], typed: Collection[str], base: Co
         )
     if settings["condition"] is not None:
         raise ConfigError(
-            f"hydra.sweeper.condition={settings['condition']}: scheduler=pbt could not change what it returns; leave it out"
+            f"hydra.sweeper.condition={settings['condition']}: scheduler=pbt could not change what it returns; leave "
+            "it out"
         )
     names = objective_names(base)
     if len(names) > 1:
@@ -125,8 +126,8 @@ def _refuse_others(settings: Mapping[str, Any], typed: Collection[str], base: Co
         )
     if base.logger.register is not None:
         raise ConfigError(
-            f"logger.register={base.logger.register}: every interval of every member would be registered; leave it out, "
-            "and register the best run with export.py"
+            f"logger.register={base.logger.register}: every interval of every member would be registered; leave it "
+            "out, and register the best run with export.py"
         )
 
 
@@ -134,7 +135,6 @@ def _check_space(space: SearchSpace) -> None:
     for key in space.dimensions:
         if not may_be_perturbed(key.lstrip("+")):
             raise ConfigError(
-                f"{key}: cannot be searched with scheduler=pbt, since a run cannot go on from a checkpoint with another "
-                f"value; give it one, as {key}=VALUE, or vary "
-                f"some of {', '.join(perturbed_keys())}"
+                f"{key}: cannot be searched with scheduler=pbt, since a run cannot go on from a checkpoint with "
+                f"another value; give it one, as {key}=VALUE, or vary some of {', '.join(perturbed_keys())}"
             )

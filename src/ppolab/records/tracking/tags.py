@@ -19,7 +19,7 @@ _GIT_SECONDS = 5.0
 NOTE_TAG = "mlflow.note.content"
 """The tag that MLflow's page shows as the description of a run, in Markdown."""
 KIND_TAG = "ppolab.kind"
-"""Kind of a run in the store: run, grid, study, trial, seed (of a trial that has several), MEMBER, SEGMENT or report."""
+"""Kind of a run in the store: run, grid, study, trial, seed (of a trial that has several), report, or one below."""
 MEMBER, SEGMENT = "member", "segment"
 """Kinds of runs of population based training: a member, and below it what it trains in each generation."""
 COMMAND = "PPOLAB_COMMAND"
