@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppolab.study.population import (
-    FAILED,
     FACTORS,
+    FAILED,
     Ended,
     MemberSegment,
     NoneLeft,
