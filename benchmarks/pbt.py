@@ -81,7 +81,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5, help="searches of each side (5)")
     parser.add_argument("--members", type=int, default=8, help="members of a population, trials of a search (8)")
-    parser.add_argument("--steps", type=int, default=65_536, help="environment steps of each (65536)")
+    parser.add_argument("--steps", type=int, default=49_152, help="environment steps of each (49152)")
     parser.add_argument("--interval", type=int, default=8_192, help="environment steps between comparisons (8192)")
     parser.add_argument("--workers", type=int, default=2, help="processes at a time (2)")
     parser.add_argument("--episodes", type=int, default=100, help="of the last evaluation (100)")
