@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from optuna.trial import FrozenTrial
 from studies import trials
 
 from commands import TINY
@@ -21,9 +22,13 @@ POPULATION = (
 
 
 def segments(folder: Path, name: str = "s") -> Mapping[tuple[int, int], Mapping[str, Any]]:
+    """What `lineage_of` tells of the population in `folder`."""
+    return lineage_of(trials(folder, name))
+
+
+def lineage_of(stored: Sequence[FrozenTrial]) -> Mapping[tuple[int, int], Mapping[str, Any]]:
     """By generation and member: what is told of a segment that must not depend on when it ran, and where."""
     found: dict[tuple[int, int], dict[str, Any]] = {}
-    stored = trials(folder, name)
     places = {trial.number: segment_of(trial) for trial in stored}
     for trial in stored:
         segment = places[trial.number]
