@@ -73,7 +73,7 @@ GROUPS = {
 }  # fmt: skip
 OF_A_SWEEP = {
     "n_trials", "timeout", "workers", "seeds_per_trial", "direction", "enqueue", "study_name", "storage",
-    "max_failures", "condition", "population", "scheduler",
+    "max_failures", "condition", "population",
 }  # fmt: skip
 
 
