@@ -64,7 +64,7 @@ def workers_of(process: subprocess.Popen[str]) -> list[int]:
     found = []
     for pid in children_of(process.pid):
         try:
-            if "trial-" in str(Path(f"/proc/{pid}/fd/1").readlink()):
+            if "/studies/" in str(Path(f"/proc/{pid}/fd/1").readlink()):
                 found.append(pid)
         except OSError:
             continue

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
+from populations import MEMBERS, POPULATION, segments
 from studies import STUDY, runs, states, trials
 
 from commands import TINY, assert_one_line, run_folders, start_training, train
@@ -47,6 +48,21 @@ def test_a_study_through_any_launcher(launcher: str, tmp_path: Path) -> None:
     parent = next(run for run in runs(tmp_path) if "mlflow.parentRunId" not in run.data.tags)
     below = [run for run in runs(tmp_path) if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
     assert {run.info.run_name for run in below} == {f"trial-{number:04d}" for number in range(1, 6)}
+
+
+def test_a_population_through_ray(tmp_path: Path) -> None:
+    """The lineage is that of our own processes."""
+    folders = {"ppolab": tmp_path / "ppolab", "ray": tmp_path / "ray"}
+    for launcher, folder in folders.items():
+        folder.mkdir()
+        answer = train(folder, *POPULATION, f"hydra/launcher={launcher}", timeout=900)
+        assert answer.code == 0, answer.err
+    assert segments(folders["ray"]) == segments(folders["ppolab"])
+    (study,) = runs(folders["ray"], "tags.`ppolab.kind` = 'study'")
+    members = runs(folders["ray"], f"tags.`mlflow.parentRunId` = '{study.info.run_id}'")
+    assert [run.info.run_name for run in members] == [f"member-{member:02d}" for member in range(MEMBERS)]
+    below = runs(folders["ray"], "tags.`ppolab.kind` = 'segment'")
+    assert {run.data.tags["mlflow.parentRunId"] for run in below} == {run.info.run_id for run in members}
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.trial import TrialState
+from populations import GENERATIONS, MEMBERS, POPULATION, lineage_of, segments
 from sqlalchemy import create_engine, text
 from study_parts import SPACE, settings
 
@@ -103,6 +104,34 @@ def test_two_sweeps_share_a_study_and_its_tracking(server: str, tmp_path: Path) 
     assert len(parents) == 1
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
     assert sorted(str(run.info.run_name) for run in children) == [f"trial-{number:04d}" for number in range(6)]
+
+
+def test_two_sweeps_share_a_population(server: str, tmp_path: Path) -> None:
+    """As two machines would that share the folders of runs; the lineage is that of one sweep alone."""
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    answer = train(alone, *POPULATION, "logger=none", timeout=600)
+    assert answer.code == 0, answer.err
+    folders = [tmp_path / "a", tmp_path / "b"]
+    shared = (f"storage={server}", "study_name=population", "workers=1", "progress=off")
+    arguments = (*POPULATION, *shared, f"logger.tracking_uri={tracking_of(server)}")
+    for folder in folders:
+        folder.mkdir()
+    group = [start_training(folder, *arguments) for folder in folders]
+    for process in group:
+        _, err = process.communicate(timeout=600)
+        assert process.returncode == 0, err
+    stored = optuna.load_study(study_name="population", storage=server).trials
+    assert lineage_of(stored) == segments(alone)
+    assert {len(run_folders(folder)) > 0 for folder in folders} == {True}, "both have trained"
+    from mlflow import MlflowClient
+
+    store = MlflowClient(tracking_of(server))
+    experiments = [experiment.experiment_id for experiment in store.search_experiments()]
+    members = store.search_runs(experiments, "tags.study = 'population' and tags.`ppolab.kind` = 'member'")
+    assert sorted(str(run.info.run_name) for run in members) == [f"member-{member:02d}" for member in range(MEMBERS)]
+    below = store.search_runs(experiments, "tags.study = 'population' and tags.`ppolab.kind` = 'segment'")
+    assert len(below) == MEMBERS * GENERATIONS
 
 
 def test_a_trial_of_a_silent_machine_is_run_again(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

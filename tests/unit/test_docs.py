@@ -60,7 +60,7 @@ OWN_OPTIONS = {
 }  # fmt: skip
 """What such files make possible."""
 
-OPEN_GROUPS = ("hydra.", "hydra/", "env.kwargs.", "model.kwargs.", "tags.", "pruner.", "sampler.")
+OPEN_GROUPS = ("hydra.", "hydra/", "env.kwargs.", "model.kwargs.", "tags.", "pruner.", "sampler.", "scheduler.")
 """Groups whose settings no schema knows."""
 
 OWN_SETTINGS = {"algorithm.width", "optimizer.class"}
@@ -68,11 +68,12 @@ OWN_SETTINGS = {"algorithm.width", "optimizer.class"}
 GROUPS = {
     "algorithm": "conf/algorithm", "env": "conf/env", "experiment": "conf/experiment", "logger": "conf/logger",
     "model": "conf/model", "optimizer": "conf/optimizer", "pruner": "sweeps/pruner", "sampler": "sweeps/sampler",
+    "scheduler": "sweeps/scheduler",
     "search": "sweeps/search", "trainer": "conf/trainer",
 }  # fmt: skip
 OF_A_SWEEP = {
     "n_trials", "timeout", "workers", "seeds_per_trial", "direction", "enqueue", "study_name", "storage",
-    "max_failures", "condition",
+    "max_failures", "condition", "population",
 }  # fmt: skip
 
 

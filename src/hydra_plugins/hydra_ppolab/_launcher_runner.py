@@ -78,7 +78,8 @@ class LauncherRunner:
             while True:
                 key, result, error = ended
                 seconds = time.monotonic() - self._began.pop(key)
-                outcomes.append(outcome_of(*self._under_way.pop(key), result, error, seconds))
+                died = error is not None
+                outcomes.append(outcome_of(*self._under_way.pop(key), result, error, seconds, died=died))
                 ended = self._ended.get_nowait()
         except queue.Empty:
             return outcomes

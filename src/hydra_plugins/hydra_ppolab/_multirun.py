@@ -172,6 +172,7 @@ def _fitting(multirun: Multirun, base: Config, searched: dict[str, Dimension]) -
 
 def study_settings(multirun: Multirun, base: Config, fixed: dict[str, str], space: SearchSpace) -> StudySettings:
     """Return the study's settings, from the sweeper's and from the configuration that all trials share."""
+    from ppolab.study.population_settings import population_settings
     from ppolab.study.settings import Pruning, StudySettings
 
     settings = multirun.settings
@@ -179,19 +180,21 @@ def study_settings(multirun: Multirun, base: Config, fixed: dict[str, str], spac
     sampler, pruner = dict(settings["sampler"] or {}), dict(settings["pruner"] or {})
     seeds = settings["seeds_per_trial"]
     first, last = (1, seeds) if seeds > 1 else (base.steps_between_evaluations or base.total_steps, base.total_steps)
+    population = population_settings(settings, _typed(multirun), base, space)
+    name = _study_name(multirun, space, fixed) + ("-pbt" if population else "")
     return StudySettings(
-        name=settings["study_name"] or _study_name(multirun, space, fixed),
+        name=settings["study_name"] or name,
         objectives=objective_names(base),
         directions=tuple(directions.split(",")) if isinstance(directions, str) else tuple(directions),
-        n_trials=_n_trials(settings, space),
+        n_trials=population.size * population.generations if population else _n_trials(settings, space),
         timeout=settings["timeout"],
         workers=settings["workers"] or usable_cores(),
         seeds_per_trial=seeds,
         max_failures=settings["max_failures"],
         seed=base.seed,
-        sampler=sampler.pop("name", "tpe"),
+        sampler="random" if population else sampler.pop("name", "tpe"),
         pruning=Pruning(pruner.pop("name", "none"), first, last, pruner),
-        sampler_options=sampler,
+        sampler_options={} if population else sampler,
         enqueue=tuple(dict(item) for item in settings["enqueue"]),
         fixed=tuple(f"{key}={value}" for key, value in fixed.items()),
         identity={
@@ -200,7 +203,15 @@ def study_settings(multirun: Multirun, base: Config, fixed: dict[str, str], spac
             if effect_of(key).of_study and key not in space.dimensions
         },
         defaults=flattened(from_hydra(without_hydra(multirun.composer.composed([], 0)))),
+        population=population,
     )
+
+
+def _typed(multirun: Multirun) -> set[str]:
+    """Return the sweeper's settings that the command line names, be it by a group's option."""
+    overrides = multirun.config.hydra.overrides
+    keys = {str(text).lstrip("+").partition("=")[0] for text in [*overrides.hydra, *overrides.task]}
+    return {key.removeprefix("hydra.sweeper.").partition(".")[0] for key in keys}
 
 
 def _n_trials(settings: dict[str, Any], space: SearchSpace) -> int:

@@ -53,7 +53,8 @@ class ProcessRunner:
         outcomes, self._not_started = self._not_started, []
         for ended in self._pool.wait(0.0 if outcomes else seconds):
             job, folder = self._jobs.pop(ended.key)
-            outcomes.append(outcome_of(job, folder, ended.result, ended.error, ended.seconds))
+            died = ended.error is not None  # `train_job` answers whatever a run raises
+            outcomes.append(outcome_of(job, folder, ended.result, ended.error, ended.seconds, died=died))
         return outcomes
 
     def under_way(self) -> Sequence[tuple[Job, Path]]:

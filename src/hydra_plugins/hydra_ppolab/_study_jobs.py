@@ -21,7 +21,7 @@ class JobFiles:
 
     def new(self, job: Job, seeds: int) -> Path:
         """Return a new folder, which is made here, so that nobody else takes it."""
-        name = trial_name(job.claim.number, job.seed_index if seeds > 1 else None)
+        name = trial_name(job.claim.number, job.seed_index) if seeds > 1 else job.claim.name
         for attempt in itertools.count(1):
             folder = self._study / (name if attempt == 1 else f"{name}-again-{attempt}")
             try:
@@ -49,7 +49,8 @@ class StudyJobs:
         """
         folder = self._files.new(job, self._settings.seeds_per_trial)
         # no trial is filmed, unless asked for: drawing takes longer than a short run
-        return ["logger.video=false", *job.overrides], folder, self._reference(job, parent_run_id).as_text()
+        unless_given = ["logger.video=false", *(["eval_interval=0"] if job.claim.segment else [])]
+        return [*unless_given, *job.overrides], folder, self._reference(job, parent_run_id).as_text()
 
     def _reference(self, job: Job, parent_run_id: str | None) -> TrialReference:
         settings = self._settings
@@ -60,15 +61,22 @@ class StudyJobs:
             study=settings.name,
             number=job.claim.number,
             trial_id=job.claim.trial_id,
-            pruning=None if several or len(settings.directions) > 1 else settings.pruning,
+            pruning=None if several or len(settings.directions) > 1 or job.claim.segment else settings.pruning,
             parent_run_id=parent_run_id,
-            run_name=trial_name(job.claim.number, job.seed_index if several else None),
+            run_name=trial_name(job.claim.number, job.seed_index) if several else job.claim.name,
             command_alone=command_with("train", job.overrides),
+            segment=job.claim.segment,
         )
 
 
-def outcome_of(job: Job, folder: Path, result: Any, error: str | None, seconds: float) -> Outcome:
-    """Return the outcome that `ppolab.cli.jobs.train_job` describes inside a study."""
+def outcome_of(
+    job: Job, folder: Path, result: Any, error: str | None, seconds: float, *, died: bool = False
+) -> Outcome:
+    """Return the outcome that `ppolab.cli.jobs.train_job` describes inside a study.
+
+    Args:
+        error: why it describes none. died: that is because the process was killed.
+    """
     if error is not None:
-        return Outcome(job, "failed", error=error, folder=str(folder), seconds=seconds)
+        return Outcome(job, "failed", error=error, folder=str(folder), seconds=seconds, died=died)
     return Outcome(job, result["end"], tuple(result["values"]), result["error"], str(folder), seconds)

@@ -72,7 +72,7 @@ def _in_full(override: str) -> str:
         override = f"{key}=[{value}]"  # a list, to Hydra
     if equals and key in SWEEP_SETTINGS:
         return f"hydra.sweeper.{override}"
-    if equals and key.startswith(("sampler.", "pruner.")):
+    if equals and key.startswith(("sampler.", "pruner.", "scheduler.")):
         return f"++hydra.sweeper.{override}"
     return f"++{override}" if override.startswith(OF_THE_USERS_CODE) else override
 

@@ -20,7 +20,7 @@ from ppolab.config.algorithms import ABOUT, metrics_of, ranges_of
 from ppolab.config.files import comments_in, option_file
 from ppolab.config.metrics import METRIC_WORDS
 from ppolab.config.rules import KIND_WORDS, Range
-from ppolab.config.schema import Config, OptimizerSettings, SweepSettings, flattened
+from ppolab.config.schema import Config, OptimizerSettings, SchedulerSettings, SweepSettings, flattened
 from ppolab.config.setting import Described, settings_of
 from ppolab.errors import spelled
 from ppolab.records.wording import as_typed
@@ -177,14 +177,20 @@ def _sections(schema: type, values: Mapping[str, Any], chosen: Mapping[str, str]
         heading = f"{group}={option}: {words}" if option else words
         yield Section(group, heading, _group_entries(group, option or "", values[group], described))
     if schema is Config:
-        defaults = SweepSettings()
-        entries = {
-            key: Entry(key, _typed(getattr(defaults, key)), found.setting.words, _kind(found))
-            for key, found in settings_of(SweepSettings).items()
-        }
-        yield Section("sweep", "Of a sweep, with -m:", entries)
+        yield Section("sweep", "Of a sweep, with -m:", _with_defaults(SweepSettings()))
+        of_pbt = _with_defaults(SchedulerSettings(), "scheduler.")
+        yield Section("scheduler", "Of a sweep with scheduler=pbt:", of_pbt)
         metrics = _metric_entries(str(values["algorithm"]["name"]))
         yield Section("metrics", "== Metrics: for objective=, and for metric= of a report ==", metrics)
+
+
+def _with_defaults(settings: object, prefix: str = "") -> dict[str, Entry]:
+    """The fields of a dataclass whose values are the defaults; `prefix`: how their names begin."""
+    return {
+        f"{prefix}{key}": Entry(f"{prefix}{key}", _typed(getattr(settings, key)), found.setting.words, _kind(found))
+        for key, found in settings_of(type(settings)).items()
+        if key != "name"  # which the group's option sets
+    }
 
 
 def _group_entries(

@@ -40,6 +40,7 @@ from ppolab.config.setting import (
     SEED_OF_RUN,
     STUDY,
     TASK,
+    UPDATE,
     Effect,
     setting,
     settings_of,
@@ -49,6 +50,9 @@ CONFIG_FILE = "config.yaml"
 
 DEFAULT_TRIALS = 20
 """Trials of a study that is not told how many."""
+
+DEFAULT_POPULATION = 8
+"""Members of a population that is not told how many."""
 
 SWEEP_GROUPS = option_groups("sweeps")
 """Groups that only a sweep heeds."""
@@ -170,7 +174,7 @@ class OptimizerSettings:
     """What optimizers share. An optimizer's file in conf/optimizer/ may set others, too."""
 
     _target_: str = setting("a class in torch.optim, or one of your own as my_package:MyOptimizer")
-    lr: float = setting("learning rate", rule=POSITIVE)
+    lr: float = setting("learning rate", rule=POSITIVE, effect=UPDATE)
     betas: tuple[float, float] = setting(
         "how slowly the running means of the gradient and of its square forget", rule=BELOW_ONE
     )
@@ -255,32 +259,37 @@ class Config:
     rollout_steps: int = setting(
         "per environment and iteration; a batch is num_envs * rollout_steps transitions", rule=TWO_OR_MORE
     )
-    epochs: int = setting("passes over a batch", rule=POSITIVE)
-    minibatch_size: int = setting("transitions of one gradient step; divides the batch", rule=TWO_OR_MORE)
+    epochs: int = setting("passes over a batch", rule=POSITIVE, effect=UPDATE)
+    minibatch_size: int = setting(
+        "transitions of one gradient step; divides the batch", rule=TWO_OR_MORE, effect=UPDATE
+    )
     sequence_length: int = setting(
         "steps that a policy with memory is trained on together; a rollout is cut into sequences of so many", 16,
         rule=POSITIVE,
     )  # fmt: skip
-    clip: float = setting("the probability ratio is clipped to [1 - clip, 1 + clip]", rule=OPEN_UNIT)
+    clip: float = setting("the probability ratio is clipped to [1 - clip, 1 + clip]", rule=OPEN_UNIT, effect=UPDATE)
     target_kl: float | None = setting(
         "an update ends once the mean KL of 512 samples exceeds 1.5 times this, and above 10 times (and 0.2) "
         "those steps are rolled back; null: never early",
         None,
         rule=POSITIVE,
+        effect=UPDATE,
     )
-    gamma: float = setting("discount of rewards per step", rule=CLOSED_UNIT)
+    gamma: float = setting("discount of rewards per step", rule=CLOSED_UNIT, effect=UPDATE)
     gae_lambda: float = setting(
-        "decay of the advantage estimate; 0: one step's temporal difference, 1: the whole return", rule=CLOSED_UNIT
+        "decay of the advantage estimate; 0: one step's temporal difference, 1: the whole return",
+        rule=CLOSED_UNIT,
+        effect=UPDATE,
     )
-    value_coef: float = setting("weight of the value loss", rule=NOT_NEGATIVE)
-    entropy_coef: float = setting("weight of the bonus for entropy of the policy", rule=NOT_NEGATIVE)
+    value_coef: float = setting("weight of the value loss", rule=NOT_NEGATIVE, effect=UPDATE)
+    entropy_coef: float = setting("weight of the bonus for entropy of the policy", rule=NOT_NEGATIVE, effect=UPDATE)
     entropy_schedule: str | None = setting(
         "what entropy_coef is multiplied by over the run: linear, constant, or a function of your own, "
         "my_package:my_schedule; null: constant",
         None,
     )
     max_grad_norm: float = setting(
-        "the gradient is scaled down to this norm; 0: do not clip the gradient", rule=NOT_NEGATIVE
+        "the gradient is scaled down to this norm; 0: do not clip the gradient", rule=NOT_NEGATIVE, effect=UPDATE
     )
     anneal_lr: bool = setting("learning rate falls linearly to 0")
     lr_schedule: str | None = setting(
@@ -385,6 +394,34 @@ class SearchSettings:
     )
     sampler: dict[str, Any] = setting("name, and arguments of Optuna's class", {}, effect=STUDY)
     pruner: dict[str, Any] = setting("name, and arguments of Optuna's class", {}, effect=STUDY)
+    scheduler: dict[str, Any] = setting("name, and its settings: those of SchedulerSettings", {}, effect=STUDY)
+
+
+@dataclass
+class SchedulerSettings:
+    """What a sweep takes below `scheduler`, such as `scheduler.interval=20000`."""
+
+    name: str = setting(
+        "pbt: population based training; none: each trial trains to its end by itself",
+        "none",
+        choices=("none", "pbt"),
+    )
+    interval: int | None = setting(
+        "environment steps that each member trains between two comparisons; null: a twentieth of total_steps, and at "
+        "least one batch",
+        None,
+        rule=POSITIVE,
+    )
+    quantile: float = setting(
+        "share of the population that goes on as copies of others, and share that these are drawn from",
+        0.25,
+        rule=Range("> 0, <= 0.5"),
+    )
+    resample: float = setting(
+        "probability that a setting of a copy is drawn anew from the search space; otherwise it is moved a little",
+        0.25,
+        rule=CLOSED_UNIT,
+    )
 
 
 @dataclass
@@ -404,6 +441,9 @@ class SweepSettings:
         "a database for several machines; null: a file in outputs/studies", None, effect=STUDY
     )
     max_failures: int = setting("the sweep stops once so many trials have failed", 10)
+    population: int | None = setting(
+        f"scheduler=pbt: members, which train side by side; null: {DEFAULT_POPULATION}", None, effect=STUDY
+    )
 
 
 @dataclass
@@ -481,6 +521,19 @@ def effect_of(key: str) -> Effect:
     while key and key not in known:
         key = key.rpartition(".")[0]
     return known[key].effect if key else METHOD
+
+
+def may_be_perturbed(key: str) -> bool:
+    """Return whether a run may go on from a checkpoint with another value of the setting `key`."""
+    group, _, name = key.partition(".")
+    if group == "optimizer" and name in settings_of(OptimizerSettings):
+        return settings_of(OptimizerSettings)[name].effect.perturbed
+    return effect_of(key).perturbed
+
+
+def perturbed_keys() -> list[str]:
+    """Return the settings that may be perturbed."""
+    return [key for key in [*settings_of(Config), "optimizer.lr"] if may_be_perturbed(key)]
 
 
 def known_keys(schema: type) -> Iterator[str]:

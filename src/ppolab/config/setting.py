@@ -32,6 +32,7 @@ class Effect:
         of_method: a report tells methods apart by it.
         mentioned: a report says where runs that it takes for the same differ in it.
         makes_study: a sweep in which it is set is a study, not a grid.
+        perturbed: population based training may go on with another value, from the same checkpoint.
     """
 
     resumable: bool = False
@@ -40,10 +41,13 @@ class Effect:
     of_method: bool = True
     mentioned: bool = True
     makes_study: bool = False
+    perturbed: bool = False
 
 
 METHOD = Effect()
 """Another method: what most settings are."""
+UPDATE = Effect(perturbed=True)
+"""Another method, too; but nothing that a checkpoint holds depends on it."""
 TASK = Effect(of_method=False)
 """Another task."""
 SEED_OF_RUN = Effect(of_study=False, of_method=False)

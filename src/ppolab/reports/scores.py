@@ -10,7 +10,7 @@ from functools import cached_property
 
 from ppolab.config.schema import effect_of
 from ppolab.errors import ConfigError, nearest
-from ppolab.records.tracking import StoredRun, StoreReader, redact
+from ppolab.records.tracking import KIND_TAG, SEGMENT, StoredRun, StoreReader, redact
 from ppolab.reports.method_names import TASK, as_recorded_now, beside_the_kind, method_names, task_names
 from ppolab.reports.settings import ReportConfig
 
@@ -117,12 +117,12 @@ def _selected(settings: ReportConfig, reader: StoreReader) -> list[StoredRun]:
 
 
 def _training_runs(found: Sequence[StoredRun], settings: ReportConfig) -> list[StoredRun]:
-    """Return those that trained: not those of studies, of trials with several seeds, and of reports."""
+    """Return those that trained: not those of studies, of trials with several seeds, of populations, and of reports."""
     parents = {run.parent for run in found}
     training = [
         as_recorded_now(as_last_trained(run))
         for run in found
-        if run.run_id not in parents and {TASK, SEED} <= run.parameters.keys()
+        if run.run_id not in parents and {TASK, SEED} <= run.parameters.keys() and run.tags.get(KIND_TAG) != SEGMENT
     ]
     if not training:
         raise ConfigError(f"{_asked(settings)}: the store has no such run; list the runs with `make ui`")

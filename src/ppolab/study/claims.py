@@ -8,13 +8,14 @@ import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 import psutil
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from ppolab.study.population import MemberSegment
 from ppolab.study.search_space import Scalar, SearchSpace
 from ppolab.study.storage import StudyStorage
 
@@ -78,6 +79,7 @@ class Claim:
     Attributes:
         again: an earlier process did not finish this trial.
         error: the traceback of a condition that raised; there is nothing to run then.
+        segment: what of which member it trains, in a population; else None.
     """
 
     number: int
@@ -85,6 +87,16 @@ class Claim:
     values: Mapping[str, Scalar]
     again: bool
     error: str = ""
+    segment: MemberSegment | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the trial's folder and tracking run, where it is one run."""
+        return trial_name(self.number) if self.segment is None else self.segment.name
+
+
+Later = Literal["later"]
+"""No trial can begin before others have ended."""
 
 
 class Trials:
@@ -96,7 +108,7 @@ class Trials:
         self._space = space
         self._owner = Owner.of_this_process()
 
-    def claim(self, n_trials: int) -> Claim | None:
+    def claim(self, n_trials: int) -> Claim | Later | None:
         """Return a trial that nobody runs: one whose process is gone, else a new one. None if there are `n_trials`.
 
         Finished trials count whether complete, pruned or failed, and so do those that run elsewhere.

@@ -1,4 +1,4 @@
-"""Draw Optuna's own plots of a study, each as a picture and as an interactive page."""
+"""Draw the plots of a study: Optuna's own as pictures and as interactive pages, and the lineage of a population."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
+from ppolab.study.lineage import draw_lineage
 from ppolab.study.settings import StudySettings
 
 ENOUGH_FOR_IMPORTANCE = 4
 """So many finished trials are needed to tell the importance of parameters."""
 INCHES_PER_PARAMETER = 2.0
-BY_COST = ("slice", "parallel_coordinate", "optimization_history", "param_importances", "pareto_front")
-"""Plots, those first that take longest to draw."""
+LINEAGE = "lineage"
+"""The plot of a population, which is not Optuna's."""
+BY_COST = (LINEAGE, "slice", "parallel_coordinate", "optimization_history", "param_importances", "pareto_front")
+"""Plots; of Optuna's, those first that take longest to draw."""
 
 
 def plot_names(study: optuna.Study, settings: StudySettings) -> list[str]:
@@ -27,6 +30,8 @@ def plot_names(study: optuna.Study, settings: StudySettings) -> list[str]:
     trials = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
     if not trials:
         return []
+    if settings.population is not None:
+        return [LINEAGE]
     if len(settings.directions) > 1:
         return ["pareto_front"]
     names = ["optimization_history", "slice"]
@@ -44,7 +49,7 @@ def plots_of(number: int, count: int) -> tuple[str, ...]:
 
 def load_plotting(names: Sequence[str]) -> None:
     """Import what plots need, which takes as long as to draw them."""
-    modules = ["optuna.visualization", "matplotlib.pyplot"]
+    modules = ["matplotlib.figure"] if LINEAGE in names else ["optuna.visualization", "matplotlib.pyplot"]
     if "param_importances" in names:
         modules.append("sklearn.ensemble")
     for name in modules:
@@ -55,7 +60,10 @@ def load_plotting(names: Sequence[str]) -> None:
 def draw(
     study: optuna.Study, settings: StudySettings, folder: Path, names: Sequence[str]
 ) -> tuple[list[Path], list[str]]:
-    """Write NAME.png and NAME.html for every plot of `names`; return the files, and why plots are missing."""
+    """Write every plot of `names`; return the files, and why plots are missing.
+
+    These are NAME.png, and NAME.html of Optuna's plots.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     logging.getLogger("matplotlib.category").setLevel(logging.WARNING)  # it remarks on every choice among numbers
     files: list[Path] = []
@@ -72,6 +80,8 @@ def draw(
 
 
 def _drawn(study: optuna.Study, settings: StudySettings, name: str, folder: Path) -> list[Path]:
+    if name == LINEAGE:
+        return [draw_lineage(study, settings, folder / f"{LINEAGE}.png")]
     from optuna import visualization  # with Plotly, a second
 
     function: Callable[..., Any] = getattr(visualization, f"plot_{name}")

@@ -21,13 +21,15 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ppolab.errors import ConfigError
 from ppolab.records.tracking import RunStatus, page_rows, redact
+from ppolab.records.wording import next_command
 from ppolab.study.claims import Trials
 from ppolab.study.drawing import Drawing, StoredStudy
+from ppolab.study.population_trials import PopulationTrials
 from ppolab.study.search_space import Choice, Interval, Scalar, SearchSpace
 from ppolab.study.settings import StudySettings, check_options, check_pruning, make_pruner, make_sampler
 from ppolab.study.storage import StudyStorage, open_storage
 from ppolab.study.store import Store
-from ppolab.study.study_note import best_trials, command_of
+from ppolab.study.study_note import best_trials, called, command_of, run_of
 from ppolab.study.study_record import StudyRecord
 from ppolab.study.sweep_loop import Runner, Sweep
 
@@ -42,10 +44,9 @@ class StudyResult:
     `idle`: the share of the workers' time, from the command to its end, in which they had no trial; None without one.
     """
 
-    name: str
+    settings: StudySettings
     counts: Mapping[str, int]
     best: Sequence[FrozenTrial]
-    fixed: tuple[str, ...]
     storage: str
     pictures: Sequence[Path]
     idle: float | None = None
@@ -65,11 +66,14 @@ class StudyResult:
     def summary(self) -> str:
         """Return the closing lines for the terminal."""
         counted = ", ".join(f"{count} {state}" for state, count in self.counts.items() if count)
-        lines = [f"study         {self.name}: {counted or 'no trials'}"]
+        lines = [f"study         {self.settings.name}: {counted or 'no trials'}"]
         for trial in self.best:
             values = ", ".join(f"{value:,.4g}" for value in trial.values)
-            lines.append(f"best          {values} (trial {trial.number})")
-            lines.append(f"train it      {command_of(trial, self.fixed)}")
+            lines.append(f"best          {values} ({called(trial, self.settings)})")
+            if self.settings.population is None:
+                lines.append(f"train it      {command_of(trial, self.settings.fixed)}")
+            else:
+                lines.append(f"evaluate it   {next_command('evaluate', 'run', run_of(trial))}")
         if self.idle is not None:
             lines.append(f"workers       idle for {self.idle:.0%} of their time")
         if self.pictures:
@@ -123,7 +127,7 @@ def run_study(
         ends_lost_runs=not runner.ends_lost_runs, progress=progress,
     )  # fmt: skip
     record.open(storage)
-    sweep = Sweep(settings, Trials(study, storage, space), runner, record, stopping)
+    sweep = Sweep(settings, _trials(settings, study, storage, space), runner, record, stopping)
     pictures: list[Path] = []
     status: RunStatus = "FAILED"
     try:
@@ -133,6 +137,13 @@ def run_study(
         pictures = record.close(status, runner)
     rows = page_rows(record.page, place.store.uri) if place.store else []
     return replace(_result(study, settings, storage, pictures), page_rows=rows, idle=_idle(sweep, runner))
+
+
+def _trials(settings: StudySettings, study: optuna.Study, storage: StudyStorage, space: SearchSpace) -> Trials:
+    if settings.population is None:
+        return Trials(study, storage, space)
+    given = [enqueued(item, space) for item in settings.enqueue]
+    return PopulationTrials(study, storage, space, settings.population, given)
 
 
 def _idle(sweep: Sweep, runner: Runner) -> float | None:
@@ -226,6 +237,7 @@ def open_study(settings: StudySettings, space: SearchSpace, storage: StudyStorag
         "search space": space.described(),
         "objective": list(settings.objectives),
         "seeds_per_trial": settings.seeds_per_trial,
+        **({} if settings.population is None else _identity_of(settings)),
         **settings.identity,
     }
     with storage.lock(), warnings.catch_warnings():
@@ -244,10 +256,22 @@ def open_study(settings: StudySettings, space: SearchSpace, storage: StudyStorag
         else:
             study.set_user_attr(IDENTITY, identity)
             study.set_metric_names(list(settings.objectives))
-        for item in settings.enqueue:
+        for item in settings.enqueue if settings.population is None else ():
             study.enqueue_trial(enqueued(item, space), skip_if_exists=True)
         study.sampler = make_sampler(settings, space)
     return study
+
+
+def _identity_of(settings: StudySettings) -> dict[str, Any]:
+    """Return in what two sweeps must also agree to train one population: all that its lineage follows from."""
+    assert settings.population is not None
+    population = settings.population
+    return {
+        "population": population.size,
+        **{f"scheduler.{key}": getattr(population, key) for key in ("interval", "quantile", "resample")},
+        "seed": population.seed,
+        "enqueue": [dict(item) for item in settings.enqueue],
+    }
 
 
 def _check_same(settings: StudySettings, study: optuna.Study, identity: Mapping[str, Any]) -> None:
@@ -281,6 +305,4 @@ def _result(
 ) -> StudyResult:
     trials = study.get_trials(deepcopy=False)
     counts = {state.name.lower(): sum(trial.state == state for trial in trials) for state in TrialState}
-    return StudyResult(
-        settings.name, counts, best_trials(study, settings), settings.fixed, redact(storage.url), pictures
-    )
+    return StudyResult(settings, counts, best_trials(study, settings), redact(storage.url), pictures)

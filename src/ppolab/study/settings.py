@@ -26,6 +26,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from ppolab.errors import ConfigError, nearest
+from ppolab.study.population import Population
 from ppolab.study.search_space import Choice, SearchSpace, grid
 
 SAMPLERS = ("tpe", "gp", "cmaes", "random", "grid", "qmc")
@@ -60,6 +61,7 @@ class StudySettings:
         enqueue: settings that are tried first. fixed: further settings of every run, as `key=value`.
         identity: further settings that a later sweep must share to go on with the study. defaults: their values where
             nothing is set, for those that a study of an earlier version does not know.
+        population: the trials are intervals of its members; None: each is trained by itself.
     """
 
     name: str
@@ -78,6 +80,7 @@ class StudySettings:
     fixed: tuple[str, ...] = ()
     identity: Mapping[str, Any] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    population: Population | None = None
 
 
 class SamplerByTrial(BaseSampler):

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from ppolab.records.wording import command_with
+from ppolab.records.wording import command_with, next_command
 from ppolab.study.claims import settings_of
+from ppolab.study.population_trials import FOLDERS, segment_of
 from ppolab.study.search_space import SearchSpace, overrides
 from ppolab.study.settings import StudySettings
 
@@ -28,18 +29,26 @@ def study_note(study: optuna.Study, settings: StudySettings, space: SearchSpace)
     seeds = f", {settings.seeds_per_trial} seeds per trial" if settings.seeds_per_trial > 1 else ""
     parts = [
         f"Study **{settings.name}**: {counted}.{''.join(_of_best(trial, settings) for trial in best)}",
-        *(f"Train it: `{command_of(trial, settings.fixed)}`" for trial in best[:1]),
+        *(_what_to_do_with(trial, settings) for trial in best[:1]),
         f"Pictures are among the artifacts, in `plots`. The filter `tags.study = '{settings.name}'` lists the trials.",
-        f"Searched to {aims}, by {settings.sampler}{seeds}:",
+        f"Searched to {aims}, by {_means(settings)}{seeds}:",
         searched,
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def best_trials(study: optuna.Study, settings: StudySettings) -> list[FrozenTrial]:
-    """Return the best trial, or up to SHOWN where there are several objectives; none before one is complete."""
-    if not any(trial.state == TrialState.COMPLETE for trial in study.get_trials(deepcopy=False)):
+    """Return the best trial, or up to SHOWN where there are several objectives; none before one is complete.
+
+    Of a population it is the best of the latest generation: an earlier one was judged at fewer steps.
+    """
+    complete = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+    if not complete:
         return []
+    if settings.population is not None:
+        latest = max(segment_of(trial).generation for trial in complete)
+        choose = max if settings.directions[0] == "maximize" else min
+        return [choose((t for t in complete if segment_of(t).generation == latest), key=lambda t: t.values[0])]
     return study.best_trials[: SHOWN if len(settings.directions) > 1 else 1]
 
 
@@ -48,6 +57,32 @@ def command_of(trial: FrozenTrial, fixed: Sequence[str]) -> str:
     return command_with("train", (*fixed, *overrides(settings_of(trial))))
 
 
+def run_of(trial: FrozenTrial) -> str:
+    """Return the folder of the run of a trial that is one run."""
+    return str(trial.user_attrs[FOLDERS][-1])
+
+
+def called(trial: FrozenTrial, settings: StudySettings) -> str:
+    """Return what a trial is called: its number, or which part of which member it is."""
+    if settings.population is None:
+        return f"trial {trial.number}"
+    segment = segment_of(trial)
+    return f"member {segment.member} after {segment.until:,} of {settings.population.total_steps:,} steps"
+
+
+def _what_to_do_with(trial: FrozenTrial, settings: StudySettings) -> str:
+    if settings.population is not None:
+        return f"Evaluate it: `{next_command('evaluate', 'run', run_of(trial))}`"
+    return f"Train it: `{command_of(trial, settings.fixed)}`"
+
+
+def _means(settings: StudySettings) -> str:
+    population = settings.population
+    if population is None:
+        return settings.sampler
+    return f"population based training with {population.size} members, compared every {population.interval:,} steps"
+
+
 def _of_best(trial: FrozenTrial, settings: StudySettings) -> str:
     values = ", ".join(f"{name} {value:,.4g}" for name, value in zip(settings.objectives, trial.values, strict=False))
-    return f" Best: **{values}** (trial {trial.number})."
+    return f" Best: **{values}** ({called(trial, settings)})."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import statistics
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -26,11 +26,12 @@ from ppolab.records.tracking import (
 )
 from ppolab.study.claims import Claim, settings_of, trial_name
 from ppolab.study.drawing import Drawing
+from ppolab.study.member_runs import MemberRuns
 from ppolab.study.search_space import Scalar, SearchSpace, overrides
 from ppolab.study.settings import StudySettings
 from ppolab.study.storage import StudyStorage
 from ppolab.study.store import PATIENCE_SECONDS, Store
-from ppolab.study.study_note import study_note
+from ppolab.study.study_note import best_trials, study_note
 from ppolab.study.sweep_lines import SweepLines
 from ppolab.study.sweep_loop import Job, Runner, TrialReport
 
@@ -76,6 +77,7 @@ class StudyRecord:
         self._drawing = drawing
         self._ends_lost_runs = ends_lost_runs
         self._open_trials: dict[int, Tracker] = {}
+        self._members: MemberRuns | None = None
         self._tracker: Tracker = NoTracker()
         self._opening: threading.Thread | None = None
         self._description = _described(settings, space)
@@ -96,6 +98,9 @@ class StudyRecord:
             earlier = self._study.user_attrs.get(RUN_ID)
             tags = {"study": self._settings.name, KIND_TAG: "study"}
             self._tracker = self._run(self._settings.name, self._description, tags, None, earlier)
+            if self._settings.population is not None:
+                self._members = MemberRuns(self._study, self._settings, self._member_run)
+                self._members.open()
             self._opening = threading.Thread(target=self._note_id, args=(locked, earlier), daemon=True)
             self._opening.start()
         self._describe()
@@ -106,13 +111,25 @@ class StudyRecord:
             run_id = self._tracker.wait_for_id(PATIENCE_SECONDS)
             if run_id is not None and run_id != earlier:
                 self._study.set_user_attr(RUN_ID, run_id)
+            if self._members is not None:
+                self._members.note_ids(PATIENCE_SECONDS)
+
+    def _member_run(
+        self, name: str, parameters: Mapping[str, str], tags: Mapping[str, str], earlier: str | None
+    ) -> Tracker:
+        return self._run(name, parameters, tags, self._tracker, earlier)
 
     def begin(self, claim: Claim) -> Tracker:
-        """Return the tracking run that a trial's runs belong to: its own if it has several seeds, else the study's."""
+        """Return the tracking run that a trial's runs belong to.
+
+        This is the member's in a population, its own if it has several seeds, else the study's.
+        """
         tags = self._tags(claim)
-        self._lines.started(f"trial {claim.number:<4} started     {chosen(claim)}")
+        self._lines.started(f"{label(claim)} started     {chosen(claim)}")
         if claim.again:
             self._end_abandoned(tags)
+        if claim.segment is not None and self._members is not None:
+            return self._members.tracker(claim.segment.member)
         if self._settings.seeds_per_trial == 1:
             return self._tracker
         parameters = {plain(key): str(value) for key, value in claim.values.items()}
@@ -129,6 +146,8 @@ class StudyRecord:
             tracker.close(STATUS[report.end])
         if report.end == "failed" and self._ends_lost_runs:
             self._end_abandoned(self._tags(report.claim))
+        if self._members is not None:
+            self._members.update()
         trials = self._study.get_trials(deepcopy=False)
         finished = [trial for trial in trials if trial.state.is_finished()]
         self._finished = len(finished)
@@ -151,7 +170,7 @@ class StudyRecord:
         """Show how far the runs under way are."""
         several = self._settings.seeds_per_trial > 1
         named = [
-            (f"trial {job.claim.number}{f' seed {job.seed_index}' if several else ''}", RunFolder(folder))
+            (f"{label(job.claim).strip()}{f' seed {job.seed_index}' if several else ''}", RunFolder(folder))
             for job, folder in runs
         ]
         self._lines.update(named, self._finished)
@@ -174,8 +193,7 @@ class StudyRecord:
         metrics = {"trials/complete": float(len(complete)), "trials/finished": float(len(finished))}
         if not complete or len(self._settings.directions) > 1:
             return metrics
-        choose: Callable[..., optuna.trial.FrozenTrial] = max if self._settings.directions[0] == "maximize" else min
-        best = choose(complete, key=lambda trial: trial.values[0])
+        (best,) = best_trials(self._study, self._settings)
         self._tracker.set_tags(
             {"best.trial": str(best.number)}
             | {f"best.{plain(key)}": str(value) for key, value in settings_of(best).items()}
@@ -196,6 +214,8 @@ class StudyRecord:
         if self._opening is not None:
             self._opening.join()
         runner.close()
+        if self._members is not None:
+            self._members.close(status)
         self._tracker.close(status)
         return pictures
 
@@ -230,12 +250,21 @@ def told(report: TrialReport, settings: StudySettings) -> str:
     error = report.error.strip().splitlines()[-1] if report.error else ""
     if report.end == "interrupted":  # the error is only how its process took the signal
         error = "runs again under its number"
-    return f"trial {report.claim.number:<4} {report.end:<11} {error or values}  {chosen(report.claim)}"
+    return f"{label(report.claim)} {report.end:<11} {error or values}  {chosen(report.claim)}"
+
+
+def label(claim: Claim) -> str:
+    """Return what a trial is called on the terminal, at a constant width."""
+    if claim.segment is None:
+        return f"trial {claim.number:<4}"
+    return f"member {claim.segment.member:<3} generation {claim.segment.generation:<3}"
 
 
 def chosen(claim: Claim) -> str:
-    """Return a trial's settings for the terminal."""
-    return " ".join(overrides({key: rounded(value) for key, value in claim.values.items()}))
+    """Return a trial's settings for the terminal; of a member, also whom it has just copied."""
+    settings = " ".join(overrides({key: rounded(value) for key, value in claim.values.items()}))
+    copied = None if claim.segment is None else claim.segment.copied_from
+    return settings if copied is None else f"{settings} (copy of member {copied})"
 
 
 def rounded(value: Scalar) -> Scalar:
@@ -259,13 +288,20 @@ def _over_seeds(report: TrialReport, settings: StudySettings) -> dict[str, float
 
 def _described(settings: StudySettings, space: SearchSpace) -> dict[str, str]:
     """Return the parameters of the study's tracking run; `search.KEY` says what is searched."""
+    population = settings.population
+    how = {
+        "sampler": settings.sampler,
+        "pruner": settings.pruning.name,
+        "seeds_per_trial": str(settings.seeds_per_trial),
+    }
+    if population is not None:
+        how = {"scheduler": "pbt", "population": str(population.size)}
+        how |= {f"scheduler.{key}": str(getattr(population, key)) for key in ("interval", "quantile", "resample")}
     listed = {
         "study": settings.name,
         "objective": ", ".join(settings.objectives),
         "direction": ", ".join(settings.directions),
-        "sampler": settings.sampler,
-        "pruner": settings.pruning.name,
-        "seeds_per_trial": str(settings.seeds_per_trial),
+        **how,
         "fixed": " ".join(settings.fixed),
     }
     return listed | {f"search.{key}": text for key, text in space.in_words().items()}

@@ -22,6 +22,11 @@ from ppolab.study.storage import HEARTBEAT_SECONDS
 
 End = Literal["complete", "pruned", "failed", "interrupted"]
 
+WAIT_SECONDS = 0.5
+"""A process without a trial looks so often whether others have ended those that it waits for."""
+MOST_DEATHS = 3
+"""So often a segment of a population is run whose process is killed; then the member counts as failed."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -43,6 +48,7 @@ class Outcome:
     Attributes:
         values: one per objective; NaN where it was never measured. error: a traceback, how the process ended, or why an
             objective was never measured. folder: its files. seconds: for how long it kept a worker busy.
+        died: its process was killed, so that nobody knows how the run would have ended.
     """
 
     job: Job
@@ -51,6 +57,7 @@ class Outcome:
     error: str = ""
     folder: str = ""
     seconds: float = 0.0
+    died: bool = False
 
 
 class Record(Protocol):
@@ -98,11 +105,12 @@ class Runner(Protocol):
 
 @dataclass
 class Attempt:
-    """Hold a claimed trial under way, and the outcomes of its seeds so far."""
+    """Hold a claimed trial under way, the outcomes of its seeds so far, and how often its process was killed."""
 
     claim: Claim
     parent: Tracker
     outcomes: list[Outcome] = field(default_factory=list)
+    deaths: int = 0
 
 
 @dataclass(frozen=True)
@@ -140,6 +148,7 @@ class Sweep:
         self._failures = 0
         self._deadline = math.inf if settings.timeout is None else time.monotonic() + settings.timeout
         self._next_sign = 0.0
+        self._waits = False
         self.busy_seconds = 0.0
 
     def run(self) -> None:
@@ -151,8 +160,10 @@ class Sweep:
         self._record.show([])  # the first run may take a while to begin
         while True:
             self._fill()
-            if not self._attempts:
+            if not self._attempts and not self._waits:
                 break
+            if not self._attempts:
+                time.sleep(WAIT_SECONDS)  # for trials that others run
             for outcome in self._runner.stop() if self._stopping() else self._runner.wait(1.0):
                 self._advance(outcome)
             self._record.show(self._runner.under_way())
@@ -164,6 +175,7 @@ class Sweep:
             )
 
     def _fill(self) -> None:
+        self._waits = False
         while (
             len(self._attempts) < self._runner.capacity
             and not self._stopping()
@@ -171,6 +183,9 @@ class Sweep:
             and time.monotonic() < self._deadline
         ):
             claim = self._trials.claim(self._settings.n_trials)
+            if claim == "later":
+                self._waits = True
+                return
             if claim is None:
                 self._record.last_begun()
                 return
@@ -183,7 +198,11 @@ class Sweep:
     def _start(self, attempt: Attempt) -> None:
         """Start the trial's next seed."""
         settings, claim, seed_index = self._settings, attempt.claim, len(attempt.outcomes)
-        seed = (f"seed={settings.seed + seed_index}",) if settings.seeds_per_trial > 1 else ()
+        seed: tuple[str, ...] = ()
+        if claim.segment is not None:
+            seed = (f"seed={settings.seed + claim.segment.member}",)
+        elif settings.seeds_per_trial > 1:
+            seed = (f"seed={settings.seed + seed_index}",)
         setting = (*settings.fixed, *overrides(claim.values), *seed)
         self._runner.start(Job(claim, seed_index, setting, attempt.parent))
 
@@ -194,6 +213,8 @@ class Sweep:
         if outcome.end == "failed" and self._stopping():
             # what failed because of the signal cannot be told from what would have: it runs again
             outcome = replace(outcome, end="interrupted")
+        if outcome.died and outcome.end == "failed" and self._runs_again(attempt):
+            return
         attempt.outcomes.append(outcome)
         if outcome.end == "complete" and any(math.isnan(value) for value in outcome.values):
             self._finish(attempt, "failed", outcome.error or "the run never measured its objective")
@@ -208,6 +229,16 @@ class Sweep:
             self._finish(attempt, "interrupted")
         else:
             self._start(attempt)
+
+    def _runs_again(self, attempt: Attempt) -> bool:
+        """Run a segment of a population again whose process was killed, since the lineage must not depend on that."""
+        attempt.deaths += 1
+        if attempt.claim.segment is None or attempt.deaths >= MOST_DEATHS:
+            return False
+        attempt.claim = replace(attempt.claim, again=True)
+        attempt.parent = self._record.begin(attempt.claim)
+        self._start(attempt)
+        return True
 
     def _report_seed(self, attempt: Attempt) -> bool:
         """Report the last seed; return whether the pruner wants no more. It never sees seeds of several objectives."""

@@ -18,8 +18,10 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
 
-from ppolab.records.tracking import KIND_TAG
+from ppolab.records.run_folder import RunFolder
+from ppolab.records.tracking import KIND_TAG, SEGMENT
 from ppolab.study.claims import report, trial_name
+from ppolab.study.population import MemberSegment, lineage
 from ppolab.study.settings import Pruning, make_pruner
 from ppolab.study.storage import open_storage
 from ppolab.training.trial import COMMAND_ALONE, TRIAL
@@ -27,7 +29,7 @@ from ppolab.training.trial import COMMAND_ALONE, TRIAL
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    from ppolab.training.trial import TrialOfStudy
+    from ppolab.training.trial import Segment, TrialOfStudy
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ class TrialReference:
         pruning: None where runs report no intermediate values: with several seeds, or several objectives.
         parent_run_id: the tracking run that this run is shown below. run_name: its own name there.
         command_alone: what a user types to train this run alone.
+        segment: what of which member it trains, in a population; else None.
     """
 
     storage: str | None
@@ -52,10 +55,13 @@ class TrialReference:
     parent_run_id: str | None
     run_name: str
     command_alone: str
+    segment: MemberSegment | None = None
 
     @property
     def kind(self) -> str:
-        """What the run is in the tracking store: the whole trial, or one seed of it."""
+        """What the run is in the tracking store: the whole trial, one seed of it, or a segment of a member."""
+        if self.segment is not None:
+            return SEGMENT
         return "trial" if self.run_name == trial_name(self.number) else "seed"
 
     def as_text(self) -> str:
@@ -66,8 +72,12 @@ class TrialReference:
     def from_text(cls, text: str) -> TrialReference:
         """Return the reference that `as_text` wrote."""
         content: dict[str, Any] = json.loads(text)
-        pruning = content.pop("pruning")
-        return cls(**content, pruning=None if pruning is None else Pruning(**pruning))
+        pruning, segment = content.pop("pruning"), content.pop("segment")
+        return cls(
+            **content,
+            pruning=None if pruning is None else Pruning(**pruning),
+            segment=None if segment is None else MemberSegment(**segment),
+        )
 
 
 def trial_here(records: Connection | None = None) -> TrialOfStudy | None:
@@ -86,10 +96,18 @@ def trial_here(records: Connection | None = None) -> TrialOfStudy | None:
             "study": reference.study,
             "trial": str(reference.number),
             KIND_TAG: reference.kind,
-            COMMAND_ALONE: reference.command_alone,
+            **({COMMAND_ALONE: reference.command_alone} if reference.segment is None else lineage(reference.segment)),
         },
         records=records,
+        segment=None if reference.segment is None else _segment(reference.segment),
     )
+
+
+def _segment(segment: MemberSegment) -> Segment:
+    from ppolab.training.trial import Segment
+
+    start = None if segment.folder is None else RunFolder(Path(segment.folder)).checkpoint("last")
+    return Segment(segment.until, start, copied=segment.copied_from is not None)
 
 
 def _never_stop(_step: int, _value: float) -> bool:

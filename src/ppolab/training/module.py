@@ -46,6 +46,10 @@ RECENT_SHARE = 0.2
 """They must have ended in the last fifth of the steps so far: else the mean of a short run is that of all of it."""
 
 
+COPIES = 1_000_000
+"""Streams of random numbers from here on are those of copies; no run has so many iterations."""
+
+
 class OnPolicyModule(pl.LightningModule):
     """Collect rollouts and improve the policy on them.
 
@@ -339,12 +343,7 @@ class OnPolicyModule(pl.LightningModule):
         if "warnings" in state:  # not in checkpoints from before there were any
             self.watch.load_state(state["warnings"]["watch"])
             self._measuring.load_state(state["warnings"]["measuring"])
-        set_global_random_states(state["random"]["global"][self.group.rank], self._parameter_device)
-        if state["random"]["device"] == self._parameter_device.type:
-            self.action_generator.set_state(state["random"]["actions"])
-        else:  # a state of another kind of device means nothing here
-            self.action_generator.manual_seed(stream_seed(self.config.seed, 10_000 + self.iteration))
-        self.shuffle_generator.set_state(state["random"]["shuffle"])
+        self._restore_generators(state["random"])
         if None in state["collectors"]:
             self._restart_environments()
             return
@@ -353,6 +352,19 @@ class OnPolicyModule(pl.LightningModule):
         except StateNotReached as error:
             log.warning("%s: new episodes begin, so this is no longer exactly the run that it was", error)
             self._restart_environments()
+
+    def _restore_generators(self, random: dict[str, Any] | None) -> None:
+        """Go on with the random numbers of a checkpoint; None, as in a copy: with some of this run and iteration."""
+        if random is None:
+            seed_global_generators(self.config.seed, COPIES + self.iteration * self.group.size + self.group.rank)
+            self.shuffle_generator.manual_seed(stream_seed(self.config.seed, COPIES + self.iteration))
+        else:
+            set_global_random_states(random["global"][self.group.rank], self._parameter_device)
+            self.shuffle_generator.set_state(random["shuffle"])
+        if random is not None and random["device"] == self._parameter_device.type:
+            self.action_generator.set_state(random["actions"])
+        else:  # a state of another kind of device means nothing here
+            self.action_generator.manual_seed(stream_seed(self.config.seed, 10_000 + self.iteration))
 
     @property
     def _parameter_device(self) -> torch.device:
@@ -363,6 +375,14 @@ class OnPolicyModule(pl.LightningModule):
         """Begin new episodes, with seeds of this iteration's own; those of iteration 0 were the run's first."""
         first, count = self.group.rank * self.config.num_envs, self.config.num_envs
         self.collector.restart(environment_seeds(self.config.seed, first, count, TRAINING, 1 + self.iteration))
+
+
+def as_copied(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the state of another run for a copy, which learns on from it with episodes and random numbers of its own.
+
+    Weights, optimizer, statistics of observations and rewards, and counters stay.
+    """
+    return {**state, "random": None, "collectors": [None] * len(state["collectors"])}
 
 
 def _stored(episode: Episode) -> tuple[Any, ...]:

@@ -59,6 +59,7 @@ from ppolab.training.pytorch_threads import rollout_threads
 from ppolab.training.recorder import RunRecorder, recorded_run
 from ppolab.training.result import RunResult
 from ppolab.training.resume import how_to_go_on
+from ppolab.training.segment import checkpoint_of_segment
 from ppolab.training.tensorboard_events import check_tensorboard
 from ppolab.training.trial import TrialOfStudy
 from ppolab.training.user_callbacks import user_callbacks
@@ -126,6 +127,8 @@ def run(
         load_deferred()  # the export needs PyTorch whole, and the store MLflow
     users = user_callbacks(config.callbacks)
     checkpoint = _checkpoint_of(resume) if resume else None
+    if trial is not None and trial.segment is not None:
+        checkpoint = checkpoint_of_segment(trial.segment)
     if resume is not None and checkpoint is not None and resume.folder.is_finished:
         _check_resumable(config, checkpoint)
     with launch_ranks(config, run_rank, folder) as (rank, group):
@@ -172,7 +175,8 @@ def _train_as_first_rank(
     ):
         started = time.perf_counter()
         state = checkpoint.module if checkpoint else None
-        beginning = task.group.broadcast(Beginning(state, taken, recorder.evaluated_at))
+        until = trial.segment.until if trial and trial.segment else None
+        beginning = task.group.broadcast(Beginning(state, taken, recorder.evaluated_at, until))
         around = _surroundings(task, beginning, recorder, eval_env, trial, files)
         with signals_handled_by(around.stopping.on_signal):
             module = build_module(config, env, policy, task.group)
@@ -234,7 +238,7 @@ def _surroundings(
         recorder, eval_env, trial, files: of the first rank only.
     """
     config, first_step = task.config, beginning.first_step
-    stopping = Stopping(config.total_steps, recorder, files, own_process=task.own_process)
+    stopping = Stopping(beginning.until or config.total_steps, recorder, files, own_process=task.own_process)
     pruning = Pruning(config, first_step, trial, recorder)
     callbacks = [
         Start(beginning, task.users),

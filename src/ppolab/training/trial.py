@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 TRIAL = "PPOLAB_TRIAL"
 """Environment variable of the runs of a study; `ppolab.study.trial_process` writes and reads it."""
@@ -19,6 +20,21 @@ COMMAND_ALONE = "command.alone"
 
 
 @dataclass(frozen=True)
+class Segment:
+    """Tell a run of a population which part of a member's training it is.
+
+    Attributes:
+        until: environment steps, those of earlier segments included, after which it ends.
+        start: the checkpoint that it goes on from; None begins with untrained weights.
+        copied: that is another member's, so that this run draws random numbers, and begins episodes, of its own.
+    """
+
+    until: int
+    start: Path | None = None
+    copied: bool = False
+
+
+@dataclass(frozen=True)
 class TrialOfStudy:
     """Tie a run to the trial of a study.
 
@@ -27,6 +43,7 @@ class TrialOfStudy:
             of eval_interval that was passed: the same in every trial, and each at most once.
         run_name: of the tracking run. parent_run_id: the one that it belongs to. tags: further ones.
         records: to the sweep, which sends this run's records to the store; None: this process does.
+        segment: the part of a member's training that this run is; None: it is a whole run.
     """
 
     report: Callable[[int, float], bool]
@@ -34,6 +51,7 @@ class TrialOfStudy:
     parent_run_id: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     records: Connection | None = None
+    segment: Segment | None = None
 
 
 def grid_run(name: str, tags: Mapping[str, str], parent_run_id: str | None) -> str:

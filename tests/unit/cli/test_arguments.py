@@ -18,6 +18,8 @@ REWRITTEN = {
     "enqueue={clip:0.1}": "hydra.sweeper.enqueue=[{clip:0.1}]",
     "sampler.seed=3": "++hydra.sweeper.sampler.seed=3",
     "sampler=tpe": "sampler=tpe",
+    "scheduler.interval=5000": "++hydra.sweeper.scheduler.interval=5000",
+    "population=8": "hydra.sweeper.population=8",
     "env.kwargs.size=3": "++env.kwargs.size=3",
     "model.kwargs.width=3": "++model.kwargs.width=3",
     "model.encoder.eye=a:B": "++model.encoder.eye=a:B",

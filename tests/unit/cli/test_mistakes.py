@@ -29,6 +29,7 @@ MISTAKES = {
     "unknown search space": ("-m search=clip_gird", "search=clip_gird", "'clip_grid'"),
     "search without -m": ("search=clip_grid", "search=clip_grid", "add -m"),
     "a sweep's setting without -m": ("clip=0.1 n_trials=3", "n_trials=3", "add -m"),
+    "a population without -m": ("population=8", "population=8", "add -m"),
     "a sampler's setting without -m": ("sampler.n_startup_trials=3", "sampler.n_startup_trials=3", "add -m"),
     "unknown environment": ("env.id=Hoper-v5", "env.id=Hoper-v5", "'Hopper-v5'"),
     "environment of a missing module": ("env.id=no_module:Any-v0", "env.id=no_module:Any-v0", "'no_module'"),

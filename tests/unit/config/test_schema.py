@@ -34,7 +34,9 @@ from ppolab.config.schema import (
     effect_of,
     flattened,
     known_keys,
+    may_be_perturbed,
     option_keys,
+    perturbed_keys,
     register_schemas,
 )
 from ppolab.config.setting import EXECUTION, METADATA, Described, setting, settings_of
@@ -148,17 +150,29 @@ def test_choices_are_those_of_the_list() -> None:
 def test_what_a_sweep_takes_is_that_of_the_lists() -> None:
     assert SWEEP_SETTINGS == (
         "n_trials", "timeout", "workers", "seeds_per_trial", "direction", "enqueue", "study_name", "storage",
-        "max_failures",
+        "max_failures", "population",
     )  # fmt: skip
     assert set(ONLY_STUDIES) == {
-        "condition", "sampler", "pruner", "n_trials", "timeout", "enqueue", "study_name", "storage",
+        "condition", "sampler", "pruner", "scheduler", "n_trials", "timeout", "enqueue", "study_name", "storage",
+        "population",
     }  # fmt: skip
     plugin = {item.name for item in dataclasses.fields(SweeperConfig)} - {"_target_"}
     assert plugin == {*settings_of(SearchSettings), *settings_of(SweepSettings)}
 
 
+def test_what_may_be_perturbed_is_that_of_the_list() -> None:
+    """Nothing that a checkpoint holds depends on these: no shape, no environment, no running statistic."""
+    assert set(perturbed_keys()) == {
+        "optimizer.lr", "epochs", "minibatch_size", "clip", "target_kl", "gamma", "gae_lambda", "value_coef",
+        "entropy_coef", "max_grad_norm",
+    }  # fmt: skip
+    for key in ("num_envs", "rollout_steps", "model.hidden_sizes", "env", "env.id", "optimizer", "optimizer.betas",
+                "seed", "total_steps", "algorithm.anneal_clip", "optimizer.unknown", "nothing"):  # fmt: skip
+        assert not may_be_perturbed(key)
+
+
 def test_groups_are_the_folders() -> None:
-    assert set(SWEEP_GROUPS) == {"search", "sampler", "pruner"}
+    assert set(SWEEP_GROUPS) == {"search", "sampler", "pruner", "scheduler"}
     assert set(option_groups("conf")) == {"env", "model", "optimizer", "algorithm", "trainer", "logger", "experiment"}
 
 
@@ -178,7 +192,8 @@ def settings_in(file: str) -> set[str]:
     """The keys of a configuration file and of the groups in its defaults."""
     content = yaml.safe_load((CONF / file).read_text())
     groups = {key for entry in content["defaults"] if isinstance(entry, dict) for key in entry}
-    chosen = {key for key in groups if not key.startswith("override ")} - {"search", "experiment", "sampler", "pruner"}
+    sweeps = {"search", "experiment", "sampler", "pruner", "scheduler"}
+    chosen = {key for key in groups if not key.startswith("override ")} - sweeps
     return (set(content) - {"defaults", "hydra"}) | chosen
 
 

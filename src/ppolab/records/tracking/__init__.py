@@ -21,14 +21,16 @@ from ppolab.records.tracking.stored_runs import (
     find_run_artifacts,
     registered_run,
 )
-from ppolab.records.tracking.tags import KIND_TAG, NOTE_TAG, environment_tags
+from ppolab.records.tracking.tags import KIND_TAG, MEMBER, NOTE_TAG, SEGMENT, environment_tags
 from ppolab.records.tracking.tracker import MlflowTracker, NoTracker, Tracker
 from ppolab.records.tracking.uri import is_database, resolve_tracking_uri, sqlite_path, ui_command
 from ppolab.redaction import redact
 
 __all__ = [
     "KIND_TAG",
+    "MEMBER",
     "NOTE_TAG",
+    "SEGMENT",
     "CloseReport",
     "MlflowTracker",
     "NoTracker",

@@ -19,7 +19,9 @@ _GIT_SECONDS = 5.0
 NOTE_TAG = "mlflow.note.content"
 """The tag that MLflow's page shows as the description of a run, in Markdown."""
 KIND_TAG = "ppolab.kind"
-"""What a run of the store is: run, grid, study, trial, seed (of a trial that has several) or report."""
+"""Kind of a run in the store: run, grid, study, trial, seed (of a trial that has several), report, or one below."""
+MEMBER, SEGMENT = "member", "segment"
+"""Kinds of runs of population based training: a member, and below it what it trains in each generation."""
 COMMAND = "PPOLAB_COMMAND"
 """Environment variable of the jobs of a sweep: the command line of the sweep."""
 

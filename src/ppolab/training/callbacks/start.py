@@ -21,11 +21,13 @@ class Beginning:
         state: of the first rank's checkpoint; None begins a new run.
         taken: what a new run takes from an earlier one.
         evaluated_at: the step of the last evaluation that is recorded; None before the first.
+        until: the step at which the run ends, where that is before `total_steps`.
     """
 
     state: dict[str, Any] | None = None
     taken: WarmStart | None = None
     evaluated_at: int | None = None
+    until: int | None = None
 
     @property
     def first_step(self) -> int:
