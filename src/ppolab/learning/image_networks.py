@@ -31,6 +31,28 @@ class Pixels(nn.Module):
         return interleaved.to(torch.float32, memory_format=torch.channels_last).div_(255.0)
 
 
+class Convolutions(nn.Sequential):
+    """Convolutions of images [N, C, H, W] of bytes, each followed by ReLU; gives flat features [N, F].
+
+    Attributes:
+        all_at_once: computes the same, faster; used where nobody differentiates twice.
+    """
+
+    all_at_once: Callable[[Tensor], Tensor] | None = None
+
+    def forward(self, images: Tensor) -> Tensor:
+        is_once = self.training or not torch.is_grad_enabled()
+        if self.all_at_once is not None and is_once:
+            return self.all_at_once(images)
+        features: Tensor = super().forward(images)
+        return features
+
+    @property
+    def layers(self) -> list[nn.Conv2d]:
+        """The convolutions, in their order."""
+        return [module for module in self if isinstance(module, nn.Conv2d)]
+
+
 def nature(image: ImagePart) -> nn.Module:
     """Return the convolutions of Mnih et al. 2015 (doi:10.1038/nature14236), which are 32, 64 and 64 wide.
 
@@ -143,7 +165,7 @@ def _convolutions(image: ImagePart, layers: Sequence[tuple[int, int, int]], padd
     for outputs, side, stride in layers:
         modules += [nn.Conv2d(inputs, outputs, side, stride, padding), nn.ReLU()]
         inputs = outputs
-    return nn.Sequential(*modules, nn.Flatten())
+    return Convolutions(*modules, nn.Flatten())
 
 
 NETWORKS: Mapping[str, Callable[[ImagePart], nn.Module]] = {

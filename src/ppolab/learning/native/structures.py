@@ -55,6 +55,24 @@ class NativeAdam(ctypes.Structure):
     ]
 
 
+class NativeConvolution(ctypes.Structure):
+    """The shape of a convolution without padding."""
+
+    _fields_ = [(name, INTEGER) for name in ("inputs", "in_height", "in_width", "outputs", "side", "stride")]
+
+
+class NativeImages(ctypes.Structure):
+    """Where rows of images lie: `stride` bytes apart, and with the channels last if they are interleaved."""
+
+    _fields_ = [("bytes", POINTER), ("rows", INTEGER), ("stride", INTEGER), ("interleaved", INTEGER)]
+
+
+class NativeWeights(ctypes.Structure):
+    """Pointers to the parameters of a convolution, or to their slopes."""
+
+    _fields_ = [("weights", POINTER), ("bias", POINTER)]
+
+
 class NativeRanks(ctypes.Structure):
     """The ranks of a run on this machine, and the memory that they share."""
 
@@ -189,6 +207,9 @@ STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "remembered": NativeRemembered,
     "fault": NativeFault,
     "ranks": NativeRanks,
+    "convolution": NativeConvolution,
+    "images": NativeImages,
+    "weights": NativeWeights,
 }
 """By the name in `ppo_sizeof_NAME`, which tells the size that C++ gives it."""
 

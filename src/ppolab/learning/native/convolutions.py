@@ -1,0 +1,131 @@
+"""Convolutions of images in C++, for PyTorch's autograd: convolutions.hpp."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ppolab.learning.actor_critic import ActorCritic
+from ppolab.learning.image_networks import Convolutions
+from ppolab.learning.native.library import library_problem, native_library
+from ppolab.learning.native.structures import NativeConvolution, NativeImages, NativeWeights
+
+OUTPUTS = 16
+"""Channels are handled so many at a time."""
+
+
+def use_native_convolutions(policy: ActorCritic) -> bool:
+    """Let the encoders of `policy` convolve in C++, where that can be done; return whether it is, for any.
+
+    Not where PyTorch's compiler traces them: it would not see these products.
+    """
+    if policy.bf16 or library_problem() is not None:
+        return False
+    found = [part for part in policy.modules() if isinstance(part, Convolutions) and _is_known(part.layers)]
+    for part in found:
+        part.all_at_once = NativeConvolutions(part.layers)
+    return bool(found)
+
+
+def _is_known(layers: Sequence[nn.Conv2d]) -> bool:
+    return all(
+        layer.weight.is_cpu
+        and layer.weight.dtype == torch.float32
+        and layer.padding == (0, 0)
+        and layer.out_channels % OUTPUTS == 0
+        for layer in layers
+    )
+
+
+class NativeConvolutions:
+    """Compute what `Convolutions` does with these layers, differentiable once.
+
+    The result of a row depends neither on other rows nor on the number of threads, and gradients not on the latter.
+    """
+
+    def __init__(self, layers: Sequence[nn.Conv2d]) -> None:
+        self._layers = layers
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return features [N, F] of images [N, C, H, W] of bytes, whose rows may lie anywhere."""
+        parameters = [parameter for layer in self._layers for parameter in (layer.weight, layer.bias)]
+        shapes = _shapes(self._layers, images.shape[2], images.shape[3])
+        if not torch.is_grad_enabled():
+            return _forward(shapes, images, parameters, keeps=False)[0]
+        features: Tensor = _Convolutions.apply(shapes, images, *parameters)[0]  # type: ignore[no-untyped-call]
+        return features
+
+
+def _forward(
+    shapes: Sequence[NativeConvolution], images: Tensor, parameters: Sequence[Tensor], *, keeps: bool
+) -> tuple[Tensor, Tensor]:
+    """Return features [N, F], and what `backward` needs of the layers before the last, or nothing."""
+    *between, last = (_outputs(shape) for shape in shapes)
+    kept = torch.empty((len(images), sum(between) if keeps else 0))
+    features = torch.empty((len(images), last))
+    native_library().convolutions_forward(
+        *_layers(shapes, parameters), torch.get_num_threads(), _native_images(images),
+        kept.data_ptr() if keeps else None, features.data_ptr(),
+    )  # fmt: skip
+    return features, kept
+
+
+class _Convolutions(torch.autograd.Function):
+    @staticmethod
+    def forward(shapes: Sequence[NativeConvolution], images: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
+        return _forward(shapes, images, parameters, keeps=True)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.shapes = inputs[0]
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(*output, *inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, slopes: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        features, kept, images, *parameters = ctx.saved_tensors
+        slopes = slopes.contiguous()
+        of_parameters = [torch.empty_like(parameter) for parameter in parameters]
+        native_library().convolutions_backward(
+            *_layers(ctx.shapes, parameters), torch.get_num_threads(), _native_images(images),
+            kept.data_ptr(), features.data_ptr(), slopes.data_ptr(), _pointers(of_parameters),
+        )  # fmt: skip
+        return None, None, *of_parameters
+
+
+def _shapes(layers: Sequence[nn.Conv2d], height: int, width: int) -> list[NativeConvolution]:
+    shapes = []
+    for layer in layers:
+        side, stride = layer.kernel_size[0], layer.stride[0]
+        shapes.append(NativeConvolution(layer.in_channels, height, width, layer.out_channels, side, stride))
+        height, width = ((length - side) // stride + 1 for length in (height, width))
+    return shapes
+
+
+def _outputs(shape: NativeConvolution) -> int:
+    """Return how many numbers a convolution gives."""
+    places = ((length - shape.side) // shape.stride + 1 for length in (shape.in_height, shape.in_width))
+    return int(shape.outputs * next(places) * next(places))
+
+
+def _layers(shapes: Sequence[NativeConvolution], parameters: Sequence[Tensor]) -> tuple[Any, int, Any]:
+    return (NativeConvolution * len(shapes))(*shapes), len(shapes), _pointers(parameters)
+
+
+def _pointers(parameters: Sequence[Tensor]) -> Any:
+    assert all(each.is_contiguous() for each in parameters)
+    pairs = [NativeWeights(*(each.data_ptr() for each in parameters[at : at + 2])) for at in range(0, len(parameters), 2)]
+    return (NativeWeights * len(pairs))(*pairs)
+
+
+def _native_images(images: Tensor) -> Any:
+    """Return where images [N, C, H, W] of bytes are."""
+    assert images.dtype == torch.uint8
+    channels, height, width = images.shape[1:]
+    strides = images.stride()[1:]
+    assert strides in ((height * width, width, 1), (1, width * channels, channels)), "`channels_first` of rows"
+    return ctypes.byref(NativeImages(images.data_ptr(), len(images), images.stride(0), strides[0] == 1))
