@@ -83,6 +83,7 @@ class _Convolutions(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         ctx.shapes = inputs[0]
         ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)  # of what is kept, which is large
         ctx.save_for_backward(*output, *inputs[1:])
 
     @staticmethod
