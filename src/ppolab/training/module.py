@@ -28,6 +28,7 @@ from ppolab.learning.normalization import RunningScale
 from ppolab.learning.optimizer import set_learning_rate
 from ppolab.learning.rollout import Episode, Rollout, Totals, totals
 from ppolab.learning.schedules import rate_schedule
+from ppolab.runtime.memory import return_free_memory
 from ppolab.training.collector import Collector
 from ppolab.training.env_arguments import EnvArguments
 from ppolab.training.measuring import Measuring
@@ -107,6 +108,8 @@ class OnPolicyModule(pl.LightningModule):
         started = time.perf_counter()
         rollout = self.collector.collect(self.policy, self.native)
         collected = time.perf_counter()
+        if self.policy.layout.images:
+            return_free_memory()  # pieces between what is kept, which are too small for an update
 
         found = totals(rollout, self.group)
         self.reward_scale.merge(found.return_moments)
@@ -115,6 +118,8 @@ class OnPolicyModule(pl.LightningModule):
         learning_rate = self._set_learning_rate()
         with pytorch_threads(self._threads):
             stats = self.learner.update(rollout, rewards, self.steps / self.config.total_steps)
+        if self.policy.layout.images:
+            return_free_memory()
         self._check_finite(stats, self.steps + found.num_steps)
         self._adapt_learning_rate(stats.kl)
         self.policy.observation_scale.merge(found.observation_moments)  # only now: the update saw the old scale

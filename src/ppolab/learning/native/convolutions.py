@@ -49,53 +49,76 @@ class NativeConvolutions:
 
     def __init__(self, layers: Sequence[nn.Conv2d]) -> None:
         self._layers = layers
+        self._spare = Spare()
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return features [N, F] of images [N, C, H, W] of bytes, whose rows may lie anywhere."""
         parameters = [parameter for layer in self._layers for parameter in (layer.weight, layer.bias)]
         shapes = _shapes(self._layers, images.shape[2], images.shape[3])
         if not torch.is_grad_enabled():
-            return _forward(shapes, images, parameters, keeps=False)[0]
-        features: Tensor = _Convolutions.apply(shapes, images, *parameters)[0]  # type: ignore[no-untyped-call]
+            return _forward(shapes, images, parameters, None)
+        features: Tensor = _Convolutions.apply(shapes, self._spare, images, *parameters)[0]  # type: ignore[no-untyped-call]
         return features
 
 
+class Spare:
+    """Memory for what `backward` needs of `forward`, given back and taken again: it is by far the largest piece.
+
+    Were it freed, other tensors would take parts of its place, and the next one would need a new one.
+    """
+
+    def __init__(self) -> None:
+        self._memory: Tensor | None = None
+
+    def take(self, rows: int, size: int) -> Tensor:
+        """Return memory [rows, size] that nobody else has."""
+        memory, self._memory = self._memory, None
+        return memory if memory is not None and memory.shape == (rows, size) else torch.empty((rows, size))
+
+    def give_back(self, memory: Tensor) -> None:
+        """Keep memory that nobody reads any more."""
+        self._memory = memory
+
+
 def _forward(
-    shapes: Sequence[NativeConvolution], images: Tensor, parameters: Sequence[Tensor], *, keeps: bool
-) -> tuple[Tensor, Tensor]:
-    """Return features [N, F], and what `backward` needs of the layers before the last, or nothing."""
-    *between, last = (_outputs(shape) for shape in shapes)
-    kept = torch.empty((len(images), sum(between) if keeps else 0))
-    features = torch.empty((len(images), last))
+    shapes: Sequence[NativeConvolution], images: Tensor, parameters: Sequence[Tensor], kept: Tensor | None
+) -> Tensor:
+    """Return features [N, F]; fill what `backward` needs."""
+    features = torch.empty((len(images), _outputs(shapes[-1])))
     native_library().convolutions_forward(
         *_layers(shapes, parameters), torch.get_num_threads(), _native_images(images),
-        kept.data_ptr() if keeps else None, features.data_ptr(),
+        None if kept is None else kept.data_ptr(), features.data_ptr(),
     )  # fmt: skip
-    return features, kept
+    return features
 
 
 class _Convolutions(torch.autograd.Function):
     @staticmethod
-    def forward(shapes: Sequence[NativeConvolution], images: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
-        return _forward(shapes, images, parameters, keeps=True)
+    def forward(
+        shapes: Sequence[NativeConvolution], spare: Spare, images: Tensor, *parameters: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        kept = spare.take(len(images), sum(_outputs(shape) for shape in shapes[:-1]))
+        return _forward(shapes, images, parameters, kept), kept
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        ctx.shapes = inputs[0]
-        ctx.mark_non_differentiable(output[1])
-        ctx.set_materialize_grads(False)  # of what is kept, which is large
-        ctx.save_for_backward(*output, *inputs[1:])
+        features, ctx.kept = output
+        ctx.shapes, ctx.spare, *tensors = inputs
+        ctx.mark_non_differentiable(ctx.kept)
+        ctx.set_materialize_grads(False)  # of what is kept
+        ctx.save_for_backward(features, *tensors)
 
     @staticmethod
-    def backward(ctx: Any, slopes: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        features, kept, images, *parameters = ctx.saved_tensors
+    def backward(ctx: Any, slopes: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+        features, images, *parameters = ctx.saved_tensors
         slopes = slopes.contiguous()
         of_parameters = [torch.empty_like(parameter) for parameter in parameters]
         native_library().convolutions_backward(
             *_layers(ctx.shapes, parameters), torch.get_num_threads(), _native_images(images),
-            kept.data_ptr(), features.data_ptr(), slopes.data_ptr(), _pointers(of_parameters),
+            ctx.kept.data_ptr(), features.data_ptr(), slopes.data_ptr(), _pointers(of_parameters),
         )  # fmt: skip
-        return None, None, *of_parameters
+        ctx.spare.give_back(ctx.kept)
+        return None, None, None, *of_parameters
 
 
 def _shapes(layers: Sequence[nn.Conv2d], height: int, width: int) -> list[NativeConvolution]:
