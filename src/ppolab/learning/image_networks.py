@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ppolab.core.observation_rows import ImagePart
 from ppolab.errors import ConfigError
+from ppolab.learning.stacked_images import StackedImages
 
 SMALLEST_FOR_NATURE = 36
 """Rows and columns below which the layers of the Nature network leave nothing."""
@@ -35,17 +36,32 @@ class Convolutions(nn.Sequential):
     """Convolutions of images [N, C, H, W] of bytes, each followed by ReLU; gives flat features [N, F].
 
     Attributes:
-        all_at_once: computes the same, faster; used where nobody differentiates twice.
+        all_at_once: computes the same, faster; used where nobody differentiates twice. Given channels [K, H, W] and
+            places [N, C], it reads images that consist of these.
     """
 
-    all_at_once: Callable[[Tensor], Tensor] | None = None
+    all_at_once: Callable[..., Tensor] | None = None
 
     def forward(self, images: Tensor) -> Tensor:
-        is_once = self.training or not torch.is_grad_enabled()
-        if self.all_at_once is not None and is_once:
+        if self.all_at_once is not None and self._is_once:
             return self.all_at_once(images)
-        features: Tensor = super().forward(images)
+        return self._one_by_one(images)
+
+    def of_stacks(self, stacks: StackedImages, height_and_width: tuple[int, int]) -> Tensor:
+        """Return what `forward` does, without putting the images together where that can be."""
+        channels = stacks.channels.view(-1, *height_and_width)
+        if self.all_at_once is not None and self._is_once:
+            return self.all_at_once(channels, stacks.places)
+        return self._one_by_one(channels[stacks.places])
+
+    def _one_by_one(self, features: Tensor) -> Tensor:
+        for module in self:
+            features = module(features)
         return features
+
+    @property
+    def _is_once(self) -> bool:
+        return self.training or not torch.is_grad_enabled()
 
     @property
     def layers(self) -> list[nn.Conv2d]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from ppolab.learning.actor_critic import ActorCritic
+from ppolab.learning.encoders import RowEncoder
 from ppolab.learning.epoch import Epoch, NativeEpoch, stepwise_epoch
 from ppolab.learning.gradient import (
     Gradient,
@@ -124,13 +126,19 @@ def make_epoch(context: LearnerContext, objective: Objective, optimizer: torch.o
     config, vector = context.config, context.flat.vector
     if not path.gradients_in_native:
         gradient = _pytorch_gradient(context, objective)
-        return stepwise_epoch(gradient, vector, optimizer, config, context.group)
+        stacks = _reads_stacks(context.policy)
+        return stepwise_epoch(gradient, vector, optimizer, config, context.group, stacks=stacks)
     assert context.native is not None and objective.native is not None
     native = NativeUpdate(context.native, objective.native)
     if path.epochs_in_native:
         sums = sums_of(context.group, len(vector)) if context.group.size > 1 else None
         return NativeEpoch(native, vector, optimizer, config, sums)
     return stepwise_epoch(native.gradient, vector, optimizer, config, context.group)
+
+
+def _reads_stacks(policy: ActorCritic) -> bool:
+    encoders = [part for part in policy.modules() if isinstance(part, RowEncoder)]
+    return bool(encoders) and all(encoder.reads_stacks for encoder in encoders)
 
 
 def _pytorch_gradient(context: LearnerContext, objective: Objective) -> Gradient:

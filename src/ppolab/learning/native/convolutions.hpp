@@ -244,20 +244,24 @@ inline void as_numbers(int64_t count, const uint8_t* bytes, float* to) {
     for (int64_t i = 0; i < count; ++i) to[i] = bytes[i];
 }
 
-// Bytes [channels, places] as numbers [places, channels].
-inline void channels_last(int64_t channels, int64_t places, const uint8_t* from, float* to) {
+// Bytes of channels, which are anywhere, as numbers [places, channels].
+template <class ChannelAt>
+inline void channels_last(int64_t channels, int64_t places, const ChannelAt& channel, float* to) {
     constexpr int64_t LENGTH = 64;
     int64_t at = 0;
-    if (channels == 4)
+    if (channels == 4) {
+        const uint8_t *const a = channel(0), *const b = channel(1), *const c = channel(2), *const d = channel(3);
         for (; at + LENGTH <= places; at += LENGTH) {
             uint32_t together[LENGTH];  // of a place
-            const uint8_t *const a = from + at, *const b = a + places, *const c = b + places, *const d = c + places;
-            for (int64_t i = 0; i < LENGTH; ++i)
-                together[i] = a[i] | uint32_t(b[i]) << 8 | uint32_t(c[i]) << 16 | uint32_t(d[i]) << 24;
+            for (int64_t i = at; i < at + LENGTH; ++i)
+                together[i - at] = a[i] | uint32_t(b[i]) << 8 | uint32_t(c[i]) << 16 | uint32_t(d[i]) << 24;
             as_numbers(4 * LENGTH, reinterpret_cast<const uint8_t*>(together), to + 4 * at);
         }
-    for (; at < places; ++at)
-        for (int64_t c = 0; c < channels; ++c) to[at * channels + c] = from[c * places + at];
+    }
+    for (int64_t c = 0; c < channels; ++c) {
+        const uint8_t* const bytes = channel(c);
+        for (int64_t i = at; i < places; ++i) to[i * channels + c] = bytes[i];
+    }
 }
 
 // [rows, columns] to [columns, rows]
@@ -266,15 +270,20 @@ inline void transpose(int64_t rows, int64_t columns, const float* from, float* t
         for (int64_t row = 0; row < rows; ++row) to[column * rows + row] = from[row * columns + column];
 }
 
-// Images [rows] of bytes, `stride` apart, each [channels, height, width], or with the channels last.
+// Images [rows] of bytes, `stride` apart, each [channels, height, width], or with the channels last. Or the channels of all
+// rows are among those at `bytes`, each [height, width], and `places` [rows, channels] says which they are.
 struct Images {
     const uint8_t* bytes;
     int64_t rows, stride, interleaved;
+    const int64_t* places;
 
     void read(const Convolution& first, int64_t row, float* to) const {
+        const int64_t size = first.in_height * first.in_width;
         const uint8_t* const from = bytes + row * stride;
-        if (interleaved) as_numbers(first.in_size(), from, to);
-        else channels_last(first.inputs, first.in_height * first.in_width, from, to);
+        if (interleaved) return as_numbers(first.in_size(), from, to);
+        channels_last(first.inputs, size, [&](int64_t channel) {
+            return places ? bytes + places[row * first.inputs + channel] * size : from + channel * size;
+        }, to);
     }
 };
 

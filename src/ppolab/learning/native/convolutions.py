@@ -51,13 +51,18 @@ class NativeConvolutions:
         self._layers = layers
         self._spare = Spare()
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Return features [N, F] of images [N, C, H, W] of bytes, whose rows may lie anywhere."""
-        parameters = [parameter for layer in self._layers for parameter in (layer.weight, layer.bias)]
-        shapes = _shapes(self._layers, images.shape[2], images.shape[3])
+    def __call__(self, images: Tensor, places: Tensor | None = None) -> Tensor:
+        """Return features [N, F] of images [N, C, H, W] of bytes, whose rows may lie anywhere.
+
+        Args:
+            places: [N, C] of which channels the images consist; `images` are then [K, H, W], all channels.
+        """
+        parameters: list[Any] = [parameter for layer in self._layers for parameter in (layer.weight, layer.bias)]
+        shapes = _shapes(self._layers, *images.shape[-2:])
         if not torch.is_grad_enabled():
-            return _forward(shapes, images, parameters, None)
-        features: Tensor = _Convolutions.apply(shapes, self._spare, images, *parameters)[0]  # type: ignore[no-untyped-call]
+            return _forward(shapes, images, places, parameters, None)
+        features: Tensor
+        features, _ = _Convolutions.apply(shapes, self._spare, images, places, *parameters)  # type: ignore[no-untyped-call]
         return features
 
 
@@ -81,12 +86,16 @@ class Spare:
 
 
 def _forward(
-    shapes: Sequence[NativeConvolution], images: Tensor, parameters: Sequence[Tensor], kept: Tensor | None
+    shapes: Sequence[NativeConvolution],
+    images: Tensor,
+    places: Tensor | None,
+    parameters: Sequence[Tensor],
+    kept: Tensor | None,
 ) -> Tensor:
     """Return features [N, F]; fill what `backward` needs."""
-    features = torch.empty((len(images), _outputs(shapes[-1])))
+    features = torch.empty((len(images if places is None else places), _outputs(shapes[-1])))
     native_library().convolutions_forward(
-        *_layers(shapes, parameters), torch.get_num_threads(), _native_images(images),
+        *_layers(shapes, parameters), torch.get_num_threads(), _native_images(images, places),
         None if kept is None else kept.data_ptr(), features.data_ptr(),
     )  # fmt: skip
     return features
@@ -95,10 +104,11 @@ def _forward(
 class _Convolutions(torch.autograd.Function):
     @staticmethod
     def forward(
-        shapes: Sequence[NativeConvolution], spare: Spare, images: Tensor, *parameters: Tensor
+        shapes: Sequence[NativeConvolution], spare: Spare, images: Tensor, places: Tensor | None, *parameters: Tensor
     ) -> tuple[Tensor, Tensor]:
-        kept = spare.take(len(images), sum(_outputs(shape) for shape in shapes[:-1]))
-        return _forward(shapes, images, parameters, kept), kept
+        rows = len(images if places is None else places)
+        kept = spare.take(rows, sum(_outputs(shape) for shape in shapes[:-1]))
+        return _forward(shapes, images, places, parameters, kept), kept
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -110,15 +120,15 @@ class _Convolutions(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, slopes: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
-        features, images, *parameters = ctx.saved_tensors
+        features, images, places, *parameters = ctx.saved_tensors
         slopes = slopes.contiguous()
         of_parameters = [torch.empty_like(parameter) for parameter in parameters]
         native_library().convolutions_backward(
-            *_layers(ctx.shapes, parameters), torch.get_num_threads(), _native_images(images),
+            *_layers(ctx.shapes, parameters), torch.get_num_threads(), _native_images(images, places),
             ctx.kept.data_ptr(), features.data_ptr(), slopes.data_ptr(), _pointers(of_parameters),
         )  # fmt: skip
         ctx.spare.give_back(ctx.kept)
-        return None, None, None, *of_parameters
+        return None, None, None, None, *of_parameters
 
 
 def _shapes(layers: Sequence[nn.Conv2d], height: int, width: int) -> list[NativeConvolution]:
@@ -142,14 +152,21 @@ def _layers(shapes: Sequence[NativeConvolution], parameters: Sequence[Tensor]) -
 
 def _pointers(parameters: Sequence[Tensor]) -> Any:
     assert all(each.is_contiguous() for each in parameters)
-    pairs = [NativeWeights(*(each.data_ptr() for each in parameters[at : at + 2])) for at in range(0, len(parameters), 2)]
+    pairs = [
+        NativeWeights(*(each.data_ptr() for each in parameters[at : at + 2])) for at in range(0, len(parameters), 2)
+    ]
     return (NativeWeights * len(pairs))(*pairs)
 
 
-def _native_images(images: Tensor) -> Any:
-    """Return where images [N, C, H, W] of bytes are."""
+def _native_images(images: Tensor, places: Tensor | None) -> Any:
+    """Return where images [N, C, H, W] of bytes are, or channels [K, H, W] and which of them are in which place."""
     assert images.dtype == torch.uint8
+    if places is not None:
+        assert images.is_contiguous()
+        assert places.is_contiguous()
+        assert places.dtype == torch.int64
+        return ctypes.byref(NativeImages(images.data_ptr(), len(places), 0, False, places.data_ptr()))
     channels, height, width = images.shape[1:]
     strides = images.stride()[1:]
     assert strides in ((height * width, width, 1), (1, width * channels, channels)), "`channels_first` of rows"
-    return ctypes.byref(NativeImages(images.data_ptr(), len(images), images.stride(0), strides[0] == 1))
+    return ctypes.byref(NativeImages(images.data_ptr(), len(images), images.stride(0), strides[0] == 1, None))

@@ -62,9 +62,16 @@ class NativeConvolution(ctypes.Structure):
 
 
 class NativeImages(ctypes.Structure):
-    """Where rows of images lie: `stride` bytes apart, and with the channels last if they are interleaved."""
+    """Where rows of images lie: `stride` bytes apart, and with the channels last if they are interleaved.
 
-    _fields_ = [("bytes", POINTER), ("rows", INTEGER), ("stride", INTEGER), ("interleaved", INTEGER)]
+    Or `places` has which channels they consist of.
+    """
+
+    _fields_ = [
+        ("bytes", POINTER),
+        *((name, INTEGER) for name in ("rows", "stride", "interleaved")),
+        ("places", POINTER),
+    ]
 
 
 class NativeWeights(ctypes.Structure):
