@@ -84,24 +84,28 @@ def _gains_nothing(context: LearnerContext) -> bool:
     return all(math.prod(each.height_and_width) > PIXELS_THAT_GAIN_NOTHING for each in policy.layout.images)
 
 
-def whole_gradient(policy: ActorCritic, flat: FlatParameters, objective: Objective) -> Gradient:
+def whole_gradient(
+    policy: ActorCritic, flat: FlatParameters, objective: Objective, into: Tensor | None = None
+) -> Gradient:
     """Differentiate `objective` through `policy` itself, whatever its layers are; pure in the vector.
 
     The objective's inputs are further arguments, so that compiled code sees them change.
+
+    Args:
+        into: [P] where to put the gradient, which is returned. Not for compiled code, which would not see it change.
     """
-
-    def loss(vector: Tensor, batch: Samples, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        arguments = batch.inputs_of_policy()
-        parameters, values = functional_call(policy, flat.substitutes(vector), arguments, tie_weights=False)
-        return objective.function(parameters, values, batch, *inputs)
-
     columns = len(Samples._fields)
 
     def gradient(vector: Tensor, *arguments: Tensor) -> tuple[Tensor, Tensor]:
-        point = vector.detach().requires_grad_()
-        value, terms = loss(point, Samples(*arguments[:columns]), *arguments[columns:])
-        (result,) = torch.autograd.grad(value, point)  # `torch.func.grad` would import all of the compiler
-        return result, terms
+        batch, inputs = Samples(*arguments[:columns]), arguments[columns:]
+        named = {name: part.requires_grad_() for name, part in flat.named(vector.detach()).items()}
+        seen = batch.inputs_of_policy()
+        parameters, values = functional_call(policy, flat.with_aliases(named), seen, tie_weights=False)
+        loss, terms = objective.function(parameters, values, batch, *inputs)
+        parts = torch.autograd.grad(  # `torch.func.grad` would import all of the compiler
+            loss, list(named.values()), allow_unused=True, materialize_grads=True
+        )
+        return torch.cat([part.reshape(-1) for part in parts], out=into), terms
 
     return gradient
 

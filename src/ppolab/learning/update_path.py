@@ -142,10 +142,14 @@ def _reads_stacks(policy: ActorCritic) -> bool:
 
 
 def _pytorch_gradient(context: LearnerContext, objective: Objective) -> Gradient:
-    of_policy = gradient_with_memory if context.policy.has_memory else whole_gradient
-    gradient, inputs = of_policy(context.policy, context.flat, objective), objective.inputs
+    inputs, compiles = objective.inputs, worth_compiling(context)
+    if context.policy.has_memory:
+        gradient = gradient_with_memory(context.policy, context.flat, objective)
+    else:
+        into = None if compiles else torch.empty_like(context.flat.vector.detach())
+        gradient = whole_gradient(context.policy, context.flat, objective, into)
     log_whether_compiling(context)
-    if worth_compiling(context):
+    if compiles:
         gradient = compiled_on_first_call(gradient)
     alone = not context.policy.has_memory  # else a minibatch is of whole sequences
     if alone and context.policy.layout.images and context.flat.vector.device.type == "cpu":
