@@ -18,6 +18,7 @@ from ppolab.learning.interface import LearnerContext
 from ppolab.learning.native.library import compiler
 from ppolab.learning.objective import LossTerms, Objective, Samples, share_of_terms
 from ppolab.learning.own_network import own_networks
+from ppolab.learning.wide_layers import WideLinear
 from ppolab.runtime.deferred_imports import load_deferred
 
 log = logging.getLogger(__name__)
@@ -95,6 +96,11 @@ def whole_gradient(
         into: [P] where to put the gradient, which is returned. Not for compiled code, which would not see it change.
     """
     columns = len(Samples._fields)
+    places = None if into is None else flat.named(into)
+    if places is not None:
+        for name, module in policy.named_modules():
+            if isinstance(module, WideLinear):
+                module.into = places.get(f"{name}.weight")  # not where a user's layer has another name, too
 
     def gradient(vector: Tensor, *arguments: Tensor) -> tuple[Tensor, Tensor]:
         batch, inputs = Samples(*arguments[:columns]), arguments[columns:]
@@ -105,7 +111,12 @@ def whole_gradient(
         parts = torch.autograd.grad(  # `torch.func.grad` would import all of the compiler
             loss, list(named.values()), allow_unused=True, materialize_grads=True
         )
-        return torch.cat([part.reshape(-1) for part in parts], out=into), terms
+        if into is None or places is None:
+            return torch.cat([part.reshape(-1) for part in parts]), terms
+        for place, part in zip(places.values(), parts, strict=True):
+            if part.data_ptr() != place.data_ptr():
+                place.copy_(part)
+        return into, terms
 
     return gradient
 

@@ -28,7 +28,7 @@ from ppolab.learning.normalization import RunningScale
 from ppolab.learning.optimizer import set_learning_rate
 from ppolab.learning.rollout import Episode, Rollout, Totals, totals
 from ppolab.learning.schedules import rate_schedule
-from ppolab.runtime.memory import return_free_memory
+from ppolab.runtime.memory import forget_code, return_free_memory
 from ppolab.training.collector import Collector
 from ppolab.training.env_arguments import EnvArguments
 from ppolab.training.measuring import Measuring
@@ -109,7 +109,7 @@ class OnPolicyModule(pl.LightningModule):
         rollout = self.collector.collect(self.policy, self.native)
         collected = time.perf_counter()
         if self.policy.layout.images:
-            return_free_memory()  # pieces between what is kept, which are too small for an update
+            self._free_memory()  # pieces between what is kept, which are too small for an update
 
         found = totals(rollout, self.group)
         self.reward_scale.merge(found.return_moments)
@@ -144,6 +144,12 @@ class OnPolicyModule(pl.LightningModule):
                 self._measuring.measured(rollout, rewards, found, stats, scales, deviation=deviation, steps=self.steps)
             )
         return metrics
+
+    def _free_memory(self) -> None:
+        """Give back what neither rollouts nor updates need."""
+        return_free_memory()
+        if self.iteration == 0:
+            forget_code()  # which only the start has called
 
     def _count(self, found: Totals) -> None:
         self.steps += found.num_steps
