@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 DISTRIBUTIONS = ("torch", "pytorch-lightning", "numpy", "gymnasium", "mujoco", "envpool")
 
 
+def import_as_the_command() -> None:
+    """Import PyTorch and Lightning as the command does, which leaves out what a run does not need."""
+    from ppolab.runtime.fast_imports import import_lightning, lean_imports
+
+    with lean_imports():
+        import_lightning()
+
+
 def after_iterations(call: Callable[[OnPolicyModule], None]) -> None:
     """`call` the module at the end of every training step: before the evaluation that may follow."""
     module = _module_class()
@@ -44,11 +52,10 @@ def before_first_step(call: Callable[[], None]) -> None:
 
 
 def _module_class() -> type[OnPolicyModule]:
-    """Import it as the command would, which leaves PyTorch's compiler out until somebody needs it."""
-    from ppolab.runtime.fast_imports import import_lightning, lean_imports
+    from ppolab.runtime.fast_imports import lean_imports
 
+    import_as_the_command()
     with lean_imports():
-        import_lightning()
         from ppolab.training.module import OnPolicyModule
     return OnPolicyModule
 

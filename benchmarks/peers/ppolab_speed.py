@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from ppolab_command import DISTRIBUTIONS, after_iterations, train
-from stopwatch import Stopwatch, common_arguments, installed, optimizer_steps
+from ppolab_command import DISTRIBUTIONS, after_iterations, import_as_the_command, train
+
+import_as_the_command()  # before the stopwatch, which imports all of PyTorch
+from stopwatch import Stopwatch, common_arguments, installed, optimizer_steps  # noqa: E402
 
 
 def main() -> None:

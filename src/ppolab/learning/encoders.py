@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ppolab.config.schema import ModelConfig, flattened
 from ppolab.core.observation_rows import ImagePart, RowLayout
 from ppolab.errors import ConfigError, nearest
-from ppolab.learning.image_networks import default_network, image_network
+from ppolab.learning.image_networks import Convolutions, default_network, image_network
 from ppolab.learning.own_network import own_encoder
 from ppolab.learning.row_parts import RowParts, channels_first
 from ppolab.learning.stacked_images import StackedImages
@@ -53,9 +53,18 @@ class RowEncoder(nn.Module):
             self.width = self.features(torch.zeros((1, layout.vector_size)), images).shape[1]
         self.train()
 
-    def forward(self, rows: Tensor) -> Tensor:
+    def forward(self, rows: Tensor | StackedImages) -> Tensor:
+        if isinstance(rows, StackedImages):
+            (network,), (image,) = self.images, self._images
+            assert isinstance(network, Convolutions), "`reads_stacks`"
+            return network.of_stacks(rows, image.height_and_width)
         flat = rows.reshape(-1, rows.shape[-1])
         return self.features(*self._parts.of(flat)).reshape(*rows.shape[:-1], self.width)
+
+    @property
+    def reads_stacks(self) -> bool:
+        """Whether it reads images faster that are not yet put together from their channels."""
+        return all(isinstance(network, Convolutions) and network.all_at_once is not None for network in self.images)
 
     def features(self, vectors: Tensor, images: Sequence[Tensor]) -> Tensor:
         """Return features [N, F] of scaled vectors [N, D] and images, each [N, size] bytes."""

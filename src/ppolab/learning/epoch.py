@@ -14,7 +14,7 @@ from ppolab.core.losses import standardized
 from ppolab.learning.gradient import Gradient
 from ppolab.learning.native import AdamState, NativeUpdate, RankSums
 from ppolab.learning.native.update import Steps, Stopping
-from ppolab.learning.objective import LossTerms, Samples, share_of_terms
+from ppolab.learning.objective import ChosenRows, LossTerms, Samples, share_of_terms
 from ppolab.learning.optimizer import adam_state, clip_norm, optimizer_step
 from ppolab.learning.sequences import rows_of
 from ppolab.runtime.cores import usable_cores
@@ -133,9 +133,13 @@ def with_standardized_advantages(samples: Samples, order: MinibatchOrder, group:
 
 def stepwise_epoch(
     gradient: Gradient, vector: torch.nn.Parameter, optimizer: torch.optim.Optimizer, config: Config,
-    group: ProcessGroup,
+    group: ProcessGroup, *, stacks: bool = False,
 ) -> Epoch:  # fmt: skip
-    """Return an epoch for any gradient, any optimizer and any number of processes."""
+    """Return an epoch for any gradient, any optimizer and any number of processes.
+
+    Args:
+        stacks: the gradient reads images that are not put together.
+    """
     step = optimizer_step(optimizer, vector)
 
     def one_step(batch: Samples, share: float) -> tuple[Tensor, Tensor]:  # whose tensors are gone before the next
@@ -151,7 +155,7 @@ def stepwise_epoch(
         all_terms, norms = [], []
         shares = (order.of_samples.sizes / order.of_samples.totals).tolist()
         if samples.states is None:
-            batches = minibatches(samples, order, config.minibatch_size)
+            batches = minibatches(samples, order, config.minibatch_size, stacks=stacks)
         else:
             batches = minibatches_of_sequences(samples, order)
         for share in shares:
@@ -230,8 +234,8 @@ def _adam_state(optimizer: torch.optim.Optimizer, vector: torch.nn.Parameter) ->
     )  # fmt: skip
 
 
-def minibatches(samples: Samples, order: MinibatchOrder, width: int) -> Iterator[Samples]:
-    """Return this process's samples of every minibatch.
+def minibatches(samples: Samples, order: MinibatchOrder, width: int, *, stacks: bool = False) -> Iterator[Samples]:
+    """Return this process's samples of every minibatch; with `stacks`, images that consist of single channels as these.
 
     All have `width` rows, because a compiled function wants one shape; those that fill them up come last and weigh 0.
     """
@@ -243,7 +247,9 @@ def minibatches(samples: Samples, order: MinibatchOrder, width: int) -> Iterator
     others = [tensor.index_select(0, rows).view(-1, width, *tensor.shape[1:]) for tensor in _of_rows(samples)]
     others.append(used.to(device, torch.float32))
     for index, part in enumerate(torch.split(rows, width)):  # images are large: no two minibatches of them are kept
-        yield Samples(samples.observations.index_select(0, part), *(column[index] for column in others))
+        seen = samples.observations
+        chosen = seen.chosen(part) if stacks and isinstance(seen, ChosenRows) else seen.index_select(0, part)
+        yield Samples(chosen, *(column[index] for column in others))
 
 
 def minibatches_of_sequences(samples: Samples, order: MinibatchOrder) -> Iterator[Samples]:

@@ -38,8 +38,11 @@ class FlatParameters:
         With `tie_weights=True`, PyTorch leaves the views in a layer that has two names
         (findings/functional_call_and_a_layer_of_two_names.sh).
         """
-        named = self.named(vector)
-        return named | {alias: named[name] for alias, name in self.aliases.items() if name in named}
+        return self.with_aliases(self.named(vector))
+
+    def with_aliases(self, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return `named` and the same tensors under their further names."""
+        return {**named, **{alias: named[name] for alias, name in self.aliases.items() if name in named}}
 
     def slice_of(self, name: str) -> slice:
         """Return where the parameter `name` lies in the vector."""

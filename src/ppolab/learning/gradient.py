@@ -18,6 +18,7 @@ from ppolab.learning.interface import LearnerContext
 from ppolab.learning.native.library import compiler
 from ppolab.learning.objective import LossTerms, Objective, Samples, share_of_terms
 from ppolab.learning.own_network import own_networks
+from ppolab.learning.wide_layers import WideLinear
 from ppolab.runtime.deferred_imports import load_deferred
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ PIXELS_THAT_GAIN_NOTHING = 256
 Not compiled, gradients take within 2% of the time, and the run takes some 200 MB less: docs/performance.md, "Images".
 """
 
-IMAGES_AT_ONCE = 128
+IMAGES_AT_ONCE = 256
 """Samples with images that are differentiated together. With 64, gradients take 7 percent longer."""
 
 WEIGHTS = Samples._fields.index("weights")
@@ -84,24 +85,38 @@ def _gains_nothing(context: LearnerContext) -> bool:
     return all(math.prod(each.height_and_width) > PIXELS_THAT_GAIN_NOTHING for each in policy.layout.images)
 
 
-def whole_gradient(policy: ActorCritic, flat: FlatParameters, objective: Objective) -> Gradient:
+def whole_gradient(
+    policy: ActorCritic, flat: FlatParameters, objective: Objective, into: Tensor | None = None
+) -> Gradient:
     """Differentiate `objective` through `policy` itself, whatever its layers are; pure in the vector.
 
     The objective's inputs are further arguments, so that compiled code sees them change.
+
+    Args:
+        into: [P] where to put the gradient, which is returned. Not for compiled code, which would not see it change.
     """
-
-    def loss(vector: Tensor, batch: Samples, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        arguments = batch.inputs_of_policy()
-        parameters, values = functional_call(policy, flat.substitutes(vector), arguments, tie_weights=False)
-        return objective.function(parameters, values, batch, *inputs)
-
     columns = len(Samples._fields)
+    places = None if into is None else flat.named(into)
+    if places is not None:
+        for name, module in policy.named_modules():
+            if isinstance(module, WideLinear):
+                module.into = places.get(f"{name}.weight")  # not where a user's layer has another name, too
 
     def gradient(vector: Tensor, *arguments: Tensor) -> tuple[Tensor, Tensor]:
-        point = vector.detach().requires_grad_()
-        value, terms = loss(point, Samples(*arguments[:columns]), *arguments[columns:])
-        (result,) = torch.autograd.grad(value, point)  # `torch.func.grad` would import all of the compiler
-        return result, terms
+        batch, inputs = Samples(*arguments[:columns]), arguments[columns:]
+        named = {name: part.requires_grad_() for name, part in flat.named(vector.detach()).items()}
+        seen = batch.inputs_of_policy()
+        parameters, values = functional_call(policy, flat.with_aliases(named), seen, tie_weights=False)
+        loss, terms = objective.function(parameters, values, batch, *inputs)
+        parts = torch.autograd.grad(  # `torch.func.grad` would import all of the compiler
+            loss, list(named.values()), allow_unused=True, materialize_grads=True
+        )
+        if into is None or places is None:
+            return torch.cat([part.reshape(-1) for part in parts]), terms
+        for place, part in zip(places.values(), parts, strict=True):
+            if part.data_ptr() != place.data_ptr():
+                place.copy_(part)
+        return into, terms
 
     return gradient
 

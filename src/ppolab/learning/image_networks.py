@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ppolab.core.observation_rows import ImagePart
 from ppolab.errors import ConfigError
+from ppolab.learning.stacked_images import StackedImages
 
 SMALLEST_FOR_NATURE = 36
 """Rows and columns below which the layers of the Nature network leave nothing."""
@@ -29,6 +30,43 @@ class Pixels(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         interleaved = images.contiguous(memory_format=torch.channels_last)  # as bytes, which takes less than as numbers
         return interleaved.to(torch.float32, memory_format=torch.channels_last).div_(255.0)
+
+
+class Convolutions(nn.Sequential):
+    """Convolutions of images [N, C, H, W] of bytes, each followed by ReLU; gives flat features [N, F].
+
+    Attributes:
+        all_at_once: computes the same, faster; used where nobody differentiates twice. Given channels [K, H, W] and
+            places [N, C], it reads images that consist of these.
+    """
+
+    all_at_once: Callable[..., Tensor] | None = None
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.all_at_once is not None and self._is_once:
+            return self.all_at_once(images)
+        return self._one_by_one(images)
+
+    def of_stacks(self, stacks: StackedImages, height_and_width: tuple[int, int]) -> Tensor:
+        """Return what `forward` does, without putting the images together where that can be."""
+        channels = stacks.channels.view(-1, *height_and_width)
+        if self.all_at_once is not None and self._is_once:
+            return self.all_at_once(channels, stacks.places)
+        return self._one_by_one(channels[stacks.places])
+
+    def _one_by_one(self, features: Tensor) -> Tensor:
+        for module in self:
+            features = module(features)
+        return features
+
+    @property
+    def _is_once(self) -> bool:
+        return self.training or not torch.is_grad_enabled()
+
+    @property
+    def layers(self) -> list[nn.Conv2d]:
+        """The convolutions, in their order."""
+        return [module for module in self if isinstance(module, nn.Conv2d)]
 
 
 def nature(image: ImagePart) -> nn.Module:
@@ -143,7 +181,7 @@ def _convolutions(image: ImagePart, layers: Sequence[tuple[int, int, int]], padd
     for outputs, side, stride in layers:
         modules += [nn.Conv2d(inputs, outputs, side, stride, padding), nn.ReLU()]
         inputs = outputs
-    return nn.Sequential(*modules, nn.Flatten())
+    return Convolutions(*modules, nn.Flatten())
 
 
 NETWORKS: Mapping[str, Callable[[ImagePart], nn.Module]] = {

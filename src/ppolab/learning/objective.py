@@ -33,6 +33,12 @@ class ChosenRows:
         """Return copies [K, W] of the chosen rows at `index` [K]."""
         return self.source.index_select(dim, self.rows[index])
 
+    def chosen(self, index: Tensor) -> Tensor | StackedImages:
+        """Return the same rows; images that consist of single channels are not put together."""
+        if isinstance(self.source, StackedImages):
+            return self.source.chosen(self.rows[index])
+        return self.index_select(0, index)
+
     def whole(self) -> Tensor:
         """Return copies [B, W] of all chosen rows."""
         return self.source.index_select(0, self.rows)
@@ -49,7 +55,7 @@ class Samples(NamedTuple):
     steps, `starts` [B] bool where a row begins an episode.
     """
 
-    observations: Tensor | ChosenRows
+    observations: Tensor | ChosenRows | StackedImages
     actions: Tensor
     parameters: Tensor
     log_probs: Tensor
@@ -60,7 +66,7 @@ class Samples(NamedTuple):
     states: Tensor | None = None
     starts: Tensor | None = None
 
-    def inputs_of_policy(self) -> tuple[Tensor, ...]:
+    def inputs_of_policy(self) -> tuple[Tensor | StackedImages, ...]:
         """Return what `ActorCritic` answers: observations, and with memory, states and starts."""
         seen = self.observations.whole() if isinstance(self.observations, ChosenRows) else self.observations
         return (seen,) if self.states is None or self.starts is None else (seen, self.states, self.starts)

@@ -167,7 +167,7 @@ def clip_norm(gradient: Tensor, max_norm: float) -> tuple[Tensor, Tensor]:
         return gradient, norm
     if norm.is_cpu:  # reading it costs less than the four operations below; on a GPU it would wait for the device
         value = float(norm)
-        return (gradient * (max_norm / (value + 1e-6)) if value > max_norm else gradient), norm
+        return (gradient.mul_(max_norm / (value + 1e-6)) if value > max_norm else gradient), norm
     return gradient * (max_norm / (norm + 1e-6)).clamp(max=1.0), norm
 
 

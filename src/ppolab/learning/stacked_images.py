@@ -15,11 +15,11 @@ from ppolab.core.observation_rows import RowLayout
 
 @dataclass(frozen=True)
 class StackedImages:
-    """Rows [T, N, W] of images of C channels, put together from single channels when they are asked for.
+    """Rows [..., W] of images of C channels, put together from single channels when they are asked for.
 
     Attributes:
         channels: [K, W / C] bytes.
-        places: [T, N, C] which of them.
+        places: [..., C] which of them; [T, N, C] of a rollout.
     """
 
     channels: Tensor
@@ -27,18 +27,22 @@ class StackedImages:
 
     @property
     def shape(self) -> torch.Size:
-        """[T, N, W]."""
+        """[..., W]."""
         return torch.Size((*self.places.shape[:-1], self.places.shape[-1] * self.channels.shape[1]))
 
     def __getitem__(self, times: slice) -> StackedImages:
-        """Return the rows of some times."""
+        """Return some of the rows, by the first axis."""
         return StackedImages(self.channels, self.places[times])
 
     def index_select(self, dim: int, index: Tensor) -> Tensor:
         """Return copies [K, W] of the rows at `index` [K], as of a tensor [T * N, W]."""
         assert dim == 0
-        places = self.places.flatten(0, 1).index_select(0, index)
-        return self.channels.index_select(0, places.view(-1)).view(len(index), -1)
+        chosen = self.chosen(index)
+        return self.channels.index_select(0, chosen.places.view(-1)).view(len(index), -1)
+
+    def chosen(self, index: Tensor) -> StackedImages:
+        """Return the same rows, not yet put together."""
+        return StackedImages(self.channels, self.places.flatten(0, -2).index_select(0, index))
 
     def split(self, size: int) -> Iterator[Tensor]:
         """Yield copies [size, W] of all rows in turn, as of a tensor [T * N, W]; the last ones may be fewer."""

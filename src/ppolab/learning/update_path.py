@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from ppolab.learning.actor_critic import ActorCritic
+from ppolab.learning.encoders import RowEncoder
 from ppolab.learning.epoch import Epoch, NativeEpoch, stepwise_epoch
 from ppolab.learning.gradient import (
     Gradient,
@@ -124,7 +126,8 @@ def make_epoch(context: LearnerContext, objective: Objective, optimizer: torch.o
     config, vector = context.config, context.flat.vector
     if not path.gradients_in_native:
         gradient = _pytorch_gradient(context, objective)
-        return stepwise_epoch(gradient, vector, optimizer, config, context.group)
+        stacks = _reads_stacks(context.policy)
+        return stepwise_epoch(gradient, vector, optimizer, config, context.group, stacks=stacks)
     assert context.native is not None and objective.native is not None
     native = NativeUpdate(context.native, objective.native)
     if path.epochs_in_native:
@@ -133,11 +136,20 @@ def make_epoch(context: LearnerContext, objective: Objective, optimizer: torch.o
     return stepwise_epoch(native.gradient, vector, optimizer, config, context.group)
 
 
+def _reads_stacks(policy: ActorCritic) -> bool:
+    encoders = [part for part in policy.modules() if isinstance(part, RowEncoder)]
+    return bool(encoders) and all(encoder.reads_stacks for encoder in encoders)
+
+
 def _pytorch_gradient(context: LearnerContext, objective: Objective) -> Gradient:
-    of_policy = gradient_with_memory if context.policy.has_memory else whole_gradient
-    gradient, inputs = of_policy(context.policy, context.flat, objective), objective.inputs
+    inputs, compiles = objective.inputs, worth_compiling(context)
+    if context.policy.has_memory:
+        gradient = gradient_with_memory(context.policy, context.flat, objective)
+    else:
+        into = None if compiles else torch.empty_like(context.flat.vector.detach())
+        gradient = whole_gradient(context.policy, context.flat, objective, into)
     log_whether_compiling(context)
-    if worth_compiling(context):
+    if compiles:
         gradient = compiled_on_first_call(gradient)
     alone = not context.policy.has_memory  # else a minibatch is of whole sequences
     if alone and context.policy.layout.images and context.flat.vector.device.type == "cpu":

@@ -16,9 +16,11 @@ from ppolab.learning.actor_critic import ActorCritic
 from ppolab.learning.algorithms import make_algorithm
 from ppolab.learning.epoch import native_threads
 from ppolab.learning.flat_parameters import flatten_parameters
+from ppolab.learning.gradient import worth_compiling
 from ppolab.learning.interface import LearnerContext
 from ppolab.learning.memory import note_on_memory
-from ppolab.learning.native import native_policy, use_native_recurrence
+from ppolab.learning.native import native_policy, use_native_convolutions, use_native_recurrence
+from ppolab.learning.native.library import instructions
 from ppolab.learning.optimizer import make_optimizer
 from ppolab.runtime.process_group import ALONE, ProcessGroup
 from ppolab.training.collector import Collector
@@ -63,6 +65,8 @@ def build_module(config: Config, env: VectorEnv, policy: ActorCritic, group: Pro
         native = native_policy(policy, flat, native_threads(config))
         use_native_recurrence(policy)
     context = LearnerContext(policy, flat, optimizer, config, shuffle, group, native)
+    if config.compile.lower() != "false" and not worth_compiling(context) and use_native_convolutions(policy):
+        log.debug("C++ computes the convolutions, with %s", instructions())
     measuring = Measuring(config, env, device)
     threads = update_threads(config, images=bool(policy.layout.images))
     return OnPolicyModule(context, collector, make_algorithm(context), actions, measuring, threads)

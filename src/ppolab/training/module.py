@@ -28,6 +28,7 @@ from ppolab.learning.normalization import RunningScale
 from ppolab.learning.optimizer import set_learning_rate
 from ppolab.learning.rollout import Episode, Rollout, Totals, totals
 from ppolab.learning.schedules import rate_schedule
+from ppolab.runtime.memory import forget_code, return_free_memory
 from ppolab.training.collector import Collector
 from ppolab.training.env_arguments import EnvArguments
 from ppolab.training.measuring import Measuring
@@ -111,6 +112,8 @@ class OnPolicyModule(pl.LightningModule):
         started = time.perf_counter()
         rollout = self.collector.collect(self.policy, self.native)
         collected = time.perf_counter()
+        if self.policy.layout.images:
+            self._free_memory()  # pieces between what is kept, which are too small for an update
 
         found = totals(rollout, self.group)
         self.reward_scale.merge(found.return_moments)
@@ -119,6 +122,8 @@ class OnPolicyModule(pl.LightningModule):
         learning_rate = self._set_learning_rate()
         with pytorch_threads(self._threads):
             stats = self.learner.update(rollout, rewards, self.steps / self.config.total_steps)
+        if self.policy.layout.images:
+            return_free_memory()
         self._check_finite(stats, self.steps + found.num_steps)
         self._adapt_learning_rate(stats.kl)
         self.policy.observation_scale.merge(found.observation_moments)  # only now: the update saw the old scale
@@ -143,6 +148,12 @@ class OnPolicyModule(pl.LightningModule):
                 self._measuring.measured(rollout, rewards, found, stats, scales, deviation=deviation, steps=self.steps)
             )
         return metrics
+
+    def _free_memory(self) -> None:
+        """Give back what neither rollouts nor updates need."""
+        return_free_memory()
+        if self.iteration == 0:
+            forget_code()  # which only the start has called
 
     def _count(self, found: Totals) -> None:
         self.steps += found.num_steps

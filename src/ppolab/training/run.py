@@ -39,7 +39,7 @@ from ppolab.records.checkpoint import Checkpoint, load_newest
 from ppolab.records.run_folder import FoundRun, RunFolder
 from ppolab.records.run_log import log_to_file
 from ppolab.runtime.deferred_imports import load_deferred
-from ppolab.runtime.memory import keep_freed_memory, return_free_memory
+from ppolab.runtime.memory import forget_code, keep_freed_memory, return_free_memory
 from ppolab.runtime.process_group import ProcessGroup
 from ppolab.runtime.rank_launcher import join_process_group, launch_ranks
 from ppolab.runtime.ranks import Rank
@@ -278,6 +278,7 @@ def env_and_policy(config: Config, rank: Rank, group: ProcessGroup) -> Iterator[
         if chosen := note_on_encoders(env.layout, config.model):
             log.info("%s", chosen)
         return_free_memory()  # of what made them
+        forget_code()  # of drawing the weights
         yield env, policy
 
 

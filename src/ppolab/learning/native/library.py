@@ -24,6 +24,7 @@ SOURCES = tuple(
         "actor_critic.hpp",
         "advantages.hpp",
         "collecting.hpp",
+        "convolutions.hpp",
         "helper.hpp",
         "memory.hpp",
         "objective.hpp",
@@ -64,6 +65,8 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "ppo_episode_steps": (INTEGER, [*[POINTER] * 3, INTEGER, INTEGER, DOUBLE, *[POINTER] * 6]),
     "ranks_bytes": (INTEGER, [INTEGER, INTEGER]),
     "ranks_enter": (None, [POINTER, INTEGER]),
+    "convolutions_forward": (None, [POINTER, INTEGER, POINTER, INTEGER, *[POINTER] * 3]),
+    "convolutions_backward": (None, [POINTER, INTEGER, POINTER, INTEGER, *[POINTER] * 5]),
     **{f"{layer}_{way}": (None, [*[INTEGER] * 3, *[POINTER] * 8]) for layer in ("gru", "lstm") for way in WAYS},
     **{f"ppo_sizeof_{name}": (INTEGER, []) for name in STRUCTURES},
 }

@@ -5,6 +5,7 @@
 
 #include "actor_critic.hpp"
 #include "collecting.hpp"
+#include "convolutions.hpp"
 #include "ranks.hpp"
 
 using namespace ppolab;
@@ -426,6 +427,18 @@ void lstm_backward(int64_t steps, int64_t rows, int64_t size, const float* slope
     ppolab::lstm_backward({steps, rows, size}, slopes, keep, weights, cells, before, gates, of_products, of_state);
 }
 
+// Convolutions of images: see convolutions.hpp. The weights are those of the layers.
+void convolutions_forward(const Convolution* layers, int64_t count, const LayerWeights* weights, int64_t threads,
+                          const Images* images, float* keep, float* features) {
+    Convolutions{layers, count, weights}.forward(threads, *images, keep, features);
+}
+
+void convolutions_backward(const Convolution* layers, int64_t count, const LayerWeights* weights, int64_t threads,
+                           const Images* images, const float* kept, const float* features, const float* slopes,
+                           const LayerWeights* of_weights) {
+    Convolutions{layers, count, weights}.backward(threads, *images, kept, features, slopes, of_weights);
+}
+
 // Python mirrors these structures, and compares their sizes when it loads the library.
 int64_t ppo_sizeof_samples() { return sizeof(Samples); }
 int64_t ppo_sizeof_settings() { return sizeof(Settings); }
@@ -441,5 +454,8 @@ int64_t ppo_sizeof_collected() { return sizeof(Collected); }
 int64_t ppo_sizeof_remembered() { return sizeof(Remembered); }
 int64_t ppo_sizeof_fault() { return sizeof(Fault); }
 int64_t ppo_sizeof_ranks() { return sizeof(Ranks); }
+int64_t ppo_sizeof_convolution() { return sizeof(Convolution); }
+int64_t ppo_sizeof_images() { return sizeof(Images); }
+int64_t ppo_sizeof_weights() { return sizeof(LayerWeights); }
 
 }  // extern "C"

@@ -55,6 +55,31 @@ class NativeAdam(ctypes.Structure):
     ]
 
 
+class NativeConvolution(ctypes.Structure):
+    """The shape of a convolution without padding."""
+
+    _fields_ = [(name, INTEGER) for name in ("inputs", "in_height", "in_width", "outputs", "side", "stride")]
+
+
+class NativeImages(ctypes.Structure):
+    """Where rows of images lie: `stride` bytes apart, and with the channels last if they are interleaved.
+
+    Or `places` has which channels they consist of.
+    """
+
+    _fields_ = [
+        ("bytes", POINTER),
+        *((name, INTEGER) for name in ("rows", "stride", "interleaved")),
+        ("places", POINTER),
+    ]
+
+
+class NativeWeights(ctypes.Structure):
+    """Pointers to the parameters of a convolution, or to their slopes."""
+
+    _fields_ = [("weights", POINTER), ("bias", POINTER)]
+
+
 class NativeRanks(ctypes.Structure):
     """The ranks of a run on this machine, and the memory that they share."""
 
@@ -189,6 +214,9 @@ STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "remembered": NativeRemembered,
     "fault": NativeFault,
     "ranks": NativeRanks,
+    "convolution": NativeConvolution,
+    "images": NativeImages,
+    "weights": NativeWeights,
 }
 """By the name in `ppo_sizeof_NAME`, which tells the size that C++ gives it."""
 
