@@ -192,9 +192,7 @@ def action_mapping(env: EnvConfig) -> ActionMapping:
     return ActionMapping(env.rescale_actions, env.squash_actions)
 
 
-def make_vector_env(
-    env: EnvConfig, seeds: list[int], backend: str, device: torch.device | None = None
-) -> VectorEnv:
+def make_vector_env(env: EnvConfig, seeds: list[int], backend: str, device: torch.device | None = None) -> VectorEnv:
     """Make one environment per seed on `backend`. `env.num_threads` 0 means one thread per core (EnvPool).
 
     Args:

@@ -18,7 +18,9 @@ from ppolab.envs.making import made_once
 from ppolab.envs.snapshot import State
 from ppolab.envs.spaces import ActionMapping
 from ppolab.envs.vector_env import BackendEnv, Begun, Received
-from ppolab.envs.warp.tasks import TASKS, Task
+from ppolab.envs.warp.scene import Task
+from ppolab.envs.warp.simulator import Simulator
+from ppolab.envs.warp.tasks import TASKS
 from ppolab.envs.warp.worlds import Worlds
 from ppolab.errors import StateNotReached
 
@@ -123,6 +125,10 @@ def _made(
     probe = made_once(replace(env, frame_stack=None))
     inner: Any = probe.unwrapped
     longest = None if probe.spec is None else probe.spec.max_episode_steps
-    worlds = Worlds(task_of(env), inner.model, seeds, inner.frame_skip, longest, device)
+    task = task_of(env)
+    simulator = Simulator(
+        inner.model, len(seeds), inner.frame_skip, device,
+        contacts=task.contacts, rows=task.rows, with_forces=task.has_forces,
+    )  # fmt: skip
     probe.close()
-    return worlds, (probe.observation_space, probe.action_space)
+    return Worlds(task, simulator, seeds, longest), (probe.observation_space, probe.action_space)

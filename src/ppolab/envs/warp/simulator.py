@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import mujoco
+import numpy as np
 import torch
 import warp
+from numpy.typing import NDArray
 from torch import Tensor
 
 warp.config.log_level = max(warp.config.log_level, warp.LOG_WARNING)  # else it greets, and tells of every kernel
 
 import mujoco_warp  # noqa: E402
 
-from ppolab.envs.warp.tasks import Scene  # noqa: E402
+from ppolab.envs.warp.scene import SEEN, Beginning, Scene  # noqa: E402
 from ppolab.errors import ConfigError  # noqa: E402
 
 STATE = ("qpos", "qvel", "act", "qacc_warmstart", "time")
@@ -37,7 +39,8 @@ class Simulator:
         scene: what is seen of the worlds; its tensors are those of the simulator.
         state: tensors [N, ...] by the names in `STATE`, which a caller may write.
         overflow: [N] int32, not 0 in worlds that had more contacts or rows than there is memory for.
-        timestep: of MuJoCo, in s.
+        rest: qpos [1, nq] and qvel [1, nv] of the model, float64.
+        seconds: that a step takes in the worlds.
     """
 
     def __init__(
@@ -54,19 +57,19 @@ class Simulator:
         self._device, self._place = device, _usable(device)
         self._steps, self._with_forces = steps, with_forces
         self._graphs: dict[str, Any] = {}
-        self.timestep = float(model.opt.timestep)
+        self.seconds = steps * float(model.opt.timestep)
+        self.rest = Beginning(*(_row(values, device) for values in (model.qpos0, np.zeros(model.nv))))
         with self._stream():
             self._model = mujoco_warp.put_model(_solvable(model))
             self._model.opt.warn_overflow = 0  # which would print from within a kernel; `overflow` tells of it
             self._data = mujoco_warp.make_data(model, nworld=worlds, nconmax=contacts, njmax=rows)
             names = {model.body(index).name: index for index in range(model.nbody)}
-            self.scene = Scene(
-                *(self._tensor(name) for name in SEEN),
-                torch.tensor(model.body_mass, dtype=torch.float32, device=device),
-                names,
-            )
+            masses = torch.tensor(model.body_mass, dtype=torch.float32, device=device)
+            seen: Any = {name: self._tensor(name) for name in SEEN}
+            self.scene = Scene(**seen, body_mass=masses, bodies=names)
             self.state = {name: self._tensor(name) for name in STATE}
             self.overflow = self._tensor("overflow")
+        self._compile()
 
     def step(self) -> None:
         """Take the steps with the actions in `scene.ctrl`."""
@@ -80,6 +83,12 @@ class Simulator:
         kept = self.state["qacc_warmstart"].clone()
         self._run("derive", lambda: mujoco_warp.forward(self._model, self._data))
         self.state["qacc_warmstart"].copy_(kept)
+
+    def _compile(self) -> None:
+        """Take a step from anywhere: compiling the kernels takes minutes on a processor, and no step may take that."""
+        for _ in range(1 if self._device.type == "cpu" else 2):  # a GPU captures its graphs at the second call
+            self.step()
+            self.derive()
 
     def _take_steps(self) -> None:
         for _ in range(self._steps):
@@ -107,18 +116,17 @@ class Simulator:
             with warp.ScopedDevice(self._place):
                 yield
         else:
-            with warp.ScopedStream(warp.stream_from_torch(torch.cuda.current_stream(self._device))):
+            with warp.ScopedStream(_torch_stream(self._device)):
                 yield
 
     def _tensor(self, name: str) -> Tensor:
-        return warp.to_torch(getattr(self._data, name))
+        tensor: Tensor = warp.to_torch(getattr(self._data, name))
+        return tensor
 
 
-SEEN = (
-    "qpos", "qvel", "ctrl", "xpos", "xipos", "site_xpos", "cinert", "cvel", "cfrc_ext", "qfrc_actuator",
-    "qfrc_constraint",
-)  # fmt: skip
-"""The fields of `Scene` that are the simulator's."""
+def _torch_stream(device: torch.device) -> Any:
+    """Return PyTorch's stream as Warp's."""
+    return warp.stream_from_torch(torch.cuda.current_stream(device))  # type: ignore[no-untyped-call]
 
 
 def _usable(device: torch.device) -> Any:
@@ -142,3 +150,7 @@ def _solvable(model: mujoco.MjModel) -> mujoco.MjModel:
     if model.opt.solver == mujoco.mjtSolver.mjSOL_PGS:
         model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
     return model
+
+
+def _row(values: NDArray[np.float64], device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64, device=device)[None]
