@@ -36,7 +36,7 @@ WORLDS, STEPS = 4, 40
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Of numbers after a step from the same state.
+    """Of numbers after a step from the same state; a difference of observations is divided by 1 + |observation|.
 
     Attributes:
         most: of the observations of nine steps in ten. all: of every step, in which a contact may begin that the other
@@ -130,7 +130,7 @@ def compared(env_id: str) -> tuple[Compared, Worlds]:
 
 
 def difference(theirs: NDArray[np.float64], ours: torch.Tensor) -> float:
-    return float(np.abs(theirs - ours.numpy()).max())
+    return float((np.abs(theirs - ours.numpy()) / (1 + np.abs(theirs))).max())
 
 
 @pytest.mark.parametrize("env_id", TOLERANCES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+from collections.abc import Iterable
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -13,15 +14,15 @@ import gymnasium
 from ppolab.config.schema import EnvConfig
 from ppolab.errors import ConfigError, nearest, spelled
 
-PACKAGES = ("warp", "mujoco_warp")
-"""What `pip install 'ppolab[warp]'` installs."""
+PACKAGES = {"warp": "warp-lang", "mujoco_warp": "mujoco-warp"}
+"""What `pip install 'ppolab[warp]'` installs, by the names of the modules."""
 NOT_FOR_USERS = ("render_mode", "kwargs", "observation_space", "model_path")
 """Parameters of Gymnasium's classes that users do not give."""
 
 
 def check_warp(env: EnvConfig) -> None:
     """Raise ConfigError unless mujoco-warp is installed, has the task of `env`, and knows its arguments."""
-    missing = [name.replace("_", "-") for name in PACKAGES if importlib.util.find_spec(name) is None]
+    missing = [package for name, package in PACKAGES.items() if importlib.util.find_spec(name) is None]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         raise ConfigError(
@@ -29,14 +30,23 @@ def check_warp(env: EnvConfig) -> None:
         )
     tasks = warp_tasks()
     if env.id not in tasks:
-        meant = nearest(env.id, tasks) or f"; it has {', '.join(tasks)}"
-        raise ConfigError(f"env.backend=warp: simulates no {env.id}{meant}; or use env.backend=auto")
+        raise ConfigError(f"env.backend=warp env.id={env.id}: {_other(env.id, tasks)}; or use env.backend=auto")
     if env.log_info:
         raise ConfigError(
             f"env.log_info=[{','.join(env.log_info)}]: mujoco-warp's worlds have no info; leave it out, or use "
             "env.backend=gymnasium"
         )
     _check_arguments(env, tasks[env.id])
+
+
+def _other(env_id: str, tasks: Iterable[str]) -> str:
+    """Return what may have been meant by an id: a task of nearly the same name, whatever its version."""
+    names = {each.partition("-")[0]: each for each in tasks}
+    meant = nearest(env_id.partition("-")[0], names)
+    if not meant:
+        return f"mujoco-warp has {', '.join(names.values())}"
+    name = meant.split("'")[1]
+    return f"mujoco-warp has no such task; did you mean '{names[name]}'?"
 
 
 def warp_tasks() -> dict[str, Any]:
