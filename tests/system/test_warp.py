@@ -16,16 +16,18 @@ import mujoco
 import numpy as np
 import pytest
 import torch
+from helpers import make_config, make_env, make_policy
 from numpy.typing import NDArray
-from resumed_runs import assert_the_same_run, killed_run, whole_run
+from resumed_runs import assert_equal, assert_the_same_run, killed_run, whole_run
 
 from ppolab.config.schema import EnvConfig
 from ppolab.envs.factory import make_vector_env
 from ppolab.envs.vector_env import Step
-from ppolab.envs.warp.backend import task_of
+from ppolab.envs.warp.backend import WarpEnv, task_of
 from ppolab.envs.warp.simulator import Simulator
 from ppolab.envs.warp.worlds import Worlds
 from ppolab.errors import StateNotReached
+from ppolab.training.collector import Collector
 
 pytest.importorskip("mujoco_warp")
 pytestmark = pytest.mark.xdist_group("warp")
@@ -204,3 +206,31 @@ def test_a_killed_run_resumes_as_itself(tmp_path: Path) -> None:
     killed = killed_run(tmp_path / "killed", 0, *settings)
     assert_the_same_run(whole, killed)
     assert "Hopper-v5 on warp" in (whole / "train.log").read_text()
+
+
+@pytest.mark.parametrize("squash", [False, True], ids=["clipped", "squashed"])
+def test_a_rollout_that_stays_on_the_device_is_the_one_that_is_taken_step_by_step(
+    squash: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same numbers to the last bit on a processor, also where episodes end within it and between rollouts."""
+    config = make_config(
+        "env.id=Hopper-v5", "env.backend=warp", num_envs=3, rollout_steps=30, compile="false",
+        **{"env.squash_actions": squash, "+env.kwargs.max_episode_steps": 25},
+    )  # fmt: skip
+    found = []
+    for stays in (True, False):
+        if not stays:
+            monkeypatch.setattr(WarpEnv, "on_device", None)
+        with closing(make_env(config)) as env:
+            policy = make_policy(config, env)
+            collector = Collector(env, 30, 0.99, torch.Generator().manual_seed(0), stagger=True)
+            rollouts = [collector.collect(policy) for _ in range(2)]
+            found.append((rollouts, collector.state()))
+    (ours, state), (theirs, other) = found
+    assert_equal(state, other)
+    for mine, step_by_step in zip(ours, theirs, strict=True):
+        for name, value in vars(step_by_step).items():
+            if isinstance(value, torch.Tensor):
+                torch.testing.assert_close(getattr(mine, name), value, rtol=1e-6 * squash, atol=1e-6 * squash, msg=name)
+        assert mine.episodes == step_by_step.episodes and mine.episodes
+    assert bool(ours[0].truncated.any()) and not bool(ours[0].valid.all())

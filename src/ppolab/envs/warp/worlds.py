@@ -13,15 +13,19 @@ from ppolab.envs.warp.scene import Beginning, Moved, Scene, Task
 
 
 class WorldStep(NamedTuple):
-    """One step of N worlds. observations: [N, D]; rewards: [N]; terminated, truncated: [N] bool.
+    """One step of N worlds.
 
-    diverged: [N] bool, worlds that were ended since a number in them was no longer finite.
+    Attributes:
+        observations: [N, D]. rewards: [N]. terminated, truncated: [N] bool.
+        valid: [N] bool; False where the step only began a new episode.
+        diverged: [N] bool, worlds that were ended since a number in them was no longer finite.
     """
 
     observations: Tensor
     rewards: Tensor
     terminated: Tensor
     truncated: Tensor
+    valid: Tensor
     diverged: Tensor
 
 
@@ -89,7 +93,7 @@ class Worlds:
         if self._device.type != "cpu" or bool(began.any()):  # a GPU would have to wait for the answer
             self._begin(began)
         self._ended = terminated | truncated
-        return WorldStep(self._observations, rewards, terminated, truncated, diverged)
+        return WorldStep(self._observations, rewards, terminated, truncated, ~began, diverged)
 
     @property
     def overflow(self) -> Tensor:
