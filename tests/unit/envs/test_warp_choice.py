@@ -6,6 +6,7 @@ import importlib.util
 from typing import Any
 
 import pytest
+import torch
 
 from ppolab.config.schema import EnvConfig
 from ppolab.envs.backend_choice import BackendChoice, backend_choice, choose_backend
@@ -85,3 +86,11 @@ def test_a_missing_package_is_named(missing: str, monkeypatch: pytest.MonkeyPatc
         ConfigError, match=rf"env\.backend=warp: {package} is not installed; pip install 'ppolab\[warp\]'"
     ):
         check_environment(on_warp())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_device_that_warp_cannot_use_is_named() -> None:
+    from ppolab.envs.warp.simulator import _usable
+
+    with pytest.raises(ConfigError, match=r"env\.backend=warp: .* cannot use its driver; update the driver, or use "):
+        _usable(torch.device("cuda"))

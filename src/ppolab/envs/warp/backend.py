@@ -43,6 +43,8 @@ class WarpEnv(BackendEnv):
         self, env: EnvConfig, seeds: Sequence[int], *, mapping: ActionMapping, device: torch.device | None = None
     ) -> None:
         self._config, self._device = env, device or torch.device("cpu")
+        if self._device.type == "cpu":
+            log.info("%s: mujoco-warp is slow on a processor, and compiles its kernels at the first start", env.id)
         self.worlds, spaces = _made(env, seeds, self._device)
         self._placed = placed_on(spaces[1], mapping, self._device)
         self._told_overflow = False
