@@ -96,9 +96,10 @@ def _refuse_two_networks(model: ModelConfig) -> None:
 
 
 def _check_hooks(env: EnvConfig) -> None:
-    if env.wrappers and env.backend == "envpool":
+    if env.wrappers and env.backend in ("envpool", "warp"):
+        others = "EnvPool's" if env.backend == "envpool" else "mujoco-warp's"
         raise ConfigError(
-            f"env.wrappers=[{','.join(env.wrappers)}]: wrap environments of Gymnasium, not EnvPool's; set "
+            f"env.wrappers=[{','.join(env.wrappers)}]: wrap environments of Gymnasium, not {others}; set "
             "env.backend=gymnasium"
         )
     for name in env.log_info:

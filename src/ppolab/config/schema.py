@@ -64,7 +64,9 @@ class EnvConfig:
 
     id: str = setting("a Gymnasium or EnvPool id, or my_package:MyEnv-v0")
     backend: str = setting(
-        "what steps it; auto: EnvPool where it has the environment", "auto", choices=("auto", "envpool", "gymnasium")
+        "what steps it; auto: EnvPool where it has the environment; warp: MuJoCo's tasks on a GPU",
+        "auto",
+        choices=("auto", "envpool", "gymnasium", "warp"),
     )
     kwargs: dict[str, Any] = setting("arguments of the environment, as env.kwargs.NAME=VALUE", {})
     vectorization: str = setting(

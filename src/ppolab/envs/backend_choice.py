@@ -39,7 +39,7 @@ class BackendChoice:
 
 
 def choose_backend(env: EnvConfig) -> str:
-    """Return `envpool` or `gymnasium`; see `backend_choice`."""
+    """Return `envpool`, `gymnasium` or `warp`; see `backend_choice`."""
     return backend_choice(env).name
 
 
@@ -47,7 +47,7 @@ def backend_choice(env: EnvConfig) -> BackendChoice:
     """Return the backend of `env`.
 
     `auto` takes EnvPool where it has the id, with the same spaces, and no arguments are given: those of env.kwargs are
-    Gymnasium's.
+    Gymnasium's. It never takes mujoco-warp.
     """
     name, notes = _chosen(env)
     if name == "envpool" or envpool_ids.has_alone(env.id):
@@ -59,6 +59,8 @@ def backend_choice(env: EnvConfig) -> BackendChoice:
 
 def _chosen(env: EnvConfig) -> tuple[str, tuple[str, ...]]:
     """Return the name of the backend, and why it is chosen."""
+    if env.backend == "warp":
+        return "warp", ()
     if envpool_ids.has_alone(env.id):
         return _chosen_alone(env)
     if env.backend == "gymnasium":
@@ -96,7 +98,11 @@ def for_evaluation(env: EnvConfig) -> EnvConfig:
     lost life its reset presses FIRE, without which many games stand still, and the policy never had to. One by one,
     with wrappers or `env.backend=gymnasium`, nothing tells of the game: the arguments that change rewards and ends are
     left out, and the policy must press FIRE itself.
+
+    The few episodes of an evaluation are played on the processor where mujoco-warp trains.
     """
+    if env.backend == "warp":
+        return replace(env, backend="auto")
     if not envpool_ids.has_alone(env.id):
         return env
     if evaluation_backend(env) == "envpool" and envpool_ids.tells_game(env.id):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
@@ -31,8 +31,12 @@ from ppolab.envs.making import made_once
 from ppolab.envs.seeding import EVALUATION, TRAINING, environment_seeds
 from ppolab.envs.spaces import ActionMapping, check_spaces
 from ppolab.envs.vector_env import Step, VectorEnv
+from ppolab.envs.warp_choice import check_warp
 from ppolab.errors import ConfigError, nearest
 from ppolab.runtime.cores import usable_cores
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
     "EVALUATION",
@@ -59,6 +63,8 @@ UNKNOWN_ARGUMENT = re.compile(r"unexpected keyword argument '(\w+)'")
 def check_environment(env: EnvConfig) -> None:
     """Raise ConfigError unless the environment exists, can be made, and has supported spaces."""
     registered(env.id)
+    if env.backend == "warp":
+        check_warp(env)
     alone = envpool_ids.has_alone(env.id)
     lack = envpool_ids.gymnasium_lacks(env.id)
     if lack and (env.backend == "gymnasium" or not alone):
@@ -186,10 +192,18 @@ def action_mapping(env: EnvConfig) -> ActionMapping:
     return ActionMapping(env.rescale_actions, env.squash_actions)
 
 
-def make_vector_env(env: EnvConfig, seeds: list[int], backend: str) -> VectorEnv:
-    """Make one environment per seed on `backend`. `env.num_threads` 0 means one thread per core (EnvPool)."""
+def make_vector_env(env: EnvConfig, seeds: list[int], backend: str, device: torch.device | None = None) -> VectorEnv:
+    """Make one environment per seed on `backend`. `env.num_threads` 0 means one thread per core (EnvPool).
+
+    Args:
+        device: on which mujoco-warp simulates; None: the processor.
+    """
     if backend == "gymnasium":
         return GymnasiumEnv(env, seeds, mapping=action_mapping(env))
+    if backend == "warp":
+        from ppolab.envs.warp.backend import WarpEnv  # which imports PyTorch
+
+        return WarpEnv(env, seeds, mapping=action_mapping(env), device=device)
     threads = min(env.num_threads or usable_cores(), len(seeds))
     groups = min(threads, 2)  # while one group simulates, the policy can answer the other
     starts = [index * len(seeds) // groups for index in range(groups + 1)]

@@ -27,6 +27,7 @@ from ppolab.envs.action_masks import (
 from ppolab.envs.choices import choice_sizes, with_choices
 from ppolab.envs.snapshot import State
 from ppolab.envs.spaces import ActionMapping, action_decoder, check_spaces, row_encoder
+from ppolab.envs.tensor_env import TensorEnv
 from ppolab.errors import EnvError
 
 Answer = TypeVar("Answer")
@@ -135,6 +136,11 @@ class VectorEnv(ABC):
     def groups(self) -> Sequence[tuple[slice, VectorEnv]]:
         """Return (rows, environments) of the groups that step independently; together they have all rows."""
         return [(slice(0, self.num_envs), self)]
+
+    @property
+    def on_device(self) -> TensorEnv | None:
+        """Return these environments as they take and give tensors; None where they have arrays only."""
+        return None
 
     @property
     @abstractmethod

@@ -12,7 +12,9 @@ from pathlib import Path
 import ppolab
 from ppolab.records.run_folder import write_whole
 
-DISTRIBUTIONS = ("torch", "pytorch-lightning", "gymnasium", "envpool", "mujoco", "mlflow", "numpy")
+DISTRIBUTIONS = (
+    "torch", "pytorch-lightning", "gymnasium", "envpool", "mujoco", "mujoco-warp", "warp-lang", "mlflow", "numpy",
+)  # fmt: skip
 """Packages that a run uses, as their index calls them."""
 CPU_INFO = Path("/proc/cpuinfo")
 

@@ -21,6 +21,7 @@ from ppolab.envs.action_masks import FIX
 from ppolab.envs.factory import check_new_kwargs
 from ppolab.envs.pool_calls import NotCallableError
 from ppolab.envs.seeding import private_generators
+from ppolab.envs.tensor_env import TensorEnv
 from ppolab.envs.vector_env import VectorEnv
 from ppolab.errors import EnvError
 from ppolab.learning.actor import Actor
@@ -31,6 +32,7 @@ from ppolab.learning.stacked_images import ChannelStore, StackedImages, can_stor
 from ppolab.runtime.process_group import ALONE, ProcessGroup
 from ppolab.training.acting import ActingOnce, ActingWithMemory, ActingWithMemoryInNative, LoopMemory, act
 from ppolab.training.action_noise import ActionNoise
+from ppolab.training.device_loop import collected_on_device
 from ppolab.training.native_loop import NativeLoop, native_loop
 from ppolab.training.steps import Steps
 
@@ -256,7 +258,17 @@ class Collector:
         loop = self._native_loop(native)
         if loop is not None:
             return self._run_in_native(loop, policy)
+        env = self._env.on_device
+        if env is not None and native is None:
+            return self._run_on_device(env, policy)
         return self._run(policy, partial(act, policy) if native is None else native.act)
+
+    def _run_on_device(self, env: TensorEnv, policy: ActorCritic) -> tuple[Tensor, Tensor]:
+        """Do what `_run` does."""
+        self._steps.observations[0, :] = self._next
+        observations, actions = collected_on_device(env, self._steps, policy, self._drawn_noise(policy))
+        self._next[:] = self._steps.observations[-1, :]
+        return observations, actions
 
     def _run_in_native(
         self, loop: NativeLoop, policy: ActorCritic, memory: LoopMemory | None = None

@@ -265,10 +265,11 @@ def env_and_policy(config: Config, rank: Rank, group: ProcessGroup) -> Iterator[
         for warning in choice.warnings:
             log.warning("%s", warning)
     seeds = environment_seeds(config.seed, group.rank * config.num_envs, config.num_envs, TRAINING)
+    device = _device(config, rank)
     with private_generators(seeds[0]):  # else environments of several ranks may be made with the same random numbers
-        made = make_vector_env(config.env, seeds, choice.name)
+        made = make_vector_env(config.env, seeds, choice.name, device)
     with closing(made) as env, _quiet_lightning():
-        policy = build_policy(config, env, _device(config, rank))
+        policy = build_policy(config, env, device)
         log.info(
             "%s on %s: %d environments x %d steps", config.env.id, choice.name, config.num_envs, config.rollout_steps
         )
@@ -286,7 +287,8 @@ def env_and_policy(config: Config, rank: Rank, group: ProcessGroup) -> Iterator[
 def _evaluation_env(config: Config) -> Iterator[VectorEnv]:
     seeds = environment_seeds(config.seed, 0, config.eval_episodes, EVALUATION)
     with private_generators(seeds[0]):
-        made = make_vector_env(for_evaluation(config.env), seeds, choose_backend(config.env))
+        evaluated = for_evaluation(config.env)
+        made = make_vector_env(evaluated, seeds, choose_backend(evaluated))
     with closing(made) as env:
         yield env
 

@@ -74,7 +74,7 @@ RULES: dict[str, Callable[[float], bool]] = {
 CHOICES = {
     "compile": ("auto", "true", "false"),
     "env.action_mask": ("auto", "off"),
-    "env.backend": ("auto", "envpool", "gymnasium"),
+    "env.backend": ("auto", "envpool", "gymnasium", "warp"),
     "env.vectorization": ("sync", "async"),
     "model.activation": ("tanh", "relu", "elu", "gelu", "silu"),
     "model.memory": ("none", "gru", "lstm"),
