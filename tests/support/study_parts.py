@@ -74,6 +74,9 @@ class Instant:
         ended, self._under_way = self._under_way, []
         return [Outcome(job, "interrupted") for job in ended]
 
+    def send_again(self, study: Path, uri: str, parent: Tracker) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ from ppolab.records.tracking import (
     ui_command,
 )
 from ppolab.records.tracking import mlflow_store as store_module
+from ppolab.records.tracking.mlflow_store import RunStore
+from ppolab.records.tracking.operations import Finish, Point, Points, Start, parameter_batches
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -236,6 +239,30 @@ def test_refused_start_ends_tracking_at_once(sqlite_uri: str, tmp_path: Path, ca
     assert report.error is not None
     assert "refused the run" in report.error
     assert "goes on untracked" in caplog.text
+
+
+def test_a_run_is_sent_again_of_which_nobody_knows_what_the_store_has(sqlite_uri: str) -> None:
+    run = describe(run_name="sent again")
+    points = [Point("x", 1.0, 1, 64), Point("x", 2.0, 2, 128)]
+    killed = RunStore(sqlite_uri)
+    killed.send(Start(run, 1))
+    killed.send(Points(points[:1]))  # it is killed before the parameters, and before anybody was told the id
+    again = RunStore(sqlite_uri)
+    for operation in (
+        Start(replace(run, tried_at=1), 1),
+        *parameter_batches(run),
+        Points(points),
+        Finish("FINISHED", 3),
+    ):
+        again.send(operation)
+    assert again.run_id == killed.run_id and again.run_id is not None
+    client = client_of(sqlite_uri)
+    data = client.get_run(again.run_id).data
+    assert data.params == {"seed": "1", "optimizer.lr": "0.0003"} and "resumed_with" not in data.tags
+    assert [point.step for point in client.get_metric_history(again.run_id, "x")] == [64, 128]
+    never_begun = RunStore(sqlite_uri)
+    never_begun.send(Start(replace(describe(), tried_at=1), 1))
+    assert never_begun.run_id not in (None, again.run_id)
 
 
 RACERS = """

@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from hydra_plugins.hydra_ppolab._study_jobs import StudyJobs, outcome_of
 from ppolab.config.quoting import quoted
 from ppolab.errors import ConfigError, InterruptedRun
+from ppolab.records.tracking import Tracker
 from ppolab.runtime.cores import CORES, usable_cores
 from ppolab.study.settings import StudySettings
 from ppolab.study.store import PATIENCE_SECONDS
@@ -98,6 +99,9 @@ class LauncherRunner:
         outcomes += [Outcome(job, "interrupted", folder=str(folder)) for job, folder in self._under_way.values()]
         self._under_way.clear()
         return outcomes
+
+    def send_again(self, study: Path, uri: str, parent: Tracker) -> None:
+        """Return at once: each run sends its records itself."""
 
     def close(self) -> None:
         """Return at once: each run has sent its records itself."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hydra_plugins.hydra_ppolab._process_jobs import job_environment, make_pool, run_composed
 from hydra_plugins.hydra_ppolab._study_jobs import StudyJobs, outcome_of
 from hydra_plugins.hydra_ppolab.launcher import ProcessLauncher
-from ppolab.records.tracking import TrackingRelay
+from ppolab.records.tracking import Tracker, TrackingRelay
 from ppolab.study.settings import StudySettings
 from ppolab.study.sweep_loop import Job, Outcome, Runner
 from ppolab.training.trial import TRIAL
@@ -66,6 +66,10 @@ class ProcessRunner:
         while self._not_started or not self._pool.is_idle:
             outcomes += self.wait(60.0)
         return outcomes
+
+    def send_again(self, study: Path, uri: str, parent: Tracker) -> None:
+        if self._relay is not None:
+            self._relay.send_again(study, uri, parent)
 
     def close(self) -> None:
         if self._relay is not None:

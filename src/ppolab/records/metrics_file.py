@@ -97,6 +97,13 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     return [{key: float(value) for key, value in row.items() if value} for row in _rows(path)]
 
 
+def metrics_by_step(path: Path) -> list[tuple[int, dict[str, float]]]:
+    """Return the rows of a metrics file, each as its step and the metrics that were measured."""
+    return [
+        (int(row["step"]), {key: value for key, value in row.items() if key != "step"}) for row in read_metrics(path)
+    ]
+
+
 def metric_columns(path: Path) -> list[str]:
     """Return the metrics that a metrics file has columns for."""
     with path.open(encoding="utf-8") as file:

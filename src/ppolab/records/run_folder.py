@@ -137,13 +137,16 @@ class RunFolder:
 
 
 @contextmanager
-def locked(folder: Path, otherwise: str) -> Iterator[None]:
+def locked(folder: Path, otherwise: str, name: str = ".lock") -> Iterator[None]:
     """Keep other processes from working in `folder`; the system lets go of it when this one ends, however it does.
+
+    Args:
+        name: of the file that is locked.
 
     Raises:
         ConfigError: another process works there; the message says `otherwise`.
     """
-    lock = FileLock(folder / ".lock", timeout=0)
+    lock = FileLock(folder / name, timeout=0)
     try:
         lock.acquire()
     except Timeout:

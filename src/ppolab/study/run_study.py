@@ -127,6 +127,8 @@ def run_study(
         ends_lost_runs=not runner.ends_lost_runs, progress=progress,
     )  # fmt: skip
     record.open(storage)
+    if place.store is not None:
+        runner.send_again(folder, place.store.uri, record.tracker)
     sweep = Sweep(settings, _trials(settings, study, storage, space), runner, record, stopping)
     pictures: list[Path] = []
     status: RunStatus = "FAILED"

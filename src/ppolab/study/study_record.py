@@ -159,6 +159,11 @@ class StudyRecord:
         self._drawing.prepare()
 
     @property
+    def tracker(self) -> Tracker:
+        """The study's tracking run."""
+        return self._tracker
+
+    @property
     def page(self) -> str | None:
         """The address of the study's page in MLflow; None without a store, or until it has answered."""
         return self._tracker.page

@@ -99,6 +99,9 @@ class Runner(Protocol):
     def stop(self) -> Sequence[Outcome]:
         """Ask all runs to save and end, and wait until they did; return them."""
 
+    def send_again(self, study: Path, uri: str, parent: Tracker) -> None:
+        """Begin to send what the tracking store may lack of earlier runs, see `TrackingRelay.send_again`."""
+
     def close(self) -> None:
         """Wait until the tracking store has what the runs recorded; Ctrl-C ends the wait."""
 

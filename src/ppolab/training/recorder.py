@@ -19,7 +19,7 @@ from ppolab.config.schema import Config
 from ppolab.errors import CheckpointError, InterruptedRun
 from ppolab.learning.native.library import compiler
 from ppolab.records.checkpoint import Checkpoint, save_checkpoint
-from ppolab.records.metrics_file import MetricsFile, read_metrics
+from ppolab.records.metrics_file import MetricsFile, metrics_by_step
 from ppolab.records.run_folder import OUTPUTS, RunFolder, write_whole
 from ppolab.records.tracking import (
     KIND_TAG,
@@ -81,10 +81,7 @@ def recorded_run(
         else:
             tracker = MlflowTracker(description, uri, files.backlog, importing=lean_mlflow)
     metrics_file = MetricsFile(files.metrics, run_metrics(config), first_step)
-    earlier = [  # of a resumed run
-        (int(row["step"]), {key: value for key, value in row.items() if key != "step"})
-        for row in read_metrics(files.metrics)
-    ]
+    earlier = metrics_by_step(files.metrics)  # of a resumed run
     events = None
     if config.logger.kind == "tensorboard":
         events = TensorBoardEvents(files.tensorboard, recorded_settings(config), earlier)

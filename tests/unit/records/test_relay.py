@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,8 +11,9 @@ import pytest
 
 from ppolab.records.run_folder import RunFolder
 from ppolab.records.tracking import NoTracker, RelayedTracker, RunDescription, TrackingRelay
-from ppolab.records.tracking.operations import Artifact, Finish, Tags
+from ppolab.records.tracking.operations import Artifact, CloseReport, Finish, Tags
 from ppolab.records.tracking.tracker import Logged
+from ppolab.records.tracking.unsent import unsent_runs
 
 RUN = RunDescription(experiment="e", run_name="trial-0003", parameters={"seed": 1}, tags={})
 
@@ -21,6 +23,7 @@ class Store:
 
     made: ClassVar[list[Store]] = []
     run_id, page = "id-7", "http://page"
+    error: ClassVar[str | None] = None
 
     def __init__(self, run: RunDescription, uri: str, backlog_path: Path, parent: Any) -> None:
         self.run, self.uri, self.parent = run, uri, parent
@@ -31,13 +34,15 @@ class Store:
     def take(self, entry: Any) -> None:
         self.entries.append(entry)
 
-    def close_as(self, finish: Finish) -> None:
+    def close_as(self, finish: Finish) -> CloseReport:
         self.finish = finish
+        return CloseReport(self.run_id, 0, 0, Store.error)
 
 
 @pytest.fixture(autouse=True)
 def _store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Store, "made", [])
+    monkeypatch.setattr(Store, "error", None)
     monkeypatch.setattr("ppolab.records.tracking.relay.MlflowTracker", Store)
 
 
@@ -60,6 +65,65 @@ def test_everything_arrives_in_order_and_the_id_comes_back(tmp_path: Path) -> No
     assert [type(entry) for entry in store.entries] == [Logged, Tags, Artifact]
     assert store.entries[0].metrics == {"loss": 1.0} and store.entries[0].step == 64
     assert store.finish is not None and store.finish.status == "FINISHED"
+
+
+def ended_run(folder: Path, relay: TrackingRelay) -> None:
+    """Leave what a run leaves whose process has ended, and whose records `relay` has taken."""
+    folder.mkdir()
+    connection = relay.connection(NoTracker())
+    tracker = RelayedTracker(RUN, "sqlite:///x", folder / "tracking_backlog.jsonl", connection)
+    (folder / "metrics.csv").write_text("step,loss\n64,1.5\n128,0.5\n")
+    RunFolder(folder).write_record(None, "sqlite:///x", finished=True, name="trial-0003")
+    tracker.log_metrics({"loss": 1.5}, 64)
+    tracker.set_tags({"a": "b"})
+    tracker.log_artifact(folder / "metrics.csv")
+    tracker.close("PRUNED")
+    connection.close()
+
+
+def test_what_a_store_lacks_of_a_run_that_has_ended_is_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Store, "error", "the store is away")
+    folder, relay = tmp_path / "trial-0003", TrackingRelay()
+    ended_run(folder, relay)
+    relay.close()
+    assert "the store lacks records of 1 runs; the same command sends them again" in caplog.messages
+    monkeypatch.setattr(Store, "error", None)
+    parent, again = NoTracker(), TrackingRelay()
+    again.send_again(tmp_path, "sqlite:///y", parent)
+    again.close()
+    first, second = Store.made
+    assert second.run.start_token == first.run.start_token and second.run.tried_at is not None
+    assert (second.run.resume_run_id, second.uri, second.parent) == ("id-7", "sqlite:///y", parent)
+    points = [(entry.step, entry.metrics) for entry in second.entries if isinstance(entry, Logged)]
+    assert points == [(64, {"loss": 1.5}), (128, {"loss": 0.5})]
+    assert second.entries[2:] == [Tags({"a": "b"}), Artifact(str(folder / "metrics.csv"), "")]
+    assert second.finish == first.finish and second.finish is not None and second.finish.status == "PRUNED"
+    again.send_again(tmp_path, "sqlite:///y", parent)  # nothing is left to send
+    again.close()
+    assert len(Store.made) == 2
+
+
+def test_a_run_says_what_the_store_may_lack_until_it_has_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sending = threading.Event()
+
+    def slow(self: Store, finish: Finish) -> CloseReport:
+        assert sending.wait(10.0)
+        return CloseReport("id-7", 0, 0, None)
+
+    monkeypatch.setattr(Store, "close_as", slow)
+    folder, relay = tmp_path / "trial-0003", TrackingRelay()
+    ended_run(folder, relay)
+    assert [each.name for each in unsent_runs(tmp_path)] == ["trial-0003"]
+    elsewhere = TrackingRelay()
+    elsewhere.send_again(tmp_path, "sqlite:///y", NoTracker())  # while the first one sends
+    elsewhere.close()
+    sending.set()
+    relay.close()
+    assert unsent_runs(tmp_path) == [] and len(Store.made) == 1
 
 
 def test_a_run_whose_process_is_gone_is_marked_as_killed(tmp_path: Path) -> None:

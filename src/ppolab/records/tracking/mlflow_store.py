@@ -6,7 +6,6 @@ import contextlib
 import json
 import logging
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -49,9 +48,8 @@ class RunStore:
         self._uri = uri
         self._importing = importing
         self._client: MlflowClient | None = None
-        self._resumed = False
+        self._has_parameters = False
         self._logged: dict[str, int] = {}  # of a resumed run: the last step that each metric was logged at
-        self._start_token = uuid.uuid4().hex
         self._start_tried = False
 
     def send(self, operation: Operation) -> None:
@@ -66,7 +64,7 @@ class RunStore:
         client, run_id = self._client, self.run_id
         match operation:
             case Parameters(values):
-                if not self._resumed:
+                if not self._has_parameters:
                     client.log_batch(run_id, params=[Param(key, value) for key, value in values.items()])
             case Points(points):
                 metrics = [
@@ -88,8 +86,8 @@ class RunStore:
     def _open(self, run: RunDescription, start_time: int) -> None:
         with self._importing():
             client = self._client = connect(self._uri)
-        if run.resume_run_id is not None:
-            earlier = find_run(client, run.resume_run_id)
+        if run.resume_run_id is not None or run.tried_at is not None:
+            earlier = self._earlier(client, run)
             if earlier is not None:
                 logged = _last_steps(client, earlier)
                 if run.shared_steps is None or max(logged.values(), default=0) <= run.shared_steps:
@@ -98,9 +96,17 @@ class RunStore:
                 problem = f"went on with other settings after {run.shared_steps} steps"
             else:
                 problem = f"is not in {redact(self._uri)}"
-            logger.warning("run %s %s: a new run is recorded there", run.resume_run_id, problem)
-            run = replace(run, tags={**run.tags, "resumed_from": run.resume_run_id})
+            if run.resume_run_id is not None:
+                logger.warning("run %s %s: a new run is recorded there", run.resume_run_id, problem)
+                run = replace(run, tags={**run.tags, "resumed_from": run.resume_run_id})
         self.run_id = self._create(client, run, start_time)
+
+    def _earlier(self, client: MlflowClient, run: RunDescription) -> Run | None:
+        """Return the run in the store that this one goes on with."""
+        if run.resume_run_id is not None:
+            return find_run(client, run.resume_run_id)
+        experiment = client.get_experiment_by_name(run.experiment)
+        return None if experiment is None else _begun_with(client, str(experiment.experiment_id), run.start_token)
 
     def _resume(self, client: MlflowClient, run: RunDescription, earlier: Run, logged: dict[str, int]) -> None:
         changed = {
@@ -110,8 +116,9 @@ class RunStore:
         run_id = earlier.info.run_id
         self._logged = logged
         client.update_run(run_id, status="RUNNING")
-        client.set_tag(run_id, "resumed_with", clip(json.dumps(changed), TAG_LENGTH))
-        self._resumed = True
+        if run.tried_at is None:
+            client.set_tag(run_id, "resumed_with", clip(json.dumps(changed), TAG_LENGTH))
+        self._has_parameters = bool(earlier.data.params)
         self.experiment_id, self.run_id = earlier.info.experiment_id, run_id
 
     def _create(self, client: MlflowClient, run: RunDescription, start_time: int) -> str:
@@ -119,12 +126,16 @@ class RunStore:
             experiment = self.experiment_id = experiment_id(client, run.experiment, artifact_root(self._uri))
         if self._start_tried:
             # An earlier try may have made the run although its answer never arrived.
-            made = client.search_runs([experiment], f"tags.start_token = '{self._start_token}'", max_results=1)
-            if made:
-                return str(made[0].info.run_id)
+            made = _begun_with(client, experiment, run.start_token)
+            if made is not None:
+                return str(made.info.run_id)
         self._start_tried = True
-        tags = {**run.stored_tags(), "start_token": self._start_token}
+        tags = {**run.stored_tags(), "start_token": run.start_token}
         return str(client.create_run(experiment, start_time, tags, run.run_name).info.run_id)
+
+
+def _begun_with(client: MlflowClient, experiment: str, start_token: str) -> Run | None:
+    return next(iter(client.search_runs([experiment], f"tags.start_token = '{start_token}'", max_results=1)), None)
 
 
 def _last_steps(client: MlflowClient, run: Run) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import ClassVar, Literal
@@ -30,7 +31,9 @@ class RunDescription:
     or before its last step: a resumed run makes those again that it had made since its checkpoint. If the store does
     not hold that run, a new one is made with the tag `resumed_from`. So it is if that run has points beyond the step
     `shared_steps`, after which the resumed run's numbers are others.
-    `parent_run_id`: the run that this one is shown below.
+    `parent_run_id`: the run that this one is shown below. `start_token`: by which the store finds the run.
+    `tried_at`: milliseconds since 1970 at which another process began this run in the store, or tried to and never
+    heard of it; None: nobody did.
     """
 
     experiment: str
@@ -40,6 +43,8 @@ class RunDescription:
     resume_run_id: str | None = None
     shared_steps: int | None = None
     parent_run_id: str | None = None
+    start_token: str = field(default_factory=lambda: uuid.uuid4().hex)
+    tried_at: int | None = None
 
     def stored_parameters(self) -> dict[str, str]:
         """Return them as a store takes them: text without credentials, no longer than allowed."""

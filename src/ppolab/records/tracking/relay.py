@@ -7,17 +7,23 @@ may have taken less time.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import queue
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from ppolab.records.metrics_file import metrics_by_step
 from ppolab.records.run_folder import RunFolder
-from ppolab.records.tracking.operations import Artifact, CloseReport, Finish, RunDescription, RunStatus
+from ppolab.records.tracking.operations import Artifact, CloseReport, Finish, RunDescription, RunStatus, Tags
 from ppolab.records.tracking.tracker import Entry, EntryTracker, Logged, MlflowTracker, Tracker, milliseconds
+from ppolab.records.tracking.unsent import Unsent, forget, read_unsent, sent_by_us, unsent_runs
+
+logger = logging.getLogger(__name__)
 
 _ASKING_SECONDS = 0.1
 """Until the store has answered, a relay looks so often whether it has."""
@@ -53,6 +59,8 @@ class RelayedTracker(EntryTracker):
         self._reading = threading.Lock()
         self._report: CloseReport | None = None
         self._pid = os.getpid()
+        self._unsent = Unsent(replace(run, tried_at=milliseconds()), {}, (), Finish("KILLED", 0))
+        self._folder = backlog_path.parent
         self._queue: queue.SimpleQueue[_Opened | Entry | Finish] = queue.SimpleQueue()
         self._queue.put(_Opened(run, uri, backlog_path))
         self._thread = threading.Thread(target=self._hand_over, name="ppolab-tracking", daemon=True)
@@ -79,13 +87,23 @@ class RelayedTracker(EntryTracker):
         """Queue an entry. Never blocks, never raises."""
         if self._report is None and os.getpid() == self._pid:
             self._queue.put(entry)
+            if isinstance(entry, Tags):
+                self._unsent.tags.update(entry.values)
+            elif isinstance(entry, Artifact):
+                self._unsent = replace(self._unsent, artifacts=(*self._unsent.artifacts, entry))
 
     def close(self, status: RunStatus, timeout: float = 30.0) -> CloseReport:
-        """Hand over what is queued; the other process sends it, and marks the run. A second call does nothing."""
+        """Hand over what is queued; the other process sends it, and marks the run. A second call does nothing.
+
+        Until it has, the run's folder says what the store may lack, since the other process may be killed meanwhile.
+        """
         if self._report is None:
             error = None
             if os.getpid() == self._pid:
-                self._queue.put(Finish(status, milliseconds()))
+                finish = Finish(status, milliseconds())
+                with contextlib.suppress(OSError):  # a full disk, for one
+                    replace(self._unsent, finish=finish).write(self._folder)
+                self._queue.put(finish)
                 self._thread.join(timeout)
                 if not self._queue.empty():
                     error = "the sweep did not take them"
@@ -125,6 +143,7 @@ class TrackingRelay:
     def __init__(self) -> None:
         self._threads: list[threading.Thread] = []
         self._trackers: list[MlflowTracker] = []
+        self._lacking = 0  # runs of which a store lacks something
 
     def connection(self, parent: Tracker) -> Connection:
         """Return what a run's process makes its `RelayedTracker` of; its caller closes it once it has passed it on.
@@ -133,10 +152,22 @@ class TrackingRelay:
             parent: the run that the run belongs to.
         """
         ours, theirs = Pipe()
-        thread = threading.Thread(target=self._relay, args=(ours, parent), name="ppolab-relay", daemon=True)
+        self._start(self._relay, ours, parent)
+        return theirs
+
+    def send_again(self, study: Path, uri: str, parent: Tracker) -> None:
+        """Begin to send what the store `uri` may lack of a study's runs that have ended, since its sweep was ended.
+
+        Args:
+            study: the folder in which their folders are. parent: the run that they are shown below.
+        """
+        for folder in unsent_runs(study):
+            self._start(self._send_again, folder, uri, parent)
+
+    def _start(self, target: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=target, args=arguments, name="ppolab-relay", daemon=True)
         self._threads = [*(each for each in self._threads if each.is_alive()), thread]
         thread.start()
-        return theirs
 
     def close(self) -> None:
         """Wait until the stores have all records of the runs, which have ended; Ctrl-C ends the wait."""
@@ -149,6 +180,9 @@ class TrackingRelay:
             for thread in self._threads:
                 thread.join()
             raise
+        finally:
+            if self._lacking:
+                logger.warning("the store lacks records of %d runs; the same command sends them again", self._lacking)
 
     def _relay(self, connection: Connection, parent: Tracker) -> None:
         with connection:
@@ -156,17 +190,43 @@ class TrackingRelay:
                 opened = connection.recv()
             except (EOFError, OSError):  # the process ended before its run began
                 return
-            tracker = MlflowTracker(opened.run, opened.uri, opened.backlog_path, parent=parent)
-            self._trackers.append(tracker)
-            finish = Finish("KILLED", milliseconds())  # of a process that could not say so itself
-            with contextlib.suppress(EOFError, OSError):
-                finish = _handed_over(connection, tracker)
-            tracker.close_as(finish)
-            self._trackers.remove(tracker)
+            folder = opened.backlog_path.parent
+            with sent_by_us(folder):
+                tracker = MlflowTracker(opened.run, opened.uri, opened.backlog_path, parent=parent)
+                self._trackers.append(tracker)
+                finish = Finish("KILLED", milliseconds())  # of a process that could not say so itself
+                with contextlib.suppress(EOFError, OSError):
+                    finish = _handed_over(connection, tracker)
+                self._close(tracker, finish, folder)
             with contextlib.suppress(EOFError, OSError):
                 connection.recv()  # nothing comes any more: the process has ended
         if tracker.run_id is not None:
-            RunFolder(opened.backlog_path.parent).note_run_id(tracker.run_id)
+            RunFolder(folder).note_run_id(tracker.run_id)
+
+    def _send_again(self, folder: Path, uri: str, parent: Tracker) -> None:
+        with sent_by_us(folder) as ours:  # else another sweep of the study does so
+            unsent = read_unsent(folder) if ours else None
+            if unsent is None:
+                return
+            logger.info("%s: the tracking store may lack its records; they are sent again", folder)
+            tracker = MlflowTracker(unsent.run, uri, RunFolder(folder).backlog, parent=parent)
+            self._trackers.append(tracker)
+            with contextlib.suppress(OSError):  # the file may be gone
+                for step, metrics in metrics_by_step(RunFolder(folder).metrics):
+                    tracker.take(Logged(metrics, unsent.finish.end_time, step))
+            for entry in (Tags(unsent.tags), *unsent.artifacts):
+                tracker.take(entry)
+            self._close(tracker, unsent.finish, folder)
+            if tracker.run_id is not None:
+                RunFolder(folder).note_run_id(tracker.run_id)
+
+    def _close(self, tracker: MlflowTracker, finish: Finish, folder: Path) -> None:
+        report = tracker.close_as(finish)
+        self._trackers.remove(tracker)
+        if report.error is None:
+            forget(folder)
+        else:
+            self._lacking += 1
 
 
 def _handed_over(connection: Connection, tracker: MlflowTracker) -> Finish:

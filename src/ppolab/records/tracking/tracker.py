@@ -170,7 +170,7 @@ class MlflowTracker(EntryTracker):
         self._store = RunStore(uri, importing)
         self._queue: deque[Entry | Finish] = deque()  # filled by the training thread
         # next to be sent
-        self._pending: deque[Operation] = deque([Start(run, milliseconds()), *parameter_batches(run)])
+        self._pending: deque[Operation] = deque([Start(run, run.tried_at or milliseconds()), *parameter_batches(run)])
         self._rejected: list[Operation] = []
         self._lock = threading.Lock()  # guards _pending and _rejected, never taken by log_metrics
         self._wake = threading.Event()
