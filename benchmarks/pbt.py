@@ -30,7 +30,7 @@ from pathlib import Path
 
 import optuna
 from processes import ROOT
-from result_tables import append, markdown
+from result_tables import append, markdown, read_rows
 
 from ppolab.records.metrics_file import read_metrics
 from ppolab.records.run_folder import RunFolder
@@ -66,9 +66,10 @@ def main() -> None:
     """Make both searches in turn, and print what they found."""
     arguments = parse_arguments()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    rows: list[Row] = []
-    arguments.csv.unlink(missing_ok=True)
-    for repeat in range(arguments.repeats):
+    if arguments.first == 0:
+        arguments.csv.unlink(missing_ok=True)
+    rows = read_rows(arguments.csv, Row)
+    for repeat in range(arguments.first, arguments.repeats):
         for side in (PBT, RANDOM) if repeat % 2 == 0 else (RANDOM, PBT):
             rows.append(search(side, repeat, arguments))
             append(arguments.csv, [field.name for field in fields(Row)], [asdict(rows[-1])])
@@ -80,13 +81,14 @@ def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5, help="searches of each side (5)")
+    parser.add_argument("--first", type=int, default=0, help="the first repeat to make, after those in the CSV (0)")
     parser.add_argument("--members", type=int, default=8, help="members of a population, trials of a search (8)")
     parser.add_argument("--steps", type=int, default=49_152, help="environment steps of each (49152)")
     parser.add_argument("--interval", type=int, default=8_192, help="environment steps between comparisons (8192)")
     parser.add_argument("--workers", type=int, default=2, help="processes at a time (2)")
     parser.add_argument("--episodes", type=int, default=100, help="of the last evaluation (100)")
     results = ROOT / "docs" / "results" / "pbt.csv"
-    parser.add_argument("--csv", type=Path, default=results, help="written anew (docs/results/pbt.csv)")
+    parser.add_argument("--csv", type=Path, default=results, help="written anew, or added to (docs/results/pbt.csv)")
     parser.add_argument("--picture", type=Path, help="where the lineage of the first population is copied to")
     return parser.parse_args()
 

@@ -184,7 +184,7 @@ def _sections(schema: type, values: Mapping[str, Any], chosen: Mapping[str, str]
         yield Section("metrics", "== Metrics: for objective=, and for metric= of a report ==", metrics)
 
 
-def _with_defaults(settings: object, prefix: str = "") -> dict[str, Entry]:
+def _with_defaults(settings: SweepSettings | SchedulerSettings, prefix: str = "") -> dict[str, Entry]:
     """The fields of a dataclass whose values are the defaults; `prefix`: how their names begin."""
     return {
         f"{prefix}{key}": Entry(f"{prefix}{key}", _typed(getattr(settings, key)), found.setting.words, _kind(found))

@@ -8,7 +8,7 @@ import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 import psutil
@@ -95,46 +95,14 @@ class Claim:
         return trial_name(self.number) if self.segment is None else self.segment.name
 
 
-Later = Literal["later"]
-"""No trial can begin before others have ended."""
-
-
-class Trials:
-    """Hand out the trials of one study, which any number of other processes share."""
+class SharedTrials:
+    """Work on the trials of one study, which any number of other processes share."""
 
     def __init__(self, study: optuna.Study, storage: StudyStorage, space: SearchSpace) -> None:
         self._study = study
         self._storage = storage
         self._space = space
         self._owner = Owner.of_this_process()
-
-    def claim(self, n_trials: int) -> Claim | Later | None:
-        """Return a trial that nobody runs: one whose process is gone, else a new one. None if there are `n_trials`.
-
-        Finished trials count whether complete, pruned or failed, and so do those that run elsewhere.
-        """
-        with self._storage.lock():
-            trials = self._study.get_trials(deepcopy=False)
-            lost = self._lost(trials)
-            if lost:
-                return self._start(Trial(self._study, lost[0]._trial_id), again=True)
-            if sum(trial.state != TrialState.WAITING for trial in trials) >= n_trials:
-                return None
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that heartbeats are for Study.optimize
-                trial = self._study.ask()
-            return self._start(trial, again=False)
-
-    def _start(self, trial: Trial, *, again: bool) -> Claim:
-        trial.set_user_attr(OWNER, asdict(self._owner))
-        self.show_life([trial._trial_id])
-        try:
-            values = self._space.suggest(trial)
-        except Exception:  # whatever a condition of the user's own may raise
-            return Claim(trial.number, trial._trial_id, {}, again, traceback.format_exc())
-        if self._space.condition is not None:
-            trial.set_user_attr(SETTINGS, values)
-        return Claim(trial.number, trial._trial_id, values, again)
 
     def _lost(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
@@ -181,6 +149,38 @@ class Trials:
     def report(self, claim: Claim, step: int, value: float) -> bool:
         """Store an intermediate value, over an earlier one of the same step; return whether the trial should end."""
         return report(self._study, self._storage.optuna, claim.trial_id, {step: value})
+
+
+class Trials(SharedTrials):
+    """Hand out trials whose settings a sampler suggests."""
+
+    def claim(self, n_trials: int) -> Claim | None:
+        """Return a trial that nobody runs: one whose process is gone, else a new one. None if there are `n_trials`.
+
+        Finished trials count whether complete, pruned or failed, and so do those that run elsewhere.
+        """
+        with self._storage.lock():
+            trials = self._study.get_trials(deepcopy=False)
+            lost = self._lost(trials)
+            if lost:
+                return self._start(Trial(self._study, lost[0]._trial_id), again=True)
+            if sum(trial.state != TrialState.WAITING for trial in trials) >= n_trials:
+                return None
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that heartbeats are for Study.optimize
+                trial = self._study.ask()
+            return self._start(trial, again=False)
+
+    def _start(self, trial: Trial, *, again: bool) -> Claim:
+        trial.set_user_attr(OWNER, asdict(self._owner))
+        self.show_life([trial._trial_id])
+        try:
+            values = self._space.suggest(trial)
+        except Exception:  # whatever a condition of the user's own may raise
+            return Claim(trial.number, trial._trial_id, {}, again, traceback.format_exc())
+        if self._space.condition is not None:
+            trial.set_user_attr(SETTINGS, values)
+        return Claim(trial.number, trial._trial_id, values, again)
 
 
 def report(study: optuna.Study, storage: BaseStorage, trial_id: int, values: Mapping[int, float]) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
@@ -49,7 +50,7 @@ def _panel(axes: Axes, key: str, trials: Sequence[FrozenTrial]) -> None:
     by_place = {(segment_of(trial).generation, segment_of(trial).member): trial for trial in trials}
     for trial in trials:
         segment = segment_of(trial)
-        colour = colours.cmap(colours.norm(scale.of(trial.params[key])))
+        colour = colours.to_rgba(np.array([scale.of(trial.params[key])]))[0]
         parent = None if segment.parent is None else by_number.get(segment.parent)
         if parent is not None:
             axes.plot(*_line(parent, trial), color=colour, linewidth=1.4, marker=".", markersize=4)

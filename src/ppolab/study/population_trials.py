@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ppolab.errors import SweepError
-from ppolab.study.claims import OWNER, Claim, Later, Trials
+from ppolab.study.claims import OWNER, Claim, SharedTrials
 from ppolab.study.population import FAILED, Ended, MemberSegment, NoneLeft, Population, begins
 from ppolab.study.search_space import Scalar, SearchSpace
 from ppolab.study.storage import StudyStorage
@@ -20,8 +20,12 @@ FOLDERS = "folders"
 """User attribute of a trial that has ended: the folders of its runs."""
 
 
-class PopulationTrials(Trials):
-    """Share the trials of a population between processes.
+Later = Literal["later"]
+"""No trial can begin before others have ended."""
+
+
+class PopulationTrials(SharedTrials):
+    """Hand out the trials of a population.
 
     A trial is stored together with its settings, its lineage and its owner, in one operation. So there is never a
     second one of the same member and generation, and what a killed process leaves is whole.

@@ -141,7 +141,9 @@ def run_study(
     return replace(_result(study, settings, storage, pictures), page_rows=rows, idle=_idle(sweep, runner))
 
 
-def _trials(settings: StudySettings, study: optuna.Study, storage: StudyStorage, space: SearchSpace) -> Trials:
+def _trials(
+    settings: StudySettings, study: optuna.Study, storage: StudyStorage, space: SearchSpace
+) -> Trials | PopulationTrials:
     if settings.population is None:
         return Trials(study, storage, space)
     given = [enqueued(item, space) for item in settings.enqueue]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -58,8 +59,9 @@ def command_of(trial: FrozenTrial, fixed: Sequence[str]) -> str:
 
 
 def run_of(trial: FrozenTrial) -> str:
-    """Return the folder of the run of a trial that is one run."""
-    return str(trial.user_attrs[FOLDERS][-1])
+    """Return the folder of the run of a trial that is one run, from here where it lies below."""
+    folder, here = Path(trial.user_attrs[FOLDERS][-1]), Path.cwd()
+    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
 
 
 def called(trial: FrozenTrial, settings: StudySettings) -> str:

@@ -16,6 +16,7 @@ from ppolab.core.statistics import interquartile_mean
 from ppolab.errors import SweepError
 from ppolab.records.tracking import Tracker
 from ppolab.study.claims import Claim, Trials
+from ppolab.study.population_trials import PopulationTrials
 from ppolab.study.search_space import overrides
 from ppolab.study.settings import StudySettings
 from ppolab.study.storage import HEARTBEAT_SECONDS
@@ -137,7 +138,7 @@ class Sweep:
     def __init__(
         self,
         settings: StudySettings,
-        trials: Trials,
+        trials: Trials | PopulationTrials,
         runner: Runner,
         record: Record,
         stopping: Callable[[], bool],
