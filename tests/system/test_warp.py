@@ -224,7 +224,7 @@ def test_a_rollout_that_stays_on_the_device_is_the_one_that_is_taken_step_by_ste
 ) -> None:
     """The same numbers to the last bit on a processor, also where episodes end within it and between rollouts."""
     config = make_config(
-        "env.id=Hopper-v5", "env.backend=warp", num_envs=3, rollout_steps=30, compile="false",
+        "env.id=Hopper-v5", "env.backend=warp", num_envs=3, rollout_steps=30, minibatch_size=30, compile="false",
         **{"env.squash_actions": squash, "+env.kwargs.max_episode_steps": 25},
     )  # fmt: skip
     found = []

@@ -87,6 +87,7 @@ def test_a_missing_package_is_named(missing: str, monkeypatch: pytest.MonkeyPatc
         ConfigError, match=rf"env\.backend=warp: {package} is not installed; pip install 'ppolab\[warp\]'"
     ):
         check_environment(on_warp())
+    check_environment(for_evaluation(on_warp()))  # elsewhere than on the machine that trained
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
