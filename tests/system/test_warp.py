@@ -20,6 +20,7 @@ from helpers import make_config, make_env, make_policy
 from numpy.typing import NDArray
 from resumed_runs import assert_equal, assert_the_same_run, killed_run, whole_run
 
+from commands import ROOT
 from ppolab.config.schema import EnvConfig
 from ppolab.envs.factory import make_vector_env
 from ppolab.envs.vector_env import Step
@@ -147,6 +148,12 @@ def test_worlds_do_what_gymnasiums_environments_do(env_id: str) -> None:
     assert not worlds.overflow.any()
 
 
+def test_the_tolerances_are_those_of_the_page() -> None:
+    page = (ROOT / "docs/warp.md").read_text()
+    rows = [f"| {name} | {each.most:g} | {each.all:g} | {each.reward:g} |" for name, each in TOLERANCES.items()]
+    assert "\n".join(rows) in page
+
+
 def played(env: Any, actions: Sequence[NDArray[np.float32]]) -> Iterator[Step]:
     for action in actions:
         yield env.step(action)
@@ -201,11 +208,14 @@ def test_environments_made_anew_are_those_of_their_seeds() -> None:
 
 
 def test_a_killed_run_resumes_as_itself(tmp_path: Path) -> None:
-    settings = ("env=hopper", "env.backend=warp", "num_envs=16", "epochs=2", "compile=false")
+    settings = (
+        "env=halfcheetah", "env.backend=warp", "env.kwargs.max_episode_steps=40", "num_envs=32", "epochs=2",
+        "compile=false",
+    )  # fmt: skip
     whole = whole_run(tmp_path / "whole", *settings)
     killed = killed_run(tmp_path / "killed", 0, *settings)
     assert_the_same_run(whole, killed)
-    assert "Hopper-v5 on warp" in (whole / "train.log").read_text()
+    assert "HalfCheetah-v5 on warp" in (whole / "train.log").read_text()
 
 
 @pytest.mark.parametrize("squash", [False, True], ids=["clipped", "squashed"])
@@ -214,7 +224,7 @@ def test_a_rollout_that_stays_on_the_device_is_the_one_that_is_taken_step_by_ste
 ) -> None:
     """The same numbers to the last bit on a processor, also where episodes end within it and between rollouts."""
     config = make_config(
-        "env.id=Hopper-v5", "env.backend=warp", num_envs=3, rollout_steps=30, compile="false",
+        "env.id=Hopper-v5", "env.backend=warp", num_envs=3, rollout_steps=30, minibatch_size=30, compile="false",
         **{"env.squash_actions": squash, "+env.kwargs.max_episode_steps": 25},
     )  # fmt: skip
     found = []

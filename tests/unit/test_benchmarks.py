@@ -26,6 +26,7 @@ for folder in (BENCHMARKS, BENCHMARKS / "peers"):  # last: a file there has the 
 import agent_speed  # noqa: E402
 import environments  # noqa: E402
 import environments_report  # noqa: E402
+import gpu  # noqa: E402
 import image_profile  # noqa: E402
 import image_speed  # noqa: E402
 import memory_speed  # noqa: E402
@@ -715,3 +716,58 @@ def test_settings_of_the_sides_differ_in_the_memory_alone() -> None:
     assert (without["target_kl"], without["sequence_length"], without["rollout_steps"]) == (None, 128, 128)
     for other in others:
         assert {key for key in without if without[key] != other[key]} == {"model.memory"}
+
+
+# --- one GPU ----------------------------------------------------------------------------------------------------------
+
+
+def test_all_parts_of_the_gpu_have_a_limit_and_take_less_than_six_minutes() -> None:
+    assert set(gpu.LIMITS) == set(gpu.PARTS)
+    assert sum(gpu.LIMITS.values()) < 360
+    assert sum(limit for _, limit in gpu.RETURNS.values()) < gpu.LIMITS["returns"]
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_part_that_fails_or_hangs_does_not_end_the_others(
+    hangs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def run(command: list[str], timeout: float, check: bool) -> subprocess.CompletedProcess[str]:
+        asked.append((command[command.index("--inside") + 1], timeout))
+        if asked[-1][0] == "simulator" and hangs:
+            raise subprocess.TimeoutExpired(command, timeout)
+        return subprocess.CompletedProcess(command, int(asked[-1][0] == "simulator"))
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--table", str(tmp_path / "gpu.csv")])
+    with pytest.raises(SystemExit, match=r"these parts failed: simulator$"):
+        gpu.main()
+    assert asked == list(gpu.LIMITS.items())
+    assert ("was ended after" if hangs else "failed with exit code 1") in capsys.readouterr().out
+
+
+def test_rows_of_the_gpu_are_stored_one_by_one(tmp_path: Path) -> None:
+    bench = gpu.Bench(torch.device("cpu"), gpu.TINY, tmp_path / "gpu.csv")
+    bench.add("simulator", "steps", 1234.5678, "steps/s", "Hopper-v5", 4)
+    bench.add("images", "fp32", 2.0, "ms")
+    rows = read_rows(bench.table, gpu.Row)
+    assert rows[0] == gpu.Row("simulator", "steps", "Hopper-v5", 4, 1234.57, "steps/s", "cpu")
+    assert list(gpu.table(rows))[2:] == [
+        "| simulator | Hopper-v5 | 4 | steps | 1,234.57 | steps/s | cpu |", "| images |  |  | fp32 | 2.0 | ms | cpu |"
+    ]  # fmt: skip
+
+
+def test_calls_are_timed_until_there_are_enough() -> None:
+    bench = gpu.Bench(torch.device("cpu"), replace(gpu.TINY, seconds=10.0, steps=20), Path())
+    calls = []
+    taken, seconds, launching = gpu.timed(bench, lambda: calls.append(None))
+    assert (taken, len(calls)) == (20, 23) and 0 < launching <= seconds < 10
+
+
+def test_a_gradient_step_is_its_share_of_an_update() -> None:
+    rows = [{"time/update": update, "policy/epochs": "4"} for update in ("9", "1.6", "1.6")]
+    settings = ["env=hopper", "num_envs=4", "rollout_steps=16", "minibatch_size=32"]
+    bench = gpu.Bench(torch.device("cpu"), replace(gpu.TINY, training=()), Path())
+    assert gpu.gradient_seconds(rows, settings, bench) == pytest.approx(0.2)
+    assert gpu.median_of(rows, "time/update") == 1.6

@@ -157,8 +157,8 @@ def evaluate_task(node: DictConfig) -> None:
         config = from_yaml(found.folder.config.read_text())
         prepare_headless_rendering()
         with lean_imports():
-            from ppolab.envs.factory import check_environment
-        check_environment(config.env)
+            from ppolab.envs.factory import check_environment, for_evaluation
+        check_environment(for_evaluation(config.env))
         with lean_imports():
             import_lightning()
             from ppolab.agents.evaluate_run import evaluate_run
@@ -177,8 +177,8 @@ def export_task(node: DictConfig) -> None:
         found = find_run("run", settings.run, settings.checkpoint)
         prepare_headless_rendering()
         with lean_imports():
-            from ppolab.envs.factory import check_environment
-        check_environment(from_yaml(found.folder.config.read_text()).env)
+            from ppolab.envs.factory import check_environment, for_evaluation
+        check_environment(for_evaluation(from_yaml(found.folder.config.read_text()).env))
         from ppolab.agents.export_run import export_run
     print(export_run(found, settings))
 

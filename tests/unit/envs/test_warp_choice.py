@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import make_config
 
 from ppolab.config.schema import EnvConfig
 from ppolab.envs.backend_choice import BackendChoice, backend_choice, choose_backend
@@ -86,6 +87,7 @@ def test_a_missing_package_is_named(missing: str, monkeypatch: pytest.MonkeyPatc
         ConfigError, match=rf"env\.backend=warp: {package} is not installed; pip install 'ppolab\[warp\]'"
     ):
         check_environment(on_warp())
+    check_environment(for_evaluation(on_warp()))  # elsewhere than on the machine that trained
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
@@ -94,3 +96,11 @@ def test_a_device_that_warp_cannot_use_is_named() -> None:
 
     with pytest.raises(ConfigError, match=r"env\.backend=warp: .* cannot use its driver; update the driver, or use "):
         _usable(torch.device("cuda"))
+
+
+@pytest.mark.parametrize("env", ["hopper", "ant"])
+def test_the_preset_for_a_gpu_simulates_there(env: str) -> None:
+    config = make_config("experiment=gpu", f"env={env}")
+    assert (config.env.backend, config.trainer.accelerator) == ("warp", "gpu")
+    assert 2048 <= config.num_envs <= 8192
+    check_environment(config.env)

@@ -56,7 +56,8 @@ class Simulator:
     ) -> None:
         self._device, self._place = device, _usable(device)
         self._steps, self._with_forces = steps, with_forces
-        self._graphs: dict[str, Any] = {}
+        self._graphs: dict[str, Any] = {}  # None: to be captured at the next call
+        self._streams: dict[int, Any] = {}
         self.seconds = steps * float(model.opt.timestep)
         self.rest = Beginning(*(_row(values, device) for values in (model.qpos0, np.zeros(model.nv))))
         with self._stream():
@@ -85,7 +86,7 @@ class Simulator:
         self.state["qacc_warmstart"].copy_(kept)
 
     def _compile(self) -> None:
-        """Take a step from anywhere: compiling the kernels takes minutes on a processor, and no step may take that."""
+        """Take a step from anywhere: compiling the kernels may take minutes on a processor, which no step may."""
         for _ in range(1 if self._device.type == "cpu" else 2):  # a GPU captures its graphs at the second call
             self.step()
             self.derive()
@@ -98,35 +99,35 @@ class Simulator:
 
     def _run(self, name: str, launches: Callable[[], None]) -> None:
         """Launch kernels; on a GPU as one graph, which is captured at the second call, when all are compiled."""
-        with self._stream():
-            if self._device.type == "cpu" or name not in self._graphs:
+        if self._device.type == "cpu" or name not in self._graphs:
+            with self._stream():
                 launches()
-                self._graphs.setdefault(name, None)
-                return
-            if self._graphs[name] is None:
-                with warp.ScopedCapture() as capture:
-                    launches()
-                self._graphs[name] = capture.graph
-            warp.capture_launch(self._graphs[name])
+            self._graphs.setdefault(name, None)
+            return
+        if self._graphs[name] is None:
+            # on Warp's own stream: PyTorch's may be the default one, of which CUDA captures nothing
+            with warp.ScopedDevice(self._place), warp.ScopedCapture() as capture:
+                launches()
+            self._graphs[name] = capture.graph
+        with self._stream() as stream:
+            warp.capture_launch(self._graphs[name], stream=stream)
 
     @contextlib.contextmanager
-    def _stream(self) -> Iterator[None]:
+    def _stream(self) -> Iterator[Any]:
         """Let Warp use this device, and on a GPU the stream that PyTorch uses, so that one waits for the other."""
         if self._device.type == "cpu":
             with warp.ScopedDevice(self._place):
-                yield
-        else:
-            with warp.ScopedStream(_torch_stream(self._device)):
-                yield
+                yield None
+            return
+        used = torch.cuda.current_stream(self._device)
+        if used.cuda_stream not in self._streams:
+            self._streams[used.cuda_stream] = warp.stream_from_torch(used)  # type: ignore[no-untyped-call]
+        with warp.ScopedStream(self._streams[used.cuda_stream]) as stream:
+            yield stream
 
     def _tensor(self, name: str) -> Tensor:
         tensor: Tensor = warp.to_torch(getattr(self._data, name))
         return tensor
-
-
-def _torch_stream(device: torch.device) -> Any:
-    """Return PyTorch's stream as Warp's."""
-    return warp.stream_from_torch(torch.cuda.current_stream(device))  # type: ignore[no-untyped-call]
 
 
 def _usable(device: torch.device) -> Any:
