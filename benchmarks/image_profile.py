@@ -4,7 +4,7 @@
 
 A training runs in a fresh process. PyTorch's profiler watches its sixth update; in bfloat16 it is compiled by then, as
 in runs of the usual length. The table shows each operator's own time, and the share of those that multiply matrices or
-convolve. The C++ code that convolves also converts bytes, transposes and applies ReLU. Of its time, the share counts what
+convolve. The C++ code that convolves also converts bytes, transposes and applies ReLU. Of that, the share counts what
 its products take alone, in a small program that is compiled for this, with one thread.
 """
 
