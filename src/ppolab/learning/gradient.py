@@ -29,13 +29,15 @@ COMPILING_IMAGES_EARNS = 2_000
 """The same on a processor where observations hold images, whose steps take longer."""
 
 PIXELS_THAT_GAIN_NOTHING = 256
-"""Images of more pixels spend their time in the convolutions of oneDNN, which compiled code calls, too.
+"""Images of more pixels spend their time in convolutions, which compiled code leaves to oneDNN, as PyTorch does.
 
 Not compiled, gradients take within 2% of the time, and the run takes some 200 MB less: docs/performance.md, "Images".
 """
 
-IMAGES_AT_ONCE = 256
-"""Samples with images that are differentiated together. With 64, gradients take 7 percent longer."""
+IMAGES_AT_ONCE = 128
+"""Samples with images that PyTorch differentiates together. With 64, gradients take 7 percent longer."""
+IMAGES_AT_ONCE_IN_NATIVE = 256
+"""The same where C++ convolves, which keeps less."""
 
 WEIGHTS = Samples._fields.index("weights")
 
@@ -67,7 +69,7 @@ def _problem_of_compiling(context: LearnerContext) -> str | None:
     if compiler() is None:
         return "there is no C++ compiler here (g++ or clang++)"
     if _gains_nothing(context):
-        return "PyTorch's own convolutions are as fast"
+        return "compiled code convolves no faster"
     earns = COMPILING_EARNS[device]
     if context.policy.layout.images and device == "cpu":
         earns = COMPILING_IMAGES_EARNS
@@ -121,12 +123,15 @@ def whole_gradient(
     return gradient
 
 
-def in_parts(gradient: Gradient, minibatch_size: int) -> Gradient:
+def in_parts(gradient: Gradient, minibatch_size: int, *, in_native: bool = False) -> Gradient:
     """Return `gradient` of minibatches of images, added up over parts of them, which are all of one size.
 
     What the layers of a whole minibatch keep for the backward pass takes much memory, and more than the caches hold.
+
+    Args:
+        in_native: C++ convolves.
     """
-    count = -(-minibatch_size // IMAGES_AT_ONCE)
+    count = -(-minibatch_size // (IMAGES_AT_ONCE_IN_NATIVE if in_native else IMAGES_AT_ONCE))
     size = -(-minibatch_size // count)
     columns = len(Samples._fields)
     if count == 1:

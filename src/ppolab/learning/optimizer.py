@@ -160,7 +160,8 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 def clip_norm(gradient: Tensor, max_norm: float) -> tuple[Tensor, Tensor]:
     """Return (`gradient` scaled down, where needed, to Euclidean norm `max_norm`; its norm before that, []).
 
-    Pascanu et al. 2013 (arXiv:1211.5063), algorithm 1. `max_norm` 0 leaves the gradient alone.
+    Pascanu et al. 2013 (arXiv:1211.5063), algorithm 1. `max_norm` 0 leaves the gradient alone. Else it may be
+    changed in place.
     """
     norm: Tensor = gradient.norm()
     if max_norm == 0:

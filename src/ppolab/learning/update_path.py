@@ -126,7 +126,7 @@ def make_epoch(context: LearnerContext, objective: Objective, optimizer: torch.o
     config, vector = context.config, context.flat.vector
     if not path.gradients_in_native:
         gradient = _pytorch_gradient(context, objective)
-        stacks = _reads_stacks(context.policy)
+        stacks = _convolves_in_native(context.policy)
         return stepwise_epoch(gradient, vector, optimizer, config, context.group, stacks=stacks)
     assert context.native is not None and objective.native is not None
     native = NativeUpdate(context.native, objective.native)
@@ -136,7 +136,10 @@ def make_epoch(context: LearnerContext, objective: Objective, optimizer: torch.o
     return stepwise_epoch(native.gradient, vector, optimizer, config, context.group)
 
 
-def _reads_stacks(policy: ActorCritic) -> bool:
+def _convolves_in_native(policy: ActorCritic) -> bool:
+    """Return whether C++ reads all images of a policy without memory, whose sequences are put together."""
+    if policy.has_memory:
+        return False
     encoders = [part for part in policy.modules() if isinstance(part, RowEncoder)]
     return bool(encoders) and all(encoder.reads_stacks for encoder in encoders)
 
@@ -153,5 +156,6 @@ def _pytorch_gradient(context: LearnerContext, objective: Objective) -> Gradient
         gradient = compiled_on_first_call(gradient)
     alone = not context.policy.has_memory  # else a minibatch is of whole sequences
     if alone and context.policy.layout.images and context.flat.vector.device.type == "cpu":
-        gradient = in_parts(gradient, context.config.minibatch_size)
+        in_native = _convolves_in_native(context.policy)
+        gradient = in_parts(gradient, context.config.minibatch_size, in_native=in_native)
     return gradient if not inputs else lambda vector, *batch: gradient(vector, *batch, *inputs)

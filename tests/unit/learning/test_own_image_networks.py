@@ -28,7 +28,7 @@ from ppolab.learning.actor_critic import ActorCritic, action_distribution
 from ppolab.learning.encoders import RowEncoder, note_on_encoders
 from ppolab.learning.flat_parameters import flatten_parameters
 from ppolab.learning.gradient import whole_gradient
-from ppolab.learning.image_networks import NETWORKS, Embedded
+from ppolab.learning.image_networks import NETWORKS, Convolutions, Embedded
 from ppolab.learning.native.policy import unknown_to_native
 from ppolab.learning.objective import Samples
 from ppolab.learning.own_network import OwnEncoder, OwnTrunk
@@ -121,7 +121,7 @@ def test_hidden_layers_follow_an_encoder_and_the_vector_stands_beside_its_featur
 
 def test_one_image_has_an_encoder_of_its_own() -> None:
     policy = policy_for(MIXED, **FOR_ONE)
-    assert [type(part) for part in policy.actor[0].images] == [OwnEncoder, nn.Sequential]
+    assert [type(part) for part in policy.actor[0].images] == [OwnEncoder, Convolutions]
     only = policy_for(MIXED, **{"model.encoder": {"map": f"{NETWORK}Convolution"}})
     assert [type(part) for part in only.actor[0].images] == [nn.Sequential, OwnEncoder]
 
