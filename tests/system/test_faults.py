@@ -97,8 +97,8 @@ def met(disks: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Met]
 # --- environments ----------------------------------------------------------------------------------------------------
 
 ENVIRONMENTS = {
-    "infinite reward": "environment 0 returned a non-finite reward at its step 104: inf",
-    "nan observation": "environment 0 returned a non-finite observation at its step 104",
+    "infinite reward": "environment 0 returned a non-finite reward at its step 100: inf",
+    "nan observation": "environment 0 returned a non-finite observation at its step 100",
     "no memory": "environment 0 raised at its step 100: MemoryError: Unable to allocate 8.00 TiB",
 }
 

@@ -14,12 +14,12 @@ from omegaconf import DictConfig
 
 from hydra_plugins.hydra_ppolab._compose import for_single_runs, without_hydra
 from hydra_plugins.hydra_ppolab._launcher_runner import prepare, with_variable
-from hydra_plugins.hydra_ppolab._process_jobs import SweepJob, composed, make_pool, run_jobs
+from hydra_plugins.hydra_ppolab._process_jobs import SweepJob, composed, make_pool, names_own_code, run_jobs
 from hydra_plugins.hydra_ppolab.launcher import ProcessLauncher
 from ppolab.config.algorithms import refuse_unread
 from ppolab.config.loading import from_hydra
 from ppolab.config.quoting import quoted
-from ppolab.config.schema import Config
+from ppolab.config.schema import Config, flattened
 from ppolab.errors import InterruptedRun, SweepError
 from ppolab.records.run_folder import OUTPUTS, RunFolder, locked
 from ppolab.records.tracking import resolve_tracking_uri
@@ -71,7 +71,10 @@ def run_grid(multirun: Multirun, fixed: dict[str, str], searched: dict[str, tupl
         states = {job.number: state_of(job) for job in grid.jobs}
         jobs = [job for job in grid.jobs if states[job.number] != "done"]
         in_processes = isinstance(multirun.launcher, ProcessLauncher)
-        pool = make_pool(multirun.config) if jobs and in_processes else None  # it imports while the store is opened
+        pool = None
+        if jobs and in_processes:  # it imports while the store is opened
+            own_code = any(names_own_code(flattened(job.config)) for job in jobs)
+            pool = make_pool(multirun.config, own_code=own_code)
         lines.ended(there_already(list(states.values()), grid.folder))
         record = GridRecord(grid, _store(grid.jobs[0].config))
         record.open()

@@ -30,23 +30,24 @@ from ppolab.study.sweep_lines import SweepLines
 PRELOAD = "hydra_plugins.hydra_ppolab._preload"
 
 
-def make_pool(config: DictConfig, *, relayed: bool = False) -> ProcessPool:
+def make_pool(config: DictConfig, *, relayed: bool = False, own_code: bool = False) -> ProcessPool:
     """Return a pool for the jobs of the sweep `config`, with as many workers as it says, or one per core.
 
     Args:
         relayed: the jobs hand their records to the sweep, and need nothing of MLflow.
+        own_code: what they vary names modules of the user's.
     """
     workers = int(config.hydra.sweeper.get("workers", 0))
     if workers < 0:
         raise ConfigError(f"workers={workers}: must be 1 or more, or 0 for one per processor core")
-    return ProcessPool(workers or usable_cores(), preloaded(config, relayed=relayed))
+    return ProcessPool(workers or usable_cores(), preloaded(config, relayed=relayed, own_code=own_code))
 
 
-def preloaded(config: DictConfig, *, relayed: bool = False) -> list[str]:
+def preloaded(config: DictConfig, *, relayed: bool = False, own_code: bool = False) -> list[str]:
     """Return the modules that the fork server imports: all that the runs would import one by one."""
     modules = [PRELOAD]
     compiling = may_compile(config)
-    if compiling or config.logger.register or _names_own_code(config):
+    if compiling or config.logger.register or own_code or names_own_code(config):
         modules.append(f"{PRELOAD}_whole")
     if compiling:
         modules.append(f"{PRELOAD}_compiler")
@@ -73,14 +74,14 @@ def may_compile(config: DictConfig) -> bool:
     return not in_native or config.trainer.accelerator == "gpu" or config.trainer.precision == "bf16"
 
 
-def _names_own_code(node: object) -> bool:
+def names_own_code(node: object) -> bool:
     """Return whether a value in a configuration, Hydra's part apart, is MODULE:NAME."""
     if isinstance(node, DictConfig):
-        return any(
-            not OmegaConf.is_missing(node, key) and key != "hydra" and _names_own_code(node[key]) for key in node
-        )
-    if isinstance(node, ListConfig):
-        return any(map(_names_own_code, node))
+        return any(not OmegaConf.is_missing(node, key) and key != "hydra" and names_own_code(node[key]) for key in node)
+    if isinstance(node, dict):
+        return any(map(names_own_code, node.values()))
+    if isinstance(node, ListConfig | list):
+        return any(map(names_own_code, node))
     return isinstance(node, str) and NAME.fullmatch(node) is not None
 
 

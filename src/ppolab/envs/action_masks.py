@@ -147,13 +147,13 @@ def without_choice(masks: Flags, sizes: tuple[int, ...]) -> Flags:
 
 
 def open_where_empty(
-    masks: Flags, may_be_empty: Flags, sizes: tuple[int, ...], who: str, first_index: int, step: int
+    masks: Flags, may_be_empty: Flags, sizes: tuple[int, ...], who: str, first_index: int, steps: NDArray[np.int64]
 ) -> Flags:
     """Return masks [N, A] under which every environment has an action.
 
     Args:
         may_be_empty: [N] where they may allow none, as after an episode's end, where the next action is never taken.
-        who: the environment's id. first_index: of the first of the N environments. step: their last one.
+        who: the environment's id. first_index: of the first of the N environments. steps: [N] the last one of each.
 
     Raises:
         EnvError: another environment allows no action.
@@ -164,7 +164,9 @@ def open_where_empty(
     stuck = np.flatnonzero(empty & ~may_be_empty)
     if len(stuck):
         what = "no action" if len(sizes) == 1 else "no value of one component of the action"
-        raise EnvError(f"{who}: environment {first_index + stuck[0]} allows {what} after its step {step}; {FIX}")
+        raise EnvError(
+            f"{who}: environment {first_index + stuck[0]} allows {what} after its step {steps[stuck[0]]}; {FIX}"
+        )
     masks = masks.copy()
     masks[empty] = True
     return masks

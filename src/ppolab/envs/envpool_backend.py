@@ -152,7 +152,7 @@ class EnvPoolEnv(BackendEnv):
         calls, self._calls_began = self.calls(), None
         self._observations = of_parts(iter(calls.observations()), self.observation_space)
         self._ended = calls.ended.copy()
-        self._steps += len(taken.rewards)
+        self._steps += taken.valid.sum(axis=0)
         if taken.truncated.any():
             last = np.nonzero(taken.truncated)
             first = calls.state[calls.observed[0]]  # the only one where ends are told from it
@@ -162,11 +162,15 @@ class EnvPoolEnv(BackendEnv):
         if self._record is not None:
             self._record.took(taken.actions.astype(calls.actions.dtype, copy=False), ~taken.valid)
 
-    def raise_fault(self, steps: int) -> NoReturn:
-        """Raise the EnvError of a number that is not finite, which C++ has received after so many `steps`."""
+    def raise_fault(self, valid: NDArray[np.bool_]) -> NoReturn:
+        """Raise the EnvError of a number that is not finite, which C++ has received.
+
+        Args:
+            valid: [t, n] of the steps before it.
+        """
         calls, self._calls_began = self.calls(), None
-        self._steps += steps
-        self._check_rows(self._encode(of_parts(iter(calls.observations()), self.observation_space)), self.num_envs)
+        self._steps += valid.sum(axis=0) + ~calls.ended
+        self._check_rows(self._encode(of_parts(iter(calls.observations()), self.observation_space)))
         self._check(calls.state[REWARD].astype(np.float64), "reward", (self.num_envs,))
         raise AssertionError("all numbers are finite")
 

@@ -83,12 +83,14 @@ class JoinedEnv(VectorEnv):
         return {
             "environments": list(chain(*(state["environments"] for state in states))),
             "ended": np.concatenate([state["ended"] for state in states]),
-            "steps": states[0]["steps"],
+            "steps": np.concatenate([state["steps"] for state in states]),
         }
 
     def restore(self, state: State) -> None:
+        steps = np.broadcast_to(state["steps"], self.num_envs)  # one number for all in earlier versions
         for rows, group in self.groups:
-            group.restore({**state, "environments": state["environments"][rows], "ended": state["ended"][rows]})
+            own = {"environments": state["environments"][rows], "ended": state["ended"][rows], "steps": steps[rows]}
+            group.restore({**state, **own})
 
     def restart(self, seeds: Sequence[int]) -> None:
         for rows, group in self.groups:

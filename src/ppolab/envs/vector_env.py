@@ -240,7 +240,7 @@ class BackendEnv(VectorEnv):
         self._masks: Flags | None = None
         self._decode = action_decoder(self.policy_space, mapping)
         self._ended = np.zeros(num_envs, dtype=np.bool_)
-        self._steps = 0
+        self._steps = np.zeros(num_envs, dtype=np.int64)  # of each environment; those that only reset do not count
         self._first_index = first_index
         self._waiting_since: float | None = None
 
@@ -261,7 +261,7 @@ class BackendEnv(VectorEnv):
     def reset(self) -> NDArray[Any]:
         begun = self._awaited(self._reset)
         observations = self._encode(begun.observations)
-        self._check_rows(observations, self.num_envs)
+        self._check_rows(observations)
         self._ended = np.zeros(self.num_envs, dtype=np.bool_)
         self._masks = self._masks_of(begun.observations, begun.masks)
         return observations
@@ -269,7 +269,7 @@ class BackendEnv(VectorEnv):
     def reset_some(self, which: NDArray[np.bool_]) -> NDArray[Any]:
         begun = self._awaited(lambda: self._reset_some(which))
         observations = self._encode(begun.observations)[which]
-        self._check_rows(observations, int(which.sum()))
+        self._check_rows(observations, np.flatnonzero(which))
         self._ended &= ~which
         if self._masks is not None:
             rows = self._masks.copy()
@@ -284,12 +284,12 @@ class BackendEnv(VectorEnv):
 
     def receive(self) -> Step:
         raw_observations, raw_rewards, terminated, truncated, info, game, masks = self._awaited(self._receive)
-        self._steps += 1
+        valid = ~self._ended
+        self._steps += valid
         observations = self._encode(raw_observations)
         rewards = np.asarray(raw_rewards, dtype=np.float64)
-        self._check_rows(observations, self.num_envs)
+        self._check_rows(observations)
         self._check(rewards, "reward", (self.num_envs,))
-        valid = ~self._ended
         self._ended = terminated | truncated
         self._masks = self._masks_of(raw_observations, masks)
         return Step(observations, rewards, terminated, truncated, valid, info, game)
@@ -298,15 +298,16 @@ class BackendEnv(VectorEnv):
         environments = self._awaited(self._captured)
         if environments is None:
             return None
-        return {"environments": environments, "ended": self._ended.copy(), "steps": self._steps}
+        return {"environments": environments, "ended": self._ended.copy(), "steps": self._steps.copy()}
 
     def restore(self, state: State) -> None:
         self._restore(state["environments"])
-        self._ended, self._steps = state["ended"].copy(), state["steps"]
+        self._ended = state["ended"].copy()
+        self._steps[:] = state["steps"]  # one number for all in checkpoints of earlier versions
 
     def restart(self, seeds: Sequence[int]) -> None:
         self._awaited(lambda: self._restart(seeds))
-        self._steps = 0
+        self._steps[:] = 0
 
     def _awaited(self, answer: Callable[[], Answer]) -> Answer:
         self._waiting_since = time.monotonic()
@@ -326,28 +327,34 @@ class BackendEnv(VectorEnv):
         try:
             return as_flags(np.asarray(given).reshape(self.num_envs, -1))
         except ValueError as error:
-            raise EnvError(f"{self.env_id}: gave {OBSERVED} {error}, at step {self._steps}; {FIX}") from None
+            raise EnvError(f"{self.env_id}: gave {OBSERVED} {error}, at step {self._steps.max()}; {FIX}") from None
 
     def _with_choices(self, masks: Flags) -> Flags:
         sizes = choice_sizes(self.policy_space)
         may_be_empty = self._ended | self._may_allow_nothing
         return open_where_empty(masks, may_be_empty, sizes, self.env_id, self._first_index, self._steps)
 
-    def _check_rows(self, rows: NDArray[Any], count: int) -> None:
+    def _check_rows(self, rows: NDArray[Any], indices: NDArray[np.intp] | None = None) -> None:
+        """Raise EnvError unless observations, those of all environments or of `indices`, are as they must be."""
+        count = self.num_envs if indices is None else len(indices)
         if self.layout.images:
             assert rows.shape == (count, self.layout.raw_width), rows.shape
             rows = self.layout.vector_of(rows)
-        self._check(rows, "observation", (count, self.layout.vector_size))
+        self._check(rows, "observation", (count, self.layout.vector_size), indices)
 
-    def _check(self, values: NDArray[np.float64], what: str, shape: tuple[int, ...]) -> None:
+    def _check(
+        self, values: NDArray[np.float64], what: str, shape: tuple[int, ...], indices: NDArray[np.intp] | None = None
+    ) -> None:
         if values.shape != shape:
-            raise EnvError(f"{self.env_id}: step {self._steps} returned a {what} of shape {values.shape}, not {shape}")
+            step = self._steps.max()
+            raise EnvError(f"{self.env_id}: step {step} returned a {what} of shape {values.shape}, not {shape}")
         finite = np.isfinite(values)
         if not finite.all():
-            index = int(np.argwhere(~finite)[0][0])
+            row = int(np.argwhere(~finite)[0][0])
+            index = row if indices is None else int(indices[row])
             raise EnvError(
                 f"{self.env_id}: environment {self._first_index + index} returned a non-finite {what} at its step "
-                f"{self._steps}: {values[index]}"
+                f"{self._steps[index]}: {values[row]}"
             )
 
     @abstractmethod

@@ -132,17 +132,18 @@ class NativeLoop:
         self._native.library.ppo_loop_run(
             self._handle, self._native.vector.data_ptr(), ctypes.byref(collected), ctypes.byref(fault)
         )
-        self._check(fault)
+        self._check(fault, steps.valid)
         for (rows, group), taken in zip(self.groups, sent, strict=True):
             group.end_calls(_taken(steps, rows, taken))
         return scaled, actions
 
-    def _check(self, fault: NativeFault) -> None:
+    def _check(self, fault: NativeFault, valid: NDArray[np.bool_]) -> None:
         if fault.group < 0:
             return
         if fault.message:
             raise RuntimeError(f"a call of EnvPool failed: {fault.message.decode()}")
-        self.groups[fault.group][1].raise_fault(fault.step + 1)
+        rows, group = self.groups[fault.group]
+        group.raise_fault(valid[: fault.step, rows])
 
 
 def _remembered(memory: LoopMemory, states: ctypes.Array[ctypes.c_void_p]) -> NativeRemembered:

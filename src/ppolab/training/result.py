@@ -59,8 +59,9 @@ class RunResult:
         """The closing lines for the terminal."""
         metrics = self.metrics
         evaluated = shown_return(metrics["eval/return"], metrics["eval/return_std"])
+        without_id = "not tracked" if self.tracking_uri is None else "the tracking store has not told its id yet"
         rows = [
-            ("run", self.run_id or "not tracked"),
+            ("run", self.run_id or without_id),
             ("steps", f"{self.steps:,} in {self.seconds:,.1f} s, {self.new_steps / self.seconds:,.0f} steps/s overall"),
             ("train return", self._train_return()),
             ("eval return", f"{evaluated}, best {shown(self.best_return)}"),

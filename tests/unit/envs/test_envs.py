@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -452,6 +453,44 @@ def test_a_fault_names_the_environment_and_the_step(fault: str, words: str) -> N
         pytest.raises(EnvError, match=rf"probe/Faulty-v0: {words}"),
     ):
         provoke(env)
+
+
+class Brief(gymnasium.Env[Any, Any]):
+    """Three steps long; action 1 gives no number."""
+
+    observation_space = spaces.Box(-1.0, 1.0, (2,))
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self._left = 3
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self._left -= 1
+        return np.zeros(2, np.float32), np.nan if action else 0.0, self._left == 0, False, {}
+
+
+gymnasium.register("test_envs/Brief-v0", Brief)
+
+
+@pytest.mark.parametrize("written_as", ["an array", "one number, as by earlier versions"])
+def test_steps_are_the_environment_s_own_without_those_that_only_reset(written_as: str) -> None:
+    def said(env: VectorEnv) -> str:
+        with pytest.raises(EnvError) as raised:
+            env.step(np.array([[0], [1]]))
+        return str(raised.value)
+
+    with made("test_envs/Brief-v0", [1, 2]) as env, made("test_envs/Brief-v0", [1, 2]) as restored:
+        env.reset()
+        for _ in range(8):  # six steps, and two that only reset
+            env.step(np.zeros((2, 1)))
+        state = env.state()
+        assert state is not None
+        assert said(env) == "test_envs/Brief-v0: environment 1 returned a non-finite reward at its step 7: nan"
+        restored.reset()
+        restored.restore(state if written_as == "an array" else {**state, "steps": 6})
+        assert said(restored) == "test_envs/Brief-v0: environment 1 returned a non-finite reward at its step 7: nan"
 
 
 @pytest.mark.filterwarnings("ignore:.*ERROR. ")  # Gymnasium warns of the fault before it raises

@@ -104,6 +104,11 @@ def test_a_summary_tells_results_and_the_next_command(monkeypatch: pytest.Monkey
     ]
 
 
+def test_a_run_whose_store_has_not_answered_is_not_called_untracked() -> None:
+    waiting = replace(RESULT, tracking_uri="http://store")
+    assert waiting.summary.splitlines()[0] == "run           the tracking store has not told its id yet"
+
+
 def test_a_run_in_which_no_episode_ended_says_so() -> None:
     silent = replace(RESULT, metrics={"eval/return": 1.0, "eval/return_std": 0.0})
     assert "train return  no episode ended within 1,024 steps" in silent.summary.splitlines()

@@ -161,9 +161,12 @@ def test_the_number_of_groups_changes_nothing() -> None:
     assert collected[0] == collected[1]
 
 
-def test_a_number_that_is_not_finite_is_the_same_error(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("longest", "step"), [(200, 9), (4, 8)])  # a row that only resets is no step
+def test_a_number_that_is_not_finite_is_the_same_error(
+    longest: int, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def error() -> str:
-        collector, policy, native = parts(configured("Pendulum-v1"))
+        collector, policy, native = parts(configured("Pendulum-v1", env_kwargs={"max_episode_steps": longest}))
         collector.collect(policy, native)
         with torch.no_grad():
             policy.action_head.bias.fill_(torch.nan)
@@ -172,7 +175,7 @@ def test_a_number_that_is_not_finite_is_the_same_error(monkeypatch: pytest.Monke
         return str(raised.value)
 
     by_native = error()
-    assert by_native.startswith("Pendulum-v1: environment 0 returned a non-finite observation at its step 9:")
+    assert by_native.startswith(f"Pendulum-v1: environment 0 returned a non-finite observation at its step {step}:")
     monkeypatch.setattr(collecting, "native_loop", lambda *_: None)
     assert error() == by_native
 
