@@ -18,12 +18,13 @@ class TensorSteps:
     """What T steps of N environments gave, once they are on the processor.
 
     Attributes:
-        observations: [T, N, W] after each. rewards: [T, N].
+        observations: [T, N, W] after each. rewards: [T, N]. valid: [T, N] bool, the steps that did not only reset.
         ended: [N] bool, after the last one. diverged: how many worlds did in all steps.
     """
 
     observations: NDArray[Any]
     rewards: NDArray[np.float64]
+    valid: NDArray[np.bool_]
     ended: NDArray[np.bool_]
     diverged: int
 

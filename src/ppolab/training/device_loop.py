@@ -42,6 +42,7 @@ def collected_on_device(env: TensorEnv, steps: Steps, policy: ActorCritic, noise
         TensorSteps(
             steps.observations[1:],
             steps.rewards,
+            steps.valid,
             (last.terminated | last.truncated).cpu().numpy(),
             int(torch.stack([step.diverged for step in taken]).sum()),
         )

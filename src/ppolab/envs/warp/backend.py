@@ -91,9 +91,9 @@ class WarpEnv(BackendEnv):
             EnvError: a number in them is not finite.
         """
         self._waiting_since = None
-        for observations, rewards in zip(taken.observations, taken.rewards, strict=True):
-            self._steps += 1
-            self._check_rows(observations, self.num_envs)
+        for observations, rewards, valid in zip(taken.observations, taken.rewards, taken.valid, strict=True):
+            self._steps += valid
+            self._check_rows(observations)
             self._check(rewards, "reward", (self.num_envs,))
         self._ended = taken.ended.copy()
         self._tell_of_faults(taken.diverged)

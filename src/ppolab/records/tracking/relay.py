@@ -214,8 +214,9 @@ class TrackingRelay:
             with contextlib.suppress(OSError):  # the file may be gone
                 for step, metrics in metrics_by_step(RunFolder(folder).metrics):
                     tracker.take(Logged(metrics, unsent.finish.end_time, step))
-            for entry in (Tags(unsent.tags), *unsent.artifacts):
-                tracker.take(entry)
+            tracker.take(Tags(unsent.tags))
+            for artifact in unsent.artifacts:
+                tracker.take(artifact)
             self._close(tracker, unsent.finish, folder)
             if tracker.run_id is not None:
                 RunFolder(folder).note_run_id(tracker.run_id)
