@@ -31,6 +31,7 @@ import image_speed  # noqa: E402
 import memory_speed  # noqa: E402
 import options  # noqa: E402
 import paper_table1  # noqa: E402
+import pbt  # noqa: E402
 import processes  # noqa: E402
 import profile_report  # noqa: E402
 import profile_timeline  # noqa: E402
@@ -715,3 +716,27 @@ def test_settings_of_the_sides_differ_in_the_memory_alone() -> None:
     assert (without["target_kl"], without["sequence_length"], without["rollout_steps"]) == (None, 128, 128)
     for other in others:
         assert {key for key in without if without[key] != other[key]} == {"model.memory"}
+
+
+# --- populations -----------------------------------------------------------------------------------------------------
+
+
+def test_searches_are_compared_repeat_by_repeat() -> None:
+    def row(side: str, repeat: int, evaluated: float) -> pbt.Row:
+        return pbt.Row(side, repeat, 8, 100, 800, 1.0, evaluated, evaluated, 0)
+
+    rows = [row(pbt.PBT, 0, -150.0), row(pbt.RANDOM, 0, -200.0), row(pbt.RANDOM, 1, -100.0), row(pbt.PBT, 1, -140.0)]
+    told = pbt.report([*rows, row(pbt.PBT, 2, 0.0)])
+    assert told[2:] == [
+        "| 0 | -150.0 | -200.0 |", "| 1 | -140.0 | -100.0 |", "| median | -145.0 | -150.0 |",
+        "population based training is better in 1 of 2 repeats",
+    ]  # fmt: skip
+
+
+def test_both_searches_have_the_same_space_and_steps() -> None:
+    arguments = argparse.Namespace(members=8, interval=100, steps=1000, workers=2)
+    commands = {side: pbt.command_of(side, 3, arguments) for side in (pbt.PBT, pbt.RANDOM)}
+    shared = set(commands[pbt.PBT]) & set(commands[pbt.RANDOM])
+    assert {*pbt.SPACE, *pbt.TASK, "total_steps=1000", "seed=300"} <= shared
+    assert set(commands[pbt.PBT]) - shared == {"scheduler=pbt", "population=8", "scheduler.interval=100"}
+    assert set(commands[pbt.RANDOM]) - shared == {"sampler=random", "n_trials=8", "eval_interval=0"}
