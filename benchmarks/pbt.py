@@ -121,9 +121,13 @@ def run(folder: Path, program: str, *words: str) -> None:
     source = ROOT / "src"
     environment = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(source / program), *words]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{program} {' '.join(words)}: exit code {done.returncode}\n{done.stderr[-3000:]}")
+    with (folder / f"{program}.txt").open("w+") as output:  # a pipe would also wait for the sweep's fork server
+        code = subprocess.run(
+            command, cwd=folder, env=environment, stdout=output, stderr=output, check=False
+        ).returncode
+        output.seek(0)
+        if code:
+            raise SystemExit(f"{program} {' '.join(words)}: exit code {code}\n{output.read()[-3000:]}")
 
 
 def command_of(side: str, repeat: int, arguments: argparse.Namespace) -> list[str]:

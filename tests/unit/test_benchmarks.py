@@ -32,6 +32,7 @@ import image_speed  # noqa: E402
 import memory_speed  # noqa: E402
 import options  # noqa: E402
 import paper_table1  # noqa: E402
+import pbt  # noqa: E402
 import processes  # noqa: E402
 import profile_report  # noqa: E402
 import profile_timeline  # noqa: E402
@@ -771,3 +772,27 @@ def test_a_gradient_step_is_its_share_of_an_update() -> None:
     bench = gpu.Bench(torch.device("cpu"), replace(gpu.TINY, training=()), Path())
     assert gpu.gradient_seconds(rows, settings, bench) == pytest.approx(0.2)
     assert gpu.median_of(rows, "time/update") == 1.6
+
+
+# --- populations -----------------------------------------------------------------------------------------------------
+
+
+def test_searches_are_compared_repeat_by_repeat() -> None:
+    def row(side: str, repeat: int, evaluated: float) -> pbt.Row:
+        return pbt.Row(side, repeat, 8, 100, 800, 1.0, evaluated, evaluated, 0)
+
+    rows = [row(pbt.PBT, 0, -150.0), row(pbt.RANDOM, 0, -200.0), row(pbt.RANDOM, 1, -100.0), row(pbt.PBT, 1, -140.0)]
+    told = pbt.report([*rows, row(pbt.PBT, 2, 0.0)])
+    assert told[2:] == [
+        "| 0 | -150.0 | -200.0 |", "| 1 | -140.0 | -100.0 |", "| median | -145.0 | -150.0 |",
+        "population based training is better in 1 of 2 repeats",
+    ]  # fmt: skip
+
+
+def test_both_searches_have_the_same_space_and_steps() -> None:
+    arguments = argparse.Namespace(members=8, interval=100, steps=1000, workers=2)
+    commands = {side: pbt.command_of(side, 3, arguments) for side in (pbt.PBT, pbt.RANDOM)}
+    shared = set(commands[pbt.PBT]) & set(commands[pbt.RANDOM])
+    assert {*pbt.SPACE, *pbt.TASK, "total_steps=1000", "seed=300"} <= shared
+    assert set(commands[pbt.PBT]) - shared == {"scheduler=pbt", "population=8", "scheduler.interval=100"}
+    assert set(commands[pbt.RANDOM]) - shared == {"sampler=random", "n_trials=8", "eval_interval=0"}

@@ -177,18 +177,19 @@ def _sections(schema: type, values: Mapping[str, Any], chosen: Mapping[str, str]
         heading = f"{group}={option}: {words}" if option else words
         yield Section(group, heading, _group_entries(group, option or "", values[group], described))
     if schema is Config:
-        yield Section("sweep", "Of a sweep, with -m:", _with_defaults(SweepSettings()))
-        of_pbt = _with_defaults(SchedulerSettings(), "scheduler.")
+        yield Section("sweep", "Of a sweep, with -m:", _with_defaults(SweepSettings))
+        of_pbt = _with_defaults(SchedulerSettings, "scheduler.")
         yield Section("scheduler", "Of a sweep with scheduler=pbt:", of_pbt)
         metrics = _metric_entries(str(values["algorithm"]["name"]))
         yield Section("metrics", "== Metrics: for objective=, and for metric= of a report ==", metrics)
 
 
-def _with_defaults(settings: SweepSettings | SchedulerSettings, prefix: str = "") -> dict[str, Entry]:
-    """The fields of a dataclass whose values are the defaults; `prefix`: how their names begin."""
+def _with_defaults(schema: type, prefix: str = "") -> dict[str, Entry]:
+    """The fields of a dataclass at their defaults; `prefix`: how their names begin."""
+    defaults = schema()
     return {
-        f"{prefix}{key}": Entry(f"{prefix}{key}", _typed(getattr(settings, key)), found.setting.words, _kind(found))
-        for key, found in settings_of(type(settings)).items()
+        f"{prefix}{key}": Entry(f"{prefix}{key}", _typed(getattr(defaults, key)), found.setting.words, _kind(found))
+        for key, found in settings_of(schema).items()
         if key != "name"  # which the group's option sets
     }
 

@@ -388,14 +388,6 @@ class OnPolicyModule(pl.LightningModule):
         self.collector.restart(environment_seeds(self.config.seed, first, count, TRAINING, 1 + self.iteration))
 
 
-def as_copied(state: dict[str, Any]) -> dict[str, Any]:
-    """Return the state of another run for a copy, which learns on from it with episodes and random numbers of its own.
-
-    Weights, optimizer, statistics of observations and rewards, and counters stay.
-    """
-    return {**state, "random": None, "collectors": [None] * len(state["collectors"])}
-
-
 def _stored(episode: Episode) -> tuple[Any, ...]:
     """Return an episode for a checkpoint; one without info as in checkpoints from before there was any."""
     told = (episode.total_reward, episode.length)

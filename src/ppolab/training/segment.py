@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import Any
 
 from ppolab.errors import CheckpointError
 from ppolab.records.checkpoint import Checkpoint, load_checkpoint
-from ppolab.training.module import as_copied
 from ppolab.training.trial import Segment
 
 log = logging.getLogger(__name__)
@@ -32,3 +32,11 @@ def checkpoint_of_segment(segment: Segment) -> Checkpoint | None:
     log.info("going on from %s, after %s steps", segment.start, f"{checkpoint.module['steps']:,}")
     module = as_copied(checkpoint.module) if segment.copied else checkpoint.module
     return replace(checkpoint, module=module, best_return=None, run_id=None)
+
+
+def as_copied(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the state of another run for a copy, which learns on from it with episodes and random numbers of its own.
+
+    Weights, optimizer, statistics of observations and rewards, and counters stay.
+    """
+    return {**state, "random": None, "collectors": [None] * len(state["collectors"])}

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from ppolab.errors import ConfigError
 from ppolab.records.tracking import StoredRun, StoreReader
 from ppolab.reports.results import results_of
 from ppolab.reports.scores import Scored, as_last_trained, collect
@@ -113,3 +114,11 @@ def test_a_run_of_today_is_of_the_method_that_an_earlier_version_recorded_in_ful
     }  # fmt: skip
     assert len(found.of("CartPole-v1", "algorithm=a2c, gamma=0.99")) == 2
     assert [remark for remark in found.remarks if "differ in" in remark] == []
+
+
+def test_parts_of_the_runs_of_a_population_are_left_out() -> None:
+    store = OldStore()
+    for row in store._rows:
+        row["tags"] = {**row["tags"], "ppolab.kind": "segment"}
+    with pytest.raises(ConfigError, match="no such run"):
+        collect(report_config("s"), cast(StoreReader, store))

@@ -15,9 +15,8 @@ from ppolab.records.checkpoint import Checkpoint, load_checkpoint
 from ppolab.records.metrics_file import read_metrics
 from ppolab.records.run_folder import RunFolder
 from ppolab.training import run
-from ppolab.training.module import as_copied
 from ppolab.training.result import RunResult
-from ppolab.training.segment import checkpoint_of_segment
+from ppolab.training.segment import as_copied, checkpoint_of_segment
 from ppolab.training.trial import Segment, TrialOfStudy
 
 WHOLE, HALF = 640, 320
