@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ppolab.config.schema import EnvConfig
 from ppolab.envs.choices import Combinations, choice_sizes, with_choices
-from ppolab.errors import ConfigError, EnvError
+from ppolab.errors import ConfigError, EnvError, nearest
 
 Flags = NDArray[np.bool_]
 
@@ -189,3 +189,21 @@ def note_on_masks(env_id: str, source: str, masks: Flags | None, action_space: s
         f"{env_id}: the mask in {source} is not used, since the actions are {action_space}; masks are for Discrete and "
         "MultiDiscrete actions, and for a Box of few whole numbers"
     )
+
+
+def note_on_other_name(
+    env_id: str, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
+) -> str | None:
+    """Return a line on an entry of the observation that looks like a mask, but is called otherwise; None without one.
+
+    Args:
+        action_space: of the environment.
+    """
+    sizes = choice_sizes(action_space)
+    if not sizes or not isinstance(observation_space, spaces.Dict) or has_entry(observation_space):
+        return None
+    for name, part in observation_space.spaces.items():
+        size = math.prod(part.shape) if isinstance(part, spaces.Box | spaces.MultiBinary) else 0
+        if nearest(name, [ENTRY]) and size in (sum(sizes), math.prod(sizes)):
+            return f"{env_id}: observation['{name}'] is an input of the network; if it is a mask, call it {ENTRY}"
+    return None

@@ -8,7 +8,7 @@ import torch
 
 from ppolab.config.schema import Config
 from ppolab.core.distributions import gaussian_size
-from ppolab.envs.action_masks import note_on_masks
+from ppolab.envs.action_masks import note_on_masks, note_on_other_name
 from ppolab.envs.factory import VectorEnv
 from ppolab.envs.seeding import seed_global_generators
 from ppolab.errors import ConfigError
@@ -58,6 +58,9 @@ def build_module(config: Config, env: VectorEnv, policy: ActorCritic, group: Pro
     policy.masked = env.masks is not None
     if group.is_first and (note := note_on_masks(env.env_id, env.mask_source, env.masks, env.policy_space)):
         log.info("%s", note)
+    told = note_on_other_name(env.env_id, env.observation_space, env.action_space) if env.masked else None
+    if group.is_first and told:
+        log.warning("%s", told)
     if group.is_first and (note := note_on_memory(config)):
         log.warning("%s", note)
     native = None

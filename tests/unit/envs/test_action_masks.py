@@ -12,7 +12,7 @@ from gymnasium import spaces
 from helpers import tiny_config
 
 from ppolab.config.schema import EnvConfig
-from ppolab.envs.action_masks import chosen_space, flags_of, network_space, note_on_masks
+from ppolab.envs.action_masks import chosen_space, flags_of, network_space, note_on_masks, note_on_other_name
 from ppolab.envs.choices import Combinations
 from ppolab.envs.factory import environment_spaces, make_vector_env
 from ppolab.envs.guarded import Guarded
@@ -322,3 +322,21 @@ def test_nothing_is_said_where_there_is_no_mask() -> None:
     with closing(make_vector_env(config.env, [0], "gymnasium")) as env:
         env.reset()
         assert note_on_masks(env.env_id, env.mask_source, env.masks, env.action_space) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "told"),
+    [
+        ("action_masks", 5, True),
+        ("Action-Mask", 5, True),
+        ("action_mask", 5, False),  # which is used
+        ("action_masks", 4, False),  # of another size
+        ("position", 5, False),
+    ],
+)
+def test_a_mask_under_another_name_is_told(name: str, size: int, told: bool) -> None:
+    observed = spaces.Dict({"position": spaces.Box(-1, 1, (2,)), name: spaces.MultiBinary(size)})
+    note = note_on_other_name("mine", observed, spaces.Discrete(5))
+    line = f"mine: observation['{name}'] is an input of the network; if it is a mask, call it action_mask"
+    assert note == (line if told else None)
+    assert note_on_other_name("mine", observed, spaces.Box(-1, 1, (5,))) is None
