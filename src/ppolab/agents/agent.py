@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import gymnasium
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ppolab.agents.evaluation import EvalResult, play_episodes
 from ppolab.agents.export_formats import FILE_FORMATS
@@ -47,7 +49,8 @@ class Agent:
     """Hold a trained policy with its normaliser, its action mapping and its mask of actions.
 
     An agent computes what the policy was when it was loaded. Several threads may use one agent, unless its policy has
-    memory: what that holds is of one stream of observations.
+    memory: what that holds is of one stream of observations. Pickled, as for another process, it goes on as it would
+    have here.
 
     Attributes:
         trained: the policy by itself, and where it comes from.
@@ -65,6 +68,10 @@ class Agent:
         self._decode = action_decoder(trained.policy_space, action_mapping(trained.config.env))
         self._generator = torch.Generator().manual_seed(seed)
         self._lock = threading.Lock()  # native code has buffers, and sampling a generator
+
+    def __reduce__(self) -> tuple[Callable[..., Agent], tuple[TrainedPolicy, Tensor, Tensor | None]]:
+        with self._lock:
+            return _unpickled, (self.trained, self._generator.get_state(), self._actor.state)
 
     @property
     def config(self) -> Config:
@@ -265,3 +272,11 @@ def _in_native_code(trained: TrainedPolicy) -> NativePolicy | None:
         return None
     policy: ActorCritic = copy.deepcopy(trained.policy)  # its parameters move into one vector
     return native_policy(policy, flatten_parameters(policy))
+
+
+def _unpickled(trained: TrainedPolicy, generator: Tensor, memory: Tensor | None) -> Agent:
+    """Return an agent whose next actions are those of the one that was pickled."""
+    agent = Agent(trained)
+    agent._generator.set_state(generator)
+    agent._actor.state = memory
+    return agent

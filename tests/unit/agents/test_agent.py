@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 import threading
 from pathlib import Path
@@ -144,6 +145,21 @@ def test_sampling_has_the_agents_own_generator() -> None:
     assert not np.array_equal(drawn, [other.act(observation, deterministic=False) for _ in range(3)])
     assert len(np.unique(drawn, axis=0)) == 3
     assert np.array_equal(first.act(observation), again.act(observation))
+
+
+@pytest.mark.parametrize("memory", ["none", "gru"])
+@pytest.mark.parametrize("compiled", PATHS)
+def test_a_pickled_agent_goes_on_as_it_would_have_here(memory: str, compiled: str) -> None:
+    space = spaces.Box(-10, 10, (2,))
+    agent = made_agent(BOX, space, compile=compiled, **{"model.memory": memory})
+    first, second = some(BOX, 2)
+    agent.act(first, deterministic=False)
+    pickled = pickle.loads(pickle.dumps(agent))
+    expected = [agent.act(second, deterministic=False), agent.act(first)]
+    np.testing.assert_array_equal([pickled.act(second, deterministic=False), pickled.act(first)], expected)
+    fresh = made_agent(BOX, space, compile=compiled, **{"model.memory": memory})
+    assert not np.array_equal(fresh.act(second, deterministic=False), expected[0])
+    assert (pickled.native is None) == (agent.native is None)
 
 
 def test_an_agent_serves_several_threads() -> None:
