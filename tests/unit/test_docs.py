@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from ppolab.config.algorithms import ABOUT
+from ppolab.config.command_schema import EvaluateConfig, ExportConfig
 from ppolab.config.metrics import metric_names
-from ppolab.config.schema import Config, EvaluateConfig, ExportConfig, known_keys
+from ppolab.config.schema import Config, known_keys
 from ppolab.reports.settings import ReportConfig
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 from hydra_plugins.hydra_ppolab._override_grammar import written
 from ppolab.config.files import option_groups
 from ppolab.config.loading import from_hydra
-from ppolab.config.schema import SWEEP_GROUPS, flattened
+from ppolab.config.schema import flattened
+from ppolab.config.sweep_schema import SWEEP_GROUPS
 
 if TYPE_CHECKING:
     from hydra_plugins.hydra_ppolab._context import Multirun

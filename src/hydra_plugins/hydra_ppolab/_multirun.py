@@ -30,7 +30,8 @@ from ppolab.config.algorithms import check_algorithm, refuse_unread
 from ppolab.config.checks import range_of
 from ppolab.config.loading import from_hydra
 from ppolab.config.metrics import objective_names
-from ppolab.config.schema import DEFAULT_TRIALS, ONLY_STUDIES, SWEEP_GROUPS, Config, effect_of, flattened
+from ppolab.config.schema import Config, effect_of, flattened
+from ppolab.config.sweep_schema import DEFAULT_TRIALS, ONLY_STUDIES, SWEEP_GROUPS
 from ppolab.errors import ConfigError, InterruptedRun, SweepError
 from ppolab.records.run_folder import OUTPUTS
 from ppolab.records.tracking import redact, resolve_tracking_uri

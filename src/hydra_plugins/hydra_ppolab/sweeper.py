@@ -9,7 +9,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from hydra_plugins.hydra_ppolab._context import Multirun
-from ppolab.config.schema import SearchSettings, SweepSettings
+from ppolab.config.sweep_schema import SearchSettings, SweepSettings
 
 
 @dataclass

@@ -12,7 +12,7 @@ from ppolab.agents.agent import Agent
 from ppolab.agents.evaluation import EvalResult
 from ppolab.agents.trained_policy import load_policy
 from ppolab.agents.video import RenderError, record_video
-from ppolab.config.schema import EvaluateConfig
+from ppolab.config.command_schema import EvaluateConfig
 from ppolab.envs.factory import evaluation_backend
 from ppolab.errors import PpolabError
 from ppolab.records.run_folder import OUTPUTS, FoundRun

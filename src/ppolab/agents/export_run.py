@@ -10,7 +10,7 @@ from ppolab.agents.export_formats import default_path
 from ppolab.agents.registering import register, store_of
 from ppolab.agents.trained_policy import TrainedPolicy, load_policy
 from ppolab.config.checks import check_model_name
-from ppolab.config.schema import ExportConfig
+from ppolab.config.command_schema import ExportConfig
 from ppolab.errors import ConfigError
 from ppolab.records.run_folder import FoundRun
 from ppolab.redaction import redact

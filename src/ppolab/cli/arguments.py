@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ppolab.cli.habits import group_names
 from ppolab.config.files import config_folder, user_folder
 from ppolab.config.quoting import quoted, quoted_where_not_ascii
-from ppolab.config.schema import SWEEP_GROUPS, SWEEP_SETTINGS
+from ppolab.config.sweep_schema import SWEEP_GROUPS, SWEEP_SETTINGS
 from ppolab.errors import ConfigError
 from ppolab.runtime.fast_imports import lean_imports
 from ppolab.runtime.signals import heeded_interrupt

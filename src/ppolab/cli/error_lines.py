@@ -11,10 +11,12 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from ppolab.cli.foreign_names import OUR_NAMES
 from ppolab.config.algorithms import algorithms_with
+from ppolab.config.command_schema import EvaluateConfig, ExportConfig
 from ppolab.config.files import option_file, option_groups, user_folder
 from ppolab.config.loading import type_problem
 from ppolab.config.quoting import quoted
-from ppolab.config.schema import SWEEP_SETTINGS, Config, EvaluateConfig, ExportConfig, known_keys, option_keys
+from ppolab.config.schema import Config, known_keys, option_keys
+from ppolab.config.sweep_schema import SWEEP_SETTINGS
 from ppolab.errors import ConfigError, PpolabError, nearest
 from ppolab.records.wording import as_typed
 

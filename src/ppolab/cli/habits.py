@@ -9,8 +9,10 @@ from functools import cache
 from pathlib import Path
 
 from ppolab.cli.foreign_names import FOREIGN_NAMES, FOREIGN_VALUES, HELP_WORDS, OUR_NAMES, RENDERING
+from ppolab.config.command_schema import EvaluateConfig, ExportConfig
 from ppolab.config.files import config_folder, option_defaults, options_of
-from ppolab.config.schema import SWEEP_GROUPS, SWEEP_SETTINGS, Config, EvaluateConfig, ExportConfig, known_keys
+from ppolab.config.schema import Config, known_keys
+from ppolab.config.sweep_schema import SWEEP_GROUPS, SWEEP_SETTINGS
 from ppolab.errors import ConfigError, nearest
 from ppolab.records.wording import as_typed
 

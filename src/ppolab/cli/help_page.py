@@ -20,8 +20,9 @@ from ppolab.config.algorithms import ABOUT, metrics_of, ranges_of
 from ppolab.config.files import comments_in, option_file
 from ppolab.config.metrics import METRIC_WORDS
 from ppolab.config.rules import KIND_WORDS, Range
-from ppolab.config.schema import Config, OptimizerSettings, SchedulerSettings, SweepSettings, flattened
+from ppolab.config.schema import Config, OptimizerSettings, flattened
 from ppolab.config.setting import Described, settings_of
+from ppolab.config.sweep_schema import SchedulerSettings, SweepSettings
 from ppolab.errors import spelled
 from ppolab.records.wording import as_typed
 

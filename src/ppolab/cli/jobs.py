@@ -18,9 +18,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from ppolab.agents.export_formats import check_packages
 from ppolab.config.checks import check_values
+from ppolab.config.command_schema import EvaluateConfig, ExportConfig
 from ppolab.config.loading import from_yaml
 from ppolab.config.metrics import objective_names, unmeasured
-from ppolab.config.schema import Config, EvaluateConfig, ExportConfig
+from ppolab.config.schema import Config
 from ppolab.envs.rendering import prepare_headless_rendering
 from ppolab.errors import ConfigError, InterruptedRun
 from ppolab.records.run_folder import OUTPUTS, FoundRun, RunFolder, find_run

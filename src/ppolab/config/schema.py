@@ -18,7 +18,8 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 
 from ppolab.config.algorithms import algorithm_names, defaults_of, own_names
-from ppolab.config.files import option_defaults, option_groups, options_of
+from ppolab.config.command_schema import EvaluateConfig, ExportConfig
+from ppolab.config.files import option_defaults, options_of
 from ppolab.config.rules import (
     BELOW_ONE,
     CLOSED_UNIT,
@@ -38,7 +39,6 @@ from ppolab.config.setting import (
     METHOD,
     RECORDING,
     SEED_OF_RUN,
-    STUDY,
     TASK,
     UPDATE,
     Effect,
@@ -47,15 +47,6 @@ from ppolab.config.setting import (
 )
 
 CONFIG_FILE = "config.yaml"
-
-DEFAULT_TRIALS = 20
-"""Trials of a study that is not told how many."""
-
-DEFAULT_POPULATION = 8
-"""Members of a population that is not told how many."""
-
-SWEEP_GROUPS = option_groups("sweeps")
-"""Groups that only a sweep heeds."""
 
 
 @dataclass
@@ -382,115 +373,6 @@ class Config:
     def max_iterations(self) -> int:
         """No run needs more iterations than this: at worst every second row only resets an environment."""
         return 2 * math.ceil(self.total_steps / self.batch_size) + 1
-
-
-@dataclass
-class SearchSettings:
-    """What the files in sweeps/ set below hydra.sweeper."""
-
-    params: dict[str, Any] = setting(
-        "what is varied, by the name of the setting: what would stand after `key=` on the command line", {}
-    )
-    condition: str | None = setting(
-        "module.function of (trial, values so far) that returns further settings", None, effect=STUDY
-    )
-    sampler: dict[str, Any] = setting("name, and arguments of Optuna's class", {}, effect=STUDY)
-    pruner: dict[str, Any] = setting("name, and arguments of Optuna's class", {}, effect=STUDY)
-    scheduler: dict[str, Any] = setting("name, and its settings: those of SchedulerSettings", {}, effect=STUDY)
-
-
-@dataclass
-class SchedulerSettings:
-    """What a sweep takes below `scheduler`, such as `scheduler.interval=20000`."""
-
-    name: str = setting(
-        "pbt: population based training; none: each trial trains to its end by itself",
-        "none",
-        choices=("none", "pbt"),
-    )
-    interval: int | None = setting(
-        "environment steps that each member trains between two comparisons; null: a twentieth of total_steps, and at "
-        "least one batch",
-        None,
-        rule=POSITIVE,
-    )
-    quantile: float = setting(
-        "share of the population that goes on as copies of others, and share that these are drawn from",
-        0.25,
-        rule=Range("> 0, <= 0.5"),
-    )
-    resample: float = setting(
-        "probability that a setting of a copy is drawn anew from the search space; otherwise it is moved a little",
-        0.25,
-        rule=CLOSED_UNIT,
-    )
-
-
-@dataclass
-class SweepSettings:
-    """What the command line takes for a sweep by these names alone: `n_trials=40` is hydra.sweeper.n_trials=40."""
-
-    n_trials: int | None = setting(
-        f"trials in all, over every process and machine; null: {DEFAULT_TRIALS}", None, effect=STUDY
-    )
-    timeout: float | None = setting("seconds after which no trial is started", None, effect=STUDY)
-    workers: int = setting("trials at a time here; 0: one per processor core", 0)
-    seeds_per_trial: int = setting("runs of a trial, whose interquartile mean is its value", 1)
-    direction: Any = setting("maximize or minimize; a list of them for several objectives", "maximize")
-    enqueue: list[dict[str, Any]] = setting("known-good settings to try first, as '[{clip: 0.2}]'", [], effect=STUDY)
-    study_name: str | None = setting("null: made of the search space and the environment", None, effect=STUDY)
-    storage: str | None = setting(
-        "a database for several machines; null: a file in outputs/studies", None, effect=STUDY
-    )
-    max_failures: int = setting("the sweep stops once so many trials have failed", 10)
-    population: int | None = setting(
-        f"scheduler=pbt: members, which train side by side; null: {DEFAULT_POPULATION}", None, effect=STUDY
-    )
-
-
-@dataclass
-class EvaluateConfig:
-    """One call of src/evaluate.py."""
-
-    run: str = setting(
-        "a run folder, a checkpoint file, an MLflow run id or its first digits, a run's name, or models:/NAME/VERSION"
-    )
-    episodes: int = setting("how many are played", 10, rule=POSITIVE)
-    seed: int = setting("of the environments, and of sampled actions", 0, rule=NOT_NEGATIVE)
-    deterministic: bool = setting("take the most probable actions; false: sample them, as training does", True)
-    checkpoint: str = setting(
-        "best (by eval/return) or last; a checkpoint file in run= names its own", "best", choices=("best", "last")
-    )
-    video: bool = setting("film the first episode", True)
-
-
-@dataclass
-class ExportConfig:
-    """One call of src/export.py."""
-
-    run: str = setting("an MLflow run id, a run folder or a checkpoint file")
-    format: str = setting(
-        "onnx, torch_export: a file; mlflow: a version of a registered model, which holds the ONNX file",
-        "onnx",
-        choices=("onnx", "torch_export", "mlflow"),
-    )
-    checkpoint: str = setting(
-        "best (by eval/return) or last; a checkpoint file in run= names its own", "best", choices=("best", "last")
-    )
-    path: str | None = setting("the file; null: policy.onnx or policy.pt2 in the folder export of the run", None)
-    name: str | None = setting("format=mlflow: the registered model", None)
-
-
-SWEEP_SETTINGS = tuple(settings_of(SweepSettings))
-"""Settings of hydra.sweeper that the command line takes by these names alone."""
-
-ONLY_STUDIES = tuple(
-    key
-    for schema in (SearchSettings, SweepSettings)
-    for key, described in settings_of(schema).items()
-    if described.effect.makes_study
-)
-"""Settings of the sweeper that make a sweep over listed values a study instead of a grid."""
 
 
 def register_schemas() -> None:

@@ -8,13 +8,8 @@ from typing import Any
 
 from ppolab.config.checks import check_values
 from ppolab.config.metrics import objective_names
-from ppolab.config.schema import (
-    DEFAULT_POPULATION,
-    Config,
-    SchedulerSettings,
-    may_be_perturbed,
-    perturbed_keys,
-)
+from ppolab.config.schema import Config, may_be_perturbed, perturbed_keys
+from ppolab.config.sweep_schema import DEFAULT_POPULATION, SchedulerSettings
 from ppolab.errors import ConfigError, nearest
 from ppolab.study.population import Population
 from ppolab.study.search_space import SearchSpace

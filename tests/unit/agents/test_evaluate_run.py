@@ -15,7 +15,7 @@ from ppolab.agents import evaluate_run as module
 from ppolab.agents import video
 from ppolab.agents.evaluate_run import evaluate_run
 from ppolab.agents.video import RenderError, record_video
-from ppolab.config.schema import EvaluateConfig
+from ppolab.config.command_schema import EvaluateConfig
 from ppolab.envs.envpool_ids import is_installed
 from ppolab.errors import TrackingError
 from ppolab.records.run_folder import FoundRun, RunFolder

@@ -7,10 +7,12 @@ from hydra.core.config_store import ConfigStore
 
 from ppolab.cli.help_page import WIDTH, help_overview, help_page
 from ppolab.cli.help_parts import help_for
+from ppolab.config.command_schema import EvaluateConfig, ExportConfig
 from ppolab.config.files import option_groups
 from ppolab.config.metrics import METRICS
-from ppolab.config.schema import Config, EvaluateConfig, ExportConfig, SweepSettings, register_schemas
+from ppolab.config.schema import Config, register_schemas
 from ppolab.config.setting import settings_of
+from ppolab.config.sweep_schema import SweepSettings
 from ppolab.errors import ConfigError
 from ppolab.reports.settings import ReportConfig
 

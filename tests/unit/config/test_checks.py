@@ -8,8 +8,9 @@ import pytest
 from helpers import make_config
 
 from ppolab.config.checks import check_values
+from ppolab.config.command_schema import EvaluateConfig
 from ppolab.config.metrics import METRICS
-from ppolab.config.schema import Config, EvaluateConfig
+from ppolab.config.schema import Config
 from ppolab.config.setting import settings_of
 from ppolab.errors import ConfigError
 

@@ -18,19 +18,13 @@ from ppolab.cli.error_lines import _nearest_key
 from ppolab.cli.help_page import help_page
 from ppolab.config.algorithms import ABOUT, algorithm_names, algorithms_with
 from ppolab.config.checks import range_of
+from ppolab.config.command_schema import EvaluateConfig, ExportConfig
 from ppolab.config.files import config_folder, option_groups, options_of
 from ppolab.config.loading import from_hydra, from_yaml, to_yaml
 from ppolab.config.rules import POSITIVE
 from ppolab.config.schema import (
-    ONLY_STUDIES,
-    SWEEP_GROUPS,
-    SWEEP_SETTINGS,
     Config,
-    EvaluateConfig,
-    ExportConfig,
     OptimizerSettings,
-    SearchSettings,
-    SweepSettings,
     effect_of,
     flattened,
     known_keys,
@@ -40,6 +34,7 @@ from ppolab.config.schema import (
     register_schemas,
 )
 from ppolab.config.setting import EXECUTION, METADATA, Described, setting, settings_of
+from ppolab.config.sweep_schema import ONLY_STUDIES, SWEEP_GROUPS, SWEEP_SETTINGS, SearchSettings, SweepSettings
 from ppolab.errors import ConfigError
 from ppolab.reports.method_names import tells_methods_apart
 from ppolab.reports.settings import ReportConfig

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from ppolab.agents.evaluate_run import evaluate_run
+from ppolab.config.command_schema import EvaluateConfig
 from ppolab.config.loading import from_yaml
-from ppolab.config.schema import EvaluateConfig
 from ppolab.records.checkpoint import load_checkpoint
 from ppolab.records.run_folder import FoundRun, RunFolder, find_run
 from ppolab.training.run import run
