@@ -30,7 +30,6 @@ from ppolab.envs.warp.worlds import Worlds
 from ppolab.errors import StateNotReached
 from ppolab.training.collector import Collector
 
-pytest.importorskip("mujoco_warp")
 pytestmark = pytest.mark.xdist_group("warp")
 
 CPU = torch.device("cpu")
