@@ -17,7 +17,7 @@ from ppolab.training.steps import Steps
 def collected_on_device(env: TensorEnv, steps: Steps, policy: ActorCritic, noise: Tensor) -> tuple[Tensor, Tensor]:
     """Fill `steps`, whose first observations are there; return scaled observations [T+1, N, W] and actions [T, N, ...].
 
-    The numbers are those of `Collector._run`. What the processor keeps of them is copied once, at the end.
+    The numbers are those of `Collector._run` to rounding. What the processor keeps of them is copied once, at the end.
 
     Args:
         noise: [T, N, ...], on the device of `env` and `policy`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,12 +14,8 @@ import warp
 from numpy.typing import NDArray
 from torch import Tensor
 
-warp.config.log_level = max(warp.config.log_level, warp.LOG_WARNING)  # else it greets, and tells of every kernel
-
-import mujoco_warp  # noqa: E402
-
-from ppolab.envs.warp.scene import SEEN, Beginning, Scene  # noqa: E402
-from ppolab.errors import ConfigError  # noqa: E402
+from ppolab.envs.warp.scene import SEEN, Beginning, Scene
+from ppolab.errors import ConfigError
 
 STATE = ("qpos", "qvel", "act", "qacc_warmstart", "time")
 """What one step leaves to the next."""
@@ -54,6 +51,7 @@ class Simulator:
         rows: int,
         with_forces: bool,
     ) -> None:
+        self._library = _mujoco_warp()
         self._device, self._place = device, _usable(device)
         self._steps, self._with_forces = steps, with_forces
         self._graphs: dict[str, Any] = {}  # None: to be captured at the next call
@@ -61,9 +59,9 @@ class Simulator:
         self.seconds = steps * float(model.opt.timestep)
         self.rest = Beginning(*(_row(values, device) for values in (model.qpos0, np.zeros(model.nv))))
         with self._stream():
-            self._model = mujoco_warp.put_model(_solvable(model))
+            self._model = self._library.put_model(_solvable(model))
             self._model.opt.warn_overflow = 0  # which would print from within a kernel; `overflow` tells of it
-            self._data = mujoco_warp.make_data(model, nworld=worlds, nconmax=contacts, njmax=rows)
+            self._data = self._library.make_data(model, nworld=worlds, nconmax=contacts, njmax=rows)
             names = {model.body(index).name: index for index in range(model.nbody)}
             masses = torch.tensor(model.body_mass, dtype=torch.float32, device=device)
             seen: Any = {name: self._tensor(name) for name in SEEN}
@@ -82,7 +80,7 @@ class Simulator:
         As after MuJoCo's mj_resetData and mj_forward, `scene.cfrc_ext` is not computed.
         """
         kept = self.state["qacc_warmstart"].clone()
-        self._run("derive", lambda: mujoco_warp.forward(self._model, self._data))
+        self._run("derive", lambda: self._library.forward(self._model, self._data))
         self.state["qacc_warmstart"].copy_(kept)
 
     def _compile(self) -> None:
@@ -93,9 +91,9 @@ class Simulator:
 
     def _take_steps(self) -> None:
         for _ in range(self._steps):
-            mujoco_warp.step(self._model, self._data)
+            self._library.step(self._model, self._data)
         if self._with_forces:
-            mujoco_warp.rne_postconstraint(self._model, self._data)
+            self._library.rne_postconstraint(self._model, self._data)
 
     def _run(self, name: str, launches: Callable[[], None]) -> None:
         """Launch kernels; on a GPU as one graph, which is captured at the second call, when all are compiled."""
@@ -128,6 +126,12 @@ class Simulator:
     def _tensor(self, name: str) -> Tensor:
         tensor: Tensor = warp.to_torch(getattr(self._data, name))
         return tensor
+
+
+def _mujoco_warp() -> Any:
+    """Import mujoco-warp without Warp's greeting; from now on Warp tells of no kernel that it compiles."""
+    warp.config.log_level = max(warp.config.log_level, warp.LOG_WARNING)
+    return importlib.import_module("mujoco_warp")
 
 
 def _usable(device: torch.device) -> Any:
