@@ -8,8 +8,8 @@ are ppolab's defaults, the learning rate that falls to 0 over the whole run amon
 own, which the settings at the start follow from, too. Only populations spend time on comparing: each interval is a
 process, and is evaluated at its end.
 
-A search chooses one policy by its own evaluations of `--judged-by` episodes: the best member of the last generation, or the best
-trial. `evaluated` is the mean return of that policy, as training left it, in `--episodes` further deterministic
+A search chooses one policy by its own evaluations of `--judged-by` episodes: the best member of the last generation, or
+the best trial. `evaluated` is the mean return of that policy, as training left it, in `--episodes` further deterministic
 episodes, with seeds that no training has seen. The steps that a search has really taken are counted.
 """
 
