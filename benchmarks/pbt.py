@@ -9,8 +9,8 @@ own, which the settings at the start follow from, too. Only populations spend ti
 process, and is evaluated at its end.
 
 A search chooses one policy by its own evaluations of `--judged-by` episodes: the best member of the last generation, or
-the best trial. `evaluated` is the mean return of that policy, as training left it, in `--episodes` further deterministic
-episodes, with seeds that no training has seen. The steps that a search has really taken are counted.
+the best trial. `evaluated` is the mean return of that policy, as training left it, in `--episodes` further ones,
+deterministic and with seeds that no training has seen. The steps that a search has really taken are counted.
 """
 
 from __future__ import annotations
