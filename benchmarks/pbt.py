@@ -8,9 +8,9 @@ are ppolab's defaults, the learning rate that falls to 0 over the whole run amon
 own, which the settings at the start follow from, too. Only populations spend time on comparing: each interval is a
 process, and is evaluated at its end.
 
-A search chooses one policy by its own evaluations of ten episodes: the best member of the last generation, or the best
-trial. `evaluated` is the mean return of that policy, as training left it, in `--episodes` further deterministic
-episodes, with seeds that no training has seen. The steps that a search has really taken are counted.
+A search chooses one policy by its own evaluations of `--judged-by` episodes: the best member of the last generation, or
+the best trial. `evaluated` is the mean return of that policy, as training left it, in `--episodes` further ones,
+deterministic and with seeds that no training has seen. The steps that a search has really taken are counted.
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--members", type=int, default=8, help="members of a population, trials of a search (8)")
     parser.add_argument("--steps", type=int, default=49_152, help="environment steps of each (49152)")
     parser.add_argument("--interval", type=int, default=8_192, help="environment steps between comparisons (8192)")
+    parser.add_argument("--judged-by", type=int, default=50, help="episodes of the searches' own evaluations (50)")
     parser.add_argument("--workers", type=int, default=2, help="processes at a time (2)")
     parser.add_argument("--episodes", type=int, default=100, help="of the last evaluation (100)")
     results = ROOT / "docs" / "results" / "pbt.csv"
@@ -137,6 +138,7 @@ def command_of(side: str, repeat: int, arguments: argparse.Namespace) -> list[st
         RANDOM: ["sampler=random", f"n_trials={arguments.members}", "eval_interval=0"],
     }
     shared = [f"total_steps={arguments.steps}", f"workers={arguments.workers}", f"seed={100 * repeat}"]
+    shared.append(f"eval_episodes={arguments.judged_by}")
     return ["-m", *kinds[side], *TASK, *SPACE, *shared, "study_name=s", "logger=none", "progress=off"]
 
 

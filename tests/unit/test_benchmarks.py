@@ -790,9 +790,9 @@ def test_searches_are_compared_repeat_by_repeat() -> None:
 
 
 def test_both_searches_have_the_same_space_and_steps() -> None:
-    arguments = argparse.Namespace(members=8, interval=100, steps=1000, workers=2)
+    arguments = argparse.Namespace(members=8, interval=100, steps=1000, workers=2, judged_by=20)
     commands = {side: pbt.command_of(side, 3, arguments) for side in (pbt.PBT, pbt.RANDOM)}
     shared = set(commands[pbt.PBT]) & set(commands[pbt.RANDOM])
-    assert {*pbt.SPACE, *pbt.TASK, "total_steps=1000", "seed=300"} <= shared
+    assert {*pbt.SPACE, *pbt.TASK, "total_steps=1000", "seed=300", "eval_episodes=20"} <= shared
     assert set(commands[pbt.PBT]) - shared == {"scheduler=pbt", "population=8", "scheduler.interval=100"}
     assert set(commands[pbt.RANDOM]) - shared == {"sampler=random", "n_trials=8", "eval_interval=0"}
