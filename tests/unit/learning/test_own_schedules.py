@@ -52,42 +52,40 @@ def test_resumed_runs_follow_the_schedule_bit_for_bit() -> None:
     assert torch.equal(whole, resumed)
 
 
+def updated(algorithm: str, native: bool, **settings: Any) -> tuple[torch.Tensor, UpdateStats]:
+    """The parameters after an update a quarter through a run, and its statistics."""
+    config = algorithm_config(algorithm, **({"optimizer.lr": 1e-2} | settings))
+    policy = new_policy(config)
+    rollout = random_rollout(policy, INPUTS, values=False)
+    learner, flat = make_learner(policy, config, native=native)
+    stats = learner.update(rollout, rollout.rewards, 0.25)
+    return flat.vector.detach().clone(), stats
+
+
 @eager_and_native
 def test_half_the_clip_range_is_that_of_a_run_with_half_of_it(native: bool) -> None:
-    def updated(clip: float, schedule: str | None) -> tuple[torch.Tensor, UpdateStats]:
-        settings = {"epochs": 4, "optimizer.lr": 1e-2, "clip": clip, "algorithm.clip_schedule": schedule}
-        config = algorithm_config("ppo_clip", **settings)
-        policy = new_policy(config)
-        rollout = random_rollout(policy, INPUTS, values=False)
-        learner, flat = make_learner(policy, config, native=native)
-        stats = learner.update(rollout, rollout.rewards, 0.25)
-        return flat.vector.detach().clone(), stats
+    def clipped(clip: float, schedule: str | None) -> tuple[torch.Tensor, UpdateStats]:
+        return updated("ppo_clip", native, epochs=4, clip=clip, **{"algorithm.clip_schedule": schedule})
 
-    scheduled, stats = updated(0.2, "sample_schedules:half")
-    expected, expected_stats = updated(0.1, None)
+    scheduled, stats = clipped(0.2, "sample_schedules:half")
+    expected, expected_stats = clipped(0.1, None)
     torch.testing.assert_close(scheduled, expected, rtol=0, atol=1e-6)
     assert stats.clip_fraction == pytest.approx(expected_stats.clip_fraction) and stats.clip_fraction > 0
     assert stats.extras == {"policy/clip": 0.1} and expected_stats.extras == {}
-    assert (updated(0.2, "constant")[0] - scheduled).abs().max() > 1e-4
+    assert (clipped(0.2, "constant")[0] - scheduled).abs().max() > 1e-4
 
 
 @eager_and_native
 @pytest.mark.parametrize("algorithm", ["ppo_clip", "ppo_penalty", "vpg", "a2c"])
 def test_half_the_entropy_coefficient_is_that_of_a_run_with_half_of_it(algorithm: str, native: bool) -> None:
-    def updated(coefficient: float, schedule: str | None) -> tuple[torch.Tensor, UpdateStats]:
-        settings = {"optimizer.lr": 1e-2, "entropy_coef": coefficient, "entropy_schedule": schedule}
-        config = algorithm_config(algorithm, **settings)
-        policy = new_policy(config)
-        rollout = random_rollout(policy, INPUTS, values=False)
-        learner, flat = make_learner(policy, config, native=native)
-        stats = learner.update(rollout, rollout.rewards, 0.25)
-        return flat.vector.detach().clone(), stats
+    def weighed(coefficient: float, schedule: str | None) -> tuple[torch.Tensor, UpdateStats]:
+        return updated(algorithm, native, entropy_coef=coefficient, entropy_schedule=schedule)
 
-    scheduled, stats = updated(0.5, "sample_schedules:half")
-    expected, expected_stats = updated(0.25, None)
+    scheduled, stats = weighed(0.5, "sample_schedules:half")
+    expected, expected_stats = weighed(0.25, None)
     torch.testing.assert_close(scheduled, expected, rtol=0, atol=1e-6)
     assert stats.extras == expected_stats.extras | {"policy/entropy_coef": 0.25}
-    assert (updated(0.5, "constant")[0] - scheduled).abs().max() > 1e-4
+    assert (weighed(0.5, "constant")[0] - scheduled).abs().max() > 1e-4
 
 
 def test_the_shipped_schedules_are_what_the_switches_say() -> None:
