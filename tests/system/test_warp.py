@@ -20,7 +20,7 @@ from helpers import make_config, make_env, make_policy
 from numpy.typing import NDArray
 from resumed_runs import assert_the_same_run, killed_run, whole_run
 
-from commands import ROOT
+from commands import ROOT, metric_rows, run_folders, train
 from ppolab.config.schema import EnvConfig
 from ppolab.envs.factory import make_vector_env
 from ppolab.envs.vector_env import Step
@@ -215,6 +215,14 @@ def test_a_killed_run_resumes_as_itself(tmp_path: Path) -> None:
     killed = killed_run(tmp_path / "killed", 0, *settings)
     assert_the_same_run(whole, killed)
     assert "HalfCheetah-v5 on warp" in (whole / "train.log").read_text()
+
+
+def test_the_preset_for_a_gpu_trains_on_a_processor_too(tmp_path: Path) -> None:
+    smaller = ("trainer=cpu", "num_envs=16", "minibatch_size=64", "compile=false", "eval_episodes=1", "eval_interval=0")
+    answer = train(tmp_path, "experiment=gpu", *smaller, "logger=none", "total_steps=512")
+    assert answer.code == 0, answer.err
+    (run,) = run_folders(tmp_path)
+    assert len(metric_rows(run)) >= 2
 
 
 @pytest.mark.parametrize("squash", [False, True], ids=["clipped", "squashed"])

@@ -264,9 +264,8 @@ def test_every_shipped_environment_trains_an_iteration(name: str, backend: str) 
     assert not torch.equal(before, after)
 
 
-EXPERIMENTS = {path.stem for path in (config_folder("conf") / "experiment").glob("*.yaml")} - {
-    "atari"
-}  # test_images.py
+ELSEWHERE = {"atari", "gpu"}  # test_images.py, tests/system/test_warp.py
+EXPERIMENTS = {path.stem for path in (config_folder("conf") / "experiment").glob("*.yaml")} - ELSEWHERE
 SHORTER = {"minigrid": {"rollout_steps": 32, "epochs": 1, "compile": "false"}}
 
 
