@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 MOST_PANELS = 4
 """Settings by which members are coloured, each in a panel of its own."""
 PANEL_INCHES = (8.0, 3.6)
+TITLE_CHARACTERS = 90
+"""As many as a line of a picture of this width has room for."""
 
 
 def draw_lineage(study: optuna.Study, settings: StudySettings, path: Path) -> Path:
@@ -35,7 +38,8 @@ def draw_lineage(study: optuna.Study, settings: StudySettings, path: Path) -> Pa
         _panel(axes, key, trials)
         axes.set_ylabel(settings.objectives[0])
     panels[-1].set_xlabel("environment steps of a member")
-    panels[0].set_title(f"{settings.name}: a dotted line joins a member to the one that it goes on as a copy of")
+    title = "\n".join(textwrap.wrap(settings.name, TITLE_CHARACTERS))
+    figure.suptitle(f"{title}\na dotted line joins a member to the one that it goes on as a copy of", fontsize=10)
     figure.savefig(path)
     return path
 
