@@ -668,11 +668,17 @@ def test_the_table_of_images_compares_what_had_the_same_settings() -> None:
 
 
 def test_the_profile_of_images_adds_up_what_multiplies() -> None:
-    operators = [("aten::mm", 3000.0), ("aten::convolution_backward", 5000.0), ("aten::relu", 2000.0)]
-    assert image_profile.table(operators)[2:] == [
+    in_pytorch = [("aten::mm", 3000.0), ("aten::convolution_backward", 5000.0), ("aten::relu", 2000.0)]
+    assert image_profile.table(in_pytorch, share=0.5)[2:] == [
         "| aten::convolution_backward | 5.0 | 50.0% |",
         "| aten::mm | 3.0 | 30.0% |",
         "| aten::relu | 2.0 | 20.0% |",
+        "| products of matrices and convolutions | 8.0 | 80.0% |",
+        "| all of the update | 10.0 | 100.0% |",
+    ]
+    in_native = [("aten::mm", 2000.0), ("_Convolutions", 4000.0), ("_ConvolutionsBackward", 4000.0)]
+    assert image_profile.table(in_native, share=0.75)[5:] == [
+        "| products in the C++ code, of its own time | 6.0 | 75.0% |",
         "| products of matrices and convolutions | 8.0 | 80.0% |",
         "| all of the update | 10.0 | 100.0% |",
     ]

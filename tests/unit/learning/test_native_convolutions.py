@@ -159,7 +159,7 @@ def test_pytorch_s_compiler_gets_what_it_can_trace(monkeypatch: pytest.MonkeyPat
     context = context_of(compile=compile)
 
     class Env:
-        masks = None
+        masks, masked = None, False
         env_id = mask_source = policy_space = None
 
     monkeypatch.setattr(build, "note_on_masks", lambda *_: None)

@@ -123,7 +123,7 @@ def test_one_image_has_an_encoder_of_its_own() -> None:
     policy = policy_for(MIXED, **FOR_ONE)
     assert [type(part) for part in policy.actor[0].images] == [OwnEncoder, Convolutions]
     only = policy_for(MIXED, **{"model.encoder": {"map": f"{NETWORK}Convolution"}})
-    assert [type(part) for part in only.actor[0].images] == [nn.Sequential, OwnEncoder]
+    assert [type(part) for part in only.actor[0].images] == [Convolutions, OwnEncoder]
 
 
 def test_arguments_go_to_network_and_encoder() -> None:
