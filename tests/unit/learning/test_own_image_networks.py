@@ -15,7 +15,6 @@ from gradients import gradient_of
 from gymnasium import spaces
 from helpers import drawn, make_config, ppo_objective, tiny_config
 from modules import trained_module, whole_and_resumed
-from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ppolab.agents.policy import check_network
