@@ -94,7 +94,7 @@ class Grids:
 
     def with_pool(self, pool: FakePool, *arguments: str) -> Answer:
         module = importlib.import_module("hydra_plugins.hydra_ppolab._grid")
-        self._monkeypatch.setattr(module, "make_pool", lambda _config: pool)
+        self._monkeypatch.setattr(module, "make_pool", lambda _config, own_code: pool)
         return call(train_main, self.folder, self._capsys, *SAME, *arguments)
 
 
