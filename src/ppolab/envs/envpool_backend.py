@@ -155,8 +155,10 @@ class EnvPoolEnv(BackendEnv):
         self._steps += taken.valid.sum(axis=0)
         if taken.truncated.any():
             last = np.nonzero(taken.truncated)
-            first = calls.state[calls.observed[0]]  # the only one where ends are told from it
-            observations = taken.observations[last].astype(first.dtype).reshape(-1, *first.shape[1:])
+            observations = None
+            if self._has_ended is not None:
+                (only,) = (calls.state[index] for index in calls.observed)  # `calls` refuses several parts here
+                observations = taken.observations[last].astype(only.dtype).reshape(-1, *only.shape[1:])
             rewards = taken.rewards[last].astype(calls.state[REWARD].dtype)
             taken.terminated[last] |= self._hidden_ends(observations, rewards)
         if self._record is not None:

@@ -50,7 +50,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "an LSTM": {"env_id": "CartPole-v1", "env_kwargs": {"max_episode_steps": 9}, "model.memory": "lstm"},
     "an LSTM for both": {"env_id": "CartPole-v1", "model.memory": "lstm", "model.trunk": "shared"},
-    "an observation of several parts": {"env_id": "CheetahRun-v1"},
+    "an observation of several parts": {"env_id": "CheetahRun-v1", "env_kwargs": {"max_episode_steps": 7}},
     "one environment": {"env_id": "CartPole-v1", "num_envs": 1},
     "one group": {"env_id": "Pendulum-v1", "env.num_threads": 1},
 }
