@@ -3,8 +3,8 @@
     python benchmarks/environments.py run --jobs 2
     python benchmarks/environments.py report
 
-`run` tries each id in a process of its own, since a few end the process that makes them: it trains two iterations and
-evaluates one episode of at most 50 steps. One row per id goes to docs/results/environments.csv. Rows that are there are
+`run` tries each id in a process of its own, since a few end the process that makes them: it trains two iterations of 16
+steps, in which episodes end after 6 steps where the id knows a limit, and evaluates one episode of at most 50 steps. One row per id goes to docs/results/environments.csv. Rows that are there are
 not tried again, so a stopped run goes on with the same command; `--again REASON` tries those whose reason contains the
 text. `report` writes docs/environments.md.
 """
@@ -43,6 +43,8 @@ TRAINED = {
     "eval_interval": 0, "logger": "none",
 }  # fmt: skip
 EVALUATION_STEPS = 50
+LIMIT = 6
+"""Steps per episode in training, where the id takes a limit: what happens after an end is to be tried, too."""
 
 
 def main() -> None:
@@ -173,6 +175,8 @@ def train(env: Any) -> None:
     import ppolab.agents.evaluation as evaluation
     from ppolab.config.loading import from_hydra
     from ppolab.config.schema import register_schemas
+    from ppolab.envs.factory import check_environment
+    from ppolab.errors import PpolabError
     from ppolab.training.run import run
 
     evaluation.MAX_EPISODE_STEPS = EVALUATION_STEPS
@@ -181,8 +185,12 @@ def train(env: Any) -> None:
         settings = [f"{key}={value}" for key, value in TRAINED.items()]
         node = compose("config", overrides=[*settings, f"env.id={env.id}", "logger.video=false", "progress=off"])
     config = from_hydra(node)
+    limited = replace(env, kwargs={**env.kwargs, "max_episode_steps": LIMIT})
+    with contextlib.suppress(PpolabError):  # the id has no limit that could be set
+        check_environment(limited)
+        env = limited
     with tempfile.TemporaryDirectory() as folder:
-        result = run(replace(config, env=replace(config.env, backend=env.backend)), Path(folder))
+        result = run(replace(config, env=replace(config.env, backend=env.backend, kwargs=env.kwargs)), Path(folder))
     assert result is not None and "eval/return" in result.metrics
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ppolab.config.schema import EnvConfig
 from ppolab.envs import envpool_ids
+from ppolab.envs.families import LEAST
 from ppolab.errors import ConfigError, spelled
 
 ANOTHER_TASK = "choose another task by env.id="
@@ -28,11 +29,12 @@ KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "
 
 
 def check_arguments(env: EnvConfig) -> None:
-    """Raise ConfigError for an argument that is not a user's to give, contradicts a setting, or has another type.
+    """Raise ConfigError for an argument that is not a user's to give, contradicts a setting, or has a wrong value.
 
     Names that EnvPool does not know are left to EnvPool, which takes some that its specification does not name.
     """
     defaults = envpool_ids.defaults_of(env.id)
+    least = LEAST.get(envpool_ids.family_of(env.id), {})
     for name, value in env.kwargs.items():
         given = f"env.kwargs.{name}={spelled(value)}"
         if name in NOT_FOR_USERS:
@@ -41,6 +43,10 @@ def check_arguments(env: EnvConfig) -> None:
         if type(default) in KINDS and not _is_like(value, default):
             example = f"such as EnvPool's {spelled(default)}" if default != "" else "in quotes"
             raise ConfigError(f"{given}: must be {KINDS[type(default)]}, {example}")
+        if value is not None and value < least.get(name, value):
+            raise ConfigError(
+                f"{given}: must be {least[name]} or more, with less EnvPool writes outside of its memory; leave it out"
+            )
     stack = env.kwargs.get(envpool_ids.STACKS, env.frame_stack)
     if env.frame_stack is not None and stack != env.frame_stack and envpool_ids.STACKS in defaults:
         raise ConfigError(

@@ -29,19 +29,20 @@ class Peculiarity:
         told: the words, and the fix where there is one.
         ids: the tasks that it holds for.
         affects_results: it is a warning: what a run measures is not what one would expect.
-        only_with, unless: an argument of env.kwargs that it needs, or that removes it.
+        only_with, unless: an argument of env.kwargs and the value with which it needs it, or is removed by it.
     """
 
     told: str
     ids: Ids
     affects_results: bool = False
-    only_with: str = ""
-    unless: str = ""
+    only_with: tuple[str, Any] | None = None
+    unless: tuple[str, Any] | None = None
 
     def holds(self, family: str, env_id: str, kwargs: Mapping[str, Any]) -> bool:
         """Return whether it is to be told of a task with these arguments."""
-        wanted = not self.only_with or bool(kwargs.get(self.only_with))
-        return wanted and not kwargs.get(self.unless) and _is_of(self.ids, family, env_id)
+        given = tuple(kwargs.items())
+        wanted = self.only_with is None or self.only_with in given
+        return wanted and self.unless not in given and _is_of(self.ids, family, env_id)
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,9 @@ CLOSED_IN: Ids = {"jumanji": "Maze"}
 CRASHING: Ids = {"vizdoom": "Cig|MultiDuel"}
 """Games of several players, without the others of which ViZDoom ends the process."""
 
+LEAST: Mapping[str, Mapping[str, int]] = {"minigrid": {"agent_view_size": 7}}
+"""By family: arguments of `env.kwargs` that must not be smaller, since EnvPool then writes outside of its memory."""
+
 PECULIARITIES = (
     Peculiarity(
         "every episode ends after one step, whatever the action, so half of a rollout is no experience",
@@ -115,13 +119,22 @@ PECULIARITIES = (
             "highway": "(?i)(?!Highway|Merge|Parking).*",
             "jumanji": "BinPack|CVRP|Connector|FlatPack|JobShop|LevelBasedForaging|MMST|MultiCVRP|PacMan|"
             "RobotWarehouse|SearchAndRescue|Sokoban|Tetris",
-            "mujoco.metaworld": "PlateSlide(Back|BackSide|Side)",
             "minigrid": r"MiniGrid(DistShift|Empty)\d.*",
             "mujoco.myosuite": "(?!MyoHand.*Random|.*Baoding).*",
             "procgen": ".*Exploration",
             "toy_text": "CliffWalking",
         },
         affects_results=True,
+    ),
+    Peculiarity(
+        "the place of its goal changes with the episode and is hidden (the last three numbers of an observation are 0); "
+        "set env.kwargs.partially_observable=false to show it",
+        {
+            "mujoco.metaworld": "Assembly|Basketball|BoxClose|CoffeePu.*|Disassemble|Hammer|HandInsert|PegInsertSide|"
+            "PickOutOfHole|PickPlace.*|PlateSlide.*|Push.*|Reach.*|ShelfPlace|Soccer|Stick.*|Sweep"
+        },
+        affects_results=True,
+        unless=("partially_observable", False),
     ),
     Peculiarity(
         "its episodes never end, so training shows no returns, and an evaluation counts what it has when it is cut off",
@@ -143,7 +156,7 @@ PECULIARITIES = (
         "to choose among combinations of buttons",
         {"vizdoom": ALL},
         affects_results=True,
-        unless="use_combined_action",
+        unless=("use_combined_action", True),
     ),
     Peculiarity(
         "its time limit counts as an end of the task (terminated), so nothing is expected to follow it",
@@ -161,7 +174,7 @@ PECULIARITIES = (
     Peculiarity(
         "after a lost life the game goes on: the first observations of an episode still show the one before",
         {"atari": ALL},
-        only_with="episodic_life",
+        only_with=("episodic_life", True),
     ),
 )
 """What is told; see also `HIDDEN_ENDS`."""

@@ -78,6 +78,13 @@ def test_a_whole_number_is_a_number_and_lists_are_left_to_envpool() -> None:
     check_environment(EnvConfig(id="MiniGrid-Empty-5x5-v0", kwargs={"agent_start_pos": [1, 2]}))
 
 
+def test_a_value_with_which_envpool_writes_outside_of_its_memory_is_refused() -> None:
+    assert refused("MiniGrid-Empty-5x5-v0", kwargs={"agent_view_size": 0}) == (
+        "env.kwargs.agent_view_size=0: must be 7 or more, with less EnvPool writes outside of its memory; leave it out"
+    )
+    check_environment(EnvConfig(id="MiniGrid-Empty-5x5-v0", kwargs={"agent_view_size": 9}))
+
+
 def test_two_numbers_of_frames_contradict_each_other() -> None:
     assert refused(frame_stack=3, kwargs={"stack_num": 2}) == (
         "env.frame_stack=3: env.kwargs.stack_num=2 asks for another number of frames; leave one of them out"

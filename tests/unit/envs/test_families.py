@@ -96,7 +96,7 @@ def test_every_pattern_finds_ids_of_its_family() -> None:
     ("env_id", "unseen"),
     [
         ("CheetahRun-v1", ", and there is no video"),
-        ("MetaWorld/Reach-v3", ", and there is no video"),
+        ("MetaWorld/DoorOpen-v3", ", and there is no video"),
         ("Go1Footstand-v1", ", and there is no video"),
         ("HighwayFast-v0", ""),
     ],
@@ -253,7 +253,7 @@ def played_alike(env_id: str, seeds: tuple[int, int]) -> list[NDArray[Any]]:
 
 SINGLE = [
     "Roundabout-v0", "two-way-v0", "Jumanji/PacMan-v1", "Connector-v2", "MiniGrid-Empty-6x6-v0", "CliffWalking-v1",
-    "myoFingerReachRandom-v0", "MetaWorld/PlateSlideSide-v3",
+    "myoFingerReachRandom-v0",
 ]  # fmt: skip
 SEVERAL = ["HighwayFast-v0", "Maze-v0", "MiniGrid-Empty-Random-6x6-v0", "MetaWorld/PlateSlide-v3", "CheetahRun-v1"]
 
@@ -267,6 +267,24 @@ def test_a_task_of_one_single_problem_is_told(env_id: str, single: bool) -> None
     same_after_reset = (observations == again).all() and (rewards == rewards_again).all()
     assert (same_rows and same_after_reset) == single
     assert says(warnings(env_id), "is one single problem") == single
+
+
+@pytest.mark.parametrize(
+    ("env_id", "hidden"),
+    [("MetaWorld/Reach-v3", True), ("MetaWorld/PlateSlideBack-v3", True), ("MetaWorld/DoorOpen-v3", False),
+     ("MetaWorld/SweepInto-v3", False)],
+)  # fmt: skip
+def test_a_goal_that_is_hidden_and_moves_is_told(env_id: str, hidden: bool) -> None:
+    with made(env_id, (3, 99)) as env:
+        assert (np.array([step.observations for step in steps(env, 3)])[..., -3:] == 0).all()
+    with made(env_id, (3, 99), partially_observable=False) as env:
+        observed = steps(env, 1)[0].observations
+    goal, thing = observed[:, -3:], observed[:, 4:7]
+    moves = not np.allclose(goal[0], goal[1], atol=1e-3)
+    told_by_the_thing = np.allclose(goal[0] - goal[1], thing[0] - thing[1], atol=1e-3)
+    assert (moves and not told_by_the_thing) == hidden
+    assert says(warnings(env_id), "set env.kwargs.partially_observable=false to show it") == hidden
+    assert not says(warnings(env_id, partially_observable=False), "its goal")
 
 
 def test_a_task_whose_reset_may_hang_is_told() -> None:
