@@ -1,4 +1,4 @@
-"""Train one run of a checkout of ppolab, and read how fast its iterations were."""
+"""Run programs of a checkout of ppolab, and read how fast the iterations of a run were."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,25 +26,41 @@ class Timed:
     peak_mb: float
 
 
-def timed_run(checkout: Path, settings: Sequence[str]) -> Timed:
-    """Run `src/train.py` of `checkout` with `settings`, in a fresh process.
+def run_program(
+    checkout: Path, program: str, folder: Path, words: Sequence[str], variables: Mapping[str, str] | None = None
+) -> float:
+    """Run `src/PROGRAM` of `checkout` in `folder`, in a fresh process; return its peak in MB.
+
+    Args:
+        variables: of the environment, besides those of this process.
 
     Raises:
         SystemExit: it failed; with what it said.
     """
     source = checkout / "src"
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(source / "train.py"), *SHARED, *settings, f"hydra.run.dir={folder}/run"]
-        environment = {**os.environ, "PYTHONPATH": str(source)}
-        with (Path(folder) / "output.txt").open("w+") as output:  # a pipe would wait for the fork server, too
-            process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            if process.returncode:
-                output.seek(0)
-                raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}\n{output.read()}")
-        with (Path(folder) / "run" / "metrics.csv").open(newline="") as file:
+    command = [sys.executable, str(source / program), *words]
+    environment = {**os.environ, "PYTHONPATH": str(source), **(variables or {})}
+    with (folder / f"{program}.txt").open("w+") as output:  # a pipe would wait for the fork server, too
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            output.seek(0)
+            raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}\n{output.read()}")
+    return usage.ru_maxrss / 1024
+
+
+def timed_run(checkout: Path, settings: Sequence[str]) -> Timed:
+    """Run `src/train.py` of `checkout` with `settings`, in a fresh process.
+
+    Raises:
+        SystemExit: see `run_program`.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        peak_mb = run_program(checkout, "train.py", folder, [*SHARED, *settings, f"hydra.run.dir={folder}/run"])
+        with (folder / "run" / "metrics.csv").open(newline="") as file:
             iterations = [row for row in csv.DictReader(file) if row["time/update"]][WARM_UP:]
     names = ("time/steps_per_second", "time/rollout", "time/update")
     medians = [round(statistics.median(float(row[name]) for row in iterations), 5) for name in names]
-    return Timed(*medians, round(usage.ru_maxrss / 1024, 1))
+    return Timed(*medians, round(peak_mb, 1))

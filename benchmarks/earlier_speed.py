@@ -14,12 +14,12 @@ import argparse
 import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from checkout_run import timed_run
 from processes import ROOT
-from result_tables import append, markdown, read_rows
+from result_tables import append_rows, markdown, read_rows
 
 TABLE = ROOT / "docs/results/earlier_speed.csv"
 TASKS = {
@@ -60,7 +60,7 @@ def main() -> None:
             repeat = sum(row.task == task and row.side == "now" for row in stored())
             for side in SIDES[::-1] if repeat % 2 else SIDES:
                 row = Row(task, side, repeat, **asdict(timed_run(checkouts[side], TASKS[task])))
-                append(TABLE, [field.name for field in fields(Row)], [asdict(row)])
+                append_rows(TABLE, Row, [row])
                 print(f"{task}, {side}: {row.steps_per_second:,.0f} steps/s", file=sys.stderr, flush=True)
     print("\n".join(report([row for row in stored() if row.task in arguments.tasks])))
 

@@ -22,13 +22,12 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from environments_report import Row, write_report
 from processes import ROOT
-from result_tables import append, read_rows
+from result_tables import append_rows, read_rows
 
 TABLE = ROOT / "docs/results/environments.csv"
 PAGE = ROOT / "docs/environments.md"
@@ -69,14 +68,14 @@ def run_all(jobs: int, families: Sequence[str] | None, again: str | None) -> Non
     if again is not None:
         rows = [row for row in rows if again not in row.reason]
         TABLE.unlink()
-        append(TABLE, [field.name for field in fields(Row)], map(asdict, rows))
+        append_rows(TABLE, Row, rows)
     known = {row.id for row in rows}
     ids = [(name, family) for name, family in all_ids() if name not in known and (not families or family in families)]
     os.environ["OMP_NUM_THREADS"] = "1"
     FORKS.set_forkserver_preload(["ppolab.training.run", "hydra", "envpool.registration"])
     with ThreadPoolExecutor(jobs) as pool:
         for done, row in enumerate(pool.map(lambda each: row_of(*each), ids), 1):
-            append(TABLE, [field.name for field in fields(Row)], [asdict(row)])
+            append_rows(TABLE, Row, [row])
             print(f"{done} of {len(ids)}  {row.id}  {row.reason or 'trains'}", flush=True)
 
 

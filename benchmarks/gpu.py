@@ -27,13 +27,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from checkout_run import SHARED
 from processes import ROOT
-from result_tables import append, markdown, read_rows
+from result_tables import append_rows, markdown, read_rows
 
 TABLE = ROOT / "docs/results/gpu.csv"
 TASKS = ("Hopper-v5", "HalfCheetah-v5", "Ant-v5", "Humanoid-v5")
@@ -94,7 +94,7 @@ class Bench:
     def add(self, part: str, what: str, value: float, unit: str, task: str = "", worlds: int = 0) -> None:
         """Store one number at once, and print it."""
         row = Row(part, what, task, worlds, float(f"{value:.6g}"), unit, self.named())
-        append(self.table, [field.name for field in fields(Row)], [asdict(row)])
+        append_rows(self.table, Row, [row])
         print(f"{part:10} {task:15} {worlds or '':>6} {what}: {row.value:,} {unit}", flush=True)
 
     def named(self) -> str:

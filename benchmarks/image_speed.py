@@ -18,13 +18,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import peer_env
 from processes import CORES, ROOT, run_training, version_text
-from result_tables import append, markdown, read_rows
+from result_tables import append_rows, markdown, read_rows
 
 TABLE = ROOT / "docs/results/image_speed.csv"
 SIDES = ("ppolab", "ppolab compiled", "ppolab bf16", "sb3", "cleanrl")
@@ -67,7 +67,7 @@ def main() -> None:
     for _ in range(arguments.repeats):
         for side in dict.fromkeys(sides):
             row = measured(side, arguments)
-            append(TABLE, [field.name for field in fields(Row)], [asdict(row)])
+            append_rows(TABLE, Row, [row])
             own = "" if row.own_mb is None else f", without files {row.own_mb:,.0f} MB"
             told = f"{row.side}: {row.steps_per_second:,.0f} steps/s, {row.peak_mb:,.0f} MB{own}"
             print(told, file=sys.stderr, flush=True)

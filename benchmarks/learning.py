@@ -28,14 +28,14 @@ import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import learning_report
 from omegaconf import OmegaConf
 from processes import ROOT, versions
-from result_tables import append, read_rows
+from result_tables import append, append_rows, read_rows
 
 CURVE_POINTS = 100
 ENV_ID = re.compile(r"-v\d+$")
@@ -143,7 +143,7 @@ def collect(futures: Mapping[Future[tuple[Row, list[dict[str, Any]]]], str], tab
                 print(f"{futures[future]}: {error}", file=sys.stderr, flush=True)
                 continue
             append(curve_file(table), CURVE_COLUMNS, curve)
-            append(table, [field.name for field in fields(Row)], [asdict(row)])
+            append_rows(table, Row, [row])
             gymnasium = "" if row.gymnasium_return is None else f", Gymnasium {row.gymnasium_return:,.1f}"
             print(f"{futures[future]}: train {row.train_return:,.1f}, eval {row.eval_return:,.1f}{gymnasium}, "
                   f"{row.seconds:,.0f} s", flush=True)  # fmt: skip
@@ -237,7 +237,7 @@ def evaluate_all(arguments: argparse.Namespace) -> None:
             f"{row.env} seed {row.seed}: train {row.train_return:,.1f}, Gymnasium {rows[index].gymnasium_return:,.1f}"
         )
         temporary = table.with_suffix(".tmp")
-        append(temporary, [field.name for field in fields(Row)], map(asdict, rows))
+        append_rows(temporary, Row, rows)
         temporary.replace(table)
     if failed:
         raise SystemExit(f"{failed} evaluations failed")

@@ -22,13 +22,13 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import peer_env
 from processes import ROOT, run_training, version_text
-from result_tables import append, markdown, read_rows
+from result_tables import append_rows, markdown, read_rows
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def main() -> None:
         for task in arguments.tasks:
             for side in arguments.sides if index % 2 == 0 else reversed(arguments.sides):
                 row = measured(task, side, arguments.peer_envs.absolute())
-                append(TABLE, [field.name for field in fields(Row)], [asdict(row)])
+                append_rows(TABLE, Row, [row])
                 print(f"{row.task}, {row.side}: {row.steps_per_second:,.0f} steps/s", file=sys.stderr, flush=True)
     rows = read_rows(TABLE, Row)
     print("\n".join(table(rows)))

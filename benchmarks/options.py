@@ -22,7 +22,7 @@ from pathlib import Path
 
 from learning import RunFailed, train_one
 from processes import ROOT
-from result_tables import append, markdown, read_rows
+from result_tables import append_rows, markdown, read_rows
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "default": (),
@@ -104,7 +104,7 @@ def run_all(arguments: argparse.Namespace) -> None:
                 failed += 1
                 print(f"{told}: {error}", file=sys.stderr, flush=True)
                 continue
-            append(table, [field.name for field in fields(Row)], [asdict(row)])
+            append_rows(table, Row, [row])
             print(f"{told}: train {row.train_return:,.1f}, eval {row.eval_return:,.1f}", flush=True)
     if failed:
         raise SystemExit(f"{failed} of {len(missing)} runs failed")

@@ -17,14 +17,14 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
 import gymnasium
 import numpy as np
 from processes import ROOT
-from result_tables import append, markdown, read_rows
+from result_tables import append_rows, markdown, read_rows
 
 from ppolab.core.statistics import Bootstrap, mean
 from ppolab.errors import TrackingError
@@ -101,7 +101,7 @@ def collect(table: Path, uri: str | None) -> list[Run]:
     except TrackingError as error:
         print(f"{error}; only what {table} holds is compared", file=sys.stderr)
     new = [as_run(run) for run in reversed(stored) if run.run_id not in known and counts(run)]  # the newest last
-    append(table, [field.name for field in fields(Run)], map(asdict, new))
+    append_rows(table, Run, new)
     runs = [*known.values(), *new]
     if not runs:
         raise SystemExit(f"the experiment {EXPERIMENT} has no finished run: see how to start them with --help")
@@ -159,7 +159,7 @@ def random_scores(table: Path, tasks: Sequence[str]) -> dict[str, float]:
     """By task; measured once and kept in `table`."""
     known = {row.task: row.score for row in read_rows(table, RandomScore)}
     new = [RandomScore(task, round(random_return(task), 3)) for task in tasks if task not in known]
-    append(table, [field.name for field in fields(RandomScore)], map(asdict, new))
+    append_rows(table, RandomScore, new)
     return known | {row.task: row.score for row in new}
 
 

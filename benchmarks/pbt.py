@@ -17,20 +17,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
+from checkout_run import run_program
 from processes import ROOT
-from result_tables import append, markdown, read_rows
+from result_tables import append_rows, markdown, read_rows
 
 from ppolab.records.metrics_file import read_metrics
 from ppolab.records.run_folder import RunFolder
@@ -44,6 +42,7 @@ SPACE = (
 )  # fmt: skip
 TASK = ("env=pendulum", "num_envs=8", "rollout_steps=128")
 SEED_OF_EVALUATION = 10_000
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 COPIED = "outputs/studies/s/plots/lineage.png"
 
 
@@ -72,7 +71,7 @@ def main() -> None:
     for repeat in range(arguments.first, arguments.repeats):
         for side in (PBT, RANDOM) if repeat % 2 == 0 else (RANDOM, PBT):
             rows.append(search(side, repeat, arguments))
-            append(arguments.csv, [field.name for field in fields(Row)], [asdict(rows[-1])])
+            append_rows(arguments.csv, Row, [rows[-1]])
             print(f"{side} {repeat}: {rows[-1].evaluated:.1f} after {rows[-1].seconds:,.0f} s", flush=True)
     print("\n".join(report(rows)))
 
@@ -99,14 +98,13 @@ def search(side: str, repeat: int, arguments: argparse.Namespace) -> Row:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         began = time.perf_counter()
-        run(folder, "train.py", *command_of(side, repeat, arguments))
+        run_program(ROOT, "train.py", folder, command_of(side, repeat, arguments), ONE_THREAD)
         seconds = time.perf_counter() - began
         trials = trials_of(folder)
         best = best_of(side, trials)
-        run(
-            folder, "evaluate.py", f"run={best.user_attrs['folders'][-1]}", "checkpoint=last", "video=false",
-            f"episodes={arguments.episodes}", f"seed={SEED_OF_EVALUATION + repeat}",
-        )  # fmt: skip
+        judged = [f"run={best.user_attrs['folders'][-1]}", "checkpoint=last", f"episodes={arguments.episodes}"]
+        judged += ["video=false", f"seed={SEED_OF_EVALUATION + repeat}"]
+        run_program(ROOT, "evaluate.py", folder, judged, ONE_THREAD)
         (result,) = folder.rglob("result.json")
         if side == PBT and repeat == 0 and arguments.picture is not None:
             shutil.copy(folder / COPIED, arguments.picture)
@@ -115,20 +113,6 @@ def search(side: str, repeat: int, arguments: argparse.Namespace) -> Row:
             side, repeat, arguments.members, arguments.steps, sum(map(steps_of, trials)), round(seconds, 1), best.value,
             json.loads(result.read_text())["mean"], sum(copied(side, trial) for trial in trials),
         )  # fmt: skip
-
-
-def run(folder: Path, program: str, *words: str) -> None:
-    """Run a program of this checkout in `folder`, with one thread."""
-    source = ROOT / "src"
-    environment = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(source / program), *words]
-    with (folder / f"{program}.txt").open("w+") as output:  # a pipe would also wait for the sweep's fork server
-        code = subprocess.run(
-            command, cwd=folder, env=environment, stdout=output, stderr=output, check=False
-        ).returncode
-        output.seek(0)
-        if code:
-            raise SystemExit(f"{program} {' '.join(words)}: exit code {code}\n{output.read()[-3000:]}")
 
 
 def command_of(side: str, repeat: int, arguments: argparse.Namespace) -> list[str]:

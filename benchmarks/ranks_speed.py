@@ -13,12 +13,12 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from checkout_run import timed_run
 from processes import ROOT
-from result_tables import append, markdown
+from result_tables import append_rows, markdown
 
 ONE, TWO, EARLIER = "one process, two threads", "two ranks", "two ranks, earlier"
 NUM_ENVS = 32
@@ -45,7 +45,7 @@ def main() -> None:
         for side in sides[::-1] if repeat % 2 else sides:
             checkout = arguments.earlier.absolute() if side == EARLIER else ROOT
             rows.append(measured(side, repeat, checkout, arguments.steps))
-            append(arguments.csv, [field.name for field in fields(Row)], [asdict(rows[-1])])
+            append_rows(arguments.csv, Row, [rows[-1]])
             print(f"{side} {repeat}: {rows[-1].steps_per_second:,.0f} steps/s", flush=True)
     print("\n".join(report(rows)))
 

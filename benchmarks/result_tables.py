@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,6 +40,11 @@ def append(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]
         if file.tell() == 0:
             writer.writeheader()
         writer.writerows(rows)
+
+
+def append_rows(path: Path, kind: type[AnyRow], rows: Iterable[AnyRow]) -> None:
+    """Add dataclasses of `kind` to a CSV file, with a header of its fields if it is new."""
+    append(path, [field.name for field in fields(kind)], map(asdict, rows))  # type: ignore[arg-type]
 
 
 def markdown(head: Sequence[str], lines: Iterable[Sequence[str]], texts: int = 1) -> list[str]:

@@ -19,12 +19,12 @@ import shlex
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import scaling_report
 from processes import CORES, ROOT, Child, ChildFailed, run_training, version_text
-from result_tables import append, read_rows
+from result_tables import append_rows, read_rows
 from scaling_report import Row
 
 BATCH = 2048
@@ -164,7 +164,7 @@ def measure_all(name: str, arguments: argparse.Namespace) -> None:
         for point in points if repeat % 2 == 0 else reversed(points):
             try:
                 for row in measure(name, point, repeat, arguments):
-                    append(table, [field.name for field in fields(Row)], [asdict(row)])
+                    append_rows(table, Row, [row])
                     print(scaling_report.told(row), file=sys.stderr, flush=True)
             except ChildFailed as error:
                 failed += 1

@@ -28,13 +28,13 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
 import peer_env
 from processes import ROOT
-from result_tables import append, markdown
+from result_tables import append_rows, markdown
 
 WORKERS = 2
 SIDES = ("ppolab", "rl-zoo3", "ppolab, same space")
@@ -77,7 +77,7 @@ def main() -> None:
         for side in sides[::-1] if repeat % 2 else sides:
             row = search(side, repeat, python, arguments)
             rows.append(row)
-            append(arguments.csv, [field.name for field in fields(Row)], [asdict(row)])
+            append_rows(arguments.csv, Row, [row])
             print(f"{side} {repeat}: {row.seconds:,.0f} s, {row.trials_per_minute:.1f} trials/min", flush=True)
     print("\n".join(report(rows)))
 

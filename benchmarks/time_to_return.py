@@ -24,14 +24,14 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import peer_env
 import time_to_return_report
 from processes import ROOT, Child, ChildFailed, peer_script, run_child, version_text
-from result_tables import append, read_rows
+from result_tables import append, append_rows, read_rows
 from time_to_return_report import SIDES, WINDOW, Row
 
 CURVE_COLUMNS = ("env", "side", "seed", "seconds", "steps", "train_return", "episodes")
@@ -127,7 +127,7 @@ def run_all(arguments: argparse.Namespace) -> None:
                     print(f"{futures[future]}: {error}", file=sys.stderr, flush=True)
                     continue
                 append(arguments.out / "curves.csv", CURVE_COLUMNS, curve)
-                append(table, [field.name for field in fields(Row)], [asdict(row)])
+                append_rows(table, Row, [row])
                 print(f"{futures[future]}: {time_to_return_report.told(row)}", flush=True)
         except KeyboardInterrupt:  # the children got the signal from the terminal, too
             pool.shutdown(cancel_futures=True)

@@ -19,13 +19,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from processes import ROOT, version_text
-from result_tables import append, markdown
+from result_tables import append_rows, markdown
 
 sys.path.insert(0, str(ROOT / "src"))
 
@@ -72,7 +72,7 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = measured(arguments.widths, arguments.minibatches, arguments.rounds)
     arguments.out.unlink(missing_ok=True)
-    append(arguments.out, [field.name for field in fields(Row)], map(asdict, rows))
+    append_rows(arguments.out, Row, rows)
     print("\n".join(table(rows)))
 
 

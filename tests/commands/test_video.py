@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,9 +15,15 @@ import pytest
 from gymnasium import spaces
 from helpers import make_env, make_policy, tiny_config
 from made_agents import trained_on
+from numpy.typing import NDArray
 
+from ppolab.agents import filming_apart
 from ppolab.agents.agent import Agent
+from ppolab.agents.evaluation import EvalResult
+from ppolab.agents.filming import Player
+from ppolab.agents.filming_apart import film_apart
 from ppolab.agents.video import RenderError, record_video
+from ppolab.config.schema import EnvConfig
 from ppolab.envs import envpool_ids
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the reader's pipes
@@ -106,7 +114,24 @@ def test_the_film_is_of_the_episode_that_is_evaluated(compiled: str, determinist
     assert len(set(played)) > 1
 
 
-@pytest.mark.skipif(not envpool_ids.is_installed(), reason="EnvPool has no build for this platform")
+needs_envpool = pytest.mark.skipif(not envpool_ids.is_installed(), reason="EnvPool has no build for this platform")
+
+
+def pool_film(path: Path, env_id: str, backend: str, kwargs: dict[str, Any]) -> tuple[EvalResult, list[NDArray[Any]]]:
+    """Film what an evaluation plays; return the evaluation and the pictures."""
+    config = tiny_config(env_id, env_kwargs=kwargs, **{"env.backend": backend, "model.encoder": None})
+    env = make_env(config)
+    agent = Agent(trained_on(env.observation_space, env.action_space, config))
+    env.close()
+    result = agent.evaluate(1, 3, deterministic=False)
+    film = record_video(agent.trained.policy, config.env, 3, path, native=agent.native, deterministic=False)
+    assert [film] == result.returns
+    with closing(imageio.get_reader(path)) as reader:
+        return result, [np.asarray(frame) for frame in reader]  # list() would ask for the length, which is infinite
+
+
+@needs_envpool
+@pytest.mark.parametrize("backend", ["auto", "gymnasium"])
 @pytest.mark.parametrize(
     ("env_id", "kwargs", "size"),
     [
@@ -115,25 +140,42 @@ def test_the_film_is_of_the_episode_that_is_evaluated(compiled: str, determinist
     ],
 )
 def test_what_envpool_alone_has_is_drawn_by_envpool(
-    env_id: str, kwargs: dict[str, Any], size: tuple[int, int], tmp_path: Path
+    env_id: str, kwargs: dict[str, Any], size: tuple[int, int], backend: str, tmp_path: Path
 ) -> None:
-    config = tiny_config(env_id, env_kwargs=kwargs, **{"env.backend": "auto", "model.encoder": None})
-    env = make_env(config)
-    agent = Agent(trained_on(env.observation_space, env.action_space, config))
-    result = agent.evaluate(1, 3, deterministic=False)
-    path = tmp_path / "video.mp4"
-    film = record_video(agent.trained.policy, config.env, 3, path, native=agent.native, deterministic=False)
-    assert [film] == result.returns
-    with closing(imageio.get_reader(path)) as reader:
-        frames = [np.asarray(frame) for frame in reader]  # list() would ask for the length, which is infinite
+    result, frames = pool_film(tmp_path / "video.mp4", env_id, backend, kwargs)
     assert frames[0].shape == (*size, 3)
-    assert len(frames) > result.lengths[0] if result.lengths[0] < 900 else len(frames) == 901
+    assert len(frames) == 901 if result.lengths[0] >= 900 else 900 >= len(frames) > result.lengths[0]
     assert any((frame != frames[0]).any() for frame in frames)
 
 
-def test_what_envpool_cannot_draw_is_not_tried(tmp_path: Path) -> None:
-    config = tiny_config("CheetahRun-v1", **{"env.backend": "auto"})
-    env = make_env(config)
-    policy = make_policy(config, env)
-    with pytest.raises(RenderError, match=r"^no video: EnvPool can end the process when it draws tasks of MuJoCo$"):
-        record_video(policy, config.env, 0, tmp_path / "video.mp4")
+@needs_envpool
+@pytest.mark.parametrize("env_id", ["CheetahRun-v1", "Hopper-v3"])
+def test_mujoco_inside_envpool_draws_in_a_process_of_its_own(env_id: str, tmp_path: Path) -> None:
+    result, frames = pool_film(tmp_path / "video.mp4", env_id, "auto", {"max_episode_steps": 12})
+    assert len(frames) == result.lengths[0] + 1
+    assert frames[0].shape == (480, 480, 3)
+    assert frames[0].std() > 10, "there is something to see"
+    assert (frames[-1] != frames[0]).any()
+
+
+@needs_envpool
+def test_a_process_that_cannot_draw_is_told_of_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where MuJoCo finds no OpenGL, it ends the process."""
+    program = "import sys; print('ERROR: gladLoadGL error\\n'); sys.exit(1)"
+    run = subprocess.run
+    monkeypatch.setattr(
+        filming_apart.subprocess, "run", lambda _, **others: run([sys.executable, "-c", program], **others)
+    )
+    with pytest.raises(RenderError, match=r"^no video: ERROR: gladLoadGL error \(exit code 1\)$"):
+        pool_film(tmp_path / "video.mp4", "CheetahRun-v1", "auto", {"max_episode_steps": 5})
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_envpool
+def test_a_long_episode_is_drawn_in_few_pictures(tmp_path: Path) -> None:
+    env = EnvConfig(id="MiniGrid-Empty-5x5-v0", backend="envpool", kwargs={"max_episode_steps": 400})
+    path = tmp_path / "video.mp4"
+    assert film_apart(Player(lambda rows, masks: np.zeros((len(rows), 1), dtype=np.int64)), env, 0, path) == 0.0
+    with closing(imageio.get_reader(path)) as reader:
+        frames = [np.asarray(frame) for frame in reader]
+    assert len(frames) == 134 + 1, "every third, and the last"

@@ -80,6 +80,9 @@ class Instant:
     def close(self) -> None:
         pass
 
+    def give_up(self) -> None:
+        pass
+
 
 class Silent:
     """Keeps what it is told."""

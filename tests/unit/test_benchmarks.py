@@ -8,7 +8,7 @@ import json
 import math
 import subprocess
 import sys
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,6 +24,7 @@ for folder in (BENCHMARKS, BENCHMARKS / "peers"):  # last: a file there has the 
         sys.path.append(str(folder))
 
 import agent_speed  # noqa: E402
+import checkout_run  # noqa: E402
 import environments  # noqa: E402
 import environments_report  # noqa: E402
 import gpu  # noqa: E402
@@ -45,13 +46,23 @@ import time_to_return_report  # noqa: E402
 from curve import Curve  # noqa: E402
 from helpers import make_config  # noqa: E402
 from processes import ChildFailed, run_child, run_training  # noqa: E402
-from result_tables import append, line, markdown, read_rows  # noqa: E402
+from result_tables import append, append_rows, line, markdown, read_rows  # noqa: E402
 from selftime import MissingName, SelfTime, between, owner_of  # noqa: E402
 from stopwatch import Stopwatch, optimizer_steps  # noqa: E402
 
 from ppolab.config.schema import flattened  # noqa: E402
 
 # --- processes and tables --------------------------------------------------------------------------------------------
+
+
+def test_a_program_of_a_checkout_runs_with_its_own_package_and_says_why_it_failed(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    told = "open('told', 'w').write(f\"{sys.argv[1:]} {os.environ['PYTHONPATH']} {os.environ['GIVEN']}\")"
+    (tmp_path / "src" / "train.py").write_text(f"import os, sys\n{told}\nif 'bad' in sys.argv: sys.exit('no bad')\n")
+    assert 1 < checkout_run.run_program(tmp_path, "train.py", tmp_path, ["a", "b"], {"GIVEN": "7"}) < 1000
+    assert (tmp_path / "told").read_text() == f"['a', 'b'] {tmp_path / 'src'} 7"
+    with pytest.raises(SystemExit, match=r"train\.py bad: exit code 1\nno bad"):
+        checkout_run.run_program(tmp_path, "train.py", tmp_path, ["bad"], {"GIVEN": "7"})
 
 
 def test_a_child_leaves_a_record_and_is_measured(tmp_path: Path) -> None:
@@ -97,7 +108,7 @@ def test_a_speed_script_is_told_what_to_train_and_where_to_leave_its_record(
 def test_rows_come_back_from_a_file_as_they_were_stored(tmp_path: Path) -> None:
     rows = [run_of("ppolab", 0, 61.5), run_of("sb3-zoo", 1, None)]
     for row in rows:
-        append(tmp_path / "runs.csv", [field.name for field in fields(row)], [asdict(row)])
+        append_rows(tmp_path / "runs.csv", type(row), [row])
     assert read_rows(tmp_path / "runs.csv", time_to_return_report.Row) == rows
     assert read_rows(tmp_path / "none.csv", time_to_return_report.Row) == []
 
@@ -503,7 +514,7 @@ def test_the_store_s_newest_run_comes_last(tmp_path: Path, monkeypatch: pytest.M
 
 def test_without_a_store_the_table_is_made_of_the_runs_that_were_kept(tmp_path: Path) -> None:
     kept = table_run("clip 0.2", 0, -4.0)
-    append(tmp_path / "runs.csv", [field.name for field in fields(kept)], [asdict(kept)])
+    append_rows(tmp_path / "runs.csv", type(kept), [kept])
     assert paper_table1.collect(tmp_path / "runs.csv", f"sqlite:///{tmp_path / 'none.db'}") == [kept]
     with pytest.raises(SystemExit, match="has no finished run"):
         paper_table1.collect(tmp_path / "none.csv", f"sqlite:///{tmp_path / 'none.db'}")
@@ -549,7 +560,7 @@ def test_options_are_compared_seed_by_seed() -> None:
 
 def test_what_is_in_the_table_of_options_is_not_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     row = options.Row("lr", "hopper", "Hopper-v5", 0, 1000, 1.0, 2.0, 1.0, "python ...", "torch 2")
-    append(tmp_path / "runs.csv", [field.name for field in fields(row)], [asdict(row)])
+    append_rows(tmp_path / "runs.csv", type(row), [row])
     options.run_all(argparse.Namespace(out=tmp_path, seeds=[0], env=["hopper"], option=["lr"], jobs=1))
     assert "1 of 1 runs are in" in capsys.readouterr().out
 

@@ -78,6 +78,7 @@ def run_grid(multirun: Multirun, fixed: dict[str, str], searched: dict[str, tupl
         lines.ended(there_already(list(states.values()), grid.folder))
         record = GridRecord(grid, _store(grid.jobs[0].config))
         record.open()
+        record.send_again([job for job in grid.jobs if states[job.number] == "done"])
         runs = _Runs(grid, jobs, states, record)
         returns: Sequence[JobReturn] = []
         try:

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from hydra_plugins.hydra_ppolab._study_jobs import StudyJobs, outcome_of
 from ppolab.config.quoting import quoted
 from ppolab.errors import ConfigError, InterruptedRun
-from ppolab.records.tracking import Tracker
+from ppolab.records.tracking import Tracker, TrackingRelay, unsent_runs
 from ppolab.runtime.cores import CORES, usable_cores
 from ppolab.study.settings import StudySettings
 from ppolab.study.store import PATIENCE_SECONDS
@@ -52,6 +52,7 @@ class LauncherRunner:
         self._under_way: dict[int, tuple[Job, Path]] = {}
         self._began: dict[int, float] = {}
         self._started = 0
+        self._relay = TrackingRelay()
         self._ended: queue.SimpleQueue[tuple[int, Any, str | None]] = queue.SimpleQueue()
 
     def start(self, job: Job) -> None:
@@ -101,10 +102,14 @@ class LauncherRunner:
         return outcomes
 
     def send_again(self, study: Path, uri: str, parent: Tracker) -> None:
-        """Return at once: each run sends its records itself."""
+        self._relay.send_again(unsent_runs(study), uri, parent)
 
     def close(self) -> None:
-        """Return at once: each run has sent its records itself."""
+        """Wait for what is sent again: each run has sent its records itself."""
+        self._relay.close()
+
+    def give_up(self) -> None:
+        self._relay.give_up()
 
 
 def _leave() -> None:

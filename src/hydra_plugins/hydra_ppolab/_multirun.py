@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from ppolab.study.store import Store
 
 STUDIES = OUTPUTS / "studies"
+NAME_OF_RUN = "logger.run_name"
 
 
 def sweep(multirun: Multirun, arguments: Sequence[str]) -> Any:
@@ -95,6 +96,8 @@ def _command_for_jobs() -> Iterator[None]:
 def _study(multirun: Multirun, fixed: dict[str, str], searched: dict[str, Dimension]) -> Any:
     from ppolab.study.search_space import SearchSpace
 
+    if name := fixed.get(NAME_OF_RUN):
+        raise ConfigError(f"{NAME_OF_RUN}={name}: names a run alone or the runs of a grid; name a study by study_name=")
     base = from_hydra(without_hydra(multirun.config))
     fixed = for_single_runs(multirun, fixed)
     space = SearchSpace(_fitting(multirun, base, searched), multirun.settings["condition"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hydra_plugins.hydra_ppolab._process_jobs import job_environment, make_pool, run_composed
 from hydra_plugins.hydra_ppolab._study_jobs import StudyJobs, outcome_of
 from hydra_plugins.hydra_ppolab.launcher import ProcessLauncher
-from ppolab.records.tracking import Tracker, TrackingRelay
+from ppolab.records.tracking import Tracker, TrackingRelay, unsent_runs
 from ppolab.study.settings import StudySettings
 from ppolab.study.sweep_loop import Job, Outcome, Runner
 from ppolab.training.trial import TRIAL
@@ -69,11 +69,15 @@ class ProcessRunner:
 
     def send_again(self, study: Path, uri: str, parent: Tracker) -> None:
         if self._relay is not None:
-            self._relay.send_again(study, uri, parent)
+            self._relay.send_again(unsent_runs(study), uri, parent)
 
     def close(self) -> None:
         if self._relay is not None:
             self._relay.close()
+
+    def give_up(self) -> None:
+        if self._relay is not None:
+            self._relay.give_up()
 
 
 def make_runner(multirun: Multirun, settings: StudySettings, storage: str | None, studies: Path) -> Runner:

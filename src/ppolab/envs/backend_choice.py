@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from ppolab.config.schema import EnvConfig
 from ppolab.envs import envpool_ids, pool_making
-from ppolab.envs.envpool_tasks import LEARNERS_OWN, UNLIKE_GYMNASIUM
+from ppolab.envs.envpool_tasks import UNLIKE_GYMNASIUM
 from ppolab.envs.families import Told, cannot_draw, keeps_limit, told
 from ppolab.envs.making import made_once
 from ppolab.envs.spaces import named_parts
@@ -82,32 +82,22 @@ def _chosen(env: EnvConfig) -> tuple[str, tuple[str, ...]]:
 def _chosen_alone(env: EnvConfig) -> tuple[str, tuple[str, ...]]:
     lack = envpool_ids.gymnasium_lacks(env.id)
     why = f"{lack.replace('; ', ' (', 1)})" if lack else "EnvPool alone has it"
+    unseen = ", and there is no video" if cannot_draw(envpool_ids.family_of(env.id)) else ""
     if env.wrappers or env.backend == "gymnasium":
         what = "env.wrappers wrap" if env.wrappers else "env.backend=gymnasium steps"
-        unseen = "" if env.wrappers else ", and there is no video"  # a wrapper may draw
-        slow = f"{what} EnvPool's environments one by one, which is slower{unseen}"
-        return "gymnasium", (f"{env.id}: {why}, and {slow}",)
-    unseen = ", and there is no video" if cannot_draw(envpool_ids.family_of(env.id)) else ""
+        slow = f"{what} EnvPool's environments one by one, which is slower"
+        return "gymnasium", (f"{env.id}: {why}, and {slow}{'' if env.wrappers else unseen}",)  # a wrapper may draw
     return "envpool", (f"{env.id}: {why}, so EnvPool also plays the evaluations{unseen}",)
 
 
 def for_evaluation(env: EnvConfig) -> EnvConfig:
-    """Return `env` as an evaluation has it, which counts whole games and their own score.
+    """Return `env` as an evaluation has it: on the processor, for its few episodes, where mujoco-warp trains.
 
-    EnvPool's Atari tells of these beside what the learner sees (`Step.game`), so it stays as it is in training: after a
-    lost life its reset presses FIRE, without which many games stand still, and the policy never had to. One by one,
-    with wrappers or `env.backend=gymnasium`, nothing tells of the game: the arguments that change rewards and ends are
-    left out, and the policy must press FIRE itself.
-
-    The few episodes of an evaluation are played on the processor where mujoco-warp trains.
+    All else stays as in training. Where the learner sees lives or clipped rewards, `Step.game` tells of whole games and
+    their own score; after a lost life EnvPool's reset presses FIRE, without which many games stand still, and the
+    policy never had to.
     """
-    if env.backend == "warp":
-        return replace(env, backend="auto")
-    if not envpool_ids.has_alone(env.id):
-        return env
-    if evaluation_backend(env) == "envpool" and envpool_ids.tells_game(env.id):
-        return env
-    return replace(env, kwargs={key: value for key, value in env.kwargs.items() if key not in LEARNERS_OWN})
+    return replace(env, backend="auto") if env.backend == "warp" else env
 
 
 def evaluation_backend(env: EnvConfig) -> str:

@@ -16,16 +16,16 @@ from ppolab.envs.envpool_ids import (
     INFO_KEYS,
     STACKS,
     family_of,
-    has_game_info,
+    game_info,
     stacks_itself,
 )
 from ppolab.envs.envpool_import import quiet
-from ppolab.envs.envpool_tasks import GAME_INFO, LEARNERS_OWN, FinalRows, end_condition
+from ppolab.envs.envpool_tasks import FinalRows, end_condition
 from ppolab.envs.frame_stack import FrameStack
 from ppolab.envs.guarded import unknown_info
 from ppolab.envs.pool_calls import REWARD, NotCallableError, PoolCalls, StepsTaken, pool_calls
 from ppolab.envs.pool_lines import DirectLine, PublicLine
-from ppolab.envs.pool_making import made_pool, spaces_of_pool
+from ppolab.envs.pool_making import PICTURES_PER_SECOND, made_pool, spaces_of_pool
 from ppolab.envs.replay import ActionRecord, replay
 from ppolab.envs.snapshot import State
 from ppolab.envs.spaces import ActionMapping, of_parts
@@ -253,6 +253,11 @@ class EnvPoolEnv(BackendEnv):
         picture: NDArray[np.uint8] = self._envs.render()[0]
         return picture
 
+    @property
+    def pictures_per_second(self) -> float | None:
+        """How many steps are a second."""
+        return PICTURES_PER_SECOND
+
     def _open(self, seeds: Sequence[int]) -> None:
         self._envs = made_pool(self._id, {**self._kwargs, **self._fixed_kwargs}, seeds, num_threads=self._num_threads)
         _check_info(self._envs, self._log_info)
@@ -260,7 +265,7 @@ class EnvPoolEnv(BackendEnv):
         self._ends_in_info = [
             name for name in families.ENDS_IN_INFO.get(self._family, ()) if f"{INFO_KEYS}{name}" in has
         ]
-        self._game_info = _game_info(self._envs)
+        self._game_info = game_info(self._envs)
         masks = [name for name in INFO_NAMES if self._masked_by_info and f"{INFO_KEYS}{name}" in has]
         self._mask_info = "" if OBSERVED_MASK in has or not masks else masks[0]
         self._mask_is_used = bool(self._mask_info and choice_sizes(self._envs.action_space))
@@ -280,12 +285,6 @@ class EnvPoolEnv(BackendEnv):
         if longest is None or longest > LONGEST_EPISODE or self._family not in RANDOM_AT_RESETS_ONLY:
             return None
         return ActionRecord(seeds, longest)
-
-
-def _game_info(pool: Any) -> tuple[str, ...]:
-    """Return the entries of the pool's info that tell score and end of a game; none where the pool does so itself."""
-    changed = any(getattr(pool.spec.config, argument, False) for argument in LEARNERS_OWN)
-    return GAME_INFO if changed and has_game_info(pool) else ()
 
 
 def _check_info(pool: Any, log_info: Sequence[str]) -> None:

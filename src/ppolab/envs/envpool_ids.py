@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium
 
 from ppolab.envs.envpool_import import imported_envpool, quiet
-from ppolab.envs.envpool_tasks import GAME_INFO
+from ppolab.envs.envpool_tasks import GAME_INFO, LEARNERS_OWN
 
 INFO_KEYS = "info:"
 """What the names of a pool's info entries begin with, as its C++ code has them."""
@@ -120,11 +120,8 @@ def defaults_of(env_id: str) -> dict[str, Any]:
     return dict(specification.gen_config(**of_task)._asdict())
 
 
-def tells_game(env_id: str) -> bool:
-    """Return whether EnvPool's environment tells score and end of a game beside what the learner sees."""
-    return has_game_info(package().make_spec(env_id))
-
-
-def has_game_info(pool: Any) -> bool:
-    """Return whether the info of a pool, or of its specification, has all of `GAME_INFO`."""
-    return {f"{INFO_KEYS}{name}" for name in GAME_INFO} <= set(pool._state_keys)
+def game_info(pool: Any) -> tuple[str, ...]:
+    """Return the entries of the pool's info that tell score and end of a game; none where the pool does so itself."""
+    changed = any(getattr(pool.spec.config, argument, False) for argument in LEARNERS_OWN)
+    there = {f"{INFO_KEYS}{name}" for name in GAME_INFO} <= set(pool._state_keys)
+    return GAME_INFO if changed and there else ()

@@ -43,7 +43,7 @@ UNLIKE_GYMNASIUM = {
 LEARNERS_OWN = ("episodic_life", "reward_clip")
 """Arguments of Atari that end an episode with a life, and clip rewards: for the learner, not for whoever counts."""
 
-GAME_INFO = ("reward", "terminated")
+GAME_INFO = SCORED, OVER = ("reward", "terminated")
 """Entries of Atari's info: the reward before it is clipped, and whether the game is over."""
 
 

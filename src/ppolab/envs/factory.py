@@ -24,6 +24,7 @@ from ppolab.envs.backend_choice import (
 )
 from ppolab.envs.choices import with_choices
 from ppolab.envs.envpool_arguments import check_arguments
+from ppolab.envs.envpool_tasks import LEARNERS_OWN
 from ppolab.envs.families import help_for
 from ppolab.envs.gymnasium_backend import GymnasiumEnv
 from ppolab.envs.joined_env import JoinedEnv
@@ -179,8 +180,16 @@ def _make(env: EnvConfig) -> gymnasium.Env[Any, Any]:
         given = f" env.kwargs={env.kwargs}" if env.kwargs else ""
         if env.kwargs and not hint:
             unknown = UNKNOWN_ARGUMENT.search(told)
-            hint = f"; leave out env.kwargs.{unknown[1]}" if unknown else "; change env.kwargs"
+            hint = f"; {_instead_of(unknown[1], env.id)}" if unknown else "; change env.kwargs"
         raise ConfigError(f"env.id={env.id}{given}: cannot be made: {told.rstrip('.')}{hint}") from error
+
+
+def _instead_of(argument: str, env_id: str) -> str:
+    """Return what to do about an argument of env.kwargs that an environment does not know."""
+    name = env_id.rpartition(":")[2].rpartition("/")[2]  # ale_py:ALE/Pong-v5 is EnvPool's Pong-v5
+    if argument in LEARNERS_OWN and envpool_ids.has(name):
+        return f"{argument} is an argument of EnvPool's Atari: use env.id={name}, or leave it out"
+    return f"leave out env.kwargs.{argument}"
 
 
 def _first_line(error: Exception) -> str:

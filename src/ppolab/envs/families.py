@@ -215,10 +215,13 @@ def cannot_start(family: str, env_id: str) -> str:
 
 
 def cannot_draw(family: str) -> str:
-    """Return why EnvPool is not asked for pictures of a family; an empty string where it is."""
-    if family.startswith("mujoco."):
-        return "EnvPool can end the process when it draws tasks of MuJoCo"
+    """Return why EnvPool has no pictures of a family; an empty string where it has."""
     return "" if family != "toy_text" else "EnvPool does not draw tasks of toy text"
+
+
+def is_drawn_apart(family: str) -> bool:
+    """Return whether EnvPool may end the process when it draws a family: MuJoCo does where it finds no OpenGL."""
+    return family.startswith("mujoco.")
 
 
 def keeps_limit(family: str, env_id: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, SupportsFloat
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from ppolab.envs.action_masks import (
     ENTRY,
@@ -27,6 +28,7 @@ from ppolab.envs.action_masks import (
     late_mask,
 )
 from ppolab.envs.choices import choice_sizes
+from ppolab.envs.pool_making import EnvPoolAlone
 from ppolab.envs.seeding import global_generator_states, restore_global_generators, seed_global_generators
 from ppolab.envs.snapshot import State, captured, restore
 from ppolab.errors import ConfigError, EnvError, nearest
@@ -34,8 +36,10 @@ from ppolab.errors import ConfigError, EnvError, nearest
 MAKING, RESETTING = 0, 1
 """Streams of an environment's seed for the global generators of its process."""
 NUMBERS = (float, int, np.floating, np.integer, np.bool_)
-INFO, MASK = "ppolab", "ppolab_mask"
-"""The keys of the info that reach a vector environment: what `log_info` names, and the mask of actions."""
+INFO, MASK, GAME = "ppolab", "ppolab_mask", "ppolab_game"
+"""The keys of the info that reach a vector environment: what `log_info` names, the mask of actions, and of a game what
+it scored, and whether it is over.
+"""
 PACKAGES = ("site-packages", "dist-packages")
 """Folders of installed packages."""
 
@@ -45,7 +49,8 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     `info` is dropped, since a vector environment would join the infos of all environments into arrays, which fails
     where they differ in kind or shape. Of the entries `log_info`, the last values in the episode are handed on at
-    its end. A mask of actions that is no entry of the observation is handed on with every observation.
+    its end. A mask of actions that is no entry of the observation is handed on with every observation; what a game
+    itself gave, with every step, where the learner sees other rewards or ends.
 
     Args:
         masked: look for such a mask, at the first reset.
@@ -71,6 +76,9 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._index = index
         self._steps = 0
         self._ended = False
+        alone = env.unwrapped
+        self._alone = alone if isinstance(alone, EnvPoolAlone) and alone.tells_game else None
+        self._game_over = False
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         """Start an episode.
@@ -109,11 +117,17 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
         truncated = self._flag(truncated, "truncated")
         self._ended = terminated or truncated
         handed_on = self._handed_on(info) if self._log_info else {}
+        if self._alone is not None:
+            handed_on = {**handed_on, GAME: self._game(self._alone)}
         if self._mask_source:
             handed_on = self._with_mask(handed_on, info)
         elif self._knows_no_mask and (problem := late_mask(info)):
             raise EnvError(f"{self._name}, at its step {self._steps}, {problem}")
         return self._checked(observation), self._number(reward), terminated, truncated, handed_on
+
+    def tells_game(self) -> bool:
+        """Return whether the info has `GAME`."""
+        return self._alone is not None
 
     def longest_episode(self) -> int | None:
         """Return the number of steps after which a time limit truncates an episode; None without one."""
@@ -136,6 +150,14 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
     def restored(self, states: Sequence[State]) -> None:
         """Take the state that is at this environment's place in `states`."""
         restore(self, states[self._index])
+
+    def _game(self, alone: EnvPoolAlone) -> NDArray[np.float64]:
+        """Return (score of this step, whether the game ended with it); only where an episode ends a game does."""
+        scored, over = alone.taken_game()
+        self._game_over |= over
+        ends = self._ended and (self._game_over or not alone.goes_on)
+        self._game_over &= not ends
+        return np.array([scored, ends], dtype=np.float64)
 
     def _handed_on(self, info: dict[str, Any]) -> dict[str, Any]:
         """Return the info of a step: at an episode's end [K], else nothing."""

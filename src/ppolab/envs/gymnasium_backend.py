@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from ppolab.config.schema import EnvConfig
 from ppolab.envs.action_masks import FIX, is_wanted
-from ppolab.envs.guarded import INFO, MAKING, MASK, Guarded, GuardedAlone
+from ppolab.envs.guarded import GAME, INFO, MAKING, MASK, Guarded, GuardedAlone
 from ppolab.envs.making import make_env
+from ppolab.envs.rendering import prepare_scene
 from ppolab.envs.seeding import seed_global_generators
 from ppolab.envs.snapshot import State
 from ppolab.envs.spaces import ActionMapping
-from ppolab.envs.vector_env import BackendEnv, Begun, Received
+from ppolab.envs.vector_env import BackendEnv, Begun, Game, Received
 from ppolab.errors import EnvError, StateNotReached
 
 log = logging.getLogger(__name__)
@@ -43,8 +44,9 @@ class GymnasiumEnv(BackendEnv):
         self._config = env
         self._envs = _made(env, seeds)
         self._seeds: list[int | None] | None = list(seeds)
-        self._longest = self._longest_now()
+        self._notice()
         self._mask_found = ""
+        self._scene_is_ready = False
         super().__init__(
             env.id, self._envs.single_observation_space, self._envs.single_action_space, len(seeds),
             mapping=mapping, masked=is_wanted(env),
@@ -69,6 +71,10 @@ class GymnasiumEnv(BackendEnv):
     def longest_episode(self) -> int | None:
         return self._longest
 
+    @property
+    def tells_game(self) -> bool:
+        return self._tells_game
+
     def _reset_some(self, which: NDArray[np.bool_]) -> Begun:
         with self._alive():
             observations, infos = self._envs.reset(options={"reset_mask": which})
@@ -87,7 +93,25 @@ class GymnasiumEnv(BackendEnv):
                 observations, rewards, terminated, truncated, infos = self._envs.step_wait()
             else:
                 observations, rewards, terminated, truncated, infos = self._envs.step(self._actions)
-        return Received(observations, rewards, terminated, truncated, infos.get(INFO), masks=infos.get(MASK))
+        game = None
+        if self._tells_game:
+            told = infos.get(GAME, np.zeros((self.num_envs, 2)))  # nothing where all environments only reset
+            game = Game(told[:, 0], told[:, 1].astype(np.bool_))
+        return Received(observations, rewards, terminated, truncated, infos.get(INFO), game, infos.get(MASK))
+
+    def picture(self) -> NDArray[np.uint8]:
+        """Return a picture [H, W, 3] of the first environment, which was made with `render_mode` in this process."""
+        assert isinstance(self._envs, SyncVectorEnv)
+        if not self._scene_is_ready:
+            prepare_scene(self._envs.envs[0])
+            self._scene_is_ready = True
+        return np.asarray(self._envs.envs[0].render())
+
+    @property
+    def pictures_per_second(self) -> float | None:
+        """How many steps the environment says are a second; None where it does not."""
+        told = self._envs.metadata.get("render_fps")
+        return float(told) if told else None
 
     def close(self) -> None:
         """Close the environments; worker processes that do not answer are ended.
@@ -121,15 +145,16 @@ class GymnasiumEnv(BackendEnv):
         self.close()
         del self._envs  # before the new ones take as much memory
         self._envs, self._seeds = _made(self._config, seeds), list(seeds)
-        self._longest = self._longest_now()
+        self._notice()
 
     def use_kwargs(self, kwargs: dict[str, Any]) -> None:
         self._config = replace(self._config, kwargs=kwargs)
 
-    def _longest_now(self) -> int | None:
+    def _notice(self) -> None:
+        """Look at what all of the environments, which are new, have in common."""
         with self._alive():
-            longest: int | None = self._envs.call("longest_episode")[0]
-        return longest
+            self._longest: int | None = self._envs.call("longest_episode")[0]
+            self._tells_game: bool = self._envs.call("tells_game")[0]
 
     def _captured(self) -> list[State] | None:
         with self._alive():

@@ -24,7 +24,7 @@ def make_env(env: EnvConfig, **further: Any) -> gymnasium.Env[Any, Any]:
     It is Gymnasium's, or EnvPool's where EnvPool alone can make the id.
 
     Args:
-        further: arguments of `gymnasium.make` besides those of `env.kwargs`, such as render_mode.
+        further: arguments besides those of `env.kwargs`, such as render_mode.
 
     Raises:
         ConfigError: a wrapper cannot be found, raised when it was made, or gave something else than an environment.
@@ -37,7 +37,7 @@ def make_env(env: EnvConfig, **further: Any) -> gymnasium.Env[Any, Any]:
     if envpool_ids.has_alone(env.id) and not refused:
         inside = frame_stack is not None and envpool_ids.stacks_itself(env.id)
         stacked = {envpool_ids.STACKS: frame_stack} if inside else {}
-        made: gymnasium.Env[Any, Any] = pool_making.EnvPoolAlone(env.id, {**env.kwargs, **stacked})
+        made: gymnasium.Env[Any, Any] = pool_making.EnvPoolAlone(env.id, {**env.kwargs, **stacked, **further})
         frame_stack = None if inside else frame_stack
     else:
         made = gymnasium.make(env.id, disable_env_checker=True, **further, **env.kwargs)

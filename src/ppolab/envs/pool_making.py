@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from ppolab.envs import families
-from ppolab.envs.envpool_ids import defaults_of, family_of, has_alone, package
+from ppolab.envs.envpool_ids import defaults_of, family_of, game_info, has_alone, package
 from ppolab.envs.envpool_import import quiet
+from ppolab.envs.envpool_tasks import OVER, SCORED
+from ppolab.envs.rendering import share_envpools_opengl
 from ppolab.envs.spaces import first_of
 from ppolab.errors import ConfigError, nearest
 
@@ -20,6 +23,8 @@ PYBIND = "incompatible constructor arguments"
 """Of the message of EnvPool's binding to C++, whose many lines hold all arguments."""
 MAX_SEED = 2**31
 """EnvPool's seeds lie below it."""
+PICTURES_PER_SECOND = 15.0
+"""EnvPool does not tell how many steps are a second; of Atari it is so many, of four frames each."""
 
 
 def pool_spaces(env_id: str, kwargs: dict[str, Any]) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
@@ -43,24 +48,31 @@ def spaces_of_pool(pool: Any) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
 class EnvPoolAlone(gymnasium.Env[Any, Any]):
     """One environment of EnvPool as Gymnasium has environments; for ids that Gymnasium does not have.
 
-    EnvPool takes a seed only when it makes an environment, so a reset with one makes another.
+    EnvPool takes a seed only when it makes an environment, so a reset with one makes another. A reset after an end is
+    the pool's own, on its next step, as in `EnvPoolEnv`: one that it is asked for begins a new game even after a lost
+    life.
+
+    Attributes:
+        tells_game: rewards and ends of a step are not those of the game, which `taken_game` then tells.
+        goes_on: the next reset goes on with the game, of which only a life is lost.
 
     Raises:
-        ConfigError: it is a game of several players.
+        ConfigError: see `made_pool`.
     """
 
     def __init__(self, env_id: str, kwargs: dict[str, Any]) -> None:
+        self.render_mode = kwargs.get("render_mode")
         self._make = partial(made_pool, env_id, kwargs, num_threads=1)
+        self._cannot_draw = families.cannot_draw(family_of(env_id))
+        modes = [] if self._cannot_draw else ["rgb_array"]
+        self.metadata = {"render_modes": modes, "render_fps": PICTURES_PER_SECOND}
         self._pool = self._make([0])
         with quiet():
             self.observation_space, self.action_space = spaces_of_pool(self._pool)
-            players = self._pool.spec.config.max_num_players
-        if players > 1:
-            self._pool.close()
-            raise ConfigError(
-                f"env.id={env_id}: is a game of {players} players, and ppolab trains one that plays alone; choose "
-                "another environment"
-            )
+        self.tells_game = bool(game_info(self._pool))
+        self.goes_on = False
+        self._score, self._over = 0.0, False
+        self._last_actions: NDArray[Any] | None = None  # [1, ...], those of a step that ended an episode
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode."""
@@ -68,18 +80,47 @@ class EnvPoolAlone(gymnasium.Env[Any, Any]):
         if seed is not None:
             self._pool.close()
             self._pool = self._make([seed % MAX_SEED])
+            self._score, self._over, self._last_actions = 0.0, False, None
+        self.goes_on = False
         with quiet():
-            observations, info = self._pool.reset()
+            if self._last_actions is None:
+                observations, info = self._pool.reset()
+            else:
+                observations, _, _, _, info = self._pool.step(self._last_actions)
+                self._last_actions = None
         return first_of(observations), first_of(info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Take one step."""
-        observations, rewards, terminated, truncated, info = self._pool.step(np.asarray(action)[None])
-        return first_of(observations), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), first_of(info)
+        actions = np.asarray(action)[None]
+        observations, rewards, terminated, truncated, infos = self._pool.step(actions)
+        self._last_actions = actions if terminated[0] or truncated[0] else None
+        info = first_of(infos)
+        if self.tells_game:
+            scored, over = float(info[SCORED]), bool(info[OVER]) or bool(truncated[0])
+            self._score += scored
+            self._over |= over
+            self.goes_on = bool(terminated[0]) and not over
+        return first_of(observations), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
 
-    def render(self) -> NoReturn:
-        """Raise NotImplementedError."""
-        raise NotImplementedError("EnvPool's environments are not drawn where they are stepped one by one")
+    def taken_game(self) -> tuple[float, bool]:
+        """Return what the game scored since the last call, and whether it has ended.
+
+        A wrapper may have taken several steps, or one whose reward and end it hides.
+        """
+        taken, self._score, self._over = (self._score, self._over), 0.0, False
+        return taken
+
+    def render(self) -> NDArray[np.uint8]:
+        """Return a picture [H, W, 3]; the environment must have been made with `render_mode="rgb_array"`.
+
+        Raises:
+            NotImplementedError: EnvPool has none.
+        """
+        if self._cannot_draw:
+            raise NotImplementedError(self._cannot_draw)
+        picture: NDArray[np.uint8] = self._pool.render()[0]
+        return picture
 
     def close(self) -> None:
         """Free the simulator."""
@@ -90,11 +131,18 @@ def made_pool(env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], *, num_
     """Return a pool with an environment for each seed.
 
     Raises:
-        ConfigError: EnvPool does not take these arguments, or cannot start this task.
+        ConfigError: EnvPool does not take these arguments, or cannot start this task; or it has several players.
     """
     num_envs = len(seeds)
+    if (players := defaults_of(env_id)["max_num_players"]) > 1:
+        raise ConfigError(
+            f"env.id={env_id}: is a game of {players} players, and ppolab trains one that plays alone; choose another "
+            "environment"
+        )
     if why := families.cannot_start(family_of(env_id), env_id):
         raise ConfigError(f"env.id={env_id}: {why}; choose another environment")
+    if kwargs.get("render_mode"):
+        share_envpools_opengl()
     try:
         with quiet():
             return package().make(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes.util
+import importlib.util
 import os
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,6 +22,21 @@ def prepare_headless_rendering() -> None:
     if ctypes.util.find_library("EGL"):
         os.environ.setdefault("MUJOCO_GL", "egl")
         os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
+
+
+def share_envpools_opengl() -> None:
+    """Let the MuJoCo inside EnvPool find the library with which EnvPool makes contexts of OpenGL.
+
+    EnvPool's build for Linux brings a copy, which its extensions load for themselves alone; MuJoCo looks for it among
+    the symbols of the whole process, and ends the process where it finds none. Must run before the first picture.
+    """
+    found = importlib.util.find_spec("envpool")
+    if sys.platform != "linux" or found is None or found.origin is None:
+        return
+    for name in ("libGLdispatch", "libEGL"):  # the second needs the first
+        for library in (Path(found.origin).parents[1] / "envpool.libs").glob(f"{name}-*"):
+            with suppress(OSError):  # it needs what is not there, and so MuJoCo cannot draw
+                ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
 
 
 def prepare_scene(env: gymnasium.Env[Any, Any]) -> None:

@@ -57,6 +57,25 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
+def given_up_after(give_up: Callable[[], None]) -> Iterator[None]:
+    """Let a first signal in the block call `give_up`, which ends the wait for a tracking store; a second ends at once.
+
+    What a user reads holds for a sweep.
+    """
+    asked = threading.Event()
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        print("no longer sending: the same command sends what the store lacks; once more to end at once", flush=True)
+        give_up()
+
+    with signals_handled_by(end):
+        yield
+
+
+@contextmanager
 def heeded_interrupt() -> Iterator[None]:
     """End the block with KeyboardInterrupt after a signal, even if a package swallows it while it is imported."""
     asked = threading.Event()

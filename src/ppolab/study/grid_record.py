@@ -20,12 +20,15 @@ from ppolab.records.tracking import (
     RunDescription,
     RunStatus,
     Tracker,
+    TrackingRelay,
     end_abandoned_runs,
     environment_tags,
     page_rows,
+    unsent_runs,
 )
 from ppolab.records.tracking.operations import PARENT_TAG
 from ppolab.records.wording import command_with, next_command, shown
+from ppolab.runtime.signals import given_up_after
 from ppolab.study.grid import GridJob
 from ppolab.study.store import PATIENCE_SECONDS, Store
 from ppolab.training.trial import COMMAND_ALONE, grid_run
@@ -104,6 +107,7 @@ class GridRecord:
         self._grid = grid
         self._store = store
         self._tracker: Tracker = NoTracker()
+        self._relay = TrackingRelay()
         self._run_id: str | None = None
 
     def open(self) -> None:
@@ -126,6 +130,14 @@ class GridRecord:
         if self._run_id not in (None, earlier):
             write_whole(self._file, json.dumps({"mlflow_run": self._run_id}) + "\n")
 
+    def send_again(self, jobs: Sequence[GridJob]) -> None:
+        """Begin to send what the store may lack of runs that are done."""
+        if self._store is None:
+            return
+        done = {job.folder.path for job in jobs}
+        lacking = [folder for folder in unsent_runs(self._grid.folder) if folder in done]
+        self._relay.send_again(lacking, self._store.uri, self._tracker)
+
     def reference(self, job: GridJob) -> str:
         """Return what a run of the grid is told of it, for the environment variable."""
         tags = {
@@ -145,7 +157,13 @@ class GridRecord:
         """Record what the grid came to, and end its tracking run."""
         self._tracker.log_metrics(result.metrics, len(result.values))
         self._tracker.set_tags(result.tags)
-        self._tracker.close(status)
+        with given_up_after(self._give_up):
+            self._relay.close()
+            self._tracker.close(status)
+
+    def _give_up(self) -> None:
+        self._relay.give_up()
+        self._tracker.give_up()
 
     def _end_abandoned(self, run_id: str) -> None:
         """Mark runs as ended whose processes were killed and could not say so themselves."""

@@ -87,6 +87,11 @@ class MemberRuns:
         for tracker in self._trackers:
             tracker.close(status)
 
+    def give_up(self) -> None:
+        """End a wait for the store, see `Tracker.give_up`."""
+        for tracker in self._trackers:
+            tracker.give_up()
+
 
 def _attribute(member: int) -> str:
     """Return the user attribute of a study that holds the tracking run of a member."""

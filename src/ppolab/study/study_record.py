@@ -7,6 +7,7 @@ import statistics
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -17,6 +18,7 @@ from ppolab.records.tracking import (
     KIND_TAG,
     NOTE_TAG,
     MlflowTracker,
+    NotedTracker,
     NoTracker,
     RunDescription,
     RunStatus,
@@ -24,6 +26,7 @@ from ppolab.records.tracking import (
     end_abandoned_runs,
     environment_tags,
 )
+from ppolab.runtime.signals import given_up_after
 from ppolab.study.claims import Claim, settings_of, trial_name
 from ppolab.study.drawing import Drawing
 from ppolab.study.member_runs import MemberRuns
@@ -133,7 +136,8 @@ class StudyRecord:
         if self._settings.seeds_per_trial == 1:
             return self._tracker
         parameters = {plain(key): str(value) for key, value in claim.values.items()}
-        tracker = self._run(trial_name(claim.number), parameters, {**tags, KIND_TAG: "trial"}, self._tracker, None)
+        name = trial_name(claim.number)
+        tracker = self._run(name, parameters, {**tags, KIND_TAG: "trial"}, self._tracker, None, noted=True)
         self._open_trials[claim.number] = tracker
         return tracker
 
@@ -216,13 +220,20 @@ class StudyRecord:
             self._drawing.close()
         for picture in pictures:
             self._tracker.log_artifact(picture, "plots")
-        if self._opening is not None:
-            self._opening.join()
-        runner.close()
-        if self._members is not None:
-            self._members.close(status)
-        self._tracker.close(status)
+        with given_up_after(partial(self._give_up, runner)):
+            if self._opening is not None:
+                self._opening.join()
+            runner.close()
+            if self._members is not None:
+                self._members.close(status)
+            self._tracker.close(status)
         return pictures
+
+    def _give_up(self, runner: Runner) -> None:
+        runner.give_up()
+        if self._members is not None:
+            self._members.give_up()
+        self._tracker.give_up()
 
     def _run(
         self,
@@ -231,7 +242,10 @@ class StudyRecord:
         tags: Mapping[str, str],
         parent: Tracker | None,
         earlier: str | None,
+        *,
+        noted: bool = False,
     ) -> Tracker:
+        """Open a tracking run. `noted`: what it lacks when this process is killed, the next command sends."""
         if self._store is None:
             return NoTracker()
         description = RunDescription(
@@ -241,7 +255,8 @@ class StudyRecord:
             tags=dict(tags) | environment_tags(),
             resume_run_id=earlier,
         )
-        return MlflowTracker(description, self._store.uri, self._folder / "tracking_backlog.jsonl", parent=parent)
+        tracker = MlflowTracker(description, self._store.uri, self._folder / "tracking_backlog.jsonl", parent=parent)
+        return NotedTracker(tracker, description, self._folder / name, keeps_metrics=True) if noted else tracker
 
 
 def plain(key: str) -> str:

@@ -104,7 +104,10 @@ class Runner(Protocol):
         """Begin to send what the tracking store may lack of earlier runs, see `TrackingRelay.send_again`."""
 
     def close(self) -> None:
-        """Wait until the tracking store has what the runs recorded; Ctrl-C ends the wait."""
+        """Wait until the tracking store has what the runs recorded."""
+
+    def give_up(self) -> None:
+        """End the wait of `close`."""
 
 
 @dataclass

@@ -25,6 +25,7 @@ from ppolab.records.tracking import (
     KIND_TAG,
     NOTE_TAG,
     MlflowTracker,
+    NotedTracker,
     NoTracker,
     RelayedTracker,
     RunDescription,
@@ -80,6 +81,8 @@ def recorded_run(
             tracker = RelayedTracker(description, uri, files.backlog, trial.records)
         else:
             tracker = MlflowTracker(description, uri, files.backlog, importing=lean_mlflow)
+            if trial is not None:  # the sweep's next command sends what this process cannot
+                tracker = NotedTracker(tracker, description, files.path)
     metrics_file = MetricsFile(files.metrics, run_metrics(config), first_step)
     earlier = metrics_by_step(files.metrics)  # of a resumed run
     events = None

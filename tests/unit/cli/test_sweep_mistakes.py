@@ -77,6 +77,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "model.hidden_sizes=VALUE",
     ),
     "an environment that cannot change in a run": (f"{PBT} env=hopper,ant", "env", "env=VALUE"),
+    "the name of a run": (f"{CLIP} logger.run_name=mine", "logger.run_name=mine", "study_name="),
     "job of a grid": ("clip=0.1,1.5", "clip=1.5", "strictly between 0 and 1"),
 }
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
+import sample_wrappers
 import torch
 from helpers import make_collector, make_config, make_policy
 from numpy.typing import NDArray
@@ -24,8 +26,9 @@ LEARNERS = {"episodic_life": True, "reward_clip": True}
 SEEDS = [3, 4]
 
 
-def games(env_id: str, **kwargs: Any) -> VectorEnv:
-    return make_vector_env(EnvConfig(id=env_id, kwargs=kwargs, num_threads=1), SEEDS, "envpool")
+def games(env_id: str, backend: str = "envpool", wrappers: tuple[str, ...] = (), **kwargs: Any) -> VectorEnv:
+    env = EnvConfig(id=env_id, kwargs=kwargs, num_threads=1, wrappers=list(wrappers))
+    return make_vector_env(env, SEEDS, backend)
 
 
 def played_again(env_id: str, kwargs: dict[str, Any], actions: NDArray[Any]) -> list[Episode]:
@@ -43,11 +46,12 @@ def played_again(env_id: str, kwargs: dict[str, Any], actions: NDArray[Any]) -> 
     return found
 
 
+@pytest.mark.parametrize("backend", ["envpool", "gymnasium"])
 @pytest.mark.parametrize(("env_id", "limit"), [("Breakout-v5", 27000), ("SpaceInvaders-v5", 90)])
-def test_a_rollout_counts_whole_games_with_their_score(env_id: str, limit: int) -> None:
+def test_a_rollout_counts_whole_games_with_their_score(env_id: str, limit: int, backend: str) -> None:
     small = {"num_envs": 2, "rollout_steps": 200, "minibatch_size": 50, "model.hidden_sizes": [8]}
     config = make_config("experiment=atari", **small, **{"env.id": env_id, "env.kwargs.max_episode_steps": limit})
-    env = games(env_id, **config.env.kwargs)
+    env = games(env_id, backend, **config.env.kwargs)
     rollout = make_collector(config, env).collect(make_policy(config, env))
     env.close()
     expected = played_again(env_id, config.env.kwargs, rollout.actions[..., 0].numpy().astype(np.int32))
@@ -80,15 +84,74 @@ def test_a_game_that_a_staggered_start_cuts_short_is_forgotten() -> None:
     assert lengths == [[], [100], [100]]  # the second environment begins anew after 60 steps
 
 
-def test_an_evaluation_presses_fire_after_a_lost_life_and_counts_the_game() -> None:
+BACKENDS = [("envpool", ()), ("gymnasium", ()), ("gymnasium", ("sample_wrappers:PlusOne",))]
+"""What steps the games; the wrapper adds 1 to every reward of the learner's, and nothing to the score."""
+
+
+@pytest.mark.parametrize(("backend", "wrappers"), BACKENDS)
+def test_an_evaluation_presses_fire_after_a_lost_life_and_counts_the_game(
+    backend: str, wrappers: tuple[str, ...]
+) -> None:
     """Action 3 moves to the left and never fires; without a ball a game of Breakout stands still."""
-    env = games("Breakout-v5", **LEARNERS)
+    env = games("Breakout-v5", backend, wrappers, **LEARNERS)
+    assert env.tells_game
     result = play_episodes(lambda rows, masks: np.full((len(rows), 1), 3), env)
     env.close()
     assert (result.returns, result.lengths) == ([2.0, 1.0], [180, 149])
-    whole = games("Breakout-v5")
+    whole = games("Breakout-v5", backend, wrappers)
     whole.reset()
     steps = [whole.step(np.full((2, 1), 3)) for _ in range(200)]
     assert not any(step.over.any() for step in steps)
     assert not whole.tells_game and steps[0].game is None
     whole.close()
+
+
+@pytest.mark.parametrize("arguments", [{"episodic_life": True}, {"reward_clip": True}, LEARNERS])
+def test_steps_one_by_one_are_those_of_the_pool(arguments: dict[str, Any]) -> None:
+    pool, alone = (games("Breakout-v5", backend, **arguments) for backend in ("envpool", "gymnasium"))
+    np.testing.assert_array_equal(pool.reset(), alone.reset())
+    generator = np.random.default_rng(0)
+    lives, ends = 0, 0
+    for _ in range(260):
+        actions = generator.integers(4, size=(2, 1))
+        first, second = pool.step(actions), alone.step(actions)
+        for name in ("observations", "rewards", "terminated", "truncated", "valid"):
+            np.testing.assert_array_equal(getattr(first, name), getattr(second, name), err_msg=name)
+        assert first.game is not None and second.game is not None
+        for row in range(2):  # the row that only resets tells of no game one by one, and is left out
+            if first.valid[row]:
+                assert (first.game.rewards[row], first.game.over[row]) == (
+                    second.game.rewards[row], second.game.over[row],
+                )  # fmt: skip
+        lives, ends = lives + int(first.terminated.sum()), ends + int(first.game.over.sum())
+    pool.close()
+    alone.close()
+    assert lives > ends > 0 if "episodic_life" in arguments else lives == ends > 0
+
+
+class SkipsAndHides(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Takes two steps for one, and gives the reward of neither."""
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        observation, _, terminated, truncated, _ = self.env.step(action)
+        if not (terminated or truncated):
+            observation, _, terminated, truncated, _ = self.env.step(action)
+        return observation, 0.0, terminated, truncated, {}
+
+
+def test_a_wrapper_hides_nothing_of_the_game(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sample_wrappers, "SkipsAndHides", SkipsAndHides, raising=False)
+    env = games("Breakout-v5", "gymnasium", ("sample_wrappers:SkipsAndHides",), **LEARNERS)
+    result = play_episodes(lambda rows, masks: np.full((len(rows), 1), 3), env)
+    env.close()
+    assert result.returns == [2.0, 1.0], "as in the test above"
+    assert 75 <= result.lengths[1] < result.lengths[0] <= 95, "of steps that the learner takes"
+
+
+def test_an_episode_that_a_wrapper_ends_is_a_game_since_a_new_one_follows() -> None:
+    env = games("Breakout-v5", "gymnasium", ("sample_wrappers:ten_steps",), **LEARNERS)
+    env.reset()
+    steps = [env.step(np.full((2, 1), 3)) for _ in range(33)]
+    env.close()
+    over = np.array([step.over for step in steps])
+    assert np.flatnonzero(over[:, 0]).tolist() == np.flatnonzero(over[:, 1]).tolist() == [9, 20, 31]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +128,7 @@ def test_a_version_that_is_gone_from_gymnasium_is_envpool_s() -> None:
     choice = backend_choice(env)
     assert choice.name == evaluation_backend(env) == "envpool"
     assert choice.notes == (
-        "Hopper-v3: is no longer in Gymnasium (use Hopper-v5), so EnvPool also plays the evaluations, and there is no "
-        "video",
+        "Hopper-v3: is no longer in Gymnasium (use Hopper-v5), so EnvPool also plays the evaluations",
     )
     for refused in ({"id": "Hopper-v3", "backend": "gymnasium"}, {"id": "Hopper-v2"}):
         with pytest.raises(ConfigError, match=r"^env\.id=Hopper-v.: is no longer in Gymnasium; use Hopper-v5$"):
@@ -250,6 +248,20 @@ def test_what_envpool_alone_has_is_refused_in_one_line(settings: dict[str, Any],
 
 
 @needs_envpool
+def test_every_game_of_several_players_is_refused_with_its_reason() -> None:
+    families = ("gfootball", "highway", "jumanji", "pgx", "procgen", "vizdoom")  # the others are of one robot or player
+    ids = [env_id for env_id in envpool_ids.known_ids() if envpool_ids.family_of(env_id) in families]
+    games = [env_id for env_id in ids if envpool_ids.defaults_of(env_id)["max_num_players"] > 1]
+    assert len(games) == 22
+    assert {"IntersectionMultiAgent-v0", "intersection-multi-agent-v1", "Chess-v1", "SparrowMahjong-v1"} <= set(games)
+    for env_id in [*games, "Cig-v1", "MultiDuel-v1"]:
+        env = EnvConfig(id=env_id)
+        for refused in (check_environment, lambda env: make_vector_env(env, [1, 2], "envpool")):
+            with pytest.raises(ConfigError, match=rf"^env\.id={env_id}: is a game of (2|3|several) players, [^\n]*$"):
+                refused(env)
+
+
+@needs_envpool
 def test_an_id_of_envpool_alone_is_played_by_it_everywhere() -> None:
     env = EnvConfig(id="BabyAI-PutNextS6N3-v0", num_threads=1)
     assert backend_choice(env).name == evaluation_backend(env) == "envpool"
@@ -264,14 +276,12 @@ def test_an_id_of_envpool_alone_is_played_by_it_everywhere() -> None:
 
 
 @needs_envpool
-def test_an_evaluation_plays_whole_games_for_their_own_score() -> None:
-    env = EnvConfig(id="Pong-v5", kwargs={"episodic_life": True, "reward_clip": True, "frame_skip": 2})
-    assert for_evaluation(env) == env, "EnvPool tells of the game"
-    one_by_one = replace(env, wrappers=["sample_wrappers:PlusOne"])
-    assert for_evaluation(one_by_one).kwargs == {"frame_skip": 2}
-    assert for_evaluation(replace(env, backend="gymnasium")).kwargs == {"frame_skip": 2}
-    own = EnvConfig(id="CartPole-v1", kwargs={"reward_clip": True})
-    assert for_evaluation(own) == own
+@pytest.mark.parametrize("backend", ["auto", "gymnasium"])
+def test_an_evaluation_keeps_the_arguments_of_the_training(backend: str) -> None:
+    """`Step.game` tells of whole games and their score."""
+    env = EnvConfig(id="Pong-v5", backend=backend, kwargs={"episodic_life": True, "reward_clip": True, "frame_skip": 2})
+    assert for_evaluation(env) == env
+    assert for_evaluation(EnvConfig(id="Hopper-v5", backend="warp")).backend == "auto"
 
 
 @needs_envpool
@@ -294,8 +304,10 @@ def test_gymnasium_by_name_steps_what_envpool_alone_has_one_by_one() -> None:
     assert choice.name == "gymnasium"
     assert choice.notes == (
         "Pong-v5: EnvPool alone has it, and env.backend=gymnasium steps EnvPool's environments one by one, which is "
-        "slower, and there is no video",
+        "slower",
     )
+    unseen = backend_choice(EnvConfig(id="NChain-v0", backend="gymnasium"))
+    assert unseen.notes[0].endswith("one by one, which is slower, and there is no video")
     assert backend_choice(EnvConfig(id="CartPole-v1", backend="gymnasium")).notes == ()
 
 

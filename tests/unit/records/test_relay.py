@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from ppolab.records.run_folder import RunFolder
-from ppolab.records.tracking import NoTracker, RelayedTracker, RunDescription, TrackingRelay
+from ppolab.records.tracking import NotedTracker, NoTracker, RelayedTracker, RunDescription, TrackingRelay
 from ppolab.records.tracking.operations import Artifact, CloseReport, Finish, Tags
 from ppolab.records.tracking.tracker import Logged
 from ppolab.records.tracking.unsent import unsent_runs
@@ -25,7 +25,7 @@ class Store:
     run_id, page = "id-7", "http://page"
     error: ClassVar[str | None] = None
 
-    def __init__(self, run: RunDescription, uri: str, backlog_path: Path, parent: Any) -> None:
+    def __init__(self, run: RunDescription, uri: str, backlog_path: Path, parent: Any = None) -> None:
         self.run, self.uri, self.parent = run, uri, parent
         self.entries: list[Any] = []
         self.finish: Finish | None = None
@@ -34,9 +34,12 @@ class Store:
     def take(self, entry: Any) -> None:
         self.entries.append(entry)
 
-    def close_as(self, finish: Finish) -> CloseReport:
+    def close_as(self, finish: Finish, timeout: float = 30.0) -> CloseReport:
         self.finish = finish
         return CloseReport(self.run_id, 0, 0, Store.error)
+
+    def give_up(self) -> None:
+        raise AssertionError("nobody has asked for it")
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +94,7 @@ def test_what_a_store_lacks_of_a_run_that_has_ended_is_sent_again(
     assert "the store lacks records of 1 runs; the same command sends them again" in caplog.messages
     monkeypatch.setattr(Store, "error", None)
     parent, again = NoTracker(), TrackingRelay()
-    again.send_again(tmp_path, "sqlite:///y", parent)
+    again.send_again(unsent_runs(tmp_path), "sqlite:///y", parent)
     again.close()
     first, second = Store.made
     assert second.run.start_token == first.run.start_token and second.run.tried_at is not None
@@ -100,7 +103,7 @@ def test_what_a_store_lacks_of_a_run_that_has_ended_is_sent_again(
     assert points == [(64, {"loss": 1.5}), (128, {"loss": 0.5})]
     assert second.entries[2:] == [Tags({"a": "b"}), Artifact(str(folder / "metrics.csv"), "")]
     assert second.finish == first.finish and second.finish is not None and second.finish.status == "PRUNED"
-    again.send_again(tmp_path, "sqlite:///y", parent)  # nothing is left to send
+    again.send_again(unsent_runs(tmp_path), "sqlite:///y", parent)  # nothing is left to send
     again.close()
     assert len(Store.made) == 2
 
@@ -110,7 +113,7 @@ def test_a_run_says_what_the_store_may_lack_until_it_has_everything(
 ) -> None:
     sending = threading.Event()
 
-    def slow(self: Store, finish: Finish) -> CloseReport:
+    def slow(self: Store, finish: Finish, timeout: float = 30.0) -> CloseReport:
         assert sending.wait(10.0)
         return CloseReport("id-7", 0, 0, None)
 
@@ -119,11 +122,80 @@ def test_a_run_says_what_the_store_may_lack_until_it_has_everything(
     ended_run(folder, relay)
     assert [each.name for each in unsent_runs(tmp_path)] == ["trial-0003"]
     elsewhere = TrackingRelay()
-    elsewhere.send_again(tmp_path, "sqlite:///y", NoTracker())  # while the first one sends
+    elsewhere.send_again(unsent_runs(tmp_path), "sqlite:///y", NoTracker())  # while the first one sends
     elsewhere.close()
     sending.set()
     relay.close()
     assert unsent_runs(tmp_path) == [] and len(Store.made) == 1
+
+
+def killed_while_sending(folder: Path, *, keeps_metrics: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave what a run leaves that sends its records itself, and whose process is killed meanwhile."""
+
+    def killed(self: Store, finish: Finish, timeout: float = 30.0) -> CloseReport:
+        raise SystemExit
+
+    run = RunDescription(experiment="e", run_name="mine", parameters={}, tags={}, parent_run_id="id-of-grid")
+    tracker = NotedTracker(
+        Store(run, "sqlite:///x", folder / "tracking_backlog.jsonl"), run, folder, keeps_metrics=keeps_metrics
+    )
+    tracker.log_metrics({"loss": 1.5}, 64)
+    tracker.set_tags({"a": "b"})
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "close_as", killed)
+        with pytest.raises(SystemExit):
+            tracker.close("FINISHED")
+
+
+@pytest.mark.parametrize("keeps_metrics", [True, False])
+def test_what_a_run_could_not_send_itself_the_sweep_sends(
+    keeps_metrics: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "0"
+    killed_while_sending(folder, keeps_metrics=keeps_metrics, monkeypatch=monkeypatch)
+    assert unsent_runs(tmp_path) == [folder]
+    if not keeps_metrics:
+        (folder / "metrics.csv").write_text("step,loss\n64,1.5\n")
+    relay = TrackingRelay()
+    relay.send_again(unsent_runs(tmp_path), "sqlite:///x", NoTracker())
+    relay.close()
+    _, again = Store.made
+    assert again.run.start_token == Store.made[0].run.start_token and again.run.parent_run_id == "id-of-grid"
+    assert [(entry.step, entry.metrics) for entry in again.entries if isinstance(entry, Logged)] == [
+        (64, {"loss": 1.5})
+    ]
+    assert Tags({"a": "b"}) in again.entries
+    assert again.finish is not None and again.finish.status == "FINISHED"
+    assert folder.exists() == (not keeps_metrics), "a folder of nothing else goes"
+    assert unsent_runs(tmp_path) == []
+
+
+def test_a_run_that_sent_everything_notes_nothing(tmp_path: Path) -> None:
+    run = RunDescription(experiment="e", run_name="mine", parameters={}, tags={})
+    (tmp_path / "config.yaml").touch()
+    tracker = NotedTracker(Store(run, "sqlite:///x", tmp_path / "tracking_backlog.jsonl"), run, tmp_path)
+    assert tracker.close("FINISHED").error is None
+    assert tracker.close("KILLED").error is None and Store.made[0].finish is not None
+    assert Store.made[0].finish.status == "FINISHED", "the second call does nothing"
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_a_relay_that_is_given_up_leaves_what_has_not_arrived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closing, given_up = threading.Event(), threading.Event()
+
+    def slow(self: Store, finish: Finish, timeout: float = 30.0) -> CloseReport:
+        closing.set()
+        assert given_up.wait(10.0)
+        return CloseReport("id-7", 0, 0, "the wait has ended")
+
+    monkeypatch.setattr(Store, "close_as", slow)
+    monkeypatch.setattr(Store, "give_up", lambda _: given_up.set())
+    relay = TrackingRelay()
+    ended_run(tmp_path / "trial-0003", relay)
+    assert closing.wait(10.0)
+    relay.give_up()
+    relay.close()
+    assert [each.name for each in unsent_runs(tmp_path)] == ["trial-0003"]
 
 
 def test_a_run_whose_process_is_gone_is_marked_as_killed(tmp_path: Path) -> None:

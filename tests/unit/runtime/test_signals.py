@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from ppolab.runtime.signals import SIGNALS, heeded_interrupt, signals_handled_by, stop_requests
+from ppolab.runtime.signals import SIGNALS, given_up_after, heeded_interrupt, signals_handled_by, stop_requests
 
 
 def handlers() -> list[object]:
@@ -88,3 +88,14 @@ def test_without_an_interrupt_nothing_is_raised() -> None:
     with heeded_interrupt():
         assert signal.getsignal(signal.SIGINT) is not before
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_first_signal_gives_up_and_a_second_ends_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    before, given_up = signal.getsignal(signal.SIGINT), []
+    with given_up_after(lambda: given_up.append(True)):
+        signal.raise_signal(signal.SIGINT)
+        assert given_up == [True]
+        assert capsys.readouterr().out.startswith("no longer sending: the same command sends what the store lacks")
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert given_up == [True] and signal.getsignal(signal.SIGINT) is before

@@ -17,15 +17,17 @@ from ppolab.envs.warp.draws import Draws
 from ppolab.envs.warp.scene import Beginning, Moved, Outcome, Range, Scene, Task, around, inside, never, sum_of_squares
 
 
+@dataclass(frozen=True)
 class Person(Task):
     """What Humanoid and HumanoidStandup share."""
 
-    reset_noise_scale: float
-    exclude_current_positions_from_observation: bool
-    include_cinert_in_observation: bool
-    include_cvel_in_observation: bool
-    include_qfrc_actuator_in_observation: bool
-    include_cfrc_ext_in_observation: bool
+    ctrl_cost_weight: float = 0.1
+    reset_noise_scale: float = 1e-2
+    exclude_current_positions_from_observation: bool = True
+    include_cinert_in_observation: bool = True
+    include_cvel_in_observation: bool = True
+    include_qfrc_actuator_in_observation: bool = True
+    include_cfrc_ext_in_observation: bool = True
 
     contacts = 64
     rows = 256
@@ -54,18 +56,11 @@ class Humanoid(Person):
     """Humanoid-v5."""
 
     forward_reward_weight: float = 1.25
-    ctrl_cost_weight: float = 0.1
     contact_cost_weight: float = 5e-7
     contact_cost_range: Range = (-inf, 10.0)
     healthy_reward: float = 5.0
     terminate_when_unhealthy: bool = True
     healthy_z_range: Range = (1.0, 2.0)
-    reset_noise_scale: float = 1e-2
-    exclude_current_positions_from_observation: bool = True
-    include_cinert_in_observation: bool = True
-    include_cvel_in_observation: bool = True
-    include_qfrc_actuator_in_observation: bool = True
-    include_cfrc_ext_in_observation: bool = True
 
     def place(self, scene: Scene) -> Tensor:
         return scene.mass_center()
@@ -83,15 +78,8 @@ class HumanoidStandup(Person):
     """HumanoidStandup-v5."""
 
     uph_cost_weight: float = 1.0
-    ctrl_cost_weight: float = 0.1
     impact_cost_weight: float = 0.5e-6
     impact_cost_range: Range = (-inf, 10.0)
-    reset_noise_scale: float = 1e-2
-    exclude_current_positions_from_observation: bool = True
-    include_cinert_in_observation: bool = True
-    include_cvel_in_observation: bool = True
-    include_qfrc_actuator_in_observation: bool = True
-    include_cfrc_ext_in_observation: bool = True
 
     timestep: ClassVar[float] = 0.003
     """Of the model, in s, by which Gymnasium divides the height."""

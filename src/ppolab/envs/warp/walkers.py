@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from math import inf
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -30,68 +31,64 @@ from ppolab.envs.warp.scene import (
 
 
 @dataclass(frozen=True)
-class HalfCheetah(Task):
-    """HalfCheetah-v5."""
+class Crawler(Task):
+    """What HalfCheetah and Swimmer share: no posture of theirs ends an episode."""
 
     forward_reward_weight: float = 1.0
     ctrl_cost_weight: float = 0.1
     reset_noise_scale: float = 0.1
     exclude_current_positions_from_observation: bool = True
 
-    contacts = 24
-    rows = 96
+    unseen: ClassVar[int] = 1
+    """Coordinates of the root that an observation may leave out."""
 
     def place(self, scene: Scene) -> Tensor:
         return scene.qpos[:, :1]
 
     def observation(self, scene: Scene) -> Tensor:
-        skipped = int(self.exclude_current_positions_from_observation)
+        skipped = self.unseen * self.exclude_current_positions_from_observation
         return torch.cat((scene.qpos[:, skipped:], scene.qvel), 1)
 
     def outcome(self, scene: Scene, moved: Moved) -> Outcome:
         cost = self.ctrl_cost_weight * sum_of_squares(moved.action)
         return Outcome(self.forward_reward_weight * moved.x_velocity - cost, never(scene))
+
+
+@dataclass(frozen=True)
+class HalfCheetah(Crawler):
+    """HalfCheetah-v5."""
+
+    contacts = 24
+    rows = 96
 
     def beginning(self, draws: Draws, rest: Beginning) -> Beginning:
         return around(rest, draws, self.reset_noise_scale, normal=True)
 
 
 @dataclass(frozen=True)
-class Swimmer(Task):
+class Swimmer(Crawler):
     """Swimmer-v5."""
 
-    forward_reward_weight: float = 1.0
     ctrl_cost_weight: float = 1e-4
-    reset_noise_scale: float = 0.1
-    exclude_current_positions_from_observation: bool = True
 
     contacts = 4
     rows = 16
-
-    def place(self, scene: Scene) -> Tensor:
-        return scene.qpos[:, :1]
-
-    def observation(self, scene: Scene) -> Tensor:
-        skipped = 2 * self.exclude_current_positions_from_observation
-        return torch.cat((scene.qpos[:, skipped:], scene.qvel), 1)
-
-    def outcome(self, scene: Scene, moved: Moved) -> Outcome:
-        cost = self.ctrl_cost_weight * sum_of_squares(moved.action)
-        return Outcome(self.forward_reward_weight * moved.x_velocity - cost, never(scene))
+    unseen = 2
 
     def beginning(self, draws: Draws, rest: Beginning) -> Beginning:
         return around(rest, draws, self.reset_noise_scale)
 
 
+@dataclass(frozen=True)
 class Biped(Task):
     """What Hopper and Walker2d share."""
 
-    forward_reward_weight: float
-    ctrl_cost_weight: float
-    healthy_reward: float
-    terminate_when_unhealthy: bool
-    reset_noise_scale: float
-    exclude_current_positions_from_observation: bool
+    forward_reward_weight: float = 1.0
+    ctrl_cost_weight: float = 1e-3
+    healthy_reward: float = 1.0
+    terminate_when_unhealthy: bool = True
+    reset_noise_scale: float = 5e-3
+    exclude_current_positions_from_observation: bool = True
 
     @abstractmethod
     def healthy(self, scene: Scene) -> Tensor:
@@ -118,15 +115,9 @@ class Biped(Task):
 class Hopper(Biped):
     """Hopper-v5."""
 
-    forward_reward_weight: float = 1.0
-    ctrl_cost_weight: float = 1e-3
-    healthy_reward: float = 1.0
-    terminate_when_unhealthy: bool = True
     healthy_state_range: Range = (-100.0, 100.0)
     healthy_z_range: Range = (0.7, inf)
     healthy_angle_range: Range = (-0.2, 0.2)
-    reset_noise_scale: float = 5e-3
-    exclude_current_positions_from_observation: bool = True
 
     contacts = 16
     rows = 64
@@ -144,14 +135,8 @@ class Hopper(Biped):
 class Walker2d(Biped):
     """Walker2d-v5."""
 
-    forward_reward_weight: float = 1.0
-    ctrl_cost_weight: float = 1e-3
-    healthy_reward: float = 1.0
-    terminate_when_unhealthy: bool = True
     healthy_z_range: Range = (0.8, 2.0)
     healthy_angle_range: Range = (-1.0, 1.0)
-    reset_noise_scale: float = 5e-3
-    exclude_current_positions_from_observation: bool = True
 
     contacts = 24
     rows = 96

@@ -11,6 +11,7 @@ import takes seconds that neither `--help` nor a mistyped key should cost.
 
 from ppolab.records.tracking.links import experiment_link, page_rows
 from ppolab.records.tracking.mlflow_store import record_run
+from ppolab.records.tracking.noted import NotedTracker
 from ppolab.records.tracking.operations import CloseReport, RunDescription, RunStatus, StoredRun
 from ppolab.records.tracking.registry import PolicyModel, register_policy
 from ppolab.records.tracking.relay import RelayedTracker, TrackingRelay
@@ -23,6 +24,7 @@ from ppolab.records.tracking.stored_runs import (
 )
 from ppolab.records.tracking.tags import KIND_TAG, MEMBER, NOTE_TAG, SEGMENT, environment_tags
 from ppolab.records.tracking.tracker import MlflowTracker, NoTracker, Tracker
+from ppolab.records.tracking.unsent import unsent_runs
 from ppolab.records.tracking.uri import is_database, resolve_tracking_uri, sqlite_path, ui_command
 from ppolab.redaction import redact
 
@@ -34,6 +36,7 @@ __all__ = [
     "CloseReport",
     "MlflowTracker",
     "NoTracker",
+    "NotedTracker",
     "PolicyModel",
     "RelayedTracker",
     "RunDescription",
@@ -56,4 +59,5 @@ __all__ = [
     "resolve_tracking_uri",
     "sqlite_path",
     "ui_command",
+    "unsent_runs",
 ]

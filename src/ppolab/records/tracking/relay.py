@@ -11,17 +11,18 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ppolab.records.metrics_file import metrics_by_step
 from ppolab.records.run_folder import RunFolder
+from ppolab.records.tracking.noted import Notes
 from ppolab.records.tracking.operations import Artifact, CloseReport, Finish, RunDescription, RunStatus, Tags
 from ppolab.records.tracking.tracker import Entry, EntryTracker, Logged, MlflowTracker, Tracker, milliseconds
-from ppolab.records.tracking.unsent import Unsent, forget, read_unsent, sent_by_us, unsent_runs
+from ppolab.records.tracking.unsent import forget, read_unsent, sent_by_us
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +60,7 @@ class RelayedTracker(EntryTracker):
         self._reading = threading.Lock()
         self._report: CloseReport | None = None
         self._pid = os.getpid()
-        self._unsent = Unsent(replace(run, tried_at=milliseconds()), {}, (), Finish("KILLED", 0))
-        self._folder = backlog_path.parent
+        self._notes = Notes(run, backlog_path.parent)
         self._queue: queue.SimpleQueue[_Opened | Entry | Finish] = queue.SimpleQueue()
         self._queue.put(_Opened(run, uri, backlog_path))
         self._thread = threading.Thread(target=self._hand_over, name="ppolab-tracking", daemon=True)
@@ -87,10 +87,7 @@ class RelayedTracker(EntryTracker):
         """Queue an entry. Never blocks, never raises."""
         if self._report is None and os.getpid() == self._pid:
             self._queue.put(entry)
-            if isinstance(entry, Tags):
-                self._unsent.tags.update(entry.values)
-            elif isinstance(entry, Artifact):
-                self._unsent = replace(self._unsent, artifacts=(*self._unsent.artifacts, entry))
+            self._notes.take(entry)
 
     def close(self, status: RunStatus, timeout: float = 30.0) -> CloseReport:
         """Hand over what is queued; the other process sends it, and marks the run. A second call does nothing.
@@ -101,8 +98,7 @@ class RelayedTracker(EntryTracker):
             error = None
             if os.getpid() == self._pid:
                 finish = Finish(status, milliseconds())
-                with contextlib.suppress(OSError):  # a full disk, for one
-                    replace(self._unsent, finish=finish).write(self._folder)
+                self._notes.write(finish)
                 self._queue.put(finish)
                 self._thread.join(timeout)
                 if not self._queue.empty():
@@ -144,6 +140,7 @@ class TrackingRelay:
         self._threads: list[threading.Thread] = []
         self._trackers: list[MlflowTracker] = []
         self._lacking = 0  # runs of which a store lacks something
+        self._given_up = False
 
     def connection(self, parent: Tracker) -> Connection:
         """Return what a run's process makes its `RelayedTracker` of; its caller closes it once it has passed it on.
@@ -155,13 +152,13 @@ class TrackingRelay:
         self._start(self._relay, ours, parent)
         return theirs
 
-    def send_again(self, study: Path, uri: str, parent: Tracker) -> None:
-        """Begin to send what the store `uri` may lack of a study's runs that have ended, since its sweep was ended.
+    def send_again(self, folders: Iterable[Path], uri: str, parent: Tracker) -> None:
+        """Begin to send what the store `uri` may lack of runs that have ended, since their sweep was ended.
 
         Args:
-            study: the folder in which their folders are. parent: the run that they are shown below.
+            folders: see `unsent_runs`. parent: the run that they are shown below.
         """
-        for folder in unsent_runs(study):
+        for folder in folders:
             self._start(self._send_again, folder, uri, parent)
 
     def _start(self, target: Callable[..., None], *arguments: object) -> None:
@@ -175,14 +172,19 @@ class TrackingRelay:
             for thread in self._threads:
                 thread.join()
         except KeyboardInterrupt:
-            for tracker in self._trackers:
-                tracker.give_up()
+            self.give_up()
             for thread in self._threads:
                 thread.join()
             raise
         finally:
             if self._lacking:
                 logger.warning("the store lacks records of %d runs; the same command sends them again", self._lacking)
+
+    def give_up(self) -> None:
+        """End the wait of `close`: what has not arrived stays in the runs' folders."""
+        self._given_up = True
+        for tracker in list(self._trackers):
+            tracker.give_up()
 
     def _relay(self, connection: Connection, parent: Tracker) -> None:
         with connection:
@@ -211,9 +213,11 @@ class TrackingRelay:
             logger.info("%s: the tracking store may lack its records; they are sent again", folder)
             tracker = MlflowTracker(unsent.run, uri, RunFolder(folder).backlog, parent=parent)
             self._trackers.append(tracker)
+            points = list(unsent.metrics)
             with contextlib.suppress(OSError):  # the file may be gone
-                for step, metrics in metrics_by_step(RunFolder(folder).metrics):
-                    tracker.take(Logged(metrics, unsent.finish.end_time, step))
+                points += metrics_by_step(RunFolder(folder).metrics)
+            for step, metrics in points:
+                tracker.take(Logged(metrics, unsent.finish.end_time, step))
             tracker.take(Tags(unsent.tags))
             for artifact in unsent.artifacts:
                 tracker.take(artifact)
@@ -222,6 +226,8 @@ class TrackingRelay:
                 RunFolder(folder).note_run_id(tracker.run_id)
 
     def _close(self, tracker: MlflowTracker, finish: Finish, folder: Path) -> None:
+        if self._given_up:  # before it was there
+            tracker.give_up()
         report = tracker.close_as(finish)
         self._trackers.remove(tracker)
         if report.error is None:

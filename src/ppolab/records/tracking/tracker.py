@@ -82,6 +82,9 @@ class Tracker(Protocol):
         It gives up once the store has not answered for `timeout` seconds; one that is only slow gets five minutes.
         """
 
+    def give_up(self) -> None:
+        """End the wait of `close`, which another thread or a signal may do; what is not sent is kept in files."""
+
 
 class NoTracker:
     """Tracking switched off."""
@@ -105,6 +108,9 @@ class NoTracker:
     def close(self, status: RunStatus, timeout: float = 30.0) -> CloseReport:
         """Report that nothing is missing."""
         return CloseReport(run_id=None, unsent_metrics=0, unsent_artifacts=0, error=None)
+
+    def give_up(self) -> None:
+        """Do nothing: nobody waits."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +148,9 @@ class EntryTracker:
     def take(self, entry: Entry) -> None:
         """Queue an entry. Never blocks, never raises."""
         raise NotImplementedError
+
+    def give_up(self) -> None:
+        """Do nothing, where nobody waits for a store."""
 
 
 class MlflowTracker(EntryTracker):
@@ -238,7 +247,7 @@ class MlflowTracker(EntryTracker):
         return self._report
 
     def give_up(self) -> None:
-        """End a wait for the store in another thread's call of `close`; what is not sent goes to the backlog."""
+        """End a wait for the store in a call of `close`; what is not sent goes to the backlog."""
         self._abandoned.set()
 
     def _await_thread(self, patience: float) -> None:

@@ -20,16 +20,18 @@ UNSENT, LOCK = "unsent_records.json", ".unsent_records.lock"
 
 @dataclass(frozen=True)
 class Unsent:
-    """Hold the records of a run that has ended, apart from its metrics, which the folder has.
+    """Hold the records of a run that has ended, apart from the metrics that the folder has.
 
     Attributes:
         run: its `tried_at` says when the run began. tags: those that were set during the run.
+        metrics: (step, values) that no file has.
     """
 
     run: RunDescription
     tags: dict[str, str]
     artifacts: tuple[Artifact, ...]
     finish: Finish
+    metrics: tuple[tuple[int, dict[str, float]], ...] = ()
 
     def write(self, folder: Path) -> None:
         """Write them into the run's folder, without credentials."""
@@ -44,7 +46,8 @@ def read_unsent(folder: Path) -> Unsent | None:
         content = json.loads((folder / UNSENT).read_text(encoding="utf-8"))
         run = RunDescription(**content["run"])
         artifacts = tuple(Artifact(**each) for each in content["artifacts"])
-        unsent = Unsent(run, content["tags"], artifacts, Finish(**content["finish"]))
+        metrics = tuple((int(step), values) for step, values in content.get("metrics", ()))
+        unsent = Unsent(run, content["tags"], artifacts, Finish(**content["finish"]), metrics)
     except (OSError, ValueError, TypeError, KeyError):  # nothing, or damaged
         return None
     return replace(unsent, run=replace(run, resume_run_id=RunFolder(folder).run_id() or run.resume_run_id))
@@ -56,10 +59,12 @@ def unsent_runs(study: Path) -> list[Path]:
 
 
 def forget(folder: Path) -> None:
-    """Note that the store has everything of the run in `folder`."""
+    """Note that the store has everything of the run in `folder`, which goes where it holds nothing else."""
     for name in (UNSENT, LOCK, RunFolder(folder).backlog.name):
         with suppress(OSError):
             (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):  # it is not empty
+        folder.rmdir()
 
 
 @contextmanager
