@@ -127,8 +127,8 @@ PECULIARITIES = (
         affects_results=True,
     ),
     Peculiarity(
-        "the place of its goal changes with the episode and is hidden (the last three numbers of an observation are 0); "
-        "set env.kwargs.partially_observable=false to show it",
+        "its goal moves with every episode, and is hidden (the last three numbers of an observation are 0); set "
+        "env.kwargs.partially_observable=false to show it",
         {
             "mujoco.metaworld": "Assembly|Basketball|BoxClose|CoffeePu.*|Disassemble|Hammer|HandInsert|PegInsertSide|"
             "PickOutOfHole|PickPlace.*|PlateSlide.*|Push.*|Reach.*|ShelfPlace|Soccer|Stick.*|Sweep"
