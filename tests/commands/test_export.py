@@ -188,6 +188,8 @@ def test_the_command_writes_into_the_folder_of_the_run(
     answer = call(export_main, tmp_path, capsys, f"run={run}", "checkpoint=last")
     assert (answer.code, answer.err) == (0, "")
     assert "compared      1,000 observations; greatest difference of an action 0\n" in answer.out
+    told = [line.partition(" ")[0] for line in answer.out.splitlines()]
+    assert told[:2] == ["writing", "comparing"], "what takes long is told when it begins"
     facts = {entry.key: entry.value for entry in onnx.load(run / "export/policy.onnx").metadata_props}
     assert facts["checkpoint"] == "last"
 
