@@ -77,7 +77,7 @@ def export_policy(
 
     Args:
         export_format: `onnx` or `torch_export`; `mlflow` is the ONNX file that a registered model holds.
-        say: is told what begins, which takes seconds, or minutes where images are large.
+        say: is told what begins, and how far it is; with images it takes minutes.
 
     Raises:
         ConfigError: packages of the format are not installed, or `path` cannot be written.
@@ -94,7 +94,7 @@ def export_policy(
         say(f"writing       {path}")
         written = _WRITERS[export_format](trained)
         say(f"comparing     on {OBSERVATIONS:,} observations of {trained.env.id}")
-        found = compare(trained, written.play)
+        found = compare(trained, written.play, say=say)
         measured = {
             "greatest_difference": repr(found.greatest_difference),
             "compared_observations": str(found.observations),
