@@ -188,6 +188,8 @@ def test_the_command_writes_into_the_folder_of_the_run(
     answer = call(export_main, tmp_path, capsys, f"run={run}", "checkpoint=last")
     assert (answer.code, answer.err) == (0, "")
     assert "compared      1,000 observations; greatest difference of an action 0\n" in answer.out
+    told = [line.partition(" ")[0] for line in answer.out.splitlines()]
+    assert told[:2] == ["writing", "comparing"], "what takes long is told when it begins"
     facts = {entry.key: entry.value for entry in onnx.load(run / "export/policy.onnx").metadata_props}
     assert facts["checkpoint"] == "last"
 
@@ -287,3 +289,15 @@ def test_packages_that_are_not_installed(
     answer = call(export_main, tmp_path, capsys, "run=nowhere")
     told = "format=onnx: onnx and onnxscript and onnxruntime are not installed; pip install 'ppolab[onnx]'"
     assert_one_line(answer, told)
+
+
+def test_a_long_comparison_tells_how_far_it_is(
+    trained: dict[str, TrainedPolicy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_check, "TOLD_SECONDS", 0.0)
+    told: list[str] = []
+    export_policy(trained["CartPole"], "onnx", tmp_path / "policy.onnx", told.append)
+    assert told[0] == f"writing       {tmp_path / 'policy.onnx'}"
+    assert told[1] == "comparing     on 1,000 observations of CartPole-v1"
+    shares = [int(line.split()[1].removesuffix("%")) for line in told[2:]]
+    assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == 100

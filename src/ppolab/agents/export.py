@@ -26,7 +26,7 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 
 import ppolab
-from ppolab.agents.export_check import Play, compare
+from ppolab.agents.export_check import OBSERVATIONS, Play, compare
 from ppolab.agents.export_formats import FILE_NAMES, check_packages
 from ppolab.agents.policy_module import (
     ACTION,
@@ -70,11 +70,14 @@ class _Written:
     save: Callable[[dict[str, str], Path], None]
 
 
-def export_policy(trained: TrainedPolicy, export_format: str, path: Path) -> ExportResult:
+def export_policy(
+    trained: TrainedPolicy, export_format: str, path: Path, say: Callable[[str], None] = lambda _: None
+) -> ExportResult:
     """Write the policy to `path`, after comparing it with `trained` on 1,000 observations of its environment.
 
     Args:
         export_format: `onnx` or `torch_export`; `mlflow` is the ONNX file that a registered model holds.
+        say: is told what begins, and how far it is; with images it takes minutes.
 
     Raises:
         ConfigError: packages of the format are not installed, or `path` cannot be written.
@@ -88,8 +91,10 @@ def export_policy(trained: TrainedPolicy, export_format: str, path: Path) -> Exp
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()  # what cannot be written is told before the work
+        say(f"writing       {path}")
         written = _WRITERS[export_format](trained)
-        found = compare(trained, written.play)
+        say(f"comparing     on {OBSERVATIONS:,} observations of {trained.env.id}")
+        found = compare(trained, written.play, say=say)
         measured = {
             "greatest_difference": repr(found.greatest_difference),
             "compared_observations": str(found.observations),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,9 @@ Rounding in a network of a few layers makes about 1e-6 of it; an error in what i
 """
 TIES = 0.002
 """The share of whole numbers that may differ: rounding turns a tie between two actions, which are equally good then."""
+
+TOLD_SECONDS = 5.0
+"""So often it is told how far a comparison is."""
 
 State = NDArray[np.float32]
 Play = Callable[[Any, Flags | None, State | None], tuple[Any, State | None]]
@@ -64,8 +68,27 @@ class Comparison:
     observations: int
 
 
-def compare(trained: TrainedPolicy, exported: Play, count: int = OBSERVATIONS) -> Comparison:
+class _Progress:
+    """Tell `say` how far a comparison is, at most once in `TOLD_SECONDS`."""
+
+    def __init__(self, say: Callable[[str], None], total: int) -> None:
+        self._say, self._total = say, total
+        self._done, self._told = 0, time.monotonic()
+
+    def add(self, count: int) -> None:
+        self._done += count
+        if time.monotonic() - self._told >= TOLD_SECONDS:
+            self._told = time.monotonic()
+            self._say(f"comparing     {self._done / self._total:.0%}")
+
+
+def compare(
+    trained: TrainedPolicy, exported: Play, count: int = OBSERVATIONS, say: Callable[[str], None] = lambda _: None
+) -> Comparison:
     """Play `count` steps in Gymnasium's environment with the policy, and compare its actions with the exported one's.
+
+    Args:
+        say: is told every few seconds how much of it is done.
 
     Raises:
         ExportError: they differ by more than rounding.
@@ -73,7 +96,8 @@ def compare(trained: TrainedPolicy, exported: Play, count: int = OBSERVATIONS) -
     """
     agent = Agent(trained)
     observed = trained.policy.masked and is_observed(agent.observation_space, agent.action_space)
-    played = _played(trained, agent, count)
+    progress = _Progress(say, count * (1 + len(BATCHES)))
+    played = _played(trained, agent, count, progress)
     greatest = 0.0
     for size in BATCHES:
         for first in range(0, count, size):
@@ -90,10 +114,11 @@ def compare(trained: TrainedPolicy, exported: Play, count: int = OBSERVATIONS) -
                 kept = agent.state
                 assert kept is not None
                 greatest = max(greatest, _difference(kept, after, spaces.Box(-1, 1, after.shape[1:])))
+            progress.add(min(size, count - first))
     return Comparison(greatest, count)
 
 
-def _played(trained: TrainedPolicy, agent: Agent, count: int) -> Played:
+def _played(trained: TrainedPolicy, agent: Agent, count: int, progress: _Progress) -> Played:
     """Play episodes with the policy, until there are `count` observations."""
     env, masked = trained.env, trained.policy.masked
     observed = masked and is_observed(agent.observation_space, agent.action_space)
@@ -109,6 +134,7 @@ def _played(trained: TrainedPolicy, agent: Agent, count: int) -> Played:
                 observation, info = simulator.reset()
                 continue
             played.observations.append(observation)
+            progress.add(1)
             if mask is not None:
                 played.masks.append(mask)
             if trained.policy.has_memory:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 from ppolab.agents.export import ExportResult, export_policy
@@ -16,8 +17,8 @@ from ppolab.records.run_folder import FoundRun
 from ppolab.redaction import redact
 
 
-def export_run(found: FoundRun, settings: ExportConfig) -> str:
-    """Write the file that `settings` describe, and return the report.
+def export_run(found: FoundRun, settings: ExportConfig, say: Callable[[str], None]) -> str:
+    """Write the file that `settings` describe, and return the report; `say` is told what begins.
 
     Raises:
         ConfigError, ExportError, TrackingError: see `export_policy` and `register`.
@@ -29,8 +30,9 @@ def export_run(found: FoundRun, settings: ExportConfig) -> str:
         check_model_name("name", settings.name)
     trained = load_policy(found)
     path = Path(settings.path) if settings.path else default_path(found.folder.path, settings.format)
-    lines = _report(trained, export_policy(trained, settings.format, path))
+    lines = _report(trained, export_policy(trained, settings.format, path, say))
     if settings.name:
+        say(f"registering   {settings.name}")
         version = register(trained, path, settings.name, store_of(found))
         lines += [
             f"registered    models:/{settings.name}/{version}",

@@ -181,7 +181,7 @@ def export_task(node: DictConfig) -> None:
             from ppolab.envs.factory import check_environment, for_evaluation
         check_environment(for_evaluation(from_yaml(found.folder.config.read_text()).env))
         from ppolab.agents.export_run import export_run
-    print(export_run(found, settings))
+    print(export_run(found, settings, partial(print, flush=True)))
 
 
 def report_task(node: DictConfig) -> None:

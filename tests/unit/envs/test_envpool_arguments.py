@@ -9,6 +9,7 @@ import pytest
 from ppolab.config.schema import EnvConfig
 from ppolab.envs import envpool_ids
 from ppolab.envs.factory import check_environment
+from ppolab.envs.pool_making import made_pool
 from ppolab.errors import ConfigError
 
 pytestmark = pytest.mark.skipif(not envpool_ids.is_installed(), reason="EnvPool has no build for this platform")
@@ -74,8 +75,14 @@ def test_a_wrong_value_is_told_in_one_line(name: str, value: Any, answer: str) -
 
 
 def test_a_whole_number_is_a_number_and_lists_are_left_to_envpool() -> None:
-    check_environment(EnvConfig(id="Pong-v5", kwargs={"repeat_action_probability": 1}))
-    check_environment(EnvConfig(id="MiniGrid-Empty-5x5-v0", kwargs={"agent_start_pos": [1, 2]}))
+    for env_id, name, value in (
+        ("Pong-v5", "repeat_action_probability", 1),
+        ("MiniGrid-Empty-5x5-v0", "agent_start_pos", [1, 2]),
+    ):
+        check_environment(EnvConfig(id=env_id, kwargs={name: value}))
+        pool = made_pool(env_id, {name: value}, [0], num_threads=1)
+        assert pool._spec.config._asdict()[name] == value
+        pool.close()
 
 
 def test_a_value_with_which_envpool_writes_outside_of_its_memory_is_refused() -> None:

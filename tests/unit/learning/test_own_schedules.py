@@ -126,7 +126,9 @@ def test_a_mistake_is_one_line_before_the_run_begins(key: str, name: str) -> Non
 
 
 def test_a_learning_rate_may_grow() -> None:
-    check_schedules(small_config(lr_schedule="sample_schedules:sixfold"))
+    config = small_config(lr_schedule="sample_schedules:sixfold")
+    check_schedules(config)
+    assert rate_schedule(config).factor(0.5) == 6.0
 
 
 def test_what_a_schedule_raises_later_names_it_and_the_line() -> None:
