@@ -3,10 +3,11 @@
     python benchmarks/environments.py run --jobs 2
     python benchmarks/environments.py report
 
-`run` tries each id in a process of its own, since a few end the process that makes them: it trains two iterations of 16
-steps, in which episodes end after 6 steps where the id knows a limit, and evaluates one episode of at most 50 steps. One
-row per id goes to docs/results/environments.csv. Rows that are there are not tried again, so a stopped run goes on with the
-same command; `--again REASON` tries those whose reason contains the text. `report` writes docs/environments.md.
+`run` tries each id in a process of its own, since a few end the process that makes them: it trains two iterations
+of 16 steps, in which episodes end after 6 steps where the id knows a limit, and evaluates one episode of at most 50
+steps. One row per id goes to docs/results/environments.csv. Rows that are there are not tried again, so a stopped
+run goes on with the same command; `--again REASON` tries those whose reason contains the text. `report` writes
+docs/environments.md.
 """
 
 from __future__ import annotations
