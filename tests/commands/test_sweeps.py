@@ -224,6 +224,12 @@ def test_every_search_space_runs(tmp_path: Path) -> None:
         assert [trial.state for trial in trials(tmp_path, name)] == [TrialState.COMPLETE]
 
 
+def test_an_id_names_its_study(tmp_path: Path) -> None:
+    answer = train(tmp_path, "-m", "search=clip_lr", "env.id=Acrobot-v1", *TINY, "total_steps=128", "n_trials=1")
+    assert answer.code == 0, answer.err
+    assert len(trials(tmp_path, "clip_lr-Acrobot-v1")) == 1
+
+
 def test_values_are_kept_exactly(workspace: Path, resumed: Answer) -> None:
     journal = [json.loads(line) for line in (workspace / "outputs/studies/s.journal").read_text().splitlines()]
     assert journal

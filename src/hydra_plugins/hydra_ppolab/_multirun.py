@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -185,7 +186,7 @@ def study_settings(multirun: Multirun, base: Config, fixed: dict[str, str], spac
     seeds = settings["seeds_per_trial"]
     first, last = (1, seeds) if seeds > 1 else (base.steps_between_evaluations or base.total_steps, base.total_steps)
     population = population_settings(settings, _typed(multirun), base, space)
-    name = _study_name(multirun, space, fixed) + ("-pbt" if population else "")
+    name = _study_name(multirun, space, fixed, base) + ("-pbt" if population else "")
     return StudySettings(
         name=settings["study_name"] or name,
         objectives=objective_names(base),
@@ -243,14 +244,24 @@ def _store(base: Config, storage: str | None) -> Store | None:
     return Store(uri, logger.experiment)
 
 
-def _study_name(multirun: Multirun, space: SearchSpace, fixed: dict[str, str]) -> str:
+def _study_name(multirun: Multirun, space: SearchSpace, fixed: dict[str, str], base: Config) -> str:
     """Return the names of the search space and the environment; a space typed on the command line is named by a digest.
 
     Where environments are searched, `tasks` stands in their place.
     """
     choices = multirun.config.hydra.runtime.choices
-    environment = "tasks" if "env" in space.dimensions else choices.get("env") or "env"
+    environment = _environment(multirun, base)
+    if {"env", "env.id"} & set(space.dimensions):
+        environment = "tasks"
     if choices.get("search"):
         return f"{choices['search']}-{environment}".replace("/", "-")
     digest = hashlib.sha256(json.dumps([space.described(), sorted(fixed.items())]).encode()).hexdigest()[:8]
     return f"{environment}-{digest}"
+
+
+def _environment(multirun: Multirun, base: Config) -> str:
+    """Return the option of `env` that was chosen, or the id where another one than the option's is set."""
+    option = multirun.config.hydra.runtime.choices.get("env")
+    if option and multirun.composer.composed([f"env={option}"], 0).env.id == base.env.id:
+        return str(option)
+    return re.sub(r"[^\w.-]+", "-", base.env.id)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ppolab.envs.action_masks import ENTRY, METHOD, OBSERVED, as_flags, is_observed, without_choice
 from ppolab.envs.choices import choice_sizes
-from ppolab.envs.spaces import row_encoder
+from ppolab.envs.spaces import is_image, row_encoder
 from ppolab.errors import ConfigError
 
 WHOLE = "iu"
@@ -85,8 +85,13 @@ class MaskReader:
 
     def _checked(self, given: Any, count: int) -> NDArray[np.bool_]:
         parts = list(given) if isinstance(given, tuple | list) and count == 1 else [given]
-        flat = np.concatenate([np.asarray(part).reshape(-1) for part in parts])
         wanted = f"{count} x {sum(self._sizes)}" if count > 1 else str(sum(self._sizes))
+        try:
+            flat = np.concatenate([np.asarray(part).reshape(-1) for part in parts])
+        except ValueError:  # rows of different lengths
+            raise ConfigError(
+                f"action_mask: is no array of numbers; give {wanted}, a row for each observation"
+            ) from None
         if flat.dtype.kind not in WHOLE + "fb" or flat.size != count * sum(self._sizes):
             raise ConfigError(
                 f"action_mask: is {flat.size} values of type {flat.dtype}; give {wanted} numbers, of which those of "
@@ -148,9 +153,24 @@ def _array(value: Any, space: spaces.Space[Any], name: str) -> NDArray[Any]:
         raise ConfigError(
             f"{name}: is of type {array.dtype}; give {wanted} of shape {space.shape}, as {space} has them"
         )
+    if isinstance(space, spaces.Box) and is_image(space):
+        _check_pixels(array, space, name)
     if isinstance(space, spaces.MultiBinary) and ((array != 0) & (array != 1)).any():
         raise ConfigError(f"{name}: holds other numbers than 0 and 1, of which {space} is made")
     return array
+
+
+def _check_pixels(array: NDArray[Any], space: spaces.Box, name: str) -> None:
+    """Raise ConfigError where an image holds what would be another number, or none, as a byte."""
+    if not np.isfinite(array).all():
+        raise ConfigError(f"{name}: holds {array[~np.isfinite(array)][0]}; mend what makes the observations")
+    with np.errstate(all="ignore"):
+        changed = array.astype(np.uint8) != array
+    if space.dtype == np.uint8 and changed.any():
+        raise ConfigError(
+            f"{name}: holds {np.extract(changed, array)[0]}, which is no byte; give whole numbers from 0 to 255, as "
+            "the environment does"
+        )
 
 
 def _listed(space: spaces.Dict) -> str:

@@ -118,11 +118,11 @@ class RowLayout:
         if not self.images:
             return vector
         if len(images) == 1 and not self.vector_size:
-            return images[0].reshape(len(images[0]), -1)
+            return images[0].reshape(len(images[0]), self.image_bytes)
         rows = np.zeros((len(images[0]), self.raw_width), dtype=np.uint8)
         self.vector_of(rows)[:] = vector
         for place, image in zip(self.image_places(RAW.itemsize * self.vector_size), images, strict=True):
-            rows[:, place] = image.reshape(len(image), -1)
+            rows[:, place] = image.reshape(len(image), place.stop - place.start)
         return rows
 
     def vector_of(self, raw: NDArray[Any]) -> NDArray[np.float64]:

@@ -172,7 +172,7 @@ class EnvPoolEnv(BackendEnv):
         """
         calls, self._calls_began = self.calls(), None
         self._steps += valid.sum(axis=0) + ~calls.ended
-        self._check_rows(self._encode(of_parts(iter(calls.observations()), self.observation_space)))
+        self._check_rows(self._rows_of(of_parts(iter(calls.observations()), self.observation_space)))
         self._check(calls.state[REWARD].astype(np.float64), "reward", (self.num_envs,))
         raise AssertionError("all numbers are finite")
 

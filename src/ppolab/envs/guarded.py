@@ -347,8 +347,8 @@ def _conformed_array(value: Any, space: spaces.Space[Any]) -> Any:
         raise _Unfit(f"of type {type(value).__name__ if array.dtype.kind == 'O' else array.dtype}", space.dtype)
     with np.errstate(all="ignore"):  # a number too large for the declared type becomes infinite, and is refused later
         conformed = array.astype(space.dtype)
-    if not np.issubdtype(conformed.dtype, np.floating) and (conformed != array).any():
-        raise _Unfit(f"with values that do not fit its type: {array.tolist()}", space.dtype)
+    if not np.issubdtype(conformed.dtype, np.floating) and (changed := conformed != array).any():
+        raise _Unfit(f"with {np.extract(changed, array)[0]}, which does not fit its type", space.dtype)
     return conformed[()]
 
 

@@ -40,9 +40,24 @@ def pool_spaces(env_id: str, kwargs: dict[str, Any]) -> tuple[spaces.Space[Any],
     return found
 
 
+COUNTED = "step_count"
+"""The entry of Jumanji's observations that tells how many steps an episode has had."""
+
+
 def spaces_of_pool(pool: Any) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
     """Return the observation space and the action space of one environment of a pool."""
-    return families.trusted_space(pool.observation_space), families.trusted_space(pool.action_space)
+    observations = families.trusted_space(pool.observation_space)
+    if COUNTED in getattr(observations, "spaces", ()):
+        observations = _with_last_step(observations, pool.spec.config.max_episode_steps)
+    return observations, families.trusted_space(pool.action_space)
+
+
+def _with_last_step(space: spaces.Dict, limit: int) -> spaces.Dict:
+    """Return `space` with the count of the last step, which Snake and Tetris of Jumanji give and do not declare."""
+    counted = space.spaces[COUNTED]
+    if not isinstance(counted, spaces.Discrete) or counted.n != limit:
+        return space
+    return spaces.Dict({**space.spaces, COUNTED: spaces.Discrete(limit + 1)})
 
 
 class EnvPoolAlone(gymnasium.Env[Any, Any]):

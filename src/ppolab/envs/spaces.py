@@ -24,6 +24,18 @@ ACTION_KINDS = (spaces.Discrete | spaces.MultiDiscrete, spaces.MultiBinary, spac
 """The order of parts in a policy's action. All of one kind are of one distribution, see `action_distribution`."""
 
 
+class UnreadableError(EnvError):
+    """An observation of a batch cannot become a row.
+
+    Attributes:
+        row: its place in the batch.
+    """
+
+    def __init__(self, problem: str, row: int) -> None:
+        super().__init__(problem)
+        self.row = row
+
+
 class StackedBox(spaces.Box):
     """Several observations of a Box at once, which are an image, or none, as one is: the shape does not tell.
 
@@ -77,11 +89,11 @@ def row_encoder(space: spaces.Space[Any]) -> tuple[RowLayout, Encoder]:
     Dict one after another, Dict in the order of its keys.
 
     Raises:
-        EnvError: (the function) a discrete observation lies outside its space.
+        UnreadableError: (the function) a discrete value lies outside its space, or a number of an image is not finite.
     """
     parts = tuple(named_parts(space))
     images = {name: image_part(name, part) for name, part in parts if is_image(part)}
-    readers = [_image_reader(part) if name in images else _vector_reader(part) for name, part in parts]
+    readers = [_image_reader(images[name], part) if name in images else _vector_reader(part) for name, part in parts]
     numbers = tuple(VectorPart(name, _vector_shape(part)) for name, part in parts if name not in images)
     layout = RowLayout(sum(part.size for part in numbers), tuple(images.values()), numbers)
 
@@ -165,13 +177,22 @@ def _picture(name: str, space: spaces.Box) -> ImagePart:
     return ImagePart(name, (first, second, third), channels_last=last)
 
 
-def _image_reader(space: spaces.Space[Any]) -> Encoder:
+def _image_reader(image: ImagePart, space: spaces.Space[Any]) -> Encoder:
     """Return a function from batches of `space` to bytes; the bounds of other numbers become 0 and 255."""
     assert isinstance(space, spaces.Box), space
     if space.dtype == np.uint8:
         return lambda batch: np.asarray(batch, dtype=np.uint8)
     low, steps = bounds_of_image(space)
-    return lambda batch: np.rint(np.clip((np.asarray(batch) - low) * steps, 0, 255)).astype(np.uint8)
+
+    def encode(batch: Any) -> NDArray[np.uint8]:
+        numbers = np.asarray(batch)
+        finite = np.isfinite(numbers)
+        if not finite.all():  # as a byte it would no longer be seen
+            row = int(np.argwhere(~finite)[0][0])
+            raise UnreadableError(f"an image, {image}, holds {numbers[~finite][0]}; its numbers must be finite", row)
+        return np.rint(np.clip((numbers - low) * steps, 0, 255)).astype(np.uint8)
+
+    return encode
 
 
 def bounds_of_image(space: spaces.Space[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -234,8 +255,11 @@ def _one_hot(sizes: NDArray[Any], starts: NDArray[Any]) -> Encoder:
 
     def encode(batch: Any) -> NDArray[np.float64]:
         values = np.asarray(batch).reshape(-1, len(sizes)) - starts
-        if ((values < 0) | (values >= sizes)).any():
-            raise EnvError(f"a discrete observation lies outside its space: {np.asarray(batch).tolist()}")
+        outside = ((values < 0) | (values >= sizes)).any(axis=1)
+        if outside.any():
+            row = int(outside.argmax())
+            told = (values + starts)[row].tolist()
+            raise UnreadableError(f"a discrete observation lies outside its space: {told}", row)
         columns = values + offsets
         encoded = np.zeros((columns.shape[0], size))
         np.put_along_axis(encoded, columns, 1.0, axis=1)

@@ -26,7 +26,7 @@ from ppolab.envs.action_masks import (
 )
 from ppolab.envs.choices import choice_sizes, with_choices
 from ppolab.envs.snapshot import State
-from ppolab.envs.spaces import ActionMapping, action_decoder, check_spaces, row_encoder
+from ppolab.envs.spaces import ActionMapping, UnreadableError, action_decoder, check_spaces, row_encoder
 from ppolab.envs.tensor_env import TensorEnv
 from ppolab.errors import EnvError
 
@@ -260,7 +260,7 @@ class BackendEnv(VectorEnv):
 
     def reset(self) -> NDArray[Any]:
         begun = self._awaited(self._reset)
-        observations = self._encode(begun.observations)
+        observations = self._rows_of(begun.observations)
         self._check_rows(observations)
         self._ended = np.zeros(self.num_envs, dtype=np.bool_)
         self._masks = self._masks_of(begun.observations, begun.masks)
@@ -268,7 +268,7 @@ class BackendEnv(VectorEnv):
 
     def reset_some(self, which: NDArray[np.bool_]) -> NDArray[Any]:
         begun = self._awaited(lambda: self._reset_some(which))
-        observations = self._encode(begun.observations)[which]
+        observations = self._rows_of(begun.observations)[which]
         self._check_rows(observations, np.flatnonzero(which))
         self._ended &= ~which
         if self._masks is not None:
@@ -286,7 +286,7 @@ class BackendEnv(VectorEnv):
         raw_observations, raw_rewards, terminated, truncated, info, game, masks = self._awaited(self._receive)
         valid = ~self._ended
         self._steps += valid
-        observations = self._encode(raw_observations)
+        observations = self._rows_of(raw_observations)
         rewards = np.asarray(raw_rewards, dtype=np.float64)
         self._check_rows(observations)
         self._check(rewards, "reward", (self.num_envs,))
@@ -334,6 +334,14 @@ class BackendEnv(VectorEnv):
         may_be_empty = self._ended | self._may_allow_nothing
         return open_where_empty(masks, may_be_empty, sizes, self.env_id, self._first_index, self._steps)
 
+    def _rows_of(self, observations: Any) -> NDArray[Any]:
+        """Return raw rows of a batch of observations; name the environments where they are none."""
+        try:
+            return self._encode(observations)
+        except UnreadableError as error:
+            who = f"environment {self._first_index + error.row}, at its step {self._steps[error.row]}"
+            raise EnvError(f"{self.env_id}: {who}: {error}") from None
+
     def _check_rows(self, rows: NDArray[Any], indices: NDArray[np.intp] | None = None) -> None:
         """Raise EnvError unless observations, those of all environments or of `indices`, are as they must be."""
         count = self.num_envs if indices is None else len(indices)
@@ -352,9 +360,10 @@ class BackendEnv(VectorEnv):
         if not finite.all():
             row = int(np.argwhere(~finite)[0][0])
             index = row if indices is None else int(indices[row])
+            number = values[row][~finite[row]].flat[0]  # alone: an array is of several lines
             raise EnvError(
                 f"{self.env_id}: environment {self._first_index + index} returned a non-finite {what} at its step "
-                f"{self._steps[index]}: {values[row]}"
+                f"{self._steps[index]}: {number}"
             )
 
     @abstractmethod

@@ -77,6 +77,13 @@ def test_a_mask_that_is_missing_or_is_none_is_told(mask: Any, told: str) -> None
     assert str(raised.value) == told
 
 
+@pytest.mark.parametrize("masks", [[[1, 1, 1, 1, 1], [1]], (np.ones((2, 3)), np.ones((2, 2)))])
+def test_masks_of_a_batch_that_are_no_array_are_told(masks: Any) -> None:
+    with pytest.raises(ConfigError) as raised:
+        made_agent(SEEN, FIVE, masked=True).act(np.zeros((2, 2)), action_mask=masks)
+    assert str(raised.value) == "action_mask: is no array of numbers; give 2 x 5, a row for each observation"
+
+
 def test_a_mask_in_the_observation_is_given_once_and_must_be_there() -> None:
     agent = made_agent(OBSERVED, FIVE, masked=True)
     with pytest.raises(ConfigError, match=r"^action_mask: is in the observation already"):

@@ -17,6 +17,8 @@ BOX = spaces.Box(-np.inf, np.inf, (3,), np.float32)
 MIXED = spaces.Dict(
     {"place": spaces.Discrete(4, start=1), "speed": spaces.Box(-1, 1, (2,)), "flags": spaces.MultiBinary(2)}
 )
+PIXELS = spaces.Box(0, 255, (2, 3), np.uint8)
+DEPTHS = spaces.Box(-1.0, 1.0, (9, 10), np.float32)
 PAIR = spaces.Tuple((spaces.Box(-1, 1, (2,)), spaces.MultiDiscrete([2, 3])))
 
 ONE = {"place": 2, "speed": np.array([0.5, -0.5]), "flags": np.array([0, 1], dtype=np.int8)}
@@ -64,6 +66,11 @@ def test_the_shape_of_the_space_decides(space: spaces.Space[Any], value: Any, ro
         (spaces.Discrete(3), 1.0, "observation: is of type float64; give whole numbers of shape ()"),
         (spaces.Discrete(3), [[1]], "observation: has shape (1, 1); one observation has (), a batch of N has (N,)"),
         (spaces.MultiBinary(2), [0, 2], "observation: holds other numbers than 0 and 1"),
+        (PIXELS, np.full((2, 3), 0.5), "observation: holds 0.5, which is no byte; give whole numbers from 0 to 255"),
+        (PIXELS, np.full((2, 3), 300), "observation: holds 300, which is no byte"),
+        (PIXELS, np.full((1, 2, 3), -1), "observation: holds -1, which is no byte"),
+        (PIXELS, np.full((2, 3), np.nan), "observation: holds nan; mend what makes the observations"),
+        (spaces.Dict(eye=DEPTHS), {"eye": np.full((9, 10), np.inf)}, "observation['eye']: holds inf; mend"),
         (MIXED, {"place": 2, "speed": [0.0, 0.0]}, "observation: lacks the key 'flags'; it needs 'flags', 'place',"),
         (MIXED, np.zeros(8), "observation: is a ndarray; give a dict with the keys 'flags', 'place', 'speed'"),
         (MIXED, {**ONE, "speed": np.zeros(3)}, "observation['speed']: has shape (3,); one observation has (2,)"),
@@ -76,6 +83,16 @@ def test_what_is_no_observation_is_answered_in_one_line(space: spaces.Space[Any]
         ObservationReader(space)(value)
     assert told in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_images_may_be_of_another_type_and_of_any_number() -> None:
+    reader = ObservationReader(spaces.Dict(eye=PIXELS, speed=BOX))
+    eye, speed = np.arange(6).reshape(2, 3), np.zeros(3)
+    expected, _ = reader({"eye": eye.astype(np.uint8), "speed": speed})
+    np.testing.assert_array_equal(reader({"eye": eye.astype(np.float64), "speed": speed})[0], expected)
+    rows, alone = reader({"eye": eye[None].repeat(0, axis=0), "speed": speed[None].repeat(0, axis=0)})
+    assert rows.shape == (0, expected.shape[1]) and not alone
+    assert ObservationReader(PIXELS)(eye[None].repeat(0, axis=0))[0].shape == (0, 6)
 
 
 def test_a_number_outside_a_discrete_space_is_told() -> None:

@@ -455,6 +455,38 @@ def test_a_fault_names_the_environment_and_the_step(fault: str, words: str) -> N
         provoke(env)
 
 
+@pytest.mark.parametrize(
+    ("space", "observation", "words"),
+    [
+        (
+            spaces.Dict(eye=spaces.Box(-1.0, 1.0, (9, 10))),
+            {"eye": np.full((9, 10), np.nan, np.float32)},
+            "environment 0, at its step 1: an image, eye (1, 9, 10), holds nan; its numbers must be finite",
+        ),
+        (spaces.Discrete(3), 3, "environment 0, at its step 1: a discrete observation lies outside its space: [3]"),
+        (
+            spaces.Box(-1.0, 1.0, (100,)),
+            np.r_[np.zeros(70, np.float32), np.inf],
+            "environment 0 returned an observation of shape (71,) at its step 1, but its observation space says (100,)",
+        ),
+        (
+            spaces.Box(-1.0, 1.0, (100,)),
+            np.r_[np.zeros(99, np.float32), np.float32(np.inf)],
+            "environment 0 returned a non-finite observation at its step 1: inf",
+        ),
+    ],
+)
+def test_an_observation_that_is_none_names_the_environment_in_one_line(
+    space: spaces.Space[Any], observation: Any, words: str
+) -> None:
+    kwargs = {"observation_space": space, "observation": observation}
+    with made("probe/Returns-v0", [1], kwargs=kwargs) as env:
+        env.reset()
+        with pytest.raises(EnvError) as raised:
+            env.step(np.zeros((1, 1)))
+    assert str(raised.value) == f"probe/Returns-v0: {words}"
+
+
 class Brief(gymnasium.Env[Any, Any]):
     """Three steps long; action 1 gives no number."""
 

@@ -23,7 +23,7 @@ from ppolab.envs.backend_choice import backend_choice, evaluation_backend
 from ppolab.envs.envpool_backend import EnvPoolEnv
 from ppolab.envs.envpool_ids import family_of
 from ppolab.envs.envpool_tasks import plain_name
-from ppolab.envs.factory import check_environment, make_vector_env
+from ppolab.envs.factory import check_environment, environment_spaces, make_vector_env
 from ppolab.envs.making import make_env
 from ppolab.envs.spaces import ActionMapping
 from ppolab.envs.vector_env import Step
@@ -463,3 +463,11 @@ def test_gymnasium_itself_is_not_asked_for_what_envpool_alone_has() -> None:
     made_env = make_vector_env(EnvConfig(id="CheetahRun-v1", num_threads=1), [1], "envpool")
     assert made_env.longest_episode == 1000
     made_env.close()
+
+
+@pytest.mark.parametrize(("env_id", "counts"), [("Snake-v1", 4001), ("Tetris-v0", 401), ("TSP-v1", None)])
+def test_the_count_of_the_last_step_is_in_the_space(env_id: str, counts: int | None) -> None:
+    space = environment_spaces(EnvConfig(id=env_id))[0]
+    assert isinstance(space, spaces.Dict)
+    counted = space.spaces.get("step_count")
+    assert (counted if counted is None else counted.n) == counts  # type: ignore[attr-defined]
