@@ -47,7 +47,7 @@ COUNTED = "step_count"
 def spaces_of_pool(pool: Any) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
     """Return the observation space and the action space of one environment of a pool."""
     observations = families.trusted_space(pool.observation_space)
-    if COUNTED in getattr(observations, "spaces", ()):
+    if isinstance(observations, spaces.Dict) and COUNTED in observations.spaces:
         observations = _with_last_step(observations, pool.spec.config.max_episode_steps)
     return observations, families.trusted_space(pool.action_space)
 
