@@ -168,14 +168,22 @@ def test_quoted_commands_name_known_settings_and_options(name: str) -> None:
                 assert there or placeholder, f"{name}: there is no {key}={option}"
 
 
+def make_targets(name: str) -> set[str]:
+    """What a page tells to make."""
+    return set(re.findall(r"(?:`|^    )make ([a-z-]+)", text_of(ROOT / name), re.MULTILINE))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_named_targets_are_in_the_makefile(name: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for target in re.findall(r"(?:`|^    )make ([a-z-]+)", text_of(ROOT / name), re.MULTILINE):
+    for target in make_targets(name):
         assert target in targets, f"{name}: there is no make {target}"
 
 
-def test_commands_are_found_at_all() -> None:
+def test_commands_links_and_files_are_found_at_all() -> None:
+    assert {"train", "ui", "help"} <= make_targets("README.md")
+    assert ("docs/environments.md", "") in set(links(ROOT / "README.md"))
+    assert "src/ppolab/training/module.py" in FILE.findall(text_of(ROOT / "docs" / "how_it_works.md"))
     found = set(commands("README.md"))
     assert {("train", "clip", "0.1"), ("evaluate", "episodes", "20"), ("report", "experiment", "ppolab")} <= found
 
