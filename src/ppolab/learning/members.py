@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack
 
-from torch import Tensor
-
 from ppolab.learning.actor_critic import training
 from ppolab.learning.device_epoch import DeviceEpoch, Member
 from ppolab.learning.epoch import Pass
@@ -14,7 +12,6 @@ from ppolab.learning.gradient import compiled_on_first_call, gradient_of_members
 from ppolab.learning.interface import UpdateStats
 from ppolab.learning.learner import Learner
 from ppolab.learning.native.update import Steps
-from ppolab.learning.rollout import Rollout
 
 
 def epoch_of(learners: Sequence[Learner]) -> DeviceEpoch:
@@ -27,38 +24,35 @@ def epoch_of(learners: Sequence[Learner]) -> DeviceEpoch:
     return DeviceEpoch(gradient, members, context.config)
 
 
+Passes = Generator[Pass, Steps | None, UpdateStats]
+"""An update under way, see `Learner.updating`."""
+
+
 def updated_together(
-    epoch: DeviceEpoch,
-    learners: Sequence[Learner],
-    rollouts: Sequence[Rollout],
-    rewards: Sequence[Tensor],
-    progress: Sequence[float],
-) -> list[UpdateStats]:
-    """Make the update of each learner, with the passes of all at once; return the statistics of each.
+    epoch: DeviceEpoch, learners: Sequence[Learner], updates: Sequence[Passes | None]
+) -> list[UpdateStats | None]:
+    """Make the updates of the learners that have one, with the passes of all at once; return the statistics of each.
 
     Args:
-        epoch: see `epoch_of`. rollouts, rewards, progress: of each learner, see `Learner.update`.
+        epoch: see `epoch_of`.
     """
-    updates = [
-        _Update(learner.updating(rollout, scaled, share))
-        for learner, rollout, scaled, share in zip(learners, rollouts, rewards, progress, strict=True)
-    ]
+    under_way = [None if each is None else _Update(each) for each in updates]
+    made: list[Steps | None] = [None] * len(learners)
     with ExitStack() as modes:
         for learner in learners:
             modes.enter_context(training(learner.context.policy))
-        made: list[Steps | None] = [None] * len(learners)
         while True:
-            wanted = [update.went_on(steps) for update, steps in zip(updates, made, strict=True)]
+            wanted = [None if each is None else each.went_on(did) for each, did in zip(under_way, made, strict=True)]
             if all(each is None for each in wanted):
                 break
             made = epoch.of_members(wanted)
-    return [update.stats for update in updates]
+    return [None if each is None else each.stats for each in under_way]
 
 
 class _Update:
     """One learner's update under way."""
 
-    def __init__(self, passes: Generator[Pass, Steps | None, UpdateStats]) -> None:
+    def __init__(self, passes: Passes) -> None:
         self._passes = passes
         self._stats: UpdateStats | None = None
 
