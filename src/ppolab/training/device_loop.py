@@ -66,7 +66,7 @@ def collected_together(
         actions.append(distribution.sample(act(scaled[-1]), drawn_noise))
         step = env.step_tensors(actions[-1].flatten(0, 1))
         taken.append(step)
-        scaled.append(scaling(step.observations.unflatten(0, members)))
+        scaled.append(scaling(step.observations.view(*members, -1)))
     env.end_tensors(_filled([turn.steps for turn in turns], taken))
     return torch.stack(scaled), torch.stack(actions)
 

@@ -82,6 +82,7 @@ class OnPolicyModule(pl.LightningModule):
 
     Attributes:
         watch: which warnings the run has had; kept by the first rank.
+        threads: as given.
         evaluation: the metrics of the last evaluation, on all ranks; empty before the first.
     """
 
@@ -116,7 +117,7 @@ class OnPolicyModule(pl.LightningModule):
         self.evaluation: dict[str, float] = {}
         self.env_arguments = EnvArguments(self.config.env)
         self._measuring = measuring
-        self._threads = threads
+        self.threads = threads
         self._rate_schedule = rate_schedule(self.config)
 
     # --- one iteration -------------------------------------------------------------------------------------------
@@ -130,7 +131,7 @@ class OnPolicyModule(pl.LightningModule):
         """
         started = time.perf_counter()
         iteration = self.begun(self.collector.collect(self.policy, self.native), started)
-        with pytorch_threads(self._threads):
+        with pytorch_threads(self.threads):
             stats = self.learner.update(iteration.rollout, iteration.rewards, self.progress)
         return self.ended(iteration, stats)
 
