@@ -9,10 +9,29 @@ ALGORITHMS = ("ppo_clip", "ppo_penalty", "unclipped", "a2c")
 ADAM = ("torch.optim.Adam", "torch.optim.AdamW")
 
 
+def trains_together(config: Config) -> bool:
+    """Return whether the seeds of a trial with these settings are trained at once."""
+    return config.env.backend == "warp" and problem_of_members(config) is None
+
+
+def note_on_members(config: Config, seeds: int, pruner: str) -> str | None:
+    """Return the line that says how the seeds of a study's trials are trained; None where nobody expects them at once.
+
+    Args:
+        config: what all trials share. seeds: of a trial.
+    """
+    if config.env.backend != "warp" or seeds == 1:
+        return None
+    problem = problem_of_members(config) if pruner == "none" else f"pruner={pruner} looks at each finished seed"
+    if problem is not None:
+        return f"seeds         one after another, since {problem}"
+    return f"seeds         {seeds} of a trial at once, as one batch of {seeds * config.num_envs:,} worlds"
+
+
 def problem_of_members(config: Config) -> str | None:
     """Return why the seeds of a trial are trained one after another, in words that follow "since"; None: they need not.
 
-    Without `env.backend=warp` nothing could be done at once, and nobody expects it.
+    It is asked of `env.backend=warp` only, without which nothing could be done at once.
     """
     model, optimizer = config.model, config.optimizer
     reasons = {
