@@ -15,6 +15,7 @@ from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
+from hydra_plugins.hydra_ppolab._compose import without_hydra
 from ppolab.config.metrics import objective_names, unmeasured
 from ppolab.config.schema import Config, register_schemas
 from ppolab.errors import ConfigError, InterruptedRun
@@ -120,7 +121,10 @@ def run_together(
     """Run jobs that differ in their seeds at once, in one process; return what `run_composed` does for each."""
     from ppolab.cli.jobs import SeedJob, train_together
 
-    seeds = [SeedJob(folder_of(job), *each) for job, *each in zip(jobs, jobs, references, records, strict=True)]
+    seeds = [
+        SeedJob(folder_of(job), without_hydra(job), reference, connection)
+        for job, reference, connection in zip(jobs, references, records, strict=True)
+    ]
     results: list[Any] = _run(lambda _node: train_together(seeds), jobs[0])
     return results
 
