@@ -95,7 +95,8 @@ def update_path(context: LearnerContext, objective: Objective, optimizer: torch.
 
 def _cost_of_pytorch(context: LearnerContext) -> str:
     device, policy = context.flat.vector.device, context.policy
-    if device.type != "cpu" or policy.layout.images or policy.has_memory:  # of which no other path was measured
+    other = context.together or policy.layout.images or policy.has_memory
+    if device.type != "cpu" or other:  # of which no other path was measured
         return ""
     return SLOWER["compiled" if worth_compiling(context) else "not compiled"]
 
@@ -104,6 +105,8 @@ def _gradient_problem(context: LearnerContext) -> tuple[str, int]:
     """Return why C++ does not compute the gradients, and the level of the line about it."""
     if context.native is not None:
         return f"the C++ code does not know the surrogate of algorithm={context.config.algorithm['name']}", logging.INFO
+    if context.together:
+        return "several seeds are trained at once", logging.DEBUG  # which the user was told of
     if context.config.compile.lower() == "false":
         return "compile=false asks for it", logging.DEBUG  # the user knows
     if context.policy.has_memory and context.flat.vector.is_cpu and (problem := library_problem()):

@@ -22,8 +22,9 @@ from ppolab.envs.factory import TRAINING, VectorEnv, action_mapping, environment
 from ppolab.envs.part_of_env import PartOfEnv
 from ppolab.envs.seeding import private_generators
 from ppolab.envs.warp.backend import WarpEnv
-from ppolab.errors import InterruptedRun
+from ppolab.errors import InterruptedRun, TrainingError
 from ppolab.learning.actor_critic import ActorAlone, ActorCritic
+from ppolab.learning.interface import UpdateStats
 from ppolab.learning.learner import Learner
 from ppolab.learning.members import epoch_of, updated_together
 from ppolab.learning.optimizer import check_optimizer
@@ -40,6 +41,7 @@ from ppolab.training.callbacks.callback_base import IterationCallback
 from ppolab.training.callbacks.start import Beginning
 from ppolab.training.closing import make_pictures, register_best
 from ppolab.training.device_loop import collected_together
+from ppolab.training.iteration import Iteration
 from ppolab.training.module import OnPolicyModule
 from ppolab.training.progress_bar import ProgressBar
 from ppolab.training.pytorch_threads import pytorch_threads, rollout_threads
@@ -149,7 +151,7 @@ def _begun(
             recorder = stack.enter_context(recorded_run(config, files, None, seed.trial))
             around = surroundings(Task(config, Rank(), ALONE, ()), Beginning(), recorder, eval_env, seed.trial, files)
             rows = slice(index * config.num_envs, (index + 1) * config.num_envs)
-            module = build_module(config, PartOfEnv(env, rows), policy)
+            module = build_module(config, PartOfEnv(env, rows), policy, together=True)
         members.append(_Member(module, recorder, files, around, own_log))
     log.info(
         "%s on %s: %d seeds at once, each with %d environments x %d steps",
@@ -214,7 +216,7 @@ class Together:
         with pytorch_threads(self._modules[0].threads):
             stats = updated_together(self._epoch, self._learners, updates)
         return [
-            None if each is None or did is None else module.ended(each, did)
+            None if each is None or did is None else _ended(module, each, did)
             for module, each, did in zip(self._modules, iterations, stats, strict=True)
         ]
 
@@ -244,6 +246,14 @@ class Together:
             return parameters
 
         return lambda rows: torch.vmap(of_one)(vectors, rows)
+
+
+def _ended(module: OnPolicyModule, iteration: Iteration, stats: UpdateStats) -> dict[str, float]:
+    """Return the metrics of an iteration; raise a TrainingError that names the seed."""
+    try:
+        return module.ended(iteration, stats)
+    except TrainingError as error:
+        raise TrainingError(f"seed={module.config.seed}: {error}") from error
 
 
 def _learner_of(module: OnPolicyModule) -> Learner:

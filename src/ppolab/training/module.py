@@ -8,13 +8,11 @@ import math
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ppolab.agents.policy import CHOICES
@@ -33,6 +31,7 @@ from ppolab.learning.schedules import rate_schedule
 from ppolab.runtime.memory import forget_code, return_free_memory
 from ppolab.training.collector import Collector
 from ppolab.training.env_arguments import EnvArguments
+from ppolab.training.iteration import Iteration, time_metrics, update_metrics
 from ppolab.training.measuring import Measuring
 from ppolab.training.named_warnings import WarningWatch
 from ppolab.training.pytorch_threads import pytorch_threads
@@ -51,23 +50,6 @@ RECENT_SHARE = 0.2
 
 COPIES = 1_000_000
 """Streams of random numbers from here on are those of copies; no run has so many iterations."""
-
-
-@dataclass(frozen=True)
-class Iteration:
-    """An iteration between its rollout and its update.
-
-    Attributes:
-        rewards: [T, N] of the rollout, scaled. found: of the rollouts of all ranks.
-        started, collected: the `time.perf_counter()` before and after collecting.
-    """
-
-    rollout: Rollout
-    rewards: Tensor
-    found: Totals
-    learning_rate: float
-    started: float
-    collected: float
 
 
 class OnPolicyModule(pl.LightningModule):
@@ -169,10 +151,10 @@ class OnPolicyModule(pl.LightningModule):
         metrics = {
             **self._episode_metrics(),
             **self._info_metrics(),
-            **_update_metrics(stats),
+            **update_metrics(stats),
             **self._policy_metrics(rollout),
             "optim/lr": iteration.learning_rate,
-            **_time_metrics(found.num_steps, iteration.started, iteration.collected, ended),
+            **time_metrics(found.num_steps, iteration.started, iteration.collected, ended),
             "time/total": self.seconds,
         }
         if self.group.is_first:
@@ -442,25 +424,3 @@ def _stored(episode: Episode) -> tuple[Any, ...]:
     """Return an episode for a checkpoint; one without info as in checkpoints from before there was any."""
     told = (episode.total_reward, episode.length)
     return (*told, dict(episode.info)) if episode.info else told
-
-
-def _update_metrics(stats: UpdateStats) -> dict[str, float]:
-    return {
-        "loss/policy": stats.policy_loss,
-        "loss/value": stats.value_loss,
-        "policy/kl": stats.kl,
-        "policy/clip_fraction": stats.clip_fraction,
-        "policy/entropy": stats.entropy,
-        "policy/epochs": float(stats.epochs),
-        "value/explained_variance": stats.explained_variance,
-        "optim/grad_norm": stats.gradient_norm,
-        **stats.extras,
-    }
-
-
-def _time_metrics(num_steps: int, started: float, collected: float, ended: float) -> dict[str, float]:
-    return {
-        "time/steps_per_second": num_steps / (ended - started),
-        "time/rollout": collected - started,
-        "time/update": ended - collected,
-    }
