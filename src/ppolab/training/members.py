@@ -19,9 +19,9 @@ from torch._functorch.functional_call import functional_call  # `torch.func` imp
 from ppolab.agents.policy import build_policy
 from ppolab.config.schema import Config
 from ppolab.envs.factory import TRAINING, VectorEnv, action_mapping, environment_seeds
-from ppolab.envs.part_of_env import PartOfEnv
 from ppolab.envs.seeding import private_generators
 from ppolab.envs.warp.backend import WarpEnv
+from ppolab.envs.warp.part_of_env import PartOfEnv
 from ppolab.errors import InterruptedRun, TrainingError
 from ppolab.learning.actor_critic import ActorAlone, ActorCritic
 from ppolab.learning.interface import UpdateStats
