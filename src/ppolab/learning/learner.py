@@ -112,11 +112,7 @@ class Learner:
     def updating(
         self, rollout: Rollout, rewards: Tensor, progress: float, /
     ) -> Generator[Pass, Steps | None, UpdateStats]:
-        """Make an update whose passes another one makes: it is given each, and sends what that did.
-
-        Args:
-            rollout, rewards, progress: as in `update`.
-        """
+        """Make an update as `update` does; give each pass to somebody else, who makes it, and sends its steps."""
         self.before_update(progress)
         self._entropy_coef.follow(progress)
         group = self.context.group
