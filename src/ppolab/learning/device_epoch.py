@@ -131,7 +131,7 @@ class DeviceEpoch:
             self._inputs = self._no_inputs(next(each for each in passes if each is not None).samples)
             self._state.stopped.fill_(False)  # which makes the memory that a graph is to use
             self._replayed.capture()  # no step is active yet
-        schedule = _Schedule.of(passes, self._config.minibatch_size, self._rows)
+        schedule = _Schedule.of(passes, self._config.minibatch_size, self._rows, self._device)
         self._take_in(passes)
         told = []
         for first in range(0, schedule.count, self._chunk):
@@ -285,7 +285,7 @@ class DeviceEpoch:
 
 @dataclass(frozen=True)
 class _Schedule:
-    """The steps of an epoch, on the processor, with the columns of `_Inputs` of the same names.
+    """The steps of an epoch, with the columns of `_Inputs` of the same names.
 
     `count` is the number of the steps that the member with the most has.
     """
@@ -298,35 +298,36 @@ class _Schedule:
     ends: Tensor
 
     @classmethod
-    def of(cls, passes: Sequence[Pass | None], width: int, rows: int) -> _Schedule:
-        """Return the steps of all passes; minibatches have `width` places, of which the last may weigh nothing.
+    def of(cls, passes: Sequence[Pass | None], width: int, rows: int, device: torch.device) -> _Schedule:
+        """Return the steps of all passes on `device`; minibatches have `width` places, the last of which may weigh 0.
 
         Args:
             rows: by how much the rows of a member lie behind those of the one before.
         """
         count = max(len(each.order.sizes) for each in passes if each is not None)
-        places = torch.zeros((count, len(passes), width), dtype=torch.int64)
-        weights = torch.zeros((count, len(passes), width))
-        flags = [torch.zeros((count, len(passes)), dtype=torch.bool) for _ in range(3)]
-        columns = torch.arange(width)
+        places = torch.zeros((count, len(passes), width), dtype=torch.int64, device=device)
+        weights = torch.zeros((count, len(passes), width), device=device)
+        flags = torch.zeros((3, count, len(passes)), dtype=torch.bool)
+        columns = torch.arange(width, device=device)
         for index, each in enumerate(passes):
             if each is None:
                 continue
-            sizes = each.order.sizes
+            made, parts = len(each.order.sizes), _parts(each)
+            sizes, order = on_its_way(each.order.sizes, device), on_its_way(each.order.places, device)
             used = columns < sizes[:, None]
             chosen = torch.where(used, (sizes.cumsum(0) - sizes)[:, None] + columns, 0)
-            places[: len(sizes), index] = each.order.places[chosen] + index * rows
-            weights[: len(sizes), index] = used.float()
-            ends = _parts(each).cumsum(0)
-            for flag, steps in zip(flags, (torch.arange(len(sizes)), ends - _parts(each), ends - 1), strict=True):
+            places[:made, index] = order[chosen] + index * rows
+            weights[:made, index] = used.float()
+            ends = parts.cumsum(0)
+            for flag, steps in zip(flags, (torch.arange(made), ends - parts, ends - 1), strict=True):
                 flag[steps, index] = True
-        return cls(count, places.flatten(1), weights, *flags)
+        return cls(count, places.flatten(1), weights, *on_its_way(flags, device))
 
     def put(self, first: int, count: int, inputs: _Inputs) -> None:
         """Fill `inputs` with `count` steps from `first` on; what comes after them is not active."""
         for field in fields(self)[1:]:
             part: Tensor = getattr(self, field.name)[first : first + count]
-            getattr(inputs, field.name)[:count] = on_its_way(part, inputs.places.device)
+            getattr(inputs, field.name)[:count] = part
         inputs.active[count:] = False
 
 
