@@ -1,4 +1,4 @@
-"""All measurements of mujoco-warp's worlds and of training on one GPU, in less than six minutes.
+"""All measurements of mujoco-warp's worlds and of training on one GPU, in less than seven minutes.
 
     python benchmarks/gpu.py
     python benchmarks/gpu.py --tiny   # every part on a processor, at sizes that say nothing, to try the program
@@ -13,6 +13,8 @@ is in the table as soon as it is measured. The parts, in this order:
   the memory of the device;
 - training: steps per second of whole trainings with `experiment=gpu`, beside EnvPool's on this machine's processors;
 - gradient: milliseconds of a gradient step of that training;
+- epochs: milliseconds of a gradient step within whole epochs, launched step by step, as graphs of many steps, and as
+  such graphs for eight seeds at once;
 - returns: seconds until the mean training return of Hopper and Ant passes a threshold;
 - images: gradient steps of the Nature network in 32 and in 16 bits.
 """
@@ -37,7 +39,7 @@ from result_tables import append_rows, markdown, read_rows
 
 TABLE = ROOT / "docs/results/gpu.csv"
 TASKS = ("Hopper-v5", "HalfCheetah-v5", "Ant-v5", "Humanoid-v5")
-LIMITS = {"check": 100, "simulator": 90, "training": 50, "gradient": 10, "returns": 90, "images": 15}
+LIMITS = {"check": 100, "simulator": 90, "training": 50, "gradient": 10, "epochs": 60, "returns": 90, "images": 15}
 """Seconds that a part may take, by its name, in the order of the parts."""
 TINY_LIMIT = 400
 RETURNS = {"Hopper-v5": (2000.0, 35), "Ant-v5": (3000.0, 45)}
@@ -375,6 +377,75 @@ def gradient(bench: Bench) -> None:
     )
 
 
+def epochs(bench: Bench) -> None:
+    """Time epochs of Hopper's policy on made-up samples, in minibatches of 64 and of the training's size."""
+    import ppolab
+
+    count = bench.sizes.training_worlds
+    compiled = "auto" if bench.device.type == "cuda" else "false"
+    for size in (64, 2 * count):
+        settings = [f"num_envs={min(count, 1024)}", "rollout_steps=16"] if size == 64 else [f"num_envs={count}"]
+        config = ppolab.compose(
+            ["experiment=gpu", *settings, f"minibatch_size={size}", "target_kl=null", f"compile={compiled}"]
+        )
+        alone = None
+        for what, members in {"step by step": 0, "one seed": 1, "eight seeds at once": 8}.items():
+            taken, seconds, launching = timed(bench, epoch_to_time(bench, config, members))
+            steps = taken * -(-config.batch_size // size)
+            each = 1000 * seconds / steps
+            bench.add("epochs", f"{what}, minibatch of {size}", each, "ms")
+            bench.add("epochs", f"{what}, minibatch of {size}, share of launching", launching / seconds, "")
+            alone = each if members == 1 else alone
+            if alone is not None and members > 1:
+                bench.add("epochs", f"eight seeds at once / one seed, minibatch of {size}", each / alone, "")
+
+
+def epoch_to_time(bench: Bench, config: Any, members: int) -> Callable[[], Any]:
+    """Return a function that makes one epoch of so many members; 0: of one, step by step."""
+    from ppolab.learning.epoch import steps_in_parts, stepwise_epoch
+    from ppolab.learning.gradient import compiled_on_first_call, whole_gradient, worth_compiling
+    from ppolab.learning.members import epoch_of
+    from ppolab.runtime.process_group import ALONE
+
+    learners, passes = zip(*(made_up(bench, config, seed) for seed in range(max(1, members))), strict=True)
+    if members:
+        epoch = epoch_of(learners)
+        return lambda: epoch.of_members(passes)
+    context = learners[0].context
+    gradient = whole_gradient(context.policy, context.flat, learners[0].objective)
+    if worth_compiling(context):
+        gradient = compiled_on_first_call(gradient)
+    run = stepwise_epoch(gradient, context.flat.vector, context.optimizer, config, ALONE)
+    return lambda: steps_in_parts(run, context.flat.vector.detach(), passes[0])
+
+
+def made_up(bench: Bench, config: Any, seed: int) -> tuple[Any, Any]:
+    """Return a learner with Hopper's policy, and an epoch of made-up samples."""
+    import torch
+    from gymnasium import spaces
+
+    from ppolab.core.observation_rows import RowLayout
+    from ppolab.learning.actor_critic import ActorCritic, action_distribution
+    from ppolab.learning.algorithms import make_algorithm
+    from ppolab.learning.epoch import Pass, shuffled
+    from ppolab.learning.flat_parameters import flatten_parameters
+    from ppolab.learning.interface import LearnerContext
+    from ppolab.learning.objective import Samples
+    from ppolab.learning.optimizer import make_optimizer
+
+    distribution, rows = action_distribution(spaces.Box(-1, 1, (3,))), config.batch_size
+    policy = ActorCritic(RowLayout(11), distribution, config.model, normalize=False).to(bench.device)
+    flat, generator = flatten_parameters(policy), torch.Generator().manual_seed(seed)
+    learner = make_algorithm(LearnerContext(policy, flat, make_optimizer(config, flat), config, generator))
+    observations, numbers = torch.randn(rows, 11, device=bench.device), torch.randn(4, rows, device=bench.device)
+    with torch.no_grad():
+        parameters, _ = policy(observations)
+        actions = distribution.mode(parameters) + 0.1
+        log_probs = distribution.log_prob(parameters, actions)
+    samples = Samples(observations, actions, parameters, log_probs, *numbers[:3], torch.ones_like(numbers[3]))
+    return learner, Pass(samples, shuffled(torch.zeros(rows, dtype=torch.int64), 0, config.minibatch_size, generator))
+
+
 def images(bench: Bench) -> None:
     """Time gradients of the Nature network on four frames of 84 x 84."""
     from gymnasium import spaces
@@ -411,8 +482,8 @@ def time_gradients(bench: Bench, part: str, what: str, layout: Any, space: Any, 
 
 
 PARTS: dict[str, Callable[[Bench], None]] = {
-    "check": check, "simulator": simulator, "training": training, "gradient": gradient, "returns": returns,
-    "images": images,
+    "check": check, "simulator": simulator, "training": training, "gradient": gradient, "epochs": epochs,
+    "returns": returns, "images": images,
 }  # fmt: skip
 
 

@@ -48,8 +48,11 @@ class Instant:
 
     ends_lost_runs = False
 
-    def __init__(self, function: Callable[[Job], tuple[float, ...]], capacity: int = 2) -> None:
+    def __init__(
+        self, function: Callable[[Job], tuple[float, ...]], capacity: int = 2, *, together: bool = False
+    ) -> None:
         self.capacity = capacity
+        self.together = together
         self.function = function
         self.started: list[Job] = []
         self.most = 0
@@ -59,6 +62,14 @@ class Instant:
         self.started.append(job)
         self._under_way.append(job)
         self.most = max(self.most, len(self._under_way))
+
+    def start_together(self, jobs: Sequence[Job]) -> bool:
+        if not self.together:
+            return False
+        self.started += jobs
+        self._under_way += jobs
+        self.most = max(self.most, len(self._under_way))
+        return True
 
     def wait(self, seconds: float) -> Sequence[Outcome]:
         job = self._under_way.pop(0)

@@ -8,9 +8,10 @@ import pytest
 import torch
 from gradients import BOX, DISCRETE, config_with, gradient_of, needs_compiler, new_policy, random_batch
 from gymnasium import spaces
+from helpers import ppo_objective
 
 from ppolab.learning.flat_parameters import flatten_parameters
-from ppolab.learning.gradient import compiled_on_first_call
+from ppolab.learning.gradient import compiled_on_first_call, gradient_of_members
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # within PyTorch's compiler
@@ -30,3 +31,20 @@ def test_compiled_and_eager_gradients_agree_to_rounding(space: spaces.Space, cap
                 assert ours.norm() > 0
                 torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
     assert "not compiling" not in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # within PyTorch's compiler
+@needs_compiler
+def test_the_gradient_of_members_can_be_compiled(caplog: pytest.LogCaptureFixture) -> None:
+    config = config_with()
+    policies = [new_policy(config, BOX, seed) for seed in range(2)]
+    flats = [flatten_parameters(policy) for policy in policies]
+    batches = [random_batch(policy, 12, seed) for seed, policy in enumerate(policies)]
+    columns = [torch.stack(column) for column in list(zip(*batches, strict=True))[:8]]
+    gradient = gradient_of_members(policies[0], flats[0], ppo_objective(policies[0], config), 2)
+    vectors = torch.stack([flat.vector.detach() for flat in flats])
+    expected = gradient(vectors, *columns, None, None)
+    found = compiled_on_first_call(gradient, replayed=False)(vectors, *columns, None, None)
+    assert "not compiling" not in caplog.text
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)

@@ -50,6 +50,7 @@ CASES: dict[str, dict[str, Any]] = {
         "recompute_advantages": True, "normalize_advantages": True,
     },
     "state-dependent deviations": {"model.state_dependent_std": True, "optimizer": "adamw", "target_kl": 0.03},
+    "stopped by the KL": {"target_kl": 1e-3, "optimizer.lr": 3e-3, "epochs": 4},
 }  # fmt: skip
 """What runs code of its own, besides the defaults."""
 DROPOUT = ("env=hopper", "trainer=gpu", "logger=none", "num_envs=4", "epochs=3", "model.dropout=0.1")

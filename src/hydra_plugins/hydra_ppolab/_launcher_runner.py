@@ -66,6 +66,9 @@ class LauncherRunner:
             target=self._launch, args=(key, [*overrides, *place, *environment]), name=folder.name, daemon=True
         ).start()
 
+    def start_together(self, _jobs: Sequence[Job]) -> bool:
+        return False  # a launcher starts single runs
+
     def _launch(self, key: int, overrides: Sequence[str]) -> None:
         try:
             (result,) = self._launcher.launch([overrides], initial_job_idx=key)

@@ -30,6 +30,7 @@ from hydra_plugins.hydra_ppolab.launcher import ProcessLauncher
 from ppolab.config.algorithms import check_algorithm, refuse_unread
 from ppolab.config.checks import range_of
 from ppolab.config.loading import from_hydra
+from ppolab.config.members import note_on_members
 from ppolab.config.metrics import objective_names
 from ppolab.config.schema import Config, effect_of, flattened
 from ppolab.config.sweep_schema import DEFAULT_TRIALS, ONLY_STUDIES, SWEEP_GROUPS
@@ -109,6 +110,10 @@ def _study(multirun: Multirun, fixed: dict[str, str], searched: dict[str, Dimens
     from ppolab.study.run_study import StudyPlace, check_study, run_study  # Optuna, a second
 
     check_study(settings, space)
+    own_processes = isinstance(multirun.launcher, ProcessLauncher)
+    note = note_on_members(base, settings.seeds_per_trial, settings.pruning.name) if own_processes else None
+    if note is not None:
+        print(note, flush=True)
     runner = make_runner(multirun, settings, storage, STUDIES)
     _check_values(multirun, fixed, space)
     with stop_requests() as stopping:

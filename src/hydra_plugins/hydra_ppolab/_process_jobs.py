@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection
@@ -15,6 +15,7 @@ from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
+from hydra_plugins.hydra_ppolab._compose import without_hydra
 from ppolab.config.metrics import objective_names, unmeasured
 from ppolab.config.schema import Config, register_schemas
 from ppolab.errors import ConfigError, InterruptedRun
@@ -109,15 +110,33 @@ def with_place(job: DictConfig, config: DictConfig, number: int, folder: Path | 
 
 def run_composed(job: DictConfig, records: Connection | None = None) -> Any:
     """Run a job in its own process; return the task's value, raise what it raises. `records`: see `train_job`."""
-    from ppolab.cli.hydra_guard import guard_hydra
     from ppolab.cli.jobs import train_job
+
+    return _run(partial(train_job, records=records), job)
+
+
+def run_together(
+    jobs: Sequence[DictConfig], references: Sequence[str], records: Sequence[Connection | None]
+) -> list[Any]:
+    """Run jobs that differ in their seeds at once, in one process; return what `run_composed` does for each."""
+    from ppolab.cli.jobs import SeedJob, train_together
+
+    seeds = [
+        SeedJob(folder_of(job), without_hydra(job), reference, connection)
+        for job, reference, connection in zip(jobs, references, records, strict=True)
+    ]
+    results: list[Any] = _run(lambda _node: train_together(seeds), jobs[0])
+    return results
+
+
+def _run(task: Callable[[DictConfig], Any], job: DictConfig) -> Any:
+    from ppolab.cli.hydra_guard import guard_hydra
 
     guard_hydra()
     setup_globals()
     register_schemas()
     context = HydraContext(config_loader=None, callbacks=Callbacks(job))  # type: ignore[arg-type]
-    result = run_job(partial(train_job, records=records), job, "hydra.sweep.dir", "hydra.sweep.subdir", context)
-    return result.return_value
+    return run_job(task, job, "hydra.sweep.dir", "hydra.sweep.subdir", context).return_value
 
 
 def folder_of(job: DictConfig) -> Path:

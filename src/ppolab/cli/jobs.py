@@ -7,8 +7,9 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,8 +36,6 @@ from ppolab.training.resume import how_to_go_on, resumed
 from ppolab.training.trial import TRIAL, run_of_grid
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-
     from ppolab.reports.make_report import Report
     from ppolab.training.result import RunResult
     from ppolab.training.trial import TrialOfStudy
@@ -93,14 +92,7 @@ def trained(
         config, found = _what_to_train(node)
         if config.world_size > 1 and rank_given_from_outside(config) is None:
             ranks_of_this_machine(config)
-        prepare_headless_rendering()
-        with lean_imports():
-            from ppolab.envs.factory import check_environment
-        check_environment(config.env)
-        from ppolab.records.tracking import resolve_tracking_uri
-
-        if config.logger.kind != "none":
-            resolve_tracking_uri(config.logger.tracking_uri, OUTPUTS)
+        _check_outside(config)
         with lean_imports():
             import_lightning(whole=not own_process)
             from ppolab.training.run import run
@@ -113,6 +105,18 @@ def trained(
         if not own_process:
             raise
         raise InterruptedRun(f"interrupted; {how_to_go_on(RunFolder(folder))}") from None
+
+
+def _check_outside(config: Config) -> None:
+    """Check the environment and the tracking store of a run."""
+    prepare_headless_rendering()
+    with lean_imports():
+        from ppolab.envs.factory import check_environment
+    check_environment(config.env)
+    from ppolab.records.tracking import resolve_tracking_uri
+
+    if config.logger.kind != "none":
+        resolve_tracking_uri(config.logger.tracking_uri, OUTPUTS)
 
 
 def _what_to_train(node: DictConfig) -> tuple[Config, FoundRun | None]:
@@ -144,6 +148,58 @@ def _trial(node: DictConfig, records: Connection | None) -> dict[str, object]:
         error = redact(str(problem) if isinstance(problem, ConfigError) else traceback.format_exc())
         print(error, file=sys.stderr)
     return {"end": end, "values": values, "error": error}
+
+
+@dataclass(frozen=True)
+class SeedJob:
+    """Describe one of the runs of a trial that are trained at once.
+
+    Attributes:
+        folder: its files. node: its whole configuration. reference: to its trial, see `TrialReference.as_text`.
+        records: see `train_job`.
+    """
+
+    folder: Path
+    node: DictConfig
+    reference: str
+    records: Connection | None
+
+
+def train_together(jobs: Sequence[SeedJob]) -> list[dict[str, object]]:
+    """Train the runs of a trial at once; return how each ended, as `train_job` does. If one fails, all do."""
+    end, error, results = "failed", "", []
+    try:
+        results = [told(result) for result in _trained_together(jobs)]
+    except (InterruptedRun, KeyboardInterrupt):
+        end = "interrupted"
+    except Exception as problem:
+        error = redact(str(problem) if isinstance(problem, ConfigError) else traceback.format_exc())
+        print(error, file=sys.stderr)
+    if not results:
+        return [{"end": end, "values": [], "error": error} for _ in jobs]
+    answers: list[dict[str, object]] = []
+    for result in results:
+        assert result is not None
+        values = list(result.objectives)
+        missing = unmeasured(objective_names(result.config), values, result.steps)
+        answers.append({"end": "complete", "values": values, "error": missing})
+    return answers
+
+
+def _trained_together(jobs: Sequence[SeedJob]) -> list[RunResult]:
+    from ppolab.study.trial_process import TrialReference, trial_of
+
+    with heeded_interrupt():
+        configs = [_what_to_train(job.node)[0] for job in jobs]
+        _check_outside(configs[0])
+        with lean_imports():
+            import_lightning()
+            from ppolab.training.members import Seed, run_members
+        seeds = [
+            Seed(config, job.folder, trial_of(TrialReference.from_text(job.reference), job.records))
+            for config, job in zip(configs, jobs, strict=True)
+        ]
+    return run_members(seeds)
 
 
 def evaluate_task(node: DictConfig) -> None:

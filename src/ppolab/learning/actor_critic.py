@@ -281,6 +281,17 @@ class ActorCritic(nn.Module):
                     nn.init.zeros_(module.bias)
 
 
+class ActorAlone(nn.Module):
+    """A module whose output is the policy's distribution parameters, for `functional_call`."""
+
+    def __init__(self, policy: ActorCritic) -> None:
+        super().__init__()
+        self.policy = policy
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.policy.action_parameters(*inputs)
+
+
 def _remembered(memory: Memory | None, features: Tensor, state: Tensor, starts: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return the outputs of `memory`, in the form of `features`: [T, B, F] or [T * B, F]; and the last state."""
     assert memory is not None

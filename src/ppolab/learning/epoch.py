@@ -44,7 +44,10 @@ class MinibatchOrder:
 
     def split(self, size: int) -> Iterator[MinibatchOrder]:
         """Cut the order into runs of minibatches, each of about `size` samples of all processes."""
-        lengths = self.lengths(size).tolist()
+        return self.cut(self.lengths(size).tolist())
+
+    def cut(self, lengths: list[int]) -> Iterator[MinibatchOrder]:
+        """Cut the order into runs of so many minibatches."""
         if self.rows is None:
             return map(MinibatchOrder, *self._cut(lengths))
         return map(MinibatchOrder, *self._cut(lengths), map(MinibatchOrder, *self.rows._cut(lengths)))
@@ -58,6 +61,15 @@ class MinibatchOrder:
         """Return places, sizes and totals of runs of so many minibatches."""
         sizes, totals = torch.split(self.sizes, lengths), torch.split(self.totals, lengths)
         return torch.split(self.places, [int(part.sum()) for part in sizes]), sizes, totals
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One epoch that is to be made: a step per minibatch of `order`, or fewer where `stopping` ends them."""
+
+    samples: Samples
+    order: MinibatchOrder
+    stopping: Stopping | None = None
 
 
 Epoch = Callable[[Samples, MinibatchOrder], tuple[Tensor, Tensor]]
@@ -167,6 +179,33 @@ def stepwise_epoch(
     return epoch
 
 
+def steps_in_parts(run: Epoch, vector: Tensor, each: Pass) -> Steps:
+    """Make the steps of a pass by `run`, which changes the parameters `vector` [P] in place."""
+    samples, stopping = each.samples, each.stopping
+    if stopping is None:
+        terms, norms = run(samples, each.order)
+        return Steps(terms, norms, stopped=False, last=len(terms), rolled_back=0)
+    results: list[tuple[Tensor, Tensor]] = []
+    stopped, rolled_back = False, 0
+    for part in each.order.cut(stopping.parts.tolist()):
+        before = vector.clone()
+        results.append(run(samples, part))
+        kl = mean_kl(results[-1][0])
+        if stopped := kl > stopping.limit:
+            if kl > stopping.broken:
+                vector.copy_(before)
+                rolled_back = len(part.totals)
+            break
+    terms, norms = (torch.cat(columns) for columns in zip(*results, strict=True))
+    return Steps(terms, norms, stopped, len(results[-1][0]), rolled_back)
+
+
+def mean_kl(terms: Tensor) -> float:
+    """Return the mean KL of the samples of some steps, with LossTerms as columns [M, terms]."""
+    sums = LossTerms(*terms.sum(0).tolist())
+    return float(sums.kl_sum / sums.samples)
+
+
 def _over_all(
     group: ProcessGroup, gradient: Gradient, vector: Tensor, batch: Samples, share: float
 ) -> tuple[Tensor, Tensor]:
@@ -208,16 +247,24 @@ class NativeEpoch:
 
     def __call__(self, samples: Samples, order: MinibatchOrder) -> tuple[Tensor, Tensor]:
         """Make a step per minibatch; see `Epoch`."""
-        steps = self.steps(samples, order)
+        steps = self.steps(Pass(samples, order))
         return steps.terms, steps.norms
 
-    def steps(self, samples: Samples, order: MinibatchOrder, stopping: Stopping | None = None) -> Steps:
-        """Make a step per minibatch, or fewer where `stopping` ends them."""
+    def steps(self, each: Pass) -> Steps:
+        """Make the steps of a pass."""
+        samples, order = each.samples, each.order
         state = _adam_state(self._optimizer, self._vector)
         shares = (order.of_samples.sizes / order.of_samples.totals).to(torch.float32)
         ranks = None if self._sums is None else self._sums.for_epoch(shares)
         steps = self._native.epoch(
-            samples, order.places, order.sizes, state, self._config.max_grad_norm, self._threads, stopping, ranks
+            samples,
+            order.places,
+            order.sizes,
+            state,
+            self._config.max_grad_norm,
+            self._threads,
+            each.stopping,
+            ranks,
         )
         if self._sums is not None:
             self._sums.made(len(steps.terms))

@@ -123,6 +123,40 @@ def whole_gradient(
     return gradient
 
 
+def gradient_of_members(policy: ActorCritic, flat: FlatParameters, objective: Objective, count: int) -> Gradient:
+    """Differentiate the objectives of M networks of one architecture, each by parameters of its own.
+
+    It is called with vectors [M, P], minibatches [M, B, ...] and inputs [M], and returns gradients [M, P] and terms
+    [M, terms]. Not with memory.
+
+    Args:
+        policy, flat, objective: of any of them.
+        count: M.
+    """
+    if count == 1:
+        alone = whole_gradient(policy, flat, objective)
+
+        def of_one(vectors: Tensor, *arguments: Tensor | None) -> tuple[Tensor, Tensor]:
+            slope, terms = alone(vectors[0], *(None if each is None else each[0] for each in arguments))
+            return slope[None], terms[None]
+
+        return of_one
+    columns = len(Samples._fields)
+
+    def loss(vector: Tensor, *arguments: Tensor) -> tuple[Tensor, Tensor]:
+        batch, inputs = Samples(*arguments[: WEIGHTS + 1]), arguments[WEIGHTS + 1 :]
+        answer = functional_call(policy, flat.substitutes(vector), batch.inputs_of_policy(), tie_weights=False)
+        return objective.function(*answer, batch, *inputs)
+
+    def gradient(vectors: Tensor, *arguments: Tensor) -> tuple[Tensor, Tensor]:
+        points = vectors.detach().requires_grad_()
+        losses, terms = torch.vmap(loss)(points, *arguments[: WEIGHTS + 1], *arguments[columns:])
+        (slopes,) = torch.autograd.grad(losses.sum(), points)  # no loss depends on parameters of another member
+        return slopes, terms.detach()
+
+    return gradient
+
+
 def in_parts(gradient: Gradient, minibatch_size: int, *, in_native: bool = False) -> Gradient:
     """Return `gradient` of minibatches of images, added up over parts of them, which are all of one size.
 
@@ -185,12 +219,16 @@ def gradient_with_memory(policy: ActorCritic, flat: FlatParameters, objective: O
     return gradient
 
 
-def compiled_on_first_call(function: Gradient) -> Gradient:
+def compiled_on_first_call(function: Gradient, *, replayed: bool = True) -> Gradient:
     """Return `function` as compiled code for the shapes of its first call, which the caller never changes.
 
     The traced graph is compiled and called directly: `torch.compile` would check its guards at every call, which costs
     as much as the arithmetic. Where compiling fails (no C++ compiler, say), `function` is used, after one warning.
     Columns that samples do not have are None, of which compiled code knows nothing.
+
+    Args:
+        replayed: on a GPU as a CUDA graph of its own; else the kernels are launched one by one, and can be part of
+            another graph.
     """
     code: list[Gradient] = []
 
@@ -201,15 +239,16 @@ def compiled_on_first_call(function: Gradient) -> Gradient:
 
         tensors = tuple(each for each in arguments if each is not None)
         if not code:
-            code.append(_compiled(of_tensors, tensors))
+            code.append(_compiled(of_tensors, tensors, replayed=replayed))
         return code[0](*tensors)
 
     return call
 
 
-def _compiled(function: Gradient, arguments: tuple[Tensor, ...]) -> Gradient:
+def _compiled(function: Gradient, arguments: tuple[Tensor, ...], *, replayed: bool) -> Gradient:
     device = arguments[0].device
     on_gpu = device.type == "cuda"
+    as_graph = on_gpu and replayed
     try:  # dropout draws in the trials below; a resumed run, which makes them later, would find other numbers
         with torch.random.fork_rng([device] if on_gpu else []), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the compiler's own deprecations, which must not stop it
@@ -219,10 +258,10 @@ def _compiled(function: Gradient, arguments: tuple[Tensor, ...]) -> Gradient:
 
             graph = make_fx(function)(*arguments)
             compiled: Gradient = inductor.compile(
-                graph, list(arguments), options={"triton.cudagraphs": True} if on_gpu else None
+                graph, list(arguments), options={"triton.cudagraphs": True} if as_graph else None
             )
-            compiled = _replayed(compiled) if on_gpu else compiled
-            for _ in range(3 if on_gpu else 1):  # a CUDA graph is warmed up, recorded, and only then replayed
+            compiled = _replayed(compiled) if as_graph else compiled
+            for _ in range(3 if as_graph else 1):  # a CUDA graph is warmed up, recorded, and only then replayed
                 compiled(*arguments)
     except Exception as error:  # the compiler and what it calls raise errors of many families
         log.warning("not compiling, updates will be slower: %s", str(error).splitlines()[0])

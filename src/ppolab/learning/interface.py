@@ -76,6 +76,7 @@ class LearnerContext:
         generator: draws the order of samples. It must be equal in all processes of `group`, which together make the
             steps that one process would make with the rollouts of all.
         native: `policy` in C++; None: PyTorch computes everything.
+        together: epochs are made with those of other runs, see `ppolab.learning.members`.
     """
 
     policy: ActorCritic
@@ -85,6 +86,7 @@ class LearnerContext:
     generator: torch.Generator
     group: ProcessGroup = ALONE
     native: NativePolicy | None = None
+    together: bool = False
 
 
 def actor_parameters(context: LearnerContext) -> ParameterSubset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -11,13 +12,14 @@ from torch import Tensor
 
 from ppolab.core.moments import merged, sample_moments
 from ppolab.learning.actor_critic import evaluating, training
+from ppolab.learning.device_epoch import DeviceEpoch
 from ppolab.learning.encoders import in_parts
 from ppolab.learning.entropy_coefficient import EntropyCoefficient
-from ppolab.learning.epoch import MinibatchOrder, NativeEpoch, shuffled, with_standardized_advantages
+from ppolab.learning.epoch import NativeEpoch, Pass, mean_kl, shuffled, steps_in_parts, with_standardized_advantages
 from ppolab.learning.experience import Experience, shared_facts
 from ppolab.learning.interface import LearnerContext, UpdateStats
-from ppolab.learning.kl_early_stopping import KL_SAMPLES, KL_TOLERANCE, broken_kl, ends_update
-from ppolab.learning.native.update import Stopping
+from ppolab.learning.kl_early_stopping import KL_SAMPLES, KL_TOLERANCE, broken_kl
+from ppolab.learning.native.update import Steps, Stopping
 from ppolab.learning.normalization import RunningScale
 from ppolab.learning.objective import LossTerms, Quantity, Samples, Surrogate, actor_critic_objective
 from ppolab.learning.rollout import Rollout
@@ -68,15 +70,15 @@ class Learner:
         self._vector = context.flat.vector.detach()
         policy = context.policy
         self._entropy_coef = EntropyCoefficient(context.config, self._vector.device)
-        objective = actor_critic_objective(
+        self.objective = actor_critic_objective(
             policy.distribution,
             context.config,
             self.surrogate,
             masked=policy.masked,
             entropy_coef=self._entropy_coef.value,
         )
-        self._run_epoch = make_epoch(context, objective, context.optimizer)
-        update_path(context, objective, context.optimizer).log_reason(context)
+        self._run_epoch = make_epoch(context, self.objective, context.optimizer)
+        update_path(context, self.objective, context.optimizer).log_reason(context)
 
     def before_update(self, progress: float, /) -> None:
         """Set the surrogate's inputs for the update that begins; by default there are none.
@@ -97,6 +99,20 @@ class Learner:
             rewards: [T, N] the rollout's rewards, scaled.
             progress: share of the run's environment steps taken before this update.
         """
+        passes = self.updating(rollout, rewards, progress)
+        with training(self.context.policy):
+            try:
+                wanted = next(passes)
+                while True:
+                    wanted = passes.send(self.make_pass(wanted))
+            except StopIteration as end:
+                stats: UpdateStats = end.value
+                return stats
+
+    def updating(
+        self, rollout: Rollout, rewards: Tensor, progress: float, /
+    ) -> Generator[Pass, Steps | None, UpdateStats]:
+        """Make an update as `update` does; give each pass to somebody else, who makes it, and sends its steps."""
         self.before_update(progress)
         self._entropy_coef.follow(progress)
         group = self.context.group
@@ -106,21 +122,25 @@ class Learner:
         self._rescale_value_head(samples.experienced(samples.returns))
         samples = self._scaled(samples)
         owners, variance = shared_facts(rollout, samples, self.context.config, group)
-        with training(self.context.policy):
-            results = self._all_epochs(experience, rollout, samples, owners)
+        results = yield from self._all_epochs(experience, rollout, samples, owners)
         return self.after_update(_statistics(results, float(variance), self._entropy_coef.metrics()), rollout)
 
     def _all_epochs(
         self, experience: Experience, rollout: Rollout, samples: Samples, owners: Tensor
-    ) -> list[EpochResult]:
+    ) -> Generator[Pass, Steps | None, list[EpochResult]]:
         """Make the epochs of policy and value function, then those of the value function alone."""
         config = self.context.config
         results: list[EpochResult] = []
         for epoch in range(config.epochs):
             if epoch > 0 and config.recompute_advantages:
                 samples = self._recomputed(experience, rollout)
-            results.append(self.one_epoch(samples, owners))
-            if results[-1].stopped:
+            wanted = self.drawn_pass(samples, owners)
+            steps = yield wanted
+            assert steps is not None, "the first thing that is sent begins the update"
+            kept = (len(steps.terms) - steps.rolled_back) / len(wanted.order.totals)
+            kl = mean_kl(steps.terms[-steps.last :])
+            results.append(EpochResult(steps.terms, steps.norms, kl, kept, steps.stopped))
+            if steps.stopped:
                 break
         for _ in range(int(sum(each.kept for each in results)), self._value_epochs):
             assert self._value_regression is not None
@@ -129,45 +149,30 @@ class Learner:
             self._value_regression.fit(samples, owners)
         return results
 
-    def one_epoch(self, samples: Samples, owners: Tensor) -> EpochResult:
-        """Make one pass over the samples of all processes; end early when the policy has moved far enough.
+    def drawn_pass(self, samples: Samples, owners: Tensor) -> Pass:
+        """Draw the order of one pass over the samples of all processes.
 
-        Steps that moved it much too far are rolled back (`broken_kl`). What the optimizer learned of gradients stays.
+        It ends early when the policy has moved far enough. Steps that moved it much too far are rolled back
+        (`broken_kl`). What the optimizer learned of gradients stays.
 
         Args:
             samples: this process's.
             owners: [B of all] the process that has each sample.
         """
         config, group = self.context.config, self.context.group
-        target = config.target_kl
         order = shuffled(owners, group.rank, config.minibatch_size, self.context.generator)
         if config.normalize_advantages:
             samples = with_standardized_advantages(samples, order, group)
-        if isinstance(self._run_epoch, NativeEpoch):
-            return self._native_epoch(self._run_epoch, samples, order)
-        results: list[tuple[Tensor, Tensor]] = []
-        rolled_back = 0
-        for part in [order] if target is None else order.split(KL_SAMPLES):
-            before = self._vector if target is None else self._vector.clone()
-            results.append(self._run_epoch(samples, part))
-            kl = _mean_kl(results[-1][0])
-            if stopped := ends_update(kl, target):
-                if target is not None and kl > broken_kl(target):
-                    self._vector.copy_(before)
-                    rolled_back = len(part.totals)
-                break
-        terms, norms = (torch.cat(columns) for columns in zip(*results, strict=True))
-        return EpochResult(terms, norms, kl, (len(terms) - rolled_back) / len(order.totals), stopped)
-
-    def _native_epoch(self, run: NativeEpoch, samples: Samples, order: MinibatchOrder) -> EpochResult:
-        """Make the same pass in one call of C++."""
-        target = self.context.config.target_kl
-        stopping = None
+        target, stopping = config.target_kl, None
         if target is not None:
             stopping = Stopping(order.lengths(KL_SAMPLES), KL_TOLERANCE * target, broken_kl(target))
-        steps = run.steps(samples, order, stopping)
-        kept = (len(steps.terms) - steps.rolled_back) / len(order.totals)
-        return EpochResult(steps.terms, steps.norms, _mean_kl(steps.terms[-steps.last :]), kept, steps.stopped)
+        return Pass(samples, order, stopping)
+
+    def make_pass(self, wanted: Pass) -> Steps:
+        """Make the steps of a pass: in one call where that can be."""
+        if isinstance(self._run_epoch, NativeEpoch | DeviceEpoch):
+            return self._run_epoch.steps(wanted)
+        return steps_in_parts(self._run_epoch, self._vector, wanted)
 
     def state(self) -> dict[str, Any]:
         """Return the scale of the values and the value regression's state; whoever made the rest keeps it."""
@@ -231,12 +236,6 @@ class Learner:
         with evaluating(self.context.policy):
             seen, memories = whole(rollout.observations), rollout.memories
             return values(seen, memories.states[0], memories.starts)
-
-
-def _mean_kl(terms: Tensor) -> float:
-    """Return the mean KL of the samples of some steps, with LossTerms as columns [M, terms]."""
-    sums = LossTerms(*terms.sum(0).tolist())
-    return float(sums.kl_sum / sums.samples)
 
 
 def _statistics(results: list[EpochResult], variance: float, extras: dict[str, float]) -> UpdateStats:

@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._functorch.functional_call import functional_call  # `torch.func` imports half of the compiler
 
 from ppolab.core.losses import unclipped_surrogate
 from ppolab.core.masks import masked_alike
 from ppolab.core.trust_region import Product, fisher_vector_product
-from ppolab.learning.actor_critic import ActorCritic, evaluating
+from ppolab.learning.actor_critic import ActorAlone, evaluating
 from ppolab.learning.entropy_coefficient import EntropyCoefficient
 from ppolab.learning.epoch import MinibatchOrder, with_standardized_advantages
 from ppolab.learning.experience import Experience, shared_facts
@@ -47,7 +47,7 @@ class ActorOnBatch:
 
     def __init__(self, context: LearnerContext, actor: ParameterSubset, samples: Samples) -> None:
         self._actor = actor
-        self._module = _ActorAlone(context.policy)
+        self._module = ActorAlone(context.policy)
         self._distribution = context.policy.distribution
         self._masked = context.policy.masked
         self._samples = samples
@@ -168,14 +168,3 @@ class SeparateLearner:
         """Go on from what `state` gave."""
         if self._optimizer is not None:
             self._optimizer.load_state_dict(state["optimizer"])
-
-
-class _ActorAlone(nn.Module):
-    """A module whose output is the policy's distribution parameters, for `functional_call`."""
-
-    def __init__(self, policy: ActorCritic) -> None:
-        super().__init__()
-        self.policy = policy
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        return self.policy.action_parameters(*inputs)

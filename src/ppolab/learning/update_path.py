@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import torch
 
 from ppolab.learning.actor_critic import ActorCritic
+from ppolab.learning.device_epoch import DeviceEpoch, Member
 from ppolab.learning.encoders import RowEncoder
 from ppolab.learning.epoch import Epoch, NativeEpoch, stepwise_epoch
 from ppolab.learning.gradient import (
     Gradient,
     compiled_on_first_call,
+    gradient_of_members,
     gradient_with_memory,
     in_parts,
     log_whether_compiling,
@@ -93,7 +95,8 @@ def update_path(context: LearnerContext, objective: Objective, optimizer: torch.
 
 def _cost_of_pytorch(context: LearnerContext) -> str:
     device, policy = context.flat.vector.device, context.policy
-    if device.type != "cpu" or policy.layout.images or policy.has_memory:  # of which no other path was measured
+    other = context.together or policy.layout.images or policy.has_memory
+    if device.type != "cpu" or other:  # of which no other path was measured
         return ""
     return SLOWER["compiled" if worth_compiling(context) else "not compiled"]
 
@@ -102,6 +105,8 @@ def _gradient_problem(context: LearnerContext) -> tuple[str, int]:
     """Return why C++ does not compute the gradients, and the level of the line about it."""
     if context.native is not None:
         return f"the C++ code does not know the surrogate of algorithm={context.config.algorithm['name']}", logging.INFO
+    if context.together:
+        return "several seeds are trained at once", logging.DEBUG  # which the user was told of
     if context.config.compile.lower() == "false":
         return "compile=false asks for it", logging.DEBUG  # the user knows
     if context.policy.has_memory and context.flat.vector.is_cpu and (problem := library_problem()):
@@ -124,6 +129,12 @@ def make_epoch(context: LearnerContext, objective: Objective, optimizer: torch.o
     """Return an epoch of steps of `optimizer` on all parameters, by the path that `update_path` chooses."""
     path = update_path(context, objective, optimizer)
     config, vector = context.config, context.flat.vector
+    if on_device(context, optimizer):
+        gradient = gradient_of_members(context.policy, context.flat, objective, 1)
+        log_whether_compiling(context)
+        if worth_compiling(context):
+            gradient = compiled_on_first_call(gradient, replayed=False)
+        return DeviceEpoch(gradient, [Member(vector, optimizer, objective.inputs)], config)
     if not path.gradients_in_native:
         gradient = _pytorch_gradient(context, objective)
         stacks = _convolves_in_native(context.policy)
@@ -134,6 +145,12 @@ def make_epoch(context: LearnerContext, objective: Objective, optimizer: torch.o
         sums = sums_of(context.group, len(vector)) if context.group.size > 1 else None
         return NativeEpoch(native, vector, optimizer, config, sums)
     return stepwise_epoch(native.gradient, vector, optimizer, config, context.group)
+
+
+def on_device(context: LearnerContext, optimizer: torch.optim.Optimizer) -> bool:
+    """Return whether whole epochs stay on a GPU, without waiting for it."""
+    alone = context.group.size == 1 and not context.policy.has_memory and not context.policy.layout.images
+    return context.flat.vector.is_cuda and alone and is_adam(optimizer)
 
 
 def _convolves_in_native(policy: ActorCritic) -> bool:

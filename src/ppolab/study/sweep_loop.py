@@ -91,6 +91,12 @@ class Runner(Protocol):
     def start(self, job: Job) -> None:
         """Begin a run and return at once. Only called while fewer than `capacity` are under way."""
 
+    def start_together(self, jobs: Sequence[Job]) -> bool:
+        """Begin runs that differ in their seeds as one process, where that can be; else do nothing, and return False.
+
+        They count as one of `capacity`, and end together.
+        """
+
     def wait(self, seconds: float) -> Sequence[Outcome]:
         """Return the runs that ended, at the latest after so many seconds."""
 
@@ -112,12 +118,16 @@ class Runner(Protocol):
 
 @dataclass
 class Attempt:
-    """Hold a claimed trial under way, the outcomes of its seeds so far, and how often its process was killed."""
+    """Hold a claimed trial under way, the outcomes of its seeds so far, and how often its process was killed.
+
+    `together`: all seeds were started at once.
+    """
 
     claim: Claim
     parent: Tracker
     outcomes: list[Outcome] = field(default_factory=list)
     deaths: int = 0
+    together: bool = False
 
 
 @dataclass(frozen=True)
@@ -203,20 +213,30 @@ class Sweep:
                 self._start(attempt)
 
     def _start(self, attempt: Attempt) -> None:
-        """Start the trial's next seed."""
-        settings, claim, seed_index = self._settings, attempt.claim, len(attempt.outcomes)
+        """Start the trial's next seed, or all of them."""
+        settings, begun = self._settings, len(attempt.outcomes)
+        if settings.seeds_per_trial > 1 and begun == 0 and settings.pruning.name == "none":
+            jobs = [self._job(attempt, index) for index in range(settings.seeds_per_trial)]
+            attempt.together = self._runner.start_together(jobs)
+        if not attempt.together:
+            self._runner.start(self._job(attempt, begun))
+
+    def _job(self, attempt: Attempt, seed_index: int) -> Job:
+        settings, claim = self._settings, attempt.claim
         seed: tuple[str, ...] = ()
         if claim.segment is not None:
             seed = (f"seed={settings.seed + claim.segment.member}",)
         elif settings.seeds_per_trial > 1:
             seed = (f"seed={settings.seed + seed_index}",)
         setting = (*settings.fixed, *overrides(claim.values), *seed)
-        self._runner.start(Job(claim, seed_index, setting, attempt.parent))
+        return Job(claim, seed_index, setting, attempt.parent)
 
     def _advance(self, outcome: Outcome) -> None:
         """Bring a trial on after one of its runs has ended."""
         self.busy_seconds += outcome.seconds
-        attempt = self._attempts[outcome.job.claim.number]
+        attempt = self._attempts.get(outcome.job.claim.number)
+        if attempt is None:
+            return  # of a trial whose seeds were trained at once, and that an earlier one of them has ended
         if outcome.end == "failed" and self._stopping():
             # what failed because of the signal cannot be told from what would have: it runs again
             outcome = replace(outcome, end="interrupted")
@@ -232,6 +252,8 @@ class Sweep:
             self._finish(attempt, "complete")
         elif self._report_seed(attempt):
             self._finish(attempt, "pruned")
+        elif attempt.together:
+            return  # the next seed has ended, too
         elif self._stopping():
             self._finish(attempt, "interrupted")
         else:

@@ -83,11 +83,13 @@ class TrialReference:
 def trial_here(records: Connection | None = None) -> TrialOfStudy | None:
     """Return the trial that this process runs; None outside a study. `records`: see `TrialOfStudy`."""
     text = os.environ.get(TRIAL)
-    if text is None:
-        return None
+    return None if text is None else trial_of(TrialReference.from_text(text), records)
+
+
+def trial_of(reference: TrialReference, records: Connection | None = None) -> TrialOfStudy:
+    """Return the trial that `reference` identifies. `records`: see `TrialOfStudy`."""
     from ppolab.training.trial import TrialOfStudy  # heavy; the sweep, which imports this module too, trains nothing
 
-    reference = TrialReference.from_text(text)
     return TrialOfStudy(
         report=_never_stop if reference.pruning is None else reporter(reference, reference.pruning),
         run_name=reference.run_name,

@@ -32,10 +32,15 @@ from ppolab.training.random_state import stream_seed
 log = logging.getLogger(__name__)
 
 
-def build_module(config: Config, env: VectorEnv, policy: ActorCritic, group: ProcessGroup = ALONE) -> OnPolicyModule:
+def build_module(
+    config: Config, env: VectorEnv, policy: ActorCritic, group: ProcessGroup = ALONE, *, together: bool = False
+) -> OnPolicyModule:
     """Return a module that trains `policy` in `env`, which is reset here.
 
     The policy must already lie on its device: its parameters become views of one vector there.
+
+    Args:
+        together: see `LearnerContext`.
     """
     device = policy.value_head.weight.device
     flat = flatten_parameters(policy)
@@ -64,10 +69,10 @@ def build_module(config: Config, env: VectorEnv, policy: ActorCritic, group: Pro
     if group.is_first and (note := note_on_memory(config)):
         log.warning("%s", note)
     native = None
-    if config.compile.lower() != "false":
+    if config.compile.lower() != "false" and not together:
         native = native_policy(policy, flat, native_threads(config))
         use_native_recurrence(policy)
-    context = LearnerContext(policy, flat, optimizer, config, shuffle, group, native)
+    context = LearnerContext(policy, flat, optimizer, config, shuffle, group, native, together)
     if config.compile.lower() != "false" and not worth_compiling(context) and use_native_convolutions(policy):
         log.debug("C++ computes the convolutions, with %s", instructions())
     measuring = Measuring(config, env, device)

@@ -32,7 +32,7 @@ from ppolab.learning.stacked_images import ChannelStore, StackedImages, can_stor
 from ppolab.runtime.process_group import ALONE, ProcessGroup
 from ppolab.training.acting import ActingOnce, ActingWithMemory, ActingWithMemoryInNative, LoopMemory, act
 from ppolab.training.action_noise import ActionNoise
-from ppolab.training.device_loop import collected_on_device
+from ppolab.training.device_loop import DeviceTurn, collected_on_device
 from ppolab.training.native_loop import NativeLoop, native_loop
 from ppolab.training.steps import Steps
 
@@ -153,6 +153,39 @@ class Collector:
                 observations, actions = self._run_plainly(policy, native)
                 assert isinstance(observations, Tensor)
                 parameters, values = (native or policy)(observations)
+        return self._finished(policy, native, (observations, actions), (parameters, values), memories)
+
+    def begin_on_device(self, policy: ActorCritic) -> DeviceTurn:
+        """Return what a rollout on the device begins with, which somebody else collects; `finish_on_device` follows."""
+        self._steps.observations[0, :] = self._next
+        return DeviceTurn(self._steps, policy.scaling, self._drawn_noise(policy))
+
+    @torch.no_grad()
+    def finish_on_device(self, policy: ActorCritic, observations: Tensor, actions: Tensor) -> Rollout:
+        """Return the rollout whose steps were filled since `begin_on_device`.
+
+        Args:
+            observations: [T+1, N, W] scaled. actions: [T, N, ...].
+        """
+        self._next[:] = self._steps.observations[-1, :]
+        with evaluating(policy):
+            return self._finished(policy, None, (observations, actions), policy(observations), None)
+
+    def _finished(
+        self,
+        policy: ActorCritic,
+        native: Actor | None,
+        taken: tuple[Tensor | StackedImages, Tensor],
+        answers: tuple[Tensor, Tensor],
+        memories: Memories | None,
+    ) -> Rollout:
+        """Return the rollout of the steps that `_steps` holds.
+
+        Args:
+            taken: scaled observations [T+1, N, W], and actions [T, N, ...].
+            answers: the policy's distribution parameters [T+1, N, P] and values [T+1, N].
+        """
+        (observations, actions), (parameters, values) = taken, answers
         device = actions.device
         steps = self._steps
         parameters = parameters[:-1]
@@ -265,8 +298,8 @@ class Collector:
 
     def _run_on_device(self, env: TensorEnv, policy: ActorCritic) -> tuple[Tensor, Tensor]:
         """Do what `_run` does."""
-        self._steps.observations[0, :] = self._next
-        observations, actions = collected_on_device(env, self._steps, policy, self._drawn_noise(policy))
+        turn = self.begin_on_device(policy)
+        observations, actions = collected_on_device(env, turn, policy)
         self._next[:] = self._steps.observations[-1, :]
         return observations, actions
 

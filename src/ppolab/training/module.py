@@ -31,6 +31,7 @@ from ppolab.learning.schedules import rate_schedule
 from ppolab.runtime.memory import forget_code, return_free_memory
 from ppolab.training.collector import Collector
 from ppolab.training.env_arguments import EnvArguments
+from ppolab.training.iteration import Iteration, time_metrics, update_metrics
 from ppolab.training.measuring import Measuring
 from ppolab.training.named_warnings import WarningWatch
 from ppolab.training.pytorch_threads import pytorch_threads
@@ -63,6 +64,7 @@ class OnPolicyModule(pl.LightningModule):
 
     Attributes:
         watch: which warnings the run has had; kept by the first rank.
+        threads: as given.
         evaluation: the metrics of the last evaluation, on all ranks; empty before the first.
     """
 
@@ -97,7 +99,7 @@ class OnPolicyModule(pl.LightningModule):
         self.evaluation: dict[str, float] = {}
         self.env_arguments = EnvArguments(self.config.env)
         self._measuring = measuring
-        self._threads = threads
+        self.threads = threads
         self._rate_schedule = rate_schedule(self.config)
 
     # --- one iteration -------------------------------------------------------------------------------------------
@@ -110,18 +112,32 @@ class OnPolicyModule(pl.LightningModule):
             TrainingError: a loss or a parameter is no longer finite.
         """
         started = time.perf_counter()
-        rollout = self.collector.collect(self.policy, self.native)
+        iteration = self.begun(self.collector.collect(self.policy, self.native), started)
+        with pytorch_threads(self.threads):
+            stats = self.learner.update(iteration.rollout, iteration.rewards, self.progress)
+        return self.ended(iteration, stats)
+
+    def begun(self, rollout: Rollout, started: float) -> Iteration:
+        """Return the iteration that has collected `rollout`, ready for the update.
+
+        Args:
+            started: the `time.perf_counter()` at which it began.
+        """
         collected = time.perf_counter()
         if self.policy.layout.images:
             self._free_memory()  # pieces between what is kept, which are too small for an update
-
         found = totals(rollout, self.group)
         self.reward_scale.merge(found.return_moments)
         rewards = self.reward_scale.scale_rewards(rollout.rewards)
+        return Iteration(rollout, rewards, found, self._set_learning_rate(), started, collected)
 
-        learning_rate = self._set_learning_rate()
-        with pytorch_threads(self._threads):
-            stats = self.learner.update(rollout, rewards, self.steps / self.config.total_steps)
+    def ended(self, iteration: Iteration, stats: UpdateStats) -> dict[str, float]:
+        """Return the metrics of an iteration whose update did what `stats` says.
+
+        Raises:
+            TrainingError: a loss or a parameter is no longer finite.
+        """
+        rollout, found = iteration.rollout, iteration.found
         if self.policy.layout.images:
             return_free_memory()
         self._check_finite(stats, self.steps + found.num_steps)
@@ -131,23 +147,30 @@ class OnPolicyModule(pl.LightningModule):
         self._count(found)
         self.iteration += 1
         ended = time.perf_counter()
-        self.seconds += ended - started
+        self.seconds += ended - iteration.started
         metrics = {
             **self._episode_metrics(),
             **self._info_metrics(),
-            **_update_metrics(stats),
+            **update_metrics(stats),
             **self._policy_metrics(rollout),
-            "optim/lr": learning_rate,
-            **_time_metrics(found.num_steps, started, collected, ended),
+            "optim/lr": iteration.learning_rate,
+            **time_metrics(found.num_steps, iteration.started, iteration.collected, ended),
             "time/total": self.seconds,
         }
         if self.group.is_first:
             deviation = metrics.get("policy/std")
             scales = self.policy.observation_scale, self.reward_scale
             self.watch.look(
-                self._measuring.measured(rollout, rewards, found, stats, scales, deviation=deviation, steps=self.steps)
+                self._measuring.measured(
+                    rollout, iteration.rewards, found, stats, scales, deviation=deviation, steps=self.steps
+                )
             )
         return metrics
+
+    @property
+    def progress(self) -> float:
+        """Share of the run's environment steps taken so far."""
+        return self.steps / self.config.total_steps
 
     def _free_memory(self) -> None:
         """Give back what neither rollouts nor updates need."""
@@ -161,7 +184,7 @@ class OnPolicyModule(pl.LightningModule):
 
     def _set_learning_rate(self) -> float:
         rate = self.rate_factor * float(self.config.optimizer["lr"])
-        rate *= self._rate_schedule.factor(self.steps / self.config.total_steps)
+        rate *= self._rate_schedule.factor(self.progress)
         set_learning_rate(self.optimizer, rate)
         return rate
 
@@ -287,11 +310,20 @@ class OnPolicyModule(pl.LightningModule):
             return
         if taken is not None:
             taken.apply(self.policy, self.learner)
-        if self.config.normalize_observations or self.config.normalize_rewards:
-            found = totals(self.collector.collect(self.policy, self.native), self.group)
-            self.policy.observation_scale.merge(found.observation_moments)
-            self.reward_scale.merge(found.return_moments)
-            self._count(found)
+        if self.wants_first_rollout:
+            self.take_first(self.collector.collect(self.policy, self.native))
+
+    @property
+    def wants_first_rollout(self) -> bool:
+        """Whether a new run fills running statistics before its first iteration."""
+        return self.config.normalize_observations or self.config.normalize_rewards
+
+    def take_first(self, rollout: Rollout) -> None:
+        """Fill the running statistics."""
+        found = totals(rollout, self.group)
+        self.policy.observation_scale.merge(found.observation_moments)
+        self.reward_scale.merge(found.return_moments)
+        self._count(found)
 
     def state(self, *, barrier: bool) -> dict[str, Any]:
         """Return everything that the next iteration depends on, of all ranks: `start` goes on from it.
@@ -392,25 +424,3 @@ def _stored(episode: Episode) -> tuple[Any, ...]:
     """Return an episode for a checkpoint; one without info as in checkpoints from before there was any."""
     told = (episode.total_reward, episode.length)
     return (*told, dict(episode.info)) if episode.info else told
-
-
-def _update_metrics(stats: UpdateStats) -> dict[str, float]:
-    return {
-        "loss/policy": stats.policy_loss,
-        "loss/value": stats.value_loss,
-        "policy/kl": stats.kl,
-        "policy/clip_fraction": stats.clip_fraction,
-        "policy/entropy": stats.entropy,
-        "policy/epochs": float(stats.epochs),
-        "value/explained_variance": stats.explained_variance,
-        "optim/grad_norm": stats.gradient_norm,
-        **stats.extras,
-    }
-
-
-def _time_metrics(num_steps: int, started: float, collected: float, ended: float) -> dict[str, float]:
-    return {
-        "time/steps_per_second": num_steps / (ended - started),
-        "time/rollout": collected - started,
-        "time/update": ended - collected,
-    }

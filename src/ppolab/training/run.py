@@ -54,6 +54,7 @@ from ppolab.training.callbacks.show_warnings import ShowWarnings
 from ppolab.training.callbacks.start import Beginning, Start
 from ppolab.training.callbacks.stopping import Stopping, StopTogether
 from ppolab.training.closing import make_pictures, register_best
+from ppolab.training.module import OnPolicyModule
 from ppolab.training.progress_bar import ProgressBar
 from ppolab.training.pytorch_threads import rollout_threads
 from ppolab.training.recorder import RunRecorder, recorded_run
@@ -167,17 +168,17 @@ def _train_as_first_rank(
     config = task.config
     with (
         env_and_policy(config, task.rank, task.group) as (env, policy),
-        _evaluation_env(config) as eval_env,
+        evaluation_env(config) as eval_env,
         recorded_run(
             config, files, checkpoint, trial, taken := warm_start(config, policy, env.action_space, checkpoint)
         ) as recorder,
-        watched((env, eval_env), config.env.timeout, recorder.give_up if task.own_process else _tell_of_hanging),
+        watched((env, eval_env), config.env.timeout, recorder.give_up if task.own_process else tell_of_hanging),
     ):
         started = time.perf_counter()
         state = checkpoint.module if checkpoint else None
         until = trial.segment.until if trial and trial.segment else None
         beginning = task.group.broadcast(Beginning(state, taken, recorder.evaluated_at, until))
-        around = _surroundings(task, beginning, recorder, eval_env, trial, files)
+        around = surroundings(task, beginning, recorder, eval_env, trial, files)
         with signals_handled_by(around.stopping.on_signal):
             module = build_module(config, env, policy, task.group)
             try:
@@ -189,24 +190,31 @@ def _train_as_first_rank(
         seconds = time.perf_counter() - started
         recorder.check_saved()
         if around.stopping.interrupted:
-            raise InterruptedRun(_interruption(config, files, module.steps))
+            raise InterruptedRun(interruption(config, files, module.steps))
         recorder.complete(pruned=around.pruning.pruned)
         for environments in (env, eval_env):
             environments.close()  # what draws the pictures takes as much memory
         make_pictures(config, files, policy, interrupted=around.stopping.got_signal)
     if config.logger.register and recorder.tracking_uri and not around.pruning.pruned:
         register_best(config, files, config.logger.register, recorder.tracking_uri)
+    return result_of(module, recorder, files, beginning.first_step, seconds, pruned=around.pruning.pruned)
+
+
+def result_of(
+    module: OnPolicyModule, recorder: RunRecorder, files: RunFolder, first_step: int, seconds: float, *, pruned: bool
+) -> RunResult:
+    """Return what a run reports that has come to its end."""
     return RunResult(
-        config=config,
+        config=module.config,
         folder=files,
         run_id=recorder.run_id,
         tracking_uri=recorder.tracking_uri,
         metrics=recorder.metrics,
         steps=module.steps,
-        new_steps=module.steps - beginning.first_step,
+        new_steps=module.steps - first_step,
         seconds=seconds,
         best_return=recorder.best_return,
-        pruned=around.pruning.pruned,
+        pruned=pruned,
         page=recorder.page,
     )
 
@@ -219,10 +227,10 @@ def _train_as_other_rank(task: Task) -> None:
     ):
         beginning = task.group.broadcast(Beginning())
         module = build_module(task.config, env, policy, task.group)
-        make_trainer(task.config, task.rank, _surroundings(task, beginning).callbacks).fit(module)
+        make_trainer(task.config, task.rank, surroundings(task, beginning).callbacks).fit(module)
 
 
-def _surroundings(
+def surroundings(
     task: Task,
     beginning: Beginning,
     recorder: RunRecorder | None = None,
@@ -265,10 +273,10 @@ def env_and_policy(config: Config, rank: Rank, group: ProcessGroup) -> Iterator[
         for warning in choice.warnings:
             log.warning("%s", warning)
     seeds = environment_seeds(config.seed, group.rank * config.num_envs, config.num_envs, TRAINING)
-    device = _device(config, rank)
+    device = device_of(config, rank)
     with private_generators(seeds[0]):  # else environments of several ranks may be made with the same random numbers
         made = make_vector_env(config.env, seeds, choice.name, device)
-    with closing(made) as env, _quiet_lightning():
+    with closing(made) as env, quiet_lightning():
         policy = build_policy(config, env, device)
         log.info(
             "%s on %s: %d environments x %d steps", config.env.id, choice.name, config.num_envs, config.rollout_steps
@@ -284,7 +292,7 @@ def env_and_policy(config: Config, rank: Rank, group: ProcessGroup) -> Iterator[
 
 
 @contextmanager
-def _evaluation_env(config: Config) -> Iterator[VectorEnv]:
+def evaluation_env(config: Config) -> Iterator[VectorEnv]:
     seeds = environment_seeds(config.seed, 0, config.eval_episodes, EVALUATION)
     with private_generators(seeds[0]):
         evaluated = for_evaluation(config.env)
@@ -374,7 +382,7 @@ def _accelerator(config: Config) -> str:
     return chosen
 
 
-def _device(config: Config, rank: Rank) -> torch.device:
+def device_of(config: Config, rank: Rank) -> torch.device:
     """Return where Lightning will have this rank's module: the policy must be there before its parameters are tied."""
     if _accelerator(config) != "gpu":
         return CPU
@@ -383,16 +391,16 @@ def _device(config: Config, rank: Rank) -> torch.device:
     return device
 
 
-def _tell_of_hanging(problem: str) -> None:
+def tell_of_hanging(problem: str) -> None:
     log.error("%s; Ctrl-C twice ends the run", problem)
 
 
-def _interruption(config: Config, files: RunFolder, steps: int) -> str:
+def interruption(config: Config, files: RunFolder, steps: int) -> str:
     return f"stopped after {steps:,} of {config.total_steps:,} steps, everything is saved; {how_to_go_on(files)}"
 
 
 @contextmanager
-def _quiet_lightning() -> Iterator[None]:
+def quiet_lightning() -> Iterator[None]:
     """Silence notices about hardware and data loading inside the block; they are not about this program."""
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
     levels = [logger.level for logger in loggers]

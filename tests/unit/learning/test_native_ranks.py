@@ -14,7 +14,7 @@ from torch import Tensor
 from ppolab.core.observation_rows import RowLayout
 from ppolab.errors import ProcessError
 from ppolab.learning.actor_critic import ActorCritic, action_distribution
-from ppolab.learning.epoch import MinibatchOrder, NativeEpoch
+from ppolab.learning.epoch import MinibatchOrder, NativeEpoch, Pass
 from ppolab.learning.flat_parameters import flatten_parameters
 from ppolab.learning.native import NativeUpdate, native_policy
 from ppolab.learning.native.library import compiler
@@ -50,7 +50,7 @@ class Learner:
 
     def update(self, stopping: Stopping | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Make the epoch; return parameters, terms and norms."""
-        steps = self._epoch.steps(self._samples, self._order, stopping)
+        steps = self._epoch.steps(Pass(self._samples, self._order, stopping))
         return self.parameters.clone(), steps.terms, steps.norms
 
 

@@ -234,7 +234,7 @@ def test_the_update_is_that_of_a_value_function_with_standardized_targets(native
     standardized = samples._replace(
         returns=(samples.returns - mean) / deviation, values=(samples.values - mean) / deviation
     )
-    learner.one_epoch(standardized, torch.zeros(len(samples.weights), dtype=torch.int64))
+    learner.make_pass(learner.drawn_pass(standardized, torch.zeros(len(samples.weights), dtype=torch.int64)))
     torch.testing.assert_close(result, flat.vector.detach(), rtol=0, atol=2e-5)
 
 

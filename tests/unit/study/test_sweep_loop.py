@@ -158,3 +158,37 @@ def test_a_run_that_fails_while_the_sweep_is_stopped_is_run_again(tmp_path: Path
     study, record = sweep(tmp_path, Dying(fails), stopping=lambda: next(count) > 2, n_trials=5)
     assert {trial.state for trial in study.trials} == {TrialState.RUNNING}
     assert {report.end for report in record.reports} == {"interrupted"}
+
+
+# --- seeds at once ---------------------------------------------------------------------------------------------------
+
+
+def test_seeds_that_are_trained_at_once_are_judged_as_those_one_after_another(tmp_path: Path) -> None:
+    studies = []
+    for together in (False, True):
+        runner = Instant(score, capacity=1, together=together)
+        study, record = sweep(tmp_path / str(together), runner, n_trials=3, seeds_per_trial=4, seed=7)
+        assert [job.overrides[-1] for job in runner.started] == [f"seed={7 + index}" for index in range(4)] * 3
+        assert (runner.most == 4) == together
+        assert [report.end for report in record.reports] == ["complete"] * 3
+        studies.append(
+            [(trial.params, trial.value, trial.user_attrs["eval/return each seed"]) for trial in study.trials]
+        )
+    assert studies[0] == studies[1]
+
+
+def test_a_seed_that_fails_among_seeds_at_once_fails_its_trial_once(tmp_path: Path) -> None:
+    def fails(job: Job) -> tuple[float, ...]:
+        if job.claim.number == 0 and job.seed_index == 1:
+            raise RuntimeError("no")
+        return score(job)
+
+    study, record = sweep(tmp_path, Instant(fails, together=True), n_trials=3, seeds_per_trial=3)
+    assert Counter(trial.state for trial in study.trials) == {TrialState.FAIL: 1, TrialState.COMPLETE: 2}
+    assert len(record.reports) == 3
+
+
+def test_a_pruner_looks_at_one_seed_after_another(tmp_path: Path) -> None:
+    runner = Instant(score, together=True)
+    sweep(tmp_path, runner, n_trials=1, seeds_per_trial=10, workers=1, pruning=Pruning("wilcoxon", 1, 10))
+    assert runner.most == 1

@@ -25,7 +25,7 @@ def test_rows_are_scaled_alike(enabled: bool) -> None:
     scale.merge(sample_moments(torch.from_numpy(rng.normal(3.0, 5.0, (100, 4)))))
     frozen = scale.frozen(RowLayout(4))
     rows = rng.normal(0.0, 90.0, (50, 4))
-    assert np.array_equal(DeviceScaling(frozen, CPU)(torch.from_numpy(rows)).numpy(), frozen(rows))
+    assert np.array_equal(DeviceScaling([frozen], CPU)(torch.from_numpy(rows)[None]).numpy()[0], frozen(rows))
     assert (np.abs(frozen(rows)) == 10).any() == enabled
 
 
