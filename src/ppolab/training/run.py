@@ -293,6 +293,7 @@ def env_and_policy(config: Config, rank: Rank, group: ProcessGroup) -> Iterator[
 
 @contextmanager
 def evaluation_env(config: Config) -> Iterator[VectorEnv]:
+    """Yield the environments that evaluations are played in."""
     seeds = environment_seeds(config.seed, 0, config.eval_episodes, EVALUATION)
     with private_generators(seeds[0]):
         evaluated = for_evaluation(config.env)
@@ -392,10 +393,12 @@ def device_of(config: Config, rank: Rank) -> torch.device:
 
 
 def tell_of_hanging(problem: str) -> None:
+    """Log what hangs, and how to end it."""
     log.error("%s; Ctrl-C twice ends the run", problem)
 
 
 def interruption(config: Config, files: RunFolder, steps: int) -> str:
+    """Return what to tell of a run that was stopped after so many steps."""
     return f"stopped after {steps:,} of {config.total_steps:,} steps, everything is saved; {how_to_go_on(files)}"
 
 
