@@ -739,9 +739,9 @@ def test_settings_of_the_sides_differ_in_the_memory_alone() -> None:
 # --- one GPU ----------------------------------------------------------------------------------------------------------
 
 
-def test_all_parts_of_the_gpu_have_a_limit_and_take_less_than_seven_minutes() -> None:
+def test_all_parts_of_the_gpu_have_a_limit_and_take_less_than_six_minutes() -> None:
     assert set(gpu.LIMITS) == set(gpu.PARTS)
-    assert sum(gpu.LIMITS.values()) < 420
+    assert sum(gpu.LIMITS.values()) < 360
     assert sum(limit for _, limit in gpu.RETURNS.values()) < gpu.LIMITS["returns"]
 
 
