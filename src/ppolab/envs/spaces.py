@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from ppolab.core.observation_rows import ImagePart, RowLayout, VectorPart
 from ppolab.envs.choices import Choices, Combinations
 from ppolab.errors import ConfigError, EnvError
 
+log = logging.getLogger(__name__)
 Encoder = Callable[[Any], NDArray[Any]]
 Decoder = Callable[[NDArray[Any]], Any]
 
@@ -182,17 +184,33 @@ def _image_reader(image: ImagePart, space: spaces.Space[Any]) -> Encoder:
     assert isinstance(space, spaces.Box), space
     if space.dtype == np.uint8:
         return lambda batch: np.asarray(batch, dtype=np.uint8)
-    low, steps = bounds_of_image(space)
+    return _ScaledImage(image, space)
 
-    def encode(batch: Any) -> NDArray[np.uint8]:
+
+class _ScaledImage:
+    """Make bytes of an image of other numbers; tell once of numbers beyond its bounds, which are clipped."""
+
+    def __init__(self, image: ImagePart, space: spaces.Box) -> None:
+        self._image = image
+        self._low, self._steps = bounds_of_image(space)
+        self._told = False
+
+    def __call__(self, batch: Any) -> NDArray[np.uint8]:
         numbers = np.asarray(batch)
         finite = np.isfinite(numbers)
         if not finite.all():  # as a byte it would no longer be seen
             row = int(np.argwhere(~finite)[0][0])
-            raise UnreadableError(f"an image, {image}, holds {numbers[~finite][0]}; its numbers must be finite", row)
-        return np.rint(np.clip((numbers - low) * steps, 0, 255)).astype(np.uint8)
-
-    return encode
+            found = numbers[~finite][0]
+            raise UnreadableError(f"an image, {self._image}, holds {found}; its numbers must be finite", row)
+        scaled = np.rint((numbers - self._low) * self._steps)
+        outside = (scaled < 0) | (scaled > 255)
+        if not self._told and outside.any():
+            self._told = True
+            log.warning(
+                "an image, %s, holds %s, beyond the bounds of its space, and is clipped there; mend the observation or "
+                "the space", self._image, numbers[outside][0],
+            )  # fmt: skip
+        return scaled.clip(0, 255).astype(np.uint8)
 
 
 def bounds_of_image(space: spaces.Space[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

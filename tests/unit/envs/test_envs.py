@@ -221,6 +221,18 @@ def test_images_without_a_vector_become_bytes_side_by_side() -> None:
     assert rows.tolist() == [[1, 2, 5], [3, 4, 6]] and layout.vector_of(rows).shape == (2, 0)
 
 
+def test_an_image_beyond_its_bounds_is_clipped_and_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    _, encode = row_encoder(spaces.Box(0.0, 1.0, (9, 9), np.float32))
+    image = np.full((1, 9, 9), 0.5)
+    image[0, 0, 0] = 1.001  # the same byte as 1
+    assert encode(image).reshape(-1)[:2].tolist() == [255, 128] and not caplog.messages
+    image[0, 0, :2] = -3.0, 7.0
+    for _ in range(2):
+        assert encode(image).reshape(-1)[:3].tolist() == [0, 255, 128]
+    (told,) = caplog.messages
+    assert "holds -3.0, beyond the bounds of its space, and is clipped there" in told
+
+
 @pytest.mark.parametrize(
     ("space", "vectorization"), [*((case[0], "sync") for case in OBSERVATIONS), (OBSERVATIONS[-1][0], "async")], ids=str
 )
