@@ -79,6 +79,8 @@ def imports(path: Path, *, at_import: bool = False) -> Iterator[str]:
             assert node.level == 0, f"{path}: imports are absolute"
             assert node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "importlib.import_module":
+            yield from (name.value for name in node.args if isinstance(name, ast.Constant))
 
 
 def _executed(node: ast.AST) -> Iterator[ast.AST]:

@@ -59,7 +59,7 @@ def test_a_program_of_a_checkout_runs_with_its_own_package_and_says_why_it_faile
     (tmp_path / "src").mkdir()
     told = "open('told', 'w').write(f\"{sys.argv[1:]} {os.environ['PYTHONPATH']} {os.environ['GIVEN']}\")"
     (tmp_path / "src" / "train.py").write_text(f"import os, sys\n{told}\nif 'bad' in sys.argv: sys.exit('no bad')\n")
-    assert 1 < checkout_run.run_program(tmp_path, "train.py", tmp_path, ["a", "b"], {"GIVEN": "7"}) < 1000
+    assert checkout_run.run_program(tmp_path, "train.py", tmp_path, ["a", "b"], {"GIVEN": "7"}) > 1
     assert (tmp_path / "told").read_text() == f"['a', 'b'] {tmp_path / 'src'} 7"
     with pytest.raises(SystemExit, match=r"train\.py bad: exit code 1\nno bad"):
         checkout_run.run_program(tmp_path, "train.py", tmp_path, ["bad"], {"GIVEN": "7"})

@@ -75,13 +75,13 @@ def test_a_wrong_value_is_told_in_one_line(name: str, value: Any, answer: str) -
 
 
 def test_a_whole_number_is_a_number_and_lists_are_left_to_envpool() -> None:
-    for env_id, name, value in (
-        ("Pong-v5", "repeat_action_probability", 1),
-        ("MiniGrid-Empty-5x5-v0", "agent_start_pos", [1, 2]),
+    for env_id, name, value, taken in (
+        ("Pong-v5", "repeat_action_probability", 1, 1.0),
+        ("MiniGrid-Empty-5x5-v0", "agent_start_pos", [1, 2], (1, 2)),
     ):
         check_environment(EnvConfig(id=env_id, kwargs={name: value}))
         pool = made_pool(env_id, {name: value}, [0], num_threads=1)
-        assert pool._spec.config._asdict()[name] == value
+        assert pool.spec.config._asdict()[name] == taken
         pool.close()
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import threading
+from multiprocessing import Pipe
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pytest
 
 from ppolab.records.run_folder import RunFolder
 from ppolab.records.tracking import NotedTracker, NoTracker, RelayedTracker, RunDescription, TrackingRelay
 from ppolab.records.tracking.operations import Artifact, CloseReport, Finish, Tags
-from ppolab.records.tracking.tracker import Logged
+from ppolab.records.tracking.relay import _handed_over
+from ppolab.records.tracking.tracker import Logged, MlflowTracker
 from ppolab.records.tracking.unsent import unsent_runs
 
 RUN = RunDescription(experiment="e", run_name="trial-0003", parameters={"seed": 1}, tags={})
@@ -68,6 +70,18 @@ def test_everything_arrives_in_order_and_the_id_comes_back(tmp_path: Path) -> No
     assert [type(entry) for entry in store.entries] == [Logged, Tags, Artifact]
     assert store.entries[0].metrics == {"loss": 1.0} and store.entries[0].step == 64
     assert store.finish is not None and store.finish.status == "FINISHED"
+
+
+def test_a_run_that_ends_before_anything_is_read_loses_nothing(tmp_path: Path) -> None:
+    ours, theirs = Pipe()
+    tracker = RelayedTracker(RUN, "sqlite:///x", tmp_path / "tracking_backlog.jsonl", theirs)
+    tracker.set_tags({"a": "b"})
+    tracker.close("FINISHED")
+    theirs.close()
+    ours.recv()
+    store = Store(RUN, "sqlite:///x", tmp_path)
+    assert _handed_over(ours, cast(MlflowTracker, store)).status == "FINISHED"
+    assert store.entries == [Tags({"a": "b"})]
 
 
 def ended_run(folder: Path, relay: TrackingRelay) -> None:

@@ -241,7 +241,8 @@ def _handed_over(connection: Connection, tracker: MlflowTracker) -> Finish:
     told = False
     while True:
         if not told and tracker.run_id is not None:
-            connection.send(_Known(tracker.run_id, tracker.page))
+            with contextlib.suppress(OSError):  # the run has ended already; what it handed over is still to be read
+                connection.send(_Known(tracker.run_id, tracker.page))
             told = True
         if connection.poll(None if told else _ASKING_SECONDS):
             entry = connection.recv()
