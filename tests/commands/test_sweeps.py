@@ -215,7 +215,8 @@ def test_every_search_space_runs(tmp_path: Path) -> None:
     for path in sorted(folder.glob("*.yaml")):
         if path.stem == "clip_grid":
             continue
-        answer = train(tmp_path, "-m", f"search={path.stem}", *sizes, "pruner=none")
+        larger = ("num_envs=512", "total_steps=32768") if path.stem == "gpu" else ()
+        answer = train(tmp_path, "-m", f"search={path.stem}", *sizes, *larger, "pruner=none")
         assert answer.code == 0, (path.stem, answer.err)
         assert "train it" in answer.out
         assert "search=" not in answer.out
