@@ -105,6 +105,7 @@ RUNS: dict[str, dict[str, Any]] = {
     # with seed 0, two hoppers touch the ground in the fourth rollout where 2e-7 of the parameters decide how
     "hopper": {"env": "hopper", "normalize_advantages": True, "seed": 1},
     "hopper on gymnasium": {"env": "hopper", "env.backend": "gymnasium"},
+    "pendulum, bounded deviation": {"env": "pendulum", "exploration.final_log_std": -3.0, "total_steps": 4096},
     "cartpole": {"env": "cartpole", "rollout_steps": 32},
     "cartpole, penalty": {"env": "cartpole", "algorithm": "ppo_penalty", "epochs": 3, "compile": "false"},
     "cartpole, trpo": {"env": "cartpole", "algorithm": "trpo"},

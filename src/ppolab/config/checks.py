@@ -33,6 +33,7 @@ def check(config: Config) -> None:
     _check_model(config.model)
     _check_optimizer(config.optimizer)
     _check_schedule(config)
+    _check_final_deviation(config)
     _check_hooks(config.env)
     if config.env.squash_actions and not config.env.rescale_actions:
         raise ConfigError("env.squash_actions=true: leaves [-1, 1] to be rescaled; set env.rescale_actions=true")
@@ -201,6 +202,22 @@ def _check_schedule(config: Config) -> None:
         raise ConfigError("adapt_lr=true: the learning rate cannot also fall linearly; set anneal_lr=false")
     if config.adapt_lr and config.target_kl is None:
         raise ConfigError("adapt_lr=true: follows target_kl, which is null; set it, such as target_kl=0.01")
+
+
+def _check_final_deviation(config: Config) -> None:
+    final, model = config.exploration.final_log_std, config.model
+    if final is None:
+        return
+    if model.state_dependent_std:
+        raise ConfigError(
+            f"exploration.final_log_std={final:g}: bounds deviations that are parameters, and those of "
+            "model.state_dependent_std=true are the network's answers; leave one of the two out"
+        )
+    if final > model.initial_log_std:
+        raise ConfigError(
+            f"exploration.final_log_std={final:g}: must be at most model.initial_log_std={model.initial_log_std:g}, "
+            "from which the bound falls; lower it, raise that one, or leave it out"
+        )
 
 
 def _check_batch(config: Config) -> None:

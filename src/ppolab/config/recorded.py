@@ -20,6 +20,7 @@ BOOKKEEPING = (
 WHEN_SET = (
     "callbacks", "init_from", "env.kwargs", "env.wrappers", "env.frame_stack", "env.log_info",
     "model.network", "model.kwargs", "model.actor_sizes", "model.critic_sizes", "model.encoder",
+    "exploration.final_log_std",
 )  # fmt: skip
 """Settings that most runs leave empty, as they do those of SCHEDULE. Without a value they are left out."""
 USUAL = {"env.action_mask": "auto", "exploration.noise_color": "0.0"}

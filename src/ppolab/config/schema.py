@@ -213,6 +213,12 @@ class ExplorationConfig:
         0.0,
         rule=Range(">= 0, <= 2"),
     )
+    final_log_std: float | None = setting(
+        "the log standard deviation of continuous actions is at most what falls linearly over the run from "
+        "model.initial_log_std to this; null: no bound",
+        None,
+        rule=Range(">= -10, <= 10"),
+    )
 
 
 @dataclass

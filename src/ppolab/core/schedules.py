@@ -1,4 +1,4 @@
-"""Schedules of the learning rate and of the clip range."""
+"""Schedules of the learning rate, the clip range and the deviation of actions."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ def linear(progress: float) -> float:
 def constant(_progress: float) -> float:
     """Return the factor 1."""
     return 1.0
+
+
+def between(start: float, end: float, progress: float) -> float:
+    """Return what goes linearly from `start` to `end`, exactly these at progress 0 and from 1 on."""
+    left = linear(progress)
+    return left * start + (1.0 - left) * end
 
 
 def followed_kl(factor: float, kl: float, target: float) -> float:

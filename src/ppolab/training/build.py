@@ -6,7 +6,7 @@ import logging
 
 import torch
 
-from ppolab.config.schema import Config
+from ppolab.config.schema import Config, ExplorationConfig
 from ppolab.core.distributions import gaussian_size
 from ppolab.envs.action_masks import note_on_masks, note_on_other_name
 from ppolab.envs.factory import VectorEnv
@@ -55,11 +55,7 @@ def build_module(
         sequence_length=min(config.sequence_length, config.rollout_steps),
         noise_color=config.exploration.noise_color,
     )  # fmt: skip
-    if config.exploration.noise_color > 0 and not gaussian_size(policy.distribution):
-        raise ConfigError(
-            f"exploration.noise_color={config.exploration.noise_color:g}: is of continuous actions, and {env.env_id} "
-            "has none; leave it out"
-        )
+    _check_exploration(config.exploration, env, policy)
     policy.masked = env.masks is not None
     if group.is_first and (note := note_on_masks(env.env_id, env.mask_source, env.masks, env.policy_space)):
         log.info("%s", note)
@@ -78,3 +74,15 @@ def build_module(
     measuring = Measuring(config, env, device)
     threads = update_threads(config, images=bool(policy.layout.images))
     return OnPolicyModule(context, collector, make_algorithm(context), actions, measuring, threads)
+
+
+def _check_exploration(exploration: ExplorationConfig, env: VectorEnv, policy: ActorCritic) -> None:
+    """Raise ConfigError for a setting of continuous actions where there are none."""
+    if gaussian_size(policy.distribution):
+        return
+    unusable = {"noise_color": exploration.noise_color or None, "final_log_std": exploration.final_log_std}
+    for name, value in unusable.items():
+        if value is not None:
+            raise ConfigError(
+                f"exploration.{name}={value:g}: is of continuous actions, and {env.env_id} has none; leave it out"
+            )

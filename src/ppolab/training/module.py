@@ -23,6 +23,7 @@ from ppolab.core.schedules import followed_kl
 from ppolab.envs.factory import TRAINING, environment_seeds
 from ppolab.envs.seeding import seed_global_generators
 from ppolab.errors import CheckpointError, StateNotReached, TrainingError
+from ppolab.learning.deviation_bound import bound_deviation
 from ppolab.learning.interface import Algorithm, LearnerContext, UpdateStats
 from ppolab.learning.normalization import RunningScale
 from ppolab.learning.optimizer import set_learning_rate
@@ -145,6 +146,7 @@ class OnPolicyModule(pl.LightningModule):
         self.policy.observation_scale.merge(found.observation_moments)  # only now: the update saw the old scale
 
         self._count(found)
+        bound_deviation(self.policy, self.config, self.progress)  # checkpoints hold what the next rollout begins with
         self.iteration += 1
         ended = time.perf_counter()
         self.seconds += ended - iteration.started
@@ -307,10 +309,10 @@ class OnPolicyModule(pl.LightningModule):
             torch.manual_seed(stream_seed(self.config.seed, 1 + self.group.rank))
         if state is not None:
             self._restore_checked(state)
-            return
-        if taken is not None:
+        elif taken is not None:
             taken.apply(self.policy, self.learner)
-        if self.wants_first_rollout:
+        bound_deviation(self.policy, self.config, self.progress)
+        if state is None and self.wants_first_rollout:
             self.take_first(self.collector.collect(self.policy, self.native))
 
     @property
@@ -324,6 +326,7 @@ class OnPolicyModule(pl.LightningModule):
         self.policy.observation_scale.merge(found.observation_moments)
         self.reward_scale.merge(found.return_moments)
         self._count(found)
+        bound_deviation(self.policy, self.config, self.progress)
 
     def state(self, *, barrier: bool) -> dict[str, Any]:
         """Return everything that the next iteration depends on, of all ranks: `start` goes on from it.

@@ -21,7 +21,7 @@ def test_bookkeeping_is_left_out_and_so_is_what_has_no_value() -> None:
     assert left_out == {
         "algorithm.clip_schedule", "algorithm.ignores", "callbacks", "checkpoint_interval", "env.action_mask",
         "entropy_schedule", "env.frame_stack", "env.kwargs", "env.log_info", "env.timeout", "env.wrappers",
-        "exploration.noise_color", "init_from", "keep_checkpoints",
+        "exploration.final_log_std", "exploration.noise_color", "init_from", "keep_checkpoints",
         "logger.experiment", "logger.kind", "logger.register", "logger.run_name", "logger.tracking_uri",
         "logger.video", "lr_schedule", "model.actor_sizes", "model.critic_sizes", "model.encoder", "model.kwargs",
         "model.memory", "model.memory_layers", "model.memory_size", "model.network", "objective", "progress", "rerun",
@@ -32,7 +32,8 @@ def test_bookkeeping_is_left_out_and_so_is_what_has_no_value() -> None:
 def test_hooks_that_are_set_are_recorded() -> None:
     config = make_config(env="hopper", **{"env.kwargs": {"size": 3}, "env.log_info": ["distance"]})
     assert changed_settings(config) == {"env.kwargs.size": 3, "env.log_info": ["distance"]}
-    assert changed_settings(make_config(env="hopper", **{"env.action_mask": "off"})) == {"env.action_mask": "off"}
+    for name, value in {"env.action_mask": "off", "exploration.final_log_std": -2.0}.items():
+        assert changed_settings(make_config(env="hopper", **{name: value})) == {name: value}
 
 
 def test_a_usual_value_is_left_out_as_a_number_and_as_a_store_s_text() -> None:

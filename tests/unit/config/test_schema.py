@@ -64,6 +64,7 @@ RULES: dict[str, Callable[[float], bool]] = {
     **dict.fromkeys(("rollout_steps", "minibatch_size"), lambda x: x >= 2),
     "model.initial_log_std": lambda x: -10 <= x <= 10,
     "exploration.noise_color": lambda x: 0 <= x <= 2,
+    "exploration.final_log_std": lambda x: -10 <= x <= 10,
     "seed": lambda x: 0 <= x < 2**32 and float(x).is_integer(),
 }
 CHOICES = {

@@ -1,10 +1,10 @@
-"""The learning rate over a run."""
+"""What changes over a run."""
 
 from __future__ import annotations
 
 import pytest
 
-from ppolab.core.schedules import constant, followed_kl, linear
+from ppolab.core.schedules import between, constant, followed_kl, linear
 
 
 @pytest.mark.parametrize(("progress", "factor"), [(0.0, 1.0), (0.25, 0.75), (1.0, 0.0), (1.01, 0.0)])
@@ -14,6 +14,15 @@ def test_linear(progress: float, factor: float) -> None:
 
 def test_constant() -> None:
     assert (constant(0.0), constant(1.0)) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(("progress", "value"), [(0.0, -0.5), (0.25, -0.875), (0.5, -1.25), (1.0, -2.0), (1.01, -2.0)])
+def test_between(progress: float, value: float) -> None:
+    assert between(-0.5, -2.0, progress) == value
+
+
+def test_the_ends_are_exact() -> None:
+    assert (between(0.1, -0.7, 0.0), between(0.1, -0.7, 1.0)) == (0.1, -0.7)
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,7 @@ FLIPS: dict[str, Any] = {
     "model.memory_layers": 2,
     "sequence_length": 4,
     "exploration.noise_color": 0.5,
+    "exploration.final_log_std": -3.0,
     "optimizer._target_": "torch.optim.AdamW",
     "optimizer.lr": 0.02,
     "optimizer.betas": [0.5, 0.9],
