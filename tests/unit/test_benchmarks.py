@@ -8,6 +8,7 @@ import json
 import math
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -751,18 +752,32 @@ def test_a_part_that_fails_or_hangs_does_not_end_the_others(
 ) -> None:
     asked = []
 
-    def run(command: list[str], timeout: float, check: bool) -> subprocess.CompletedProcess[str]:
-        asked.append((command[command.index("--inside") + 1], timeout))
+    def run(command: list[str], limit: float) -> int:
+        asked.append((command[command.index("--inside") + 1], limit))
         if asked[-1][0] == "simulator" and hangs:
-            raise subprocess.TimeoutExpired(command, timeout)
-        return subprocess.CompletedProcess(command, int(asked[-1][0] == "simulator"))
+            raise subprocess.TimeoutExpired(command, limit)
+        return int(asked[-1][0] == "simulator")
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(gpu, "run_in_group", run)
     monkeypatch.setattr(sys, "argv", ["gpu.py", "--table", str(tmp_path / "gpu.csv")])
     with pytest.raises(SystemExit, match=r"these parts failed: simulator$"):
         gpu.main()
     assert asked == list(gpu.LIMITS.items())
     assert ("was ended after" if hangs else "failed with exit code 1") in capsys.readouterr().out
+
+
+def test_a_part_that_hangs_takes_its_trainings_with_it(tmp_path: Path) -> None:
+    """A training that went on would slow down the parts that follow."""
+    begun, went_on = tmp_path / "begun", tmp_path / "went_on"
+    training = f"import pathlib, time; pathlib.Path({str(begun)!r}).touch(); time.sleep(4)"
+    training += f"; pathlib.Path({str(went_on)!r}).touch()"
+    part = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {training!r}]).wait()"
+    with pytest.raises(subprocess.TimeoutExpired):
+        gpu.run_in_group([sys.executable, "-c", part], 2.5)
+    assert begun.exists()
+    time.sleep(3)
+    assert not went_on.exists()
+    assert gpu.run_in_group([sys.executable, "-c", "raise SystemExit(3)"], 60) == 3
 
 
 def test_rows_of_the_gpu_are_stored_one_by_one(tmp_path: Path) -> None:

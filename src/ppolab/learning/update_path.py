@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ppolab.config.algorithms import is_own
 from ppolab.learning.actor_critic import ActorCritic
 from ppolab.learning.device_epoch import DeviceEpoch, Member
 from ppolab.learning.encoders import RowEncoder
@@ -148,9 +149,14 @@ def make_epoch(context: LearnerContext, objective: Objective, optimizer: torch.o
 
 
 def on_device(context: LearnerContext, optimizer: torch.optim.Optimizer) -> bool:
-    """Return whether whole epochs stay on a GPU, without waiting for it."""
-    alone = context.group.size == 1 and not context.policy.has_memory and not context.policy.layout.images
-    return context.flat.vector.is_cuda and alone and is_adam(optimizer)
+    """Return whether whole epochs stay on a GPU, without waiting for it.
+
+    Code of the user's may wait for the device or do something on the processor, which a CUDA graph does not repeat.
+    """
+    config, policy = context.config, context.policy
+    alone = context.group.size == 1 and not policy.has_memory and not policy.layout.images
+    shipped = not config.model.is_own and not is_own(config.algorithm["name"])
+    return context.flat.vector.is_cuda and alone and shipped and is_adam(optimizer)
 
 
 def _convolves_in_native(policy: ActorCritic) -> bool:

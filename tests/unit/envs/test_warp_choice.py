@@ -12,7 +12,7 @@ from helpers import make_config
 from ppolab.config.schema import EnvConfig
 from ppolab.envs.backend_choice import BackendChoice, backend_choice, choose_backend
 from ppolab.envs.factory import check_environment, evaluation_backend, for_evaluation
-from ppolab.envs.warp.backend import task_of
+from ppolab.envs.warp.backend import check_body, task_of
 from ppolab.envs.warp.tasks import TASKS
 from ppolab.errors import ConfigError
 
@@ -78,6 +78,16 @@ def test_a_mistake_is_answered_in_one_line(mistake: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_a_body_that_is_not_there_is_answered_in_one_line() -> None:
+    bodies = ["world", "torso", "front_left_leg", ""]
+    for right in (0, 3, "torso"):
+        check_body(on_warp("Ant-v5", kwargs={"main_body": right}), bodies)
+    check_body(on_warp(), bodies)
+    for wrong in (4, -1, 1.5, True, "leg"):
+        with pytest.raises(ConfigError, match=r"^env\.kwargs\.main_body=.*: Ant-v5 has no such body; .* from 0 to 3"):
+            check_body(on_warp("Ant-v5", kwargs={"main_body": wrong}), bodies)
+
+
 @pytest.mark.parametrize("missing", ["warp", "mujoco_warp"])
 def test_a_missing_package_is_named(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
@@ -96,6 +106,20 @@ def test_a_device_that_warp_cannot_use_is_named() -> None:
 
     with pytest.raises(ConfigError, match=r"env\.backend=warp: .* cannot use its driver; update the driver, or use "):
         _usable(torch.device("cuda"))
+
+
+@pytest.mark.parametrize("given", ["cuda", "cuda:1"])
+def test_warp_is_asked_for_the_gpu_by_its_number(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps a list of devices, in which PyTorch's `cuda` without a number has no place."""
+    import warp
+
+    from ppolab.envs.warp.simulator import _usable
+
+    warp.init()
+    monkeypatch.setattr(warp, "is_cuda_available", lambda: True)
+    monkeypatch.setattr(warp._src.context.runtime, "cuda_devices", ["the first", "the second"])
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    assert _usable(torch.device(given)) == {"cuda": "the first", "cuda:1": "the second"}[given]
 
 
 @pytest.mark.parametrize("env", ["hopper", "ant"])

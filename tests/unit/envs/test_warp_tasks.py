@@ -11,10 +11,12 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from as_on_a_gpu import META, AsOnAGpu
 
 from ppolab.envs.warp.draws import GAMMA, Draws, _mixed
 from ppolab.envs.warp.scene import SEEN, Beginning, Moved, Scene
 from ppolab.envs.warp.tasks import TASKS
+from ppolab.envs.warp.worlds import Worlds
 
 OTHERS: Mapping[str, Mapping[str, Any]] = {
     "Ant-v5": {
@@ -89,6 +91,38 @@ def test_observations_rewards_and_ends_are_gymnasiums(env_id: str, others: bool)
         ends.extend(terminated.tolist())
     if others and "healthy_z_range" in kwargs and kwargs.get("terminate_when_unhealthy", True):
         assert any(ends), "nothing has shown how an episode ends"
+
+
+class Still:
+    """Worlds on `meta`, in which nothing moves."""
+
+    def __init__(self, env: Any) -> None:
+        seen = scene_of([env, env])
+        tensors = {name: getattr(seen, name).to(META, torch.float32) for name in (*SEEN, "body_mass")}
+        self.scene = Scene(**tensors, bodies=seen.bodies)
+        own = {"act": (2, 0), "qacc_warmstart": (2, env.model.nv), "time": (2,)}
+        self.state = {name: torch.zeros(shape, device=META) for name, shape in own.items()}
+        self.overflow = torch.zeros(2, dtype=torch.int32, device=META)
+        rest = (torch.from_numpy(values.copy())[None].to(META) for values in (env.init_qpos, env.init_qvel))
+        self.rest = Beginning(*rest)
+        self.seconds = env.dt
+
+    def step(self) -> None:
+        pass
+
+    def derive(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("env_id", TASKS)
+def test_a_step_on_a_gpu_waits_for_nothing_and_stays_there(env_id: str) -> None:
+    env: Any = gymnasium.make(env_id, disable_env_checker=True).unwrapped
+    worlds = Worlds(TASKS[env_id](), Still(env), [1, 2], 1000)
+    worlds.reset()
+    with AsOnAGpu() as gpu:
+        step = worlds.step(torch.zeros((2, env.model.nu), device=META))
+    assert gpu.count > 50 and not gpu.problems
+    assert {each.dtype for each in (step.observations, step.rewards)} == {torch.float32}
 
 
 @pytest.mark.parametrize("env_id", TASKS)

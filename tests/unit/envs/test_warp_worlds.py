@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
+import numpy as np
+import pytest
 import torch
+from gymnasium.spaces import Box
 from torch import Tensor
 
+from ppolab.config.schema import EnvConfig
+from ppolab.envs.spaces import ActionMapping
+from ppolab.envs.warp.backend import WarpEnv
 from ppolab.envs.warp.draws import Draws
 from ppolab.envs.warp.scene import SEEN, Beginning, Moved, Outcome, Scene, Task
 from ppolab.envs.warp.worlds import Worlds
@@ -155,3 +162,17 @@ def test_nothing_is_derived_while_no_episode_begins() -> None:
     assert adding.derived == 1
     worlds.step(actions(0.0, 0.0, 0.0))
     assert adding.derived == 2
+
+
+def test_the_time_limit_is_of_a_step_and_not_of_a_rollout(monkeypatch: pytest.MonkeyPatch) -> None:
+    spaces = Box(-np.inf, np.inf, (2,)), Box(-1, 1, (1,))
+    monkeypatch.setattr("ppolab.envs.warp.backend._made", lambda *_: (made()[0], spaces))
+    env = WarpEnv(EnvConfig(id="Hopper-v5", backend="warp"), [1, 2, 3], mapping=ActionMapping(True, False))
+    env.reset()
+    for now in (5.0, 6.0):
+        monkeypatch.setattr(time, "monotonic", lambda now=now: now)
+        if now == 5.0:
+            env.begin_tensors()
+        env.step_tensors(actions(0.0, 0.0, 0.0))
+        assert env.waiting_since == now
+    env.close()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import pytest
 import torch
-from gradients import BOX, DISCRETE, INPUTS, config_with, new_policy, random_batch
+from as_on_a_gpu import META, AsOnAGpu
+from gradients import BOTH, BOX, DISCRETE, INPUTS, config_with, new_policy, random_batch
 from gymnasium import spaces
 from helpers import make_context, ppo_objective, random_rollout
 from torch import Tensor
@@ -24,6 +26,7 @@ from ppolab.learning.gradient import gradient_of_members, whole_gradient
 from ppolab.learning.interface import UpdateStats
 from ppolab.learning.learner import Learner
 from ppolab.learning.members import epoch_of, updated_together
+from ppolab.learning.objective import Samples
 from ppolab.learning.optimizer import set_learning_rate
 from ppolab.learning.rollout import Rollout
 
@@ -186,6 +189,53 @@ def test_steps_that_are_replayed_beyond_the_end_change_nothing(monkeypatch: pyte
     monkeypatch.setattr("ppolab.learning.device_epoch.STEPS_AT_ONCE", 6)
     assert alone(padded, 0, on_device=True) == expected
     assert torch.equal(padded.vector, usual.vector)
+
+
+def on_meta(samples: Samples) -> Samples:
+    return Samples(*(None if each is None else each.to(META) for each in samples))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("name", [*SETTINGS, "all kinds of actions"])
+def test_steps_do_nothing_that_a_cuda_graph_could_not_hold(
+    name: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, space = case(name if name in SETTINGS else "defaults", monkeypatch)
+    space = space if name in SETTINGS else BOTH
+    policies = [new_policy(config, space, seed).to(META) for seed in range(count)]
+    epoch = epoch_of([_epochs_of(make_algorithm(make_context(each, config))) for each in policies])
+    samples = random_batch(new_policy(config, space), config.batch_size, 0)
+    epoch._inputs = epoch._no_inputs(on_meta(samples))
+    assert epoch._state.vector.device == META
+    with torch.no_grad(), AsOnAGpu() as gpu:
+        epoch._make_steps(epoch._chunk)
+    assert gpu.count > 50 and not gpu.problems
+
+
+def _epochs_of(learner: object) -> Learner:
+    assert isinstance(learner, Learner)
+    return learner
+
+
+WRONG: dict[str, Callable[[Tensor], object]] = {
+    "a copy": lambda rows: rows.copy_(torch.ones(3)),
+    "a number that is copied": lambda rows: rows.copy_(torch.tensor(1.0)),
+    "an index": lambda rows: rows[torch.tensor([0, 1])],
+    "a flag that is asked for": lambda rows: bool(rows.any()),
+    "a choice of rows": lambda rows: rows[rows > 0],
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_a_cuda_graph_could_not_hold_is_noticed(name: str) -> None:
+    rows = torch.ones(3, device=META)
+    gpu = AsOnAGpu()
+    with contextlib.suppress(RuntimeError, NotImplementedError), gpu:  # there are no numbers on `meta` to be asked for
+        WRONG[name](rows)
+        assert gpu.problems
+    with AsOnAGpu() as right:
+        rows.mul_(2.0).add_(torch.tensor(1.0))
+    assert not right.problems
 
 
 @pytest.mark.parametrize("count", [1, 3])

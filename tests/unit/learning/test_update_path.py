@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from ppolab.learning.native import library
 from ppolab.learning.native.library import NativeCodeError, compiler, instructions
 from ppolab.learning.objective import actor_critic_objective
 from ppolab.learning.policy_step_learner import SeparateLearner
-from ppolab.learning.update_path import UpdatePath, update_path
+from ppolab.learning.update_path import UpdatePath, on_device, update_path
 from ppolab.runtime.process_group import ProcessGroup
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
@@ -90,6 +91,29 @@ def test_the_reason_is_named_in_one_line(case: str, caplog: pytest.LogCaptureFix
     what = "C++ computes the gradients, PyTorch makes the steps" if gradients else "PyTorch computes the update"
     assert line.getMessage() == f"{what}, with the shipped settings {COSTS.get(case, OTHERS)}, since {path.reason}"
     assert line.levelno == (logging.DEBUG if case == "compile=false" else logging.INFO)  # what was asked for is no news
+
+
+@pytest.mark.parametrize(
+    ("settings", "stays"),
+    [
+        ({}, True),
+        ({"name": "a2c"}, True),
+        (OWN, False),
+        ({"optimizer": "sgd"}, False),
+        ({"model.memory": "gru"}, False),
+        ({"name": "my_package:make"}, False),
+    ],
+)
+def test_epochs_of_shipped_code_alone_stay_on_a_gpu(settings: dict[str, Any], stays: bool) -> None:
+    """A CUDA graph repeats nothing that a user's code does on the processor, and cannot wait for the device."""
+    others = {key: value for key, value in settings.items() if value != "my_package:make"}
+    context = context_of(native=False, **others)
+    if settings != others:
+        algorithm = {**context.config.algorithm, **settings}
+        context = dataclasses.replace(context, config=dataclasses.replace(context.config, algorithm=algorithm))
+    assert not on_device(context, context.optimizer)
+    gpu: Any = SimpleNamespace(vector=SimpleNamespace(is_cuda=True))
+    assert on_device(dataclasses.replace(context, flat=gpu), context.optimizer) == stays
 
 
 def test_several_processes_step_one_by_one_and_the_first_says_so(caplog: pytest.LogCaptureFixture) -> None:

@@ -26,7 +26,7 @@ from ppolab.envs.warp.scene import Task
 from ppolab.envs.warp.simulator import Simulator
 from ppolab.envs.warp.tasks import TASKS
 from ppolab.envs.warp.worlds import Worlds, WorldStep
-from ppolab.errors import StateNotReached
+from ppolab.errors import ConfigError, StateNotReached, spelled
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +82,7 @@ class WarpEnv(BackendEnv):
 
     def step_tensors(self, actions: Tensor) -> WorldStep:
         """Take one step with the policy's actions [N, ...] on the device; nothing comes back to the processor."""
+        self._waiting_since = time.monotonic()  # `env.timeout` is of a step, not of a rollout
         return self.worlds.step(self._placed(actions))
 
     def end_tensors(self, taken: TensorSteps) -> None:
@@ -153,6 +154,19 @@ def task_of(env: EnvConfig) -> Task:
     return kind(**{name: value for name, value in env.kwargs.items() if name in own})
 
 
+def check_body(env: EnvConfig, bodies: Sequence[str]) -> None:
+    """Raise ConfigError unless `env.kwargs.main_body`, where it is given, is one of a model's bodies, or its place."""
+    body = env.kwargs.get("main_body")
+    is_place = isinstance(body, int) and not isinstance(body, bool) and 0 <= body < len(bodies)
+    if body is None or is_place or (isinstance(body, str) and body in bodies):
+        return
+    named = ", ".join(name for name in bodies if name)
+    raise ConfigError(
+        f"env.kwargs.main_body={spelled(body)}: {env.id} has no such body; use a number from 0 to {len(bodies) - 1}, "
+        f"or one of {named}"
+    )
+
+
 def _made(
     env: EnvConfig, seeds: Sequence[int], device: torch.device
 ) -> tuple[Worlds, tuple[gymnasium.Space[Any], gymnasium.Space[Any]]]:
@@ -161,6 +175,7 @@ def _made(
     inner: Any = probe.unwrapped
     longest = None if probe.spec is None else probe.spec.max_episode_steps
     task = task_of(env)
+    check_body(env, [inner.model.body(index).name for index in range(inner.model.nbody)])
     simulator = Simulator(
         inner.model, len(seeds), inner.frame_skip, device,
         contacts=task.contacts, rows=task.rows, with_forces=task.has_forces,

@@ -147,7 +147,8 @@ def _usable(device: torch.device) -> Any:
             f"env.backend=warp: PyTorch has a GPU, but Warp {warp.__version__} cannot use its driver; update the "
             "driver, or use trainer=cpu"
         )
-    return warp.device_from_torch(device)
+    index = torch.cuda.current_device() if device.index is None else device.index  # Warp knows devices by their numbers
+    return warp.device_from_torch(torch.device("cuda", index))
 
 
 def _solvable(model: mujoco.MjModel) -> mujoco.MjModel:
