@@ -164,4 +164,4 @@ class MjlabWorlds:
 
     def _joined(self, seen: Mapping[str, Tensor]) -> Tensor:
         """Return the groups of observations [N, D] in memory of their own."""
-        return torch.cat([seen[name] for name in self._groups], dim=1).clone()
+        return torch.cat([seen[name] for name in self._groups], dim=1)
