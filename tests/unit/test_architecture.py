@@ -33,6 +33,7 @@ OWNERS = {
     "envpool": {"envs"},
     "warp": {"envs.warp"},
     "mujoco_warp": {"envs.warp"},
+    "mjlab": {"envs.warp.mjlab_env", "envs.mjlab_choice"},
 }
 """Packages that only some rooms or modules may import, since nothing else should change when they do."""
 

@@ -14,6 +14,7 @@ from ppolab.envs.action_masks import as_trained
 from ppolab.envs.envpool_ids import family_of, has_alone
 from ppolab.envs.factory import EVALUATION, environment_seeds, for_evaluation
 from ppolab.envs.families import cannot_draw, is_drawn_apart
+from ppolab.envs.mjlab_choice import is_mjlab
 from ppolab.envs.seeding import private_generators
 from ppolab.errors import PpolabError
 from ppolab.learning.actor import Actor
@@ -45,6 +46,8 @@ def record_video(
     Raises:
         RenderError: there is no way to render here; the message names the cause, and `path` is left as it was.
     """
+    if is_mjlab(env.id):
+        raise RenderError(f"no video: {env.id} is a task of mjlab's, which ppolab does not draw")
     played = for_evaluation(as_trained(env, masked=policy.masked))
     family = family_of(played.id) if has_alone(played.id) else ""
     if not played.wrappers and (why := cannot_draw(family)):  # a wrapper may draw

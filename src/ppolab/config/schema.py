@@ -53,7 +53,7 @@ CONFIG_FILE = "config.yaml"
 class EnvConfig:
     """Which environment, and what steps it."""
 
-    id: str = setting("a Gymnasium or EnvPool id, or my_package:MyEnv-v0")
+    id: str = setting("a Gymnasium or EnvPool id, my_package:MyEnv-v0, or mjlab:TASK")
     backend: str = setting(
         "what steps it; auto: EnvPool where it has the environment; warp: MuJoCo's tasks on a GPU",
         "auto",

@@ -14,6 +14,7 @@ from ppolab.envs import envpool_ids, pool_making
 from ppolab.envs.envpool_tasks import UNLIKE_GYMNASIUM
 from ppolab.envs.families import Told, cannot_draw, keeps_limit, told
 from ppolab.envs.making import made_once
+from ppolab.envs.mjlab_choice import is_mjlab
 from ppolab.envs.spaces import named_parts
 from ppolab.errors import ConfigError
 
@@ -39,7 +40,7 @@ class BackendChoice:
 
 
 def choose_backend(env: EnvConfig) -> str:
-    """Return `envpool`, `gymnasium` or `warp`; see `backend_choice`."""
+    """Return `envpool`, `gymnasium`, `warp` or `mjlab`; see `backend_choice`."""
     return backend_choice(env).name
 
 
@@ -59,6 +60,9 @@ def backend_choice(env: EnvConfig) -> BackendChoice:
 
 def _chosen(env: EnvConfig) -> tuple[str, tuple[str, ...]]:
     """Return the name of the backend, and why it is chosen."""
+    if is_mjlab(env.id):
+        alone = f"{env.id}: mjlab alone has it, so mjlab also plays the evaluations, and there is no video"
+        return "mjlab", (alone, f"{env.id}: at the first start Warp compiles mjlab's kernels, which takes minutes")
     if env.backend == "warp":
         return "warp", ()
     if envpool_ids.has_alone(env.id):
@@ -102,6 +106,8 @@ def for_evaluation(env: EnvConfig) -> EnvConfig:
 
 def evaluation_backend(env: EnvConfig) -> str:
     """Return what plays the episodes of an evaluation: Gymnasium, whose environments are the reference, if it can."""
+    if is_mjlab(env.id):
+        return "mjlab"
     in_pool = env.backend != "gymnasium" and not env.wrappers and envpool_ids.has_alone(env.id)
     return "envpool" if in_pool else "gymnasium"
 

@@ -29,6 +29,7 @@ from ppolab.envs.families import help_for
 from ppolab.envs.gymnasium_backend import GymnasiumEnv
 from ppolab.envs.joined_env import JoinedEnv
 from ppolab.envs.making import made_once
+from ppolab.envs.mjlab_choice import check_mjlab, check_task, is_mjlab
 from ppolab.envs.seeding import EVALUATION, TRAINING, environment_seeds
 from ppolab.envs.spaces import ActionMapping, check_spaces
 from ppolab.envs.vector_env import Step, VectorEnv
@@ -63,6 +64,9 @@ UNKNOWN_ARGUMENT = re.compile(r"unexpected keyword argument '(\w+)'")
 
 def check_environment(env: EnvConfig) -> None:
     """Raise ConfigError unless the environment exists, can be made, and has supported spaces."""
+    if is_mjlab(env.id):
+        check_mjlab(env)
+        return
     registered(env.id)
     if env.backend == "warp":
         check_warp(env)
@@ -125,11 +129,14 @@ def check_new_kwargs(env: EnvConfig, current: VectorEnv) -> None:
 
 
 def registered(env_id: str) -> gymnasium.envs.registration.EnvSpec | None:
-    """Return what Gymnasium knows of an environment; None for one that EnvPool alone has.
+    """Return what Gymnasium knows of an environment; None for one that EnvPool alone has, or mjlab.
 
     Raises:
         ConfigError: it does not know the id; the message has the nearest one.
     """
+    if is_mjlab(env_id):
+        check_task(env_id)
+        return None
     module, _, name = env_id.rpartition(":")
     try:
         if module:
@@ -205,7 +212,7 @@ def make_vector_env(env: EnvConfig, seeds: list[int], backend: str, device: torc
     """Make one environment per seed on `backend`. `env.num_threads` 0 means one thread per core (EnvPool).
 
     Args:
-        device: on which mujoco-warp simulates; None: the processor.
+        device: on which mujoco-warp and mjlab simulate; None: the processor.
     """
     if backend == "gymnasium":
         return GymnasiumEnv(env, seeds, mapping=action_mapping(env))
@@ -213,6 +220,10 @@ def make_vector_env(env: EnvConfig, seeds: list[int], backend: str, device: torc
         from ppolab.envs.warp.backend import WarpEnv  # which imports PyTorch
 
         return WarpEnv(env, seeds, mapping=action_mapping(env), device=device)
+    if backend == "mjlab":
+        from ppolab.envs.warp.mjlab_env import MjlabEnv
+
+        return MjlabEnv(env, seeds, mapping=action_mapping(env), device=device)
     threads = min(env.num_threads or usable_cores(), len(seeds))
     groups = min(threads, 2)  # while one group simulates, the policy can answer the other
     starts = [index * len(seeds) // groups for index in range(groups + 1)]

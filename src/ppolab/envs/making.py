@@ -11,6 +11,7 @@ from ppolab.config.schema import EnvConfig
 from ppolab.envs import envpool_ids, pool_making
 from ppolab.envs.action_masks import ENTRY, is_observed, is_wanted
 from ppolab.envs.frame_stack import StackedFrames
+from ppolab.envs.mjlab_choice import is_mjlab
 from ppolab.envs.mujoco_warnings import log_mujoco_warnings
 from ppolab.errors import ConfigError
 from ppolab.runtime.user_code import named_object, what_was_raised
@@ -21,7 +22,7 @@ EXAMPLE = "env.wrappers=[my_package:MyWrapper]"
 def make_env(env: EnvConfig, **further: Any) -> gymnasium.Env[Any, Any]:
     """Make one environment inside the wrappers that `env.wrappers` names, the first of them innermost.
 
-    It is Gymnasium's, or EnvPool's where EnvPool alone can make the id.
+    It is Gymnasium's, or that of EnvPool or mjlab where these alone can make the id.
 
     Args:
         further: arguments besides those of `env.kwargs`, such as render_mode.
@@ -34,10 +35,14 @@ def make_env(env: EnvConfig, **further: Any) -> gymnasium.Env[Any, Any]:
     log_mujoco_warnings(env.id)
     frame_stack = env.frame_stack
     refused = env.backend == "gymnasium" and envpool_ids.gymnasium_lacks(env.id)
-    if envpool_ids.has_alone(env.id) and not refused:
+    if is_mjlab(env.id):
+        from ppolab.envs.warp.mjlab_alone import MjlabAlone  # which imports PyTorch
+
+        made: gymnasium.Env[Any, Any] = MjlabAlone(env)
+    elif envpool_ids.has_alone(env.id) and not refused:
         inside = frame_stack is not None and envpool_ids.stacks_itself(env.id)
         stacked = {envpool_ids.STACKS: frame_stack} if inside else {}
-        made: gymnasium.Env[Any, Any] = pool_making.EnvPoolAlone(env.id, {**env.kwargs, **stacked, **further})
+        made = pool_making.EnvPoolAlone(env.id, {**env.kwargs, **stacked, **further})
         frame_stack = None if inside else frame_stack
     else:
         made = gymnasium.make(env.id, disable_env_checker=True, **further, **env.kwargs)

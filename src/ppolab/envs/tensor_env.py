@@ -30,7 +30,7 @@ class TensorSteps:
 
 
 class TensorStep(Protocol):
-    """One step, as `ppolab.envs.warp.worlds.WorldStep` describes it."""
+    """One step, as `ppolab.envs.warp.worlds_env.WorldStep` describes it."""
 
     @property
     def observations(self) -> Tensor: ...

@@ -13,7 +13,8 @@ import ppolab
 from ppolab.records.run_folder import write_whole
 
 DISTRIBUTIONS = (
-    "torch", "pytorch-lightning", "gymnasium", "envpool", "mujoco", "mujoco-warp", "warp-lang", "mlflow", "numpy",
+    "torch", "pytorch-lightning", "gymnasium", "envpool", "mujoco", "mujoco-warp", "warp-lang", "mjlab", "mlflow",
+    "numpy",
 )  # fmt: skip
 """Packages that a run uses, as their index calls them."""
 CPU_INFO = Path("/proc/cpuinfo")

@@ -168,7 +168,7 @@ def _train_as_first_rank(
     config = task.config
     with (
         env_and_policy(config, task.rank, task.group) as (env, policy),
-        evaluation_env(config) as eval_env,
+        evaluation_env(config, device_of(config, task.rank)) as eval_env,
         recorded_run(
             config, files, checkpoint, trial, taken := warm_start(config, policy, env.action_space, checkpoint)
         ) as recorder,
@@ -292,12 +292,12 @@ def env_and_policy(config: Config, rank: Rank, group: ProcessGroup) -> Iterator[
 
 
 @contextmanager
-def evaluation_env(config: Config) -> Iterator[VectorEnv]:
-    """Yield the environments that evaluations are played in."""
+def evaluation_env(config: Config, device: torch.device = CPU) -> Iterator[VectorEnv]:
+    """Yield the environments that evaluations are played in; on `device`, where these are worlds of mjlab's."""
     seeds = environment_seeds(config.seed, 0, config.eval_episodes, EVALUATION)
     with private_generators(seeds[0]):
         evaluated = for_evaluation(config.env)
-        made = make_vector_env(evaluated, seeds, choose_backend(evaluated))
+        made = make_vector_env(evaluated, seeds, choose_backend(evaluated), device)
     with closing(made) as env:
         yield env
 

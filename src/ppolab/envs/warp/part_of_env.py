@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from ppolab.envs.action_masks import Flags
 from ppolab.envs.snapshot import State
 from ppolab.envs.vector_env import VectorEnv
-from ppolab.envs.warp.backend import WORLDS, WarpEnv
+from ppolab.envs.warp.backend import WarpEnv
+from ppolab.envs.warp.worlds_env import WORLDS
 
 
 class PartOfEnv(VectorEnv):

@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ppolab.envs.warp.draws import Draws
 from ppolab.envs.warp.scene import Beginning, Moved, Scene, Task
-
-
-class WorldStep(NamedTuple):
-    """One step of N worlds.
-
-    Attributes:
-        observations: [N, D]. rewards: [N]. terminated, truncated: [N] bool.
-        valid: [N] bool; False where the step only began a new episode.
-        diverged: [N] bool, worlds that were ended since a number in them was no longer finite.
-    """
-
-    observations: Tensor
-    rewards: Tensor
-    terminated: Tensor
-    truncated: Tensor
-    valid: Tensor
-    diverged: Tensor
+from ppolab.envs.warp.worlds_env import WorldStep
 
 
 class Simulation(Protocol):
