@@ -80,10 +80,10 @@ class Sizes:
     minibatches: tuple[int, ...]
 
 
-FULL = Sizes(TASKS, (1024, 4096, 16384), 1.5, 10_000, ("experiment=gpu",), 4096, 1_000_000, 20_000_000, (256, 2048))
+FULL = Sizes(TASKS, (1024, 4096, 16384), 1.5, 10_000, ("experiment=gpu",), 4096, 1_000_000, 5_000_000, (256, 2048))
 TINY = Sizes(
     ("Hopper-v5",), (4,), 1.0, 5,
-    ("experiment=gpu", "trainer=cpu", "minibatch_size=64", "compile=false"), 16, 1024, 1024, (8,),
+    ("experiment=gpu", "trainer=cpu", "num_envs=16", "minibatch_size=64", "compile=false"), 16, 1024, 1024, (8,),
 )  # fmt: skip
 
 
@@ -337,7 +337,7 @@ def training(bench: Bench) -> None:
         "warp": [f"num_envs={count}"],
         "EnvPool": [
             "env.backend=envpool", "trainer=cpu", "num_envs=32", "rollout_steps=64", "minibatch_size=64", "epochs=10",
-            "optimizer.lr=6e-4",
+            "optimizer.lr=6e-4", "target_kl=0.02", "exploration.noise_color=0",
         ],
     }.items():  # fmt: skip
         steps = bench.sizes.training_steps if what == "warp" else bench.sizes.training_steps // 10
@@ -365,10 +365,11 @@ def gradient_seconds(rows: Sequence[Mapping[str, str]], settings: Sequence[str],
 
 def returns(bench: Bench) -> None:
     """Train until the mean return has passed the threshold; the time is of iterations, without the start."""
-    count = bench.sizes.training_worlds
+    import ppolab
+
+    count = ppolab.compose([*bench.sizes.training]).num_envs
     for task, (threshold, limit) in RETURNS.items():
-        settings = [f"num_envs={count}", f"env.id={task}"]
-        rows = trained(bench, settings, bench.sizes.returns_steps, limit if bench.device.type == "cuda" else None)
+        rows = trained(bench, [f"env.id={task}"], bench.sizes.returns_steps, limit if bench.device.type == "cuda" else None)
         told = [(float(row["train/return"]), row) for row in rows if row["train/return"]]
         passed = next((row for value, row in told if value >= threshold), None)
         if passed is not None:
