@@ -166,7 +166,7 @@ def test_nothing_is_derived_while_no_episode_begins() -> None:
 
 def test_the_time_limit_is_of_a_step_and_not_of_a_rollout(monkeypatch: pytest.MonkeyPatch) -> None:
     spaces = Box(-np.inf, np.inf, (2,)), Box(-1, 1, (1,))
-    monkeypatch.setattr("ppolab.envs.warp.backend._made", lambda *_: (made()[0], spaces))
+    monkeypatch.setattr(WarpEnv, "_made", lambda *_: (made()[0], spaces))
     env = WarpEnv(EnvConfig(id="Hopper-v5", backend="warp"), [1, 2, 3], mapping=ActionMapping(True, False))
     env.reset()
     for now in (5.0, 6.0):
