@@ -368,8 +368,9 @@ def returns(bench: Bench) -> None:
     import ppolab
 
     count = ppolab.compose([*bench.sizes.training]).num_envs
-    for task, (threshold, limit) in RETURNS.items():
-        rows = trained(bench, [f"env.id={task}"], bench.sizes.returns_steps, limit if bench.device.type == "cuda" else None)
+    for task, (threshold, most) in RETURNS.items():
+        limit = most if bench.device.type == "cuda" else None
+        rows = trained(bench, [f"env.id={task}"], bench.sizes.returns_steps, limit)
         told = [(float(row["train/return"]), row) for row in rows if row["train/return"]]
         passed = next((row for value, row in told if value >= threshold), None)
         if passed is not None:
