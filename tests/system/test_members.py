@@ -24,7 +24,7 @@ pytestmark = pytest.mark.xdist_group("warp")
 
 SEEDS = (3, 4)
 CASES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
-    "InvertedPendulum, its deviation bounded": (("env=inverted_pendulum",), {"exploration.final_log_std": -3.0}),
+    "InvertedPendulum": (("env=inverted_pendulum",), {"exploration.final_log_std": -3.0}),
     "Hopper, stopped by the KL": (("env=hopper",), {"target_kl": 1e-4, "optimizer.lr": 3e-3}),
     "nothing is scaled": (
         ("env=inverted_pendulum",), {"normalize_observations": False, "normalize_rewards": False, "epochs": 1},
