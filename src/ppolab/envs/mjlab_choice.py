@@ -25,7 +25,7 @@ def is_mjlab(env_id: str) -> bool:
 
 def check_mjlab(env: EnvConfig) -> None:
     """Raise ConfigError unless mjlab is installed, has the task of `env`, and can do what `env` asks for."""
-    if env.backend not in ("auto", "mjlab"):
+    if env.backend != "auto":
         raise ConfigError(f"env.backend={env.backend}: mjlab alone simulates env.id={env.id}; leave env.backend out")
     if env.wrappers:
         raise ConfigError(
