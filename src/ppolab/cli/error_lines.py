@@ -6,6 +6,7 @@ import re
 from itertools import chain
 
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
@@ -129,10 +130,21 @@ def _unreadable(override: str, text: str) -> str:
         return f"{override}: choice() takes no null; list the values without it, such as {listed}"
     if not equals:
         return f"{override}: cannot be read; write key=value, in quotes where the shell would take it apart"
+    plain_keys = re.sub(r"""(["'])([\w.]+)\1\s*:""", r"\2:", override).replace('"', "'")
+    if _is_readable(plain_keys):
+        return f'{override}: cannot be read; between braces keys stand without quotes: "{plain_keys}"'
     return (
         f"{override}: cannot be read; put the value into quotes, and these into quotes for the shell: "
         f'"{key}={quoted(value)}"'
     )
+
+
+def _is_readable(override: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True
 
 
 def _foreign(key: str) -> str:

@@ -40,6 +40,12 @@ def test_an_unreadable_setting_is_told_by_what_the_error_carries() -> None:
     assert line.endswith("\"run_name='it\\'s=1'\"")
 
 
+def test_keys_in_quotes_are_told_how_the_command_line_wants_them() -> None:
+    as_in_yaml = 'enqueue=[{"clip": 0.1, "model.hidden_sizes": "[64,64]"}]'
+    expected = "between braces keys stand without quotes: \"enqueue=[{clip: 0.1, model.hidden_sizes: '[64,64]'}]\""
+    assert hydra_problem(OverrideParseException(as_in_yaml, "")) == f"{as_in_yaml}: cannot be read; {expected}"
+
+
 FROM_HYDRA = {
     "clipp=0.1": "clipp: no such setting; did you mean 'clip'?",
     "foo.bar=1": "foo.bar: no such setting; --help lists them",
