@@ -31,88 +31,22 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from checkout_run import SHARED
+from gpu_bench import FULL, TINY, Bench, Row, Sizes, timed
+from gpu_networks import epochs, gradient, images
 from processes import ROOT
-from result_tables import append_rows, markdown, read_rows
+from result_tables import markdown, read_rows
 
 TABLE = ROOT / "docs/results/gpu.csv"
-TASKS = ("Hopper-v5", "HalfCheetah-v5", "Ant-v5", "Humanoid-v5")
 LIMITS = {"check": 90, "simulator": 75, "training": 45, "gradient": 10, "epochs": 40, "returns": 84, "images": 14}
 """Seconds that a part may take, by its name, in the order of the parts."""
 TINY_LIMIT = 400
 RETURNS = {"Hopper-v5": (2000.0, 35), "Ant-v5": (3000.0, 45)}
 """Threshold of the mean training return, and seconds for the training with its start, by task."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One number; `worlds` is 0 where there are none."""
-
-    part: str
-    what: str
-    task: str
-    worlds: int
-    value: float
-    unit: str
-    device: str
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How much a part measures.
-
-    Attributes:
-        seconds: of each timing. steps: at most, of each timing.
-    """
-
-    tasks: tuple[str, ...]
-    worlds: tuple[int, ...]
-    seconds: float
-    steps: int
-    training: tuple[str, ...]
-    training_worlds: int
-    training_steps: int
-    returns_steps: int
-    minibatches: tuple[int, ...]
-
-
-FULL = Sizes(TASKS, (1024, 4096, 16384), 1.5, 10_000, ("experiment=gpu",), 4096, 1_000_000, 5_000_000, (256, 2048))
-TINY = Sizes(
-    ("Hopper-v5",), (4,), 1.0, 5,
-    ("experiment=gpu", "trainer=cpu", "num_envs=16", "minibatch_size=64", "compile=false"), 16, 1024, 1024, (8,),
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What a part is given: where, how much, and where its rows go."""
-
-    device: Any
-    sizes: Sizes
-    table: Path
-
-    def add(self, part: str, what: str, value: float, unit: str, task: str = "", worlds: int = 0) -> None:
-        """Store one number at once, and print it."""
-        row = Row(part, what, task, worlds, float(f"{value:.6g}"), unit, self.named())
-        append_rows(self.table, Row, [row])
-        print(f"{part:10} {task:15} {worlds or '':>6} {what}: {row.value:,} {unit}", flush=True)
-
-    def named(self) -> str:
-        """Return what the device is called."""
-        import torch
-
-        return str(torch.cuda.get_device_name(self.device)) if self.device.type == "cuda" else "cpu"
-
-    def wait(self) -> None:
-        """Wait until the device has done what it was told."""
-        import torch
-
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
 
 
 def main() -> None:
@@ -272,22 +206,6 @@ def simulator(bench: Bench) -> None:
                     bench.add("simulator", "memory", used, "MiB", task, count)
 
 
-def timed(bench: Bench, step: Callable[[], Any]) -> tuple[int, float, float]:
-    """Return calls taken, their seconds, and the seconds in which this process was telling the device what to do."""
-    for _ in range(3):
-        step()
-    bench.wait()
-    taken, launching, started = 0, 0.0, time.perf_counter()
-    while taken < bench.sizes.steps and time.perf_counter() - started < bench.sizes.seconds:
-        for _ in range(5):  # the device has work until the last of them
-            began = time.perf_counter()
-            step()
-            launching += time.perf_counter() - began
-            taken += 1
-        bench.wait()
-    return taken, time.perf_counter() - started, launching
-
-
 def free_memory(bench: Bench) -> int:
     """Return the device's free bytes; 0 on a processor."""
     import torch
@@ -381,125 +299,6 @@ def returns(bench: Bench) -> None:
             bench.add("returns", "last return", value, "", task, count)
             bench.add("returns", "after", float(row["time/total"]), "s", task, count)
             bench.add("returns", "after", float(row["step"]), "steps", task, count)
-
-
-# --- networks --------------------------------------------------------------------------------------------------------
-
-
-def gradient(bench: Bench) -> None:
-    """Time gradients with respect to all parameters of the policy of Hopper with 64 units, one by one."""
-    from gymnasium import spaces
-
-    import ppolab
-    from ppolab.core.observation_rows import RowLayout
-
-    time_gradients(
-        bench, "gradient", "64 units", RowLayout(11), spaces.Box(-1, 1, (3,)), ppolab.compose(["env=hopper"])
-    )
-
-
-def epochs(bench: Bench) -> None:
-    """Time epochs of Hopper's policy on made-up samples, in minibatches of 64 and of the training's size."""
-    import ppolab
-
-    count = bench.sizes.training_worlds
-    compiled = "auto" if bench.device.type == "cuda" else "false"
-    for size in (64, 2 * count):
-        settings = [f"num_envs={min(count, 1024)}", "rollout_steps=16"] if size == 64 else [f"num_envs={count}"]
-        config = ppolab.compose(
-            ["experiment=gpu", *settings, f"minibatch_size={size}", "target_kl=null", f"compile={compiled}"]
-        )
-        alone = None
-        for what, members in {"one seed": 1, "eight seeds at once": 8, "step by step": 0}.items():  # what is new first
-            taken, seconds, launching = timed(bench, epoch_to_time(bench, config, members))
-            steps = taken * -(-config.batch_size // size)
-            each = 1000 * seconds / steps
-            bench.add("epochs", f"{what}, minibatch of {size}", each, "ms")
-            bench.add("epochs", f"{what}, minibatch of {size}, share of launching", launching / seconds, "")
-            alone = each if members == 1 else alone
-            if alone is not None and members > 1:
-                bench.add("epochs", f"eight seeds at once / one seed, minibatch of {size}", each / alone, "")
-
-
-def epoch_to_time(bench: Bench, config: Any, members: int) -> Callable[[], Any]:
-    """Return a function that makes one epoch of so many members; 0: of one, step by step."""
-    from ppolab.learning.epoch import steps_in_parts, stepwise_epoch
-    from ppolab.learning.gradient import compiled_on_first_call, whole_gradient, worth_compiling
-    from ppolab.learning.members import epoch_of
-    from ppolab.runtime.process_group import ALONE
-
-    learners, passes = zip(*(made_up(bench, config, seed) for seed in range(max(1, members))), strict=True)
-    if members:
-        epoch = epoch_of(learners)
-        return lambda: epoch.of_members(passes)
-    context = learners[0].context
-    gradient = whole_gradient(context.policy, context.flat, learners[0].objective)
-    if worth_compiling(context):
-        gradient = compiled_on_first_call(gradient)
-    run = stepwise_epoch(gradient, context.flat.vector, context.optimizer, config, ALONE)
-    return lambda: steps_in_parts(run, context.flat.vector.detach(), passes[0])
-
-
-def made_up(bench: Bench, config: Any, seed: int) -> tuple[Any, Any]:
-    """Return a learner with Hopper's policy, and an epoch of made-up samples."""
-    import torch
-    from gymnasium import spaces
-
-    from ppolab.core.observation_rows import RowLayout
-    from ppolab.learning.actor_critic import ActorCritic, action_distribution
-    from ppolab.learning.algorithms import make_algorithm
-    from ppolab.learning.epoch import Pass, shuffled
-    from ppolab.learning.flat_parameters import flatten_parameters
-    from ppolab.learning.interface import LearnerContext
-    from ppolab.learning.objective import Samples
-    from ppolab.learning.optimizer import make_optimizer
-
-    distribution, rows = action_distribution(spaces.Box(-1, 1, (3,))), config.batch_size
-    policy = ActorCritic(RowLayout(11), distribution, config.model, normalize=False).to(bench.device)
-    flat, generator = flatten_parameters(policy), torch.Generator().manual_seed(seed)
-    learner = make_algorithm(LearnerContext(policy, flat, make_optimizer(config, flat), config, generator))
-    observations, numbers = torch.randn(rows, 11, device=bench.device), torch.randn(4, rows, device=bench.device)
-    with torch.no_grad():
-        parameters, _ = policy(observations)
-        actions = distribution.mode(parameters) + 0.1
-        log_probs = distribution.log_prob(parameters, actions)
-    samples = Samples(observations, actions, parameters, log_probs, *numbers[:3], torch.ones_like(numbers[3]))
-    return learner, Pass(samples, shuffled(torch.zeros(rows, dtype=torch.int64), 0, config.minibatch_size, generator))
-
-
-def images(bench: Bench) -> None:
-    """Time gradients of the Nature network on four frames of 84 x 84."""
-    from gymnasium import spaces
-
-    import ppolab
-    from ppolab.core.observation_rows import ImagePart, RowLayout
-
-    layout = RowLayout(0, (ImagePart("", (4, 84, 84), channels_last=False),))
-    config = ppolab.compose(["experiment=atari"])
-    for precision in ("fp32", "bf16"):
-        time_gradients(bench, "images", f"Nature network, {precision}", layout, spaces.Discrete(6), config)
-
-
-def time_gradients(bench: Bench, part: str, what: str, layout: Any, space: Any, config: Any) -> None:
-    """Time forward and backward passes of an actor-critic."""
-    import torch
-
-    from ppolab.learning.actor_critic import ActorCritic, action_distribution
-
-    policy = ActorCritic(layout, action_distribution(space), config.model, normalize=False).to(bench.device)
-    policy.bf16 = what.endswith("bf16")
-    for size in bench.sizes.minibatches:
-        rows = torch.randn(size, layout.scaled_width, device=bench.device)
-        if layout.images:
-            rows = torch.randint(0, 256, (size, layout.scaled_width), device=bench.device, dtype=torch.uint8)
-
-        def step(rows: Any = rows) -> None:
-            parameters, values = policy(rows)
-            (parameters.float().square().mean() + values.float().square().mean()).backward()
-
-        taken, seconds, launching = timed(bench, step)
-        bench.add(part, f"{what}, minibatch of {size}", 1000 * seconds / taken, "ms")
-        bench.add(part, f"{what}, minibatch of {size}, share of launching", launching / seconds, "")
 
 
 PARTS: dict[str, Callable[[Bench], None]] = {

@@ -29,6 +29,7 @@ import checkout_run  # noqa: E402
 import environments  # noqa: E402
 import environments_report  # noqa: E402
 import gpu  # noqa: E402
+import gpu_bench  # noqa: E402
 import image_profile  # noqa: E402
 import image_speed  # noqa: E402
 import memory_speed  # noqa: E402
@@ -781,27 +782,27 @@ def test_a_part_that_hangs_takes_its_trainings_with_it(tmp_path: Path) -> None:
 
 
 def test_rows_of_the_gpu_are_stored_one_by_one(tmp_path: Path) -> None:
-    bench = gpu.Bench(torch.device("cpu"), gpu.TINY, tmp_path / "gpu.csv")
+    bench = gpu_bench.Bench(torch.device("cpu"), gpu_bench.TINY, tmp_path / "gpu.csv")
     bench.add("simulator", "steps", 1234.5678, "steps/s", "Hopper-v5", 4)
     bench.add("images", "fp32", 2.0, "ms")
-    rows = read_rows(bench.table, gpu.Row)
-    assert rows[0] == gpu.Row("simulator", "steps", "Hopper-v5", 4, 1234.57, "steps/s", "cpu")
+    rows = read_rows(bench.table, gpu_bench.Row)
+    assert rows[0] == gpu_bench.Row("simulator", "steps", "Hopper-v5", 4, 1234.57, "steps/s", "cpu")
     assert list(gpu.table(rows))[2:] == [
         "| simulator | Hopper-v5 | 4 | steps | 1,234.57 | steps/s | cpu |", "| images |  |  | fp32 | 2.0 | ms | cpu |"
     ]  # fmt: skip
 
 
 def test_calls_are_timed_until_there_are_enough() -> None:
-    bench = gpu.Bench(torch.device("cpu"), replace(gpu.TINY, seconds=10.0, steps=20), Path())
+    bench = gpu_bench.Bench(torch.device("cpu"), replace(gpu_bench.TINY, seconds=10.0, steps=20), Path())
     calls = []
-    taken, seconds, launching = gpu.timed(bench, lambda: calls.append(None))
+    taken, seconds, launching = gpu_bench.timed(bench, lambda: calls.append(None))
     assert (taken, len(calls)) == (20, 23) and 0 < launching <= seconds < 10
 
 
 def test_a_gradient_step_is_its_share_of_an_update() -> None:
     rows = [{"time/update": update, "policy/epochs": "4"} for update in ("9", "1.6", "1.6")]
     settings = ["env=hopper", "num_envs=4", "rollout_steps=16", "minibatch_size=32"]
-    bench = gpu.Bench(torch.device("cpu"), replace(gpu.TINY, training=()), Path())
+    bench = gpu_bench.Bench(torch.device("cpu"), replace(gpu_bench.TINY, training=()), Path())
     assert gpu.gradient_seconds(rows, settings, bench) == pytest.approx(0.2)
     assert gpu.median_of(rows, "time/update") == 1.6
 
