@@ -30,7 +30,7 @@ def check_warp(env: EnvConfig) -> None:
         )
     tasks = warp_tasks()
     if env.id not in tasks:
-        raise ConfigError(f"env.backend=warp env.id={env.id}: {_other(env.id, tasks)}; or use env.backend=auto")
+        raise ConfigError(f"env.backend=warp env.id={env.id}: {_other(env.id, tasks)}, or env.backend=auto")
     if env.log_info:
         raise ConfigError(
             f"env.log_info=[{','.join(env.log_info)}]: mujoco-warp's worlds have no info; leave it out, or use "
@@ -44,9 +44,9 @@ def _other(env_id: str, tasks: Iterable[str]) -> str:
     names = {each.partition("-")[0]: each for each in tasks}
     meant = nearest(env_id.partition("-")[0], names)
     if not meant:
-        return f"mujoco-warp has {', '.join(names.values())}"
+        return f"mujoco-warp has {', '.join(names.values())}; use one of these"
     name = meant.split("'")[1]
-    return f"mujoco-warp has no such task; did you mean '{names[name]}'?"
+    return f"mujoco-warp has no such task; use env.id={names[name]}"
 
 
 def warp_tasks() -> dict[str, Any]:

@@ -45,7 +45,7 @@ def test_arguments_reach_the_task() -> None:
 MISTAKES: dict[str, tuple[EnvConfig, str]] = {
     "another version": (
         on_warp("Hopper-v4"),
-        "env.id=Hopper-v4: mujoco-warp has no such task; did you mean 'Hopper-v5'",
+        "env.id=Hopper-v4: mujoco-warp has no such task; use env.id=Hopper-v5, or env.backend=auto",
     ),
     "another task": (on_warp("CartPole-v1"), "env.id=CartPole-v1: mujoco-warp has Ant-v5, HalfCheetah-v5, "),
     "a name": (
