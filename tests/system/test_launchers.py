@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -17,7 +19,6 @@ from commands import TINY, assert_one_line, run_folders, start_training, train
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'ppolab[ray]'")
 pytest.importorskip("submitit", reason="submitit is not installed: pip install 'ppolab[submitit]'")
-pytestmark = pytest.mark.xdist_group("ray")  # address=auto would find the Ray of a test beside this one
 
 RAISES_FOR_LARGE_CLIP = """
 def condition(trial, values):
@@ -26,9 +27,16 @@ def condition(trial, values):
 
 
 @pytest.fixture(autouse=True)
-def local_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray asks for a token of its own unless told otherwise, and would keep it in the home folder."""
+def local_ray(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Ray asks for a token of its own unless told otherwise, and would keep it in the home folder.
+
+    One test at a time: address=auto would find the Ray of a test beside it, and the groups of
+    pytest-xdist 3.8 do nothing with pytest 9.2.
+    """
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with (tmp_path_factory.getbasetemp().parent / "ray.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def ray_runs() -> bool:
