@@ -43,10 +43,10 @@ test-commands: $(DEV_STAMP) ## the real commands, about 10 minutes
 	$(PYTEST) tests/commands -m 'not slow' -n 2 $(ARGS)
 
 test-system: $(DEV_STAMP) ## ranks, servers, disks, learning, packaging, about 15 minutes
-	$(PYTEST) tests/system -m 'not slow and not browser' -n 2 --dist loadgroup $(ARGS)
+	$(PYTEST) tests/system -m 'not slow and not browser' -n 2 $(ARGS)
 
 test-all: test ## all tiers, which is what CI runs
-	$(PYTEST) tests/commands tests/system -m 'not slow and not browser' -n 2 --dist loadgroup $(ARGS)
+	$(PYTEST) tests/commands tests/system -m 'not slow and not browser' -n 2 $(ARGS)
 
 test-slow: $(DEV_STAMP) ## the tests that take minutes each
 	$(PYTEST) tests -m slow $(ARGS)

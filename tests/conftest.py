@@ -47,10 +47,9 @@ def tier_of(path: Path) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test with its tier; those that one worker runs, which take minutes together, come first."""
+    """Mark every test with its tier."""
     for item in items:
         item.add_marker(tier_of(item.path))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -30,8 +30,8 @@ def condition(trial, values):
 def local_ray(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Ray asks for a token of its own unless told otherwise, and would keep it in the home folder.
 
-    One test at a time: address=auto would find the Ray of a test beside it, and the groups of
-    pytest-xdist 3.8 do nothing with pytest 9.2.
+    One test at a time: address=auto would find the Ray of a test beside it, and a group of pytest-xdist 3.8 may run on
+    two workers (findings/pytest_xdist_groups_without_effect.sh).
     """
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     with (tmp_path_factory.getbasetemp().parent / "ray.lock").open("w") as lock:

@@ -20,8 +20,6 @@ from ppolab.records.checkpoint import load_checkpoint
 from ppolab.training.members import Seed, run_members
 from ppolab.training.run import run
 
-pytestmark = pytest.mark.xdist_group("warp")
-
 SEEDS = (3, 4)
 CASES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "InvertedPendulum": (("env=inverted_pendulum",), {"exploration.final_log_std": -3.0}),

@@ -14,7 +14,6 @@ from ppolab.envs.warp.mjlab_env import made_worlds
 from ppolab.envs.warp.mjlab_worlds import MjlabWorlds
 
 pytestmark = [
-    pytest.mark.xdist_group("warp"),
     pytest.mark.skipif(importlib.util.find_spec("mjlab") is None, reason="mjlab is not installed here"),
     pytest.mark.filterwarnings("ignore:.*torch.jit.script.* is deprecated:DeprecationWarning"),  # mjlab's own use
 ]

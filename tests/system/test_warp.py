@@ -30,8 +30,6 @@ from ppolab.envs.warp.worlds import Worlds
 from ppolab.errors import StateNotReached
 from ppolab.training.collector import Collector
 
-pytestmark = pytest.mark.xdist_group("warp")
-
 CPU = torch.device("cpu")
 WORLDS, STEPS = 4, 40
 
