@@ -266,8 +266,8 @@ def test_every_shipped_environment_trains_an_iteration(name: str, backend: str) 
 
 
 ELSEWHERE = {"atari", "gpu"}  # test_images.py, tests/system/test_warp.py
-FILES = config_folder("conf") / "experiment"
-EXPERIMENTS = {path.relative_to(FILES).with_suffix("").as_posix() for path in FILES.rglob("*.yaml")} - ELSEWHERE
+FOLDER = config_folder("conf") / "experiment"
+EXPERIMENTS = {path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.yaml")} - ELSEWHERE
 SHORTER = {"minigrid": {"rollout_steps": 32, "epochs": 1, "compile": "false"}}
 
 
