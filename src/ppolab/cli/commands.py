@@ -6,6 +6,7 @@ functions: they return the exit code, and leave `sys.argv`, `sys.path`, the envi
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -44,22 +45,22 @@ from ppolab.training.resume import folder_to_resume, resumed, without_auto
 
 def train() -> NoReturn:
     """Run `python src/train.py`, `ppolab-train`, and end the process."""
-    sys.exit(train_main(sys.argv[1:]))
+    _end(train_main(sys.argv[1:]))
 
 
 def evaluate() -> NoReturn:
     """Run `python src/evaluate.py`, `ppolab-evaluate`, and end the process."""
-    sys.exit(evaluate_main(sys.argv[1:]))
+    _end(evaluate_main(sys.argv[1:]))
 
 
 def report() -> NoReturn:
     """Run `python src/report.py`, `ppolab-report`, and end the process."""
-    sys.exit(report_main(sys.argv[1:]))
+    _end(report_main(sys.argv[1:]))
 
 
 def export() -> NoReturn:
     """Run `python src/export.py`, `ppolab-export`, and end the process."""
-    sys.exit(export_main(sys.argv[1:]))
+    _end(export_main(sys.argv[1:]))
 
 
 # --- the commands as functions ---------------------------------------------------------------------------------------
@@ -164,6 +165,11 @@ def _run(config_name: str, task: Task, flags: Namespace, overrides: list[str]) -
 
 
 # --- exit codes ------------------------------------------------------------------------------------------------------
+
+
+def _end(code: int) -> NoReturn:
+    gc.freeze()  # else the interpreter, as it ends, looks through all objects for cycles: 0.4 s, after a sweep 0.7 s
+    sys.exit(code)
 
 
 def _exit_code(command: Callable[[], object]) -> int:
