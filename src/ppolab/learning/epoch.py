@@ -12,13 +12,27 @@ from torch import Tensor
 from ppolab.config.schema import Config
 from ppolab.core.losses import standardized
 from ppolab.learning.gradient import Gradient
-from ppolab.learning.native import AdamState, NativeUpdate, RankSums
+from ppolab.learning.native import AdamState, NativeUpdate, RankWork
 from ppolab.learning.native.update import Steps, Stopping
 from ppolab.learning.objective import ChosenRows, LossTerms, Samples, share_of_terms
 from ppolab.learning.optimizer import adam_state, clip_norm, optimizer_step
 from ppolab.learning.sequences import rows_of
 from ppolab.runtime.cores import usable_cores
 from ppolab.runtime.process_group import ProcessGroup
+
+
+@dataclass(frozen=True)
+class OrderOfAll:
+    """The samples, or with memory the sequences, of all processes, one process after another.
+
+    Attributes:
+        places: [B of all] minibatch after minibatch. counts: how many each process has.
+        length: steps of a sequence, 1 without memory.
+    """
+
+    places: Tensor
+    counts: Sequence[int]
+    length: int = 1
 
 
 @dataclass(frozen=True)
@@ -30,12 +44,14 @@ class MinibatchOrder:
         sizes: [M] how many of them each minibatch has. totals: [M] the same over all processes.
         rows: with memory, where all of these are of whole sequences, the same of their rows that are experience; places
             are among the flat rows.
+        of_all: what all processes have in these minibatches; None in a part of an order.
     """
 
     places: Tensor
     sizes: Tensor
     totals: Tensor
     rows: MinibatchOrder | None = None
+    of_all: OrderOfAll | None = None
 
     @property
     def of_samples(self) -> MinibatchOrder:
@@ -94,11 +110,18 @@ def _ordered(owners: Tensor, rank: int, parts: int, order: Tensor) -> MinibatchO
     totals = _even_sizes(len(owners), parts)
     mine = owners == rank
     if bool(mine.all()):
-        return MinibatchOrder(order, totals, totals)
+        return MinibatchOrder(order, totals, totals, of_all=OrderOfAll(order, [0] * rank + [len(order)]))
     chosen = mine[order]
     before = torch.cat([torch.zeros(1, dtype=torch.int64), chosen.cumsum(0)])  # how many of mine lie before a place
     ends = totals.cumsum(0)
-    return MinibatchOrder((mine.cumsum(0) - 1)[order[chosen]], before[ends] - before[ends - totals], totals)
+    sizes = before[ends] - before[ends - totals]
+    return MinibatchOrder((mine.cumsum(0) - 1)[order[chosen]], sizes, totals, of_all=_order_of_all(owners, order))
+
+
+def _order_of_all(owners: Tensor, order: Tensor) -> OrderOfAll:
+    places = torch.empty_like(owners)
+    places[torch.argsort(owners, stable=True)] = torch.arange(len(owners))
+    return OrderOfAll(places[order], owners.bincount().tolist())
 
 
 def _shuffled_sequences(owners: Tensor, rank: int, size: int, generator: torch.Generator) -> MinibatchOrder:
@@ -112,7 +135,8 @@ def _shuffled_sequences(owners: Tensor, rank: int, size: int, generator: torch.G
         _sums(mine.sum(0)[order.places], order.sizes),
         _sums(real.sum(0)[drawn], order.totals),
     )
-    return replace(order, rows=rows)
+    of_all = order.of_all and replace(order.of_all, length=len(owners))
+    return replace(order, rows=rows, of_all=of_all)
 
 
 def _sums(values: Tensor, sizes: Tensor) -> Tensor:
@@ -227,7 +251,7 @@ class NativeEpoch:
     """Make the same epoch in C++, for Adam and AdamW, whose state stays in `optimizer`.
 
     Args:
-        sums: where several processes on one machine add up their gradients.
+        work: what several processes on one machine share epochs with.
     """
 
     def __init__(
@@ -236,13 +260,13 @@ class NativeEpoch:
         vector: torch.nn.Parameter,
         optimizer: torch.optim.Optimizer,
         config: Config,
-        sums: RankSums | None = None,
+        work: RankWork | None = None,
     ) -> None:
         self._native = native
         self._vector = vector
         self._optimizer = optimizer
         self._config = config
-        self._sums = sums
+        self._work = work
         self._threads = native_threads(config)
 
     def __call__(self, samples: Samples, order: MinibatchOrder) -> tuple[Tensor, Tensor]:
@@ -254,20 +278,21 @@ class NativeEpoch:
         """Make the steps of a pass."""
         samples, order = each.samples, each.order
         state = _adam_state(self._optimizer, self._vector)
-        shares = (order.of_samples.sizes / order.of_samples.totals).to(torch.float32)
-        ranks = None if self._sums is None else self._sums.for_epoch(shares)
+        places, sizes, ranks = order.places, order.sizes, None
+        if self._work is not None:
+            assert order.of_all is not None, "an order for several processes tells what all of them have"
+            samples = self._work.samples_of_all(samples, order.of_all.counts, order.of_all.length)
+            places, sizes, ranks = order.of_all.places, order.totals, self._work.structure()
         steps = self._native.epoch(
             samples,
-            order.places,
-            order.sizes,
+            places,
+            sizes,
             state,
             self._config.max_grad_norm,
             self._threads,
             each.stopping,
             ranks,
         )
-        if self._sums is not None:
-            self._sums.made(len(steps.terms))
         self._optimizer.state[self._vector]["step"] += len(steps.terms)
         return steps
 

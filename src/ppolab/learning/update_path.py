@@ -23,7 +23,7 @@ from ppolab.learning.gradient import (
     worth_compiling,
 )
 from ppolab.learning.interface import LearnerContext
-from ppolab.learning.native import NativeUpdate, sums_of
+from ppolab.learning.native import NativeUpdate, work_of
 from ppolab.learning.native.library import instructions, library_problem
 from ppolab.learning.native.policy import unknown_to_native
 from ppolab.learning.objective import Objective
@@ -143,8 +143,8 @@ def make_epoch(context: LearnerContext, objective: Objective, optimizer: torch.o
     assert context.native is not None and objective.native is not None
     native = NativeUpdate(context.native, objective.native)
     if path.epochs_in_native:
-        sums = sums_of(context.group, len(vector)) if context.group.size > 1 else None
-        return NativeEpoch(native, vector, optimizer, config, sums)
+        work = work_of(context.group, len(vector)) if context.group.size > 1 else None
+        return NativeEpoch(native, vector, optimizer, config, work)
     return stepwise_epoch(native.gradient, vector, optimizer, config, context.group)
 
 

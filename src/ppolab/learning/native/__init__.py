@@ -2,7 +2,7 @@
 
 from ppolab.learning.native.convolutions import use_native_convolutions
 from ppolab.learning.native.policy import NativePolicy, native_policy
-from ppolab.learning.native.ranks import RankSums, sums_of
+from ppolab.learning.native.ranks import RankWork, work_of
 from ppolab.learning.native.recurrence import use_native_recurrence
 from ppolab.learning.native.update import AdamState, NativeUpdate
 
@@ -10,9 +10,9 @@ __all__ = [
     "AdamState",
     "NativePolicy",
     "NativeUpdate",
-    "RankSums",
+    "RankWork",
     "native_policy",
-    "sums_of",
     "use_native_convolutions",
     "use_native_recurrence",
+    "work_of",
 ]

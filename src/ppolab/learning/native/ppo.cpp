@@ -80,32 +80,54 @@ class AdamStep {
     float scale_, rate_, correction_, keep1_, keep2_, add1_, add2_, epsilon_, coupled_, shrink_;
 };
 
-// Adds up one number of each of several threads, step after step, without a lock.
-class Sum {
+// One of several threads that share an update: each has some networks, and works on whole minibatches.
+class ThreadTeam {
   public:
-    explicit Sum(size_t threads) : threads_(threads) {}
+    struct Sums;
+    ThreadTeam(Sums& sums, size_t thread, size_t first, size_t last)
+        : sums_(sums), thread_(thread), first_(first), last_(last) {}
 
-    double of_all(size_t thread, double value) {
-        const int64_t step = slots_[thread].steps.load(std::memory_order_relaxed);
-        slots_[thread].value[step & 1] = value;
-        slots_[thread].steps.store(step + 1, std::memory_order_release);
-        double total = 0.0;
-        for (size_t other = 0; other < threads_; ++other) {
-            for (int spins = 0; slots_[other].steps.load(std::memory_order_acquire) <= step; ++spins)
-                if (spins > SPINS) std::this_thread::yield();
-            total += slots_[other].value[step & 1];
+    size_t first() const { return first_; }
+    size_t last() const { return last_; }
+    Range part_of(int64_t size) const { return {0, size}; }
+    void add(double, const std::vector<Range>&, float*, Terms&) {}
+    bool tells() const { return thread_ == 0; }
+
+    double of_all(double value, Terms&) { return sums_.add(thread_, value); }
+
+    // What the first thread found.
+    int agreed(int found) { return static_cast<int>(sums_.add(thread_, tells() ? found : 0)); }
+
+    // Adds up one number of each of several threads, step after step, without a lock.
+    struct Sums {
+        explicit Sums(size_t threads) : threads_(threads) {}
+
+        double add(size_t thread, double value) {
+            const int64_t step = slots_[thread].steps.load(std::memory_order_relaxed);
+            slots_[thread].value[step & 1] = value;
+            slots_[thread].steps.store(step + 1, std::memory_order_release);
+            double total = 0.0;
+            for (size_t other = 0; other < threads_; ++other) {
+                for (int spins = 0; slots_[other].steps.load(std::memory_order_acquire) <= step; ++spins)
+                    if (spins > SPINS) std::this_thread::yield();
+                total += slots_[other].value[step & 1];
+            }
+            return total;
         }
-        return total;
-    }
+
+      private:
+        static constexpr int SPINS = 4000;
+        struct alignas(64) Slot {
+            std::atomic<int64_t> steps{0};
+            double value[2] = {0.0, 0.0};  // a thread may be one step ahead of another, never two
+        };
+        size_t threads_;
+        Slot slots_[2];
+    };
 
   private:
-    static constexpr int SPINS = 4000;
-    struct alignas(64) Slot {
-        std::atomic<int64_t> steps{0};
-        double value[2] = {0.0, 0.0};  // a thread may be one step ahead of another, never two
-    };
-    size_t threads_;
-    Slot slots_[2];
+    Sums& sums_;
+    size_t thread_, first_, last_;
 };
 
 // When an epoch ends early: after each part of its minibatches, the mean KL of the part's samples is looked at.
@@ -140,8 +162,19 @@ struct Epoch {
     float* gradient;
     Terms* terms;
     Stopping* stopping;  // null: all minibatches are made
-    const Ranks* ranks;  // null: there is one
 };
+
+// Of what counts in the minibatch `order` of `size` samples, or sequences, the share that `part` has.
+double share_of(const Samples& samples, const int64_t* order, Range part, int64_t size) {
+    if (part.size == size) return 1.0;
+    const auto counted = [&](int64_t first, int64_t count) {
+        int64_t total = 0;
+        for (int64_t i = first; i < first + count; ++i)
+            for (int64_t t = 0; t < samples.length; ++t) total += samples.counts(t * samples.sequences + order[i]);
+        return static_cast<double>(total);
+    };
+    return counted(part.first, part.size) / counted(0, size);
+}
 
 // The parameters of some networks, to go back to.
 class Kept {
@@ -163,57 +196,69 @@ class Kept {
     int64_t restored_ = 0;
 };
 
-// The networks [first, last) on every minibatch. Only the gradient's norm couples them, so two threads can share a step.
-// Returns false if another rank is gone.
-bool run_minibatches(ActorCritic& policy, const Epoch& epoch, size_t first, size_t last, size_t thread, Sum& sum,
-                     int64_t begin, int64_t end, const int64_t* order) {
+// A team's networks on every minibatch in [begin, end). Only the gradient's norm couples networks, so teams can share a step.
+template <class Team>
+void run_minibatches(ActorCritic& policy, const Epoch& epoch, Team& team, int64_t begin, int64_t end,
+                     const int64_t* order) {
     std::vector<Range> stepped;
-    for (size_t network = first; network < last; ++network)
+    for (size_t network = team.first(); network < team.last(); ++network)
         stepped.insert(stepped.end(), policy.ranges[network].begin(), policy.ranges[network].end());
     for (int64_t batch = begin; batch < end; order += epoch.sizes[batch++]) {
         Terms& terms = epoch.terms[batch];
-        double squares = 0.0;
-        for (size_t network = first; network < last && epoch.sizes[batch] > 0; ++network)
-            policy.differentiate(network, epoch.parameters, *epoch.samples, *epoch.settings, order, epoch.sizes[batch],
+        const Range part = team.part_of(epoch.sizes[batch]);
+        for (size_t network = team.first(); network < team.last() && part.size > 0; ++network)
+            policy.differentiate(network, epoch.parameters, *epoch.samples, *epoch.settings, order + part.first, part.size,
                                  epoch.gradient, terms);
-        if (epoch.ranks && !RankSums(*epoch.ranks).add(batch, stepped, epoch.gradient, terms)) return false;
-        for (size_t network = first; network < last; ++network)
+        team.add(share_of(*epoch.samples, order, part, epoch.sizes[batch]), stepped, epoch.gradient, terms);
+        double squares = 0.0;
+        for (size_t network = team.first(); network < team.last(); ++network)
             squares += policy.sum_of_squares(network, epoch.gradient);
-        const double norm = std::sqrt(sum.of_all(thread, squares));
-        if (thread == 0) terms.gradient_norm = norm;
+        const double norm = std::sqrt(team.of_all(squares, terms));
+        if (team.tells()) terms.gradient_norm = norm;
         const double limit = epoch.adam->max_grad_norm;
         const double scale = limit > 0.0 && !(norm <= limit) ? limit / (norm + 1e-6) : 1.0;
         const AdamStep step(*epoch.adam, epoch.adam->steps + batch + 1, scale);
-        for (size_t network = first; network < last; ++network)
-            for (const Range range : policy.ranges[network]) step.make(range, epoch.gradient, epoch.parameters);
+        for (const Range range : stepped) step.make(range, epoch.gradient, epoch.parameters);
     }
-    return true;
 }
 
-// The same, part by part until the policy has moved too far. The first thread judges, and tells it the other one.
-bool run_networks(ActorCritic& policy, const Epoch& epoch, size_t first, size_t last, size_t thread, Sum& sum) {
-    if (!epoch.stopping)
-        return run_minibatches(policy, epoch, first, last, thread, sum, 0, epoch.batches, epoch.order);
+// The same, part by part until the policy has moved too far.
+template <class Team>
+void run_networks(ActorCritic& policy, const Epoch& epoch, Team& team) {
+    if (!epoch.stopping) return run_minibatches(policy, epoch, team, 0, epoch.batches, epoch.order);
     Stopping& stopping = *epoch.stopping;
     const int64_t* order = epoch.order;
     int64_t begin = 0;
     for (int64_t part = 0; part < stopping.count; ++part) {
         Kept before;
-        for (size_t network = first; network < last; ++network) before.keep(policy.ranges[network], epoch.parameters);
+        for (size_t network = team.first(); network < team.last(); ++network)
+            before.keep(policy.ranges[network], epoch.parameters);
         const int64_t end = begin + stopping.parts[part];
-        if (!run_minibatches(policy, epoch, first, last, thread, sum, begin, end, order)) return false;
-        const int own = thread == 0 ? verdict(stopping, epoch.terms + begin, epoch.terms + end) : GO_ON;
-        const int found = static_cast<int>(sum.of_all(thread, own));
+        run_minibatches(policy, epoch, team, begin, end, order);
+        const int own = team.tells() ? verdict(stopping, epoch.terms + begin, epoch.terms + end) : GO_ON;
+        const int found = team.agreed(own);
         if (found == ROLL_BACK)
-            for (size_t network = first; network < last; ++network)
+            for (size_t network = team.first(); network < team.last(); ++network)
                 before.restore(policy.ranges[network], epoch.parameters);
-        if (thread == 0) {
+        if (team.tells()) {
             stopping.made = part + 1;
             stopping.stopped = found != GO_ON;
             stopping.rolled_back = found == ROLL_BACK;
         }
-        if (found != GO_ON) return true;
+        if (found != GO_ON) return;
         for (; begin < end; ++begin) order += epoch.sizes[begin];
+    }
+}
+
+// An epoch by this rank, on all ranks' samples, once all of them are there. Returns false if another rank is gone.
+bool run_as_rank(ActorCritic& policy, const Epoch& epoch, const Ranks& ranks, size_t first) {
+    RankTeam team(ranks, first, policy.networks.size() - first);
+    try {
+        team.meet();
+        run_networks(policy, epoch, team);
+        team.spread(policy.ranges, {epoch.parameters, epoch.adam->mean, epoch.adam->square});
+    } catch (const RankGone&) {
+        return false;
     }
     return true;
 }
@@ -347,22 +392,21 @@ void ppo_gradient(void* handle, const float* parameters, const Samples* samples,
 }
 
 // One Adam step per minibatch: `order` lists the samples of the first sizes[0] long minibatch, then the second, ...; with
-// memory the sequences. `stopping` may be null. Several `ranks` add up their gradients and terms before each step, in one
-// thread each, so that all of them judge the same KL. Returns 0 if one of them is gone.
+// memory the sequences. `stopping` may be null. Several `ranks`, one thread each, share the steps on `samples` of all of
+// them, and end up with the same numbers. Returns 0 if one of them is gone.
 int64_t ppo_epoch(void* handle, float* parameters, const Samples* samples, const Settings* settings, const Adam* adam,
                   const int64_t* order, const int64_t* sizes, int64_t batches, int64_t threads, float* gradient,
                   Terms* terms, Stopping* stopping, const Ranks* ranks) {
     ActorCritic& policy = *static_cast<ActorCritic*>(handle);
     policy.reserve(*std::max_element(sizes, sizes + batches) * samples->length);
-    const Epoch epoch{parameters, samples, settings, adam, order, sizes, batches, gradient, terms, stopping, ranks};
+    const Epoch epoch{parameters, samples, settings, adam, order, sizes, batches, gradient, terms, stopping};
     const size_t first = first_network(*settings), last = policy.networks.size();
-    if (threads < 2 || last - first < 2 || ranks) {
-        Sum alone(1);
-        return run_networks(policy, epoch, first, last, 0, alone);
-    }
-    Sum both(2);
-    Helper::both([&] { run_networks(policy, epoch, 0, 1, 0, both); },
-                 [&] { run_networks(policy, epoch, 1, 2, 1, both); });
+    if (ranks) return run_as_rank(policy, epoch, *ranks, first);
+    const size_t count = threads < 2 || last - first < 2 ? 1 : 2;
+    ThreadTeam::Sums sums(count);
+    ThreadTeam one(sums, 0, first, count == 1 ? last : 1), other(sums, 1, 1, 2);
+    if (count == 1) run_networks(policy, epoch, one);
+    else Helper::both([&] { run_networks(policy, epoch, one); }, [&] { run_networks(policy, epoch, other); });
     return true;
 }
 
@@ -400,11 +444,11 @@ int64_t ppo_episode_steps(const double* rewards, const bool* ended, const bool* 
                              {sums_of_rewards, discounted_sums, sums_of_steps}, discounted, totals, lengths);
 }
 
-// How many bytes ranks share whose places have so many floats.
-int64_t ranks_bytes(int64_t size, int64_t floats) { return RankSums::bytes(size, floats); }
+// How many bytes ranks share for so many parameters, a multiple of 16.
+int64_t ranks_bytes(int64_t size, int64_t floats) { return RankTeam::bytes(size, floats); }
 
 // Tells the other ranks which process this rank is.
-void ranks_enter(const Ranks* ranks, int64_t process) { RankSums(*ranks).enter(process); }
+void ranks_enter(const Ranks* ranks, int64_t process) { RankTeam::enter(*ranks, process); }
 
 // The steps of recurrent layers: see recurrence.hpp.
 void gru_forward(int64_t steps, int64_t rows, int64_t size, const float* projected, const float* state, const float* keep,

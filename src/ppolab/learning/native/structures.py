@@ -88,8 +88,6 @@ class NativeRanks(ctypes.Structure):
         ("size", INTEGER),
         ("memory", POINTER),
         ("floats", INTEGER),
-        ("steps", INTEGER),
-        ("shares", POINTER),
     ]
 
 

@@ -113,7 +113,7 @@ class NativeUpdate:
             sizes: [M] int64 of the minibatches.
             threads: 2 lets actor and critic work at the same time, with the same result.
             stopping: None makes all steps.
-            ranks: several processes, each with its own samples of every minibatch, add up their gradients.
+            ranks: several processes share the steps, on the samples of all of them.
 
         Raises:
             ProcessError: another rank is gone.
