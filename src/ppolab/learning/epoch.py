@@ -119,9 +119,16 @@ def _ordered(owners: Tensor, rank: int, parts: int, order: Tensor) -> MinibatchO
 
 
 def _order_of_all(owners: Tensor, order: Tensor) -> OrderOfAll:
+    places, counts = _places_of_all(owners)
+    return OrderOfAll(places[order], counts)
+
+
+@lru_cache(maxsize=1)
+def _places_of_all(owners: Tensor) -> tuple[Tensor, list[int]]:
+    """Return where each sample is among those of all processes, and how many each has; all epochs of an update ask."""
     places = torch.empty_like(owners)
     places[torch.argsort(owners, stable=True)] = torch.arange(len(owners))
-    return OrderOfAll(places[order], owners.bincount().tolist())
+    return places, owners.bincount().tolist()
 
 
 def _shuffled_sequences(owners: Tensor, rank: int, size: int, generator: torch.Generator) -> MinibatchOrder:

@@ -10,8 +10,10 @@ from pathlib import Path
 from ppolab.errors import ProcessError
 from ppolab.runtime.process_group import ProcessGroup
 
+Memory = mmap.mmap
 
-def shared_memory(group: ProcessGroup, size: int) -> mmap.mmap:
+
+def shared_memory(group: ProcessGroup, size: int) -> Memory:
     """Return `size` bytes, zero at first, that all ranks of `group` share. All of them must call this.
 
     The memory has no name that could outlive the run: the first rank makes it, and the others find it among the first
@@ -26,7 +28,7 @@ def shared_memory(group: ProcessGroup, size: int) -> mmap.mmap:
         os.truncate(handle, size)
     path = group.broadcast(f"/proc/{os.getpid()}/fd/{handle}")
     problem: str | None = None
-    memory: mmap.mmap | None = None
+    memory: Memory | None = None
     try:
         if not group.is_first:
             handle = os.open(path, os.O_RDWR)

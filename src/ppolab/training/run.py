@@ -33,6 +33,7 @@ from ppolab.envs.seeding import private_generators
 from ppolab.errors import ConfigError, InterruptedRun, PpolabError, ProcessError, UserCodeError
 from ppolab.learning.actor_critic import ActorCritic
 from ppolab.learning.encoders import note_on_encoders
+from ppolab.learning.native.messages import with_messages
 from ppolab.learning.optimizer import check_optimizer
 from ppolab.learning.schedules import check_schedules
 from ppolab.records.checkpoint import Checkpoint, load_newest
@@ -133,7 +134,7 @@ def run(
     if resume is not None and checkpoint is not None and resume.folder.is_finished:
         _check_resumable(config, checkpoint)
     with launch_ranks(config, run_rank, folder) as (rank, group):
-        task = Task(config, rank, group, users, own_process)
+        task = Task(config, rank, with_messages(group), users, own_process)
         try:
             if not group.is_first:
                 _train_as_other_rank(task)
@@ -151,7 +152,7 @@ def run_rank(config: Config, rank: Rank) -> str | None:
     """Train along in a process that the first rank has started; return the problem that ended it, if there was one."""
     try:
         with join_process_group(rank, config) as group:
-            _train_as_other_rank(Task(config, rank, group, user_callbacks(config.callbacks)))
+            _train_as_other_rank(Task(config, rank, with_messages(group), user_callbacks(config.callbacks)))
     except ProcessError:  # another rank is gone; that one tells why
         return None
     except PpolabError as error:

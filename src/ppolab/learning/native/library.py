@@ -64,6 +64,8 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "ppo_loop_run": (None, [POINTER] * 4),
     "ppo_episode_steps": (INTEGER, [*[POINTER] * 3, INTEGER, INTEGER, DOUBLE, *[POINTER] * 6]),
     "ranks_bytes": (INTEGER, [INTEGER, INTEGER]),
+    "ranks_arrive": (INTEGER, [POINTER]),
+    "ranks_await": (INTEGER, [POINTER, INTEGER, INTEGER]),
     "ranks_enter": (None, [POINTER, INTEGER]),
     "convolutions_forward": (None, [POINTER, INTEGER, POINTER, INTEGER, *[POINTER] * 3]),
     "convolutions_backward": (None, [POINTER, INTEGER, POINTER, INTEGER, *[POINTER] * 5]),

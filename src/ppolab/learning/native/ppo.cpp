@@ -450,6 +450,19 @@ int64_t ranks_bytes(int64_t size, int64_t floats) { return RankTeam::bytes(size,
 // Tells the other ranks which process this rank is.
 void ranks_enter(const Ranks* ranks, int64_t process) { RankTeam::enter(*ranks, process); }
 
+// For messages between ranks: tells the others that what this rank has written is there; returns for which time.
+int64_t ranks_arrive(const Ranks* ranks) { return RankTeam(*ranks, 0, 1).arrive(); }
+
+// Waits for so many milliseconds until all ranks have arrived for that time: returns 1 once they have, 0 if they have not,
+// -1 if one of them is gone.
+int64_t ranks_await(const Ranks* ranks, int64_t time, int64_t milliseconds) {
+    try {
+        return RankTeam(*ranks, 0, 1).have_arrived(time, std::chrono::milliseconds(milliseconds));
+    } catch (const RankGone&) {
+        return -1;
+    }
+}
+
 // The steps of recurrent layers: see recurrence.hpp.
 void gru_forward(int64_t steps, int64_t rows, int64_t size, const float* projected, const float* state, const float* keep,
                  const float* weights, const float* bias, float* outputs, float* before, float* gates) {

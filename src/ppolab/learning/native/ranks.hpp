@@ -104,8 +104,21 @@ class RankTeam {
 
     // Waits until all ranks are here.
     void meet() {
-        Terms nothing{};
-        of_all(0.0, nothing);
+        const int64_t step = arrive();
+        for (int64_t other = 0; other < ranks_.size; ++other) wait_for(other, desk(other).exchanges, step);
+    }
+
+    // Tells the others that this rank is here; returns for which time it is.
+    int64_t arrive() {
+        return desk(ranks_.rank).exchanges.fetch_add(1, std::memory_order_release);
+    }
+
+    // Waits for so long until all ranks are here for that time; returns whether they are.
+    bool have_arrived(int64_t step, std::chrono::milliseconds patience) {
+        const auto last = Clock::now() + patience;
+        for (int64_t other = 0; other < ranks_.size; ++other)
+            if (!wait_for(other, desk(other).exchanges, step, last)) return false;
+        return true;
     }
 
     // Gives every rank what the others' networks have become: their `ranges` of three `arrays` of all parameters.
@@ -122,7 +135,9 @@ class RankTeam {
     }
 
   private:
+    using Clock = std::chrono::steady_clock;
     static constexpr int SPINS = 4000, YIELDS = 2000, SHARED_ARRAYS = 3;
+    static constexpr std::chrono::microseconds NAP{50}, LONG_NAP{1000};  // 1 ms once a rank is late by 100 short ones
     static constexpr size_t LINE = 64;  // bytes: what two ranks write never shares a cache line
 
     struct alignas(LINE) Told {
@@ -165,7 +180,9 @@ class RankTeam {
         terms.samples += more.samples;
     }
 
-    void wait_for(int64_t other, const std::atomic<int64_t>& steps, int64_t step) {
+    // Returns whether the other rank has come that far, false only after `last`.
+    bool wait_for(int64_t other, const std::atomic<int64_t>& steps, int64_t step,
+                  Clock::time_point last = Clock::time_point::max()) {
         for (int64_t tries = 0; steps.load(std::memory_order_acquire) <= step; ++tries) {
             if (tries < SPINS) continue;
             if (tries < SPINS + YIELDS) {
@@ -173,11 +190,13 @@ class RankTeam {
                 continue;
             }
             if (!is_there(desk(other).process.load(std::memory_order_acquire))) {
-                if (steps.load(std::memory_order_acquire) > step) return;  // it may have ended after its last step
+                if (steps.load(std::memory_order_acquire) > step) return true;  // it may have ended after its last step
                 throw RankGone{};
             }
-            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+            if (Clock::now() > last) return false;
+            std::this_thread::sleep_for(tries < SPINS + YIELDS + 100 ? NAP : LONG_NAP);
         }
+        return true;
     }
 
     // Whether a process still runs. One that has ended, and whose parent has not asked how, is a zombie until then.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import math
-import mmap
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -16,12 +15,10 @@ from ppolab.learning.native.library import native_library
 from ppolab.learning.native.structures import COLUMNS, OF_SEQUENCES, NativeRanks
 from ppolab.learning.objective import Samples
 from ppolab.runtime.process_group import ProcessGroup
-from ppolab.runtime.shared_memory import shared_memory
+from ppolab.runtime.shared_memory import Memory, shared_memory
 
 LINE = 64
 """Bytes of a cache line."""
-
-Memory = mmap.mmap | bytearray
 
 
 class RankWork:
@@ -41,6 +38,8 @@ class RankWork:
             shared(int(native_library().ranks_bytes(size, self._floats))), dtype=torch.uint8
         )
         self._samples = torch.empty(0, dtype=torch.uint8)
+        self._written: dict[str, Tensor] = {}  # this rank's part of what is there
+        self._counts: Sequence[int] = ()
         native_library().ranks_enter(ctypes.byref(self.structure()), process)
 
     def structure(self) -> NativeRanks:
@@ -65,11 +64,15 @@ class RankWork:
         }
         if sum(sizes.values()) > len(self._samples):
             self._samples = torch.frombuffer(self._shared(2 * sum(sizes.values())), dtype=torch.uint8)
+        if counts != self._counts:
+            self._written, self._counts = {}, counts
         found, start = {}, 0
         for name, column in columns.items():
             numbers = self._samples[start : start + sizes[name]].view(column.dtype)
             whole = numbers[: math.prod(shapes[name])].view(shapes[name])
-            whole[:, first : first + own] = column
+            if self._written.get(name) is not getattr(mine, name):  # most are the same in all epochs of an update
+                whole[:, first : first + own] = column
+                self._written[name] = getattr(mine, name)
             found[name] = whole if name == "states" else whole.flatten(0, 1)
             start += sizes[name]
         return mine._replace(**found)
