@@ -20,6 +20,7 @@ from commands import (
     train,
     wait_until,
 )
+from ppolab.learning.native.library import compiler
 
 ENVIRONMENTS = '''
 """Environments that tell which process they are in, and some that end it."""
@@ -116,6 +117,23 @@ def test_two_processes_make_one_run_that_resumes(workspace: Path) -> None:
     assert metric_rows(run)[: len(before)] == before and int(metric_rows(run)[-1]["step"]) >= 1024
     refused = train(workspace, f"resume={run}", "total_steps=2048", "trainer.devices=1")
     assert_one_line(refused, "trainer.devices 2 -> 1")
+
+
+@pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
+@pytest.mark.parametrize("memory", ["none", "gru"])
+def test_two_processes_that_share_an_update_in_native_code_have_the_bits_of_one(memory: str, tmp_path: Path) -> None:
+    asked = (
+        "env=cartpole", *SMALL, "total_steps=1024", f"model.memory={memory}", "normalize_observations=false",
+        "normalize_rewards=false",
+    )  # fmt: skip
+    found = []
+    for name, settings in (("alone", ("num_envs=4",)), ("two", ("trainer=ddp", "num_envs=2"))):
+        answer = train(tmp_path, *asked, *settings, f"hydra.run.dir={name}")
+        assert answer.code == 0, answer.err
+        rows = metric_rows(tmp_path / name)
+        found.append([{key: value for key, value in row.items() if not key.startswith("time/")} for row in rows])
+    assert found[0] == found[1]
+    assert len({row["loss/policy"] for row in found[0]}) > 10
 
 
 def test_a_sweep_of_runs_with_two_processes_is_started_once(workspace: Path) -> None:
