@@ -6,18 +6,15 @@ import copy
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
 from ppolab.agents.policy import CHOICES
 from ppolab.config.algorithms import reads
-from ppolab.config.metrics import info_metric
 from ppolab.core.distributions import gaussian_size
 from ppolab.core.schedules import followed_kl
 from ppolab.envs.factory import TRAINING, environment_seeds
@@ -27,7 +24,7 @@ from ppolab.learning.deviation_bound import bound_deviation
 from ppolab.learning.interface import Algorithm, LearnerContext, UpdateStats
 from ppolab.learning.normalization import RunningScale
 from ppolab.learning.optimizer import set_learning_rate
-from ppolab.learning.rollout import Episode, Rollout, Totals, totals
+from ppolab.learning.rollout import Rollout, Totals, totals
 from ppolab.learning.schedules import rate_schedule
 from ppolab.runtime.memory import forget_code, return_free_memory
 from ppolab.training.collector import Collector
@@ -37,16 +34,10 @@ from ppolab.training.measuring import Measuring
 from ppolab.training.named_warnings import WarningWatch
 from ppolab.training.pytorch_threads import pytorch_threads
 from ppolab.training.random_state import global_random_states, set_global_random_states, stream_seed
+from ppolab.training.recent_episodes import RecentEpisodes
 from ppolab.training.warm_start import WarmStart
 
 log = logging.getLogger(__name__)
-
-
-EPISODE_WINDOW = 100
-"""Over at most how many finished episodes, the most recent, train/return is the mean."""
-
-RECENT_SHARE = 0.2
-"""They must have ended in the last fifth of the steps so far: else the mean of a short run is that of all of it."""
 
 
 COPIES = 1_000_000
@@ -95,7 +86,7 @@ class OnPolicyModule(pl.LightningModule):
         self.seconds = 0.0
         self.iteration = 0
         self.rate_factor = 1.0
-        self.recent_episodes: deque[tuple[int, Episode]] = deque(maxlen=EPISODE_WINDOW)
+        self.recent_episodes = RecentEpisodes()
         self.watch = WarningWatch()
         self.evaluation: dict[str, float] = {}
         self.env_arguments = EnvArguments(self.config.env)
@@ -151,8 +142,7 @@ class OnPolicyModule(pl.LightningModule):
         ended = time.perf_counter()
         self.seconds += ended - iteration.started
         metrics = {
-            **self._episode_metrics(),
-            **self._info_metrics(),
+            **self.recent_episodes.metrics(self.steps, self.config.env.log_info),
             **update_metrics(stats),
             **self._policy_metrics(rollout),
             "optim/lr": iteration.learning_rate,
@@ -182,7 +172,7 @@ class OnPolicyModule(pl.LightningModule):
 
     def _count(self, found: Totals) -> None:
         self.steps += found.num_steps
-        self.recent_episodes.extend((self.steps, episode) for episode in found.episodes)
+        self.recent_episodes.add(self.steps, found.episodes)
 
     def _set_learning_rate(self) -> float:
         rate = self.rate_factor * float(self.config.optimizer["lr"])
@@ -194,30 +184,6 @@ class OnPolicyModule(pl.LightningModule):
         if self.config.adapt_lr and reads(self.config.algorithm, "adapt_lr"):
             assert self.config.target_kl is not None
             self.rate_factor = followed_kl(self.rate_factor, kl, self.config.target_kl)
-
-    def _episode_metrics(self) -> dict[str, float]:
-        episodes = self._latest_episodes()
-        if not episodes:
-            return {}
-        return {
-            "train/return": float(np.mean([episode.total_reward for episode in episodes])),
-            "train/length": float(np.mean([episode.length for episode in episodes])),
-        }
-
-    def _latest_episodes(self) -> list[Episode]:
-        """Return the latest episodes, at least those of the last iteration in which any ended."""
-        if not self.recent_episodes:
-            return []
-        first = min((1 - RECENT_SHARE) * self.steps, self.recent_episodes[-1][0])
-        return [episode for ended, episode in self.recent_episodes if ended >= first]
-
-    def _info_metrics(self) -> dict[str, float]:
-        found = {}
-        for name in self.config.env.log_info:
-            values = [episode.info[name] for episode in self._latest_episodes() if name in episode.info]
-            if values:
-                found[info_metric(name)] = float(np.mean(values))
-        return found
 
     def _policy_metrics(self, rollout: Rollout) -> dict[str, float]:
         size = gaussian_size(self.policy.distribution)
@@ -350,8 +316,7 @@ class OnPolicyModule(pl.LightningModule):
             "rate_factor": self.rate_factor,
             "env_kwargs": self.env_kwargs,
             "evaluation": dict(self.evaluation),
-            "recent_episodes": [_stored(each) for _, each in self.recent_episodes],
-            "recent_ends": [ended for ended, _ in self.recent_episodes],
+            **self.recent_episodes.state(),
             "warnings": {"watch": self.watch.state(), "measuring": self._measuring.state()},
             "random": {
                 "global": self.group.all_gather(global_random_states(self._parameter_device)),
@@ -383,9 +348,7 @@ class OnPolicyModule(pl.LightningModule):
         self.iteration = state["iteration"]
         self.rate_factor = state["rate_factor"]
         self.evaluation = state.get("evaluation", {})
-        episodes = [Episode(*stored) for stored in state["recent_episodes"]]
-        ends = state.get("recent_ends", [self.steps] * len(episodes))  # not in earlier checkpoints
-        self.recent_episodes.extend(zip(ends, episodes, strict=True))
+        self.recent_episodes.load_state(state, self.steps)
         if "warnings" in state:  # not in checkpoints from before there were any
             self.watch.load_state(state["warnings"]["watch"])
             self._measuring.load_state(state["warnings"]["measuring"])
@@ -421,9 +384,3 @@ class OnPolicyModule(pl.LightningModule):
         """Begin new episodes, with seeds of this iteration's own; those of iteration 0 were the run's first."""
         first, count = self.group.rank * self.config.num_envs, self.config.num_envs
         self.collector.restart(environment_seeds(self.config.seed, first, count, TRAINING, 1 + self.iteration))
-
-
-def _stored(episode: Episode) -> tuple[Any, ...]:
-    """Return an episode for a checkpoint; one without info as in checkpoints from before there was any."""
-    told = (episode.total_reward, episode.length)
-    return (*told, dict(episode.info)) if episode.info else told
