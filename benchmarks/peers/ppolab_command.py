@@ -44,9 +44,9 @@ def before_first_step(call: Callable[[], None]) -> None:
     original = module.start
 
     @functools.wraps(original)
-    def watched(self: OnPolicyModule, state: dict[str, Any] | None = None) -> None:
+    def watched(self: OnPolicyModule, *args: Any, **kwargs: Any) -> None:
         call()
-        original(self, state)
+        original(self, *args, **kwargs)
 
     module.start = watched  # type: ignore[method-assign]
 
