@@ -13,7 +13,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from ppolab.cli.foreign_names import OUR_NAMES
 from ppolab.config.algorithms import algorithms_with
 from ppolab.config.command_schema import EvaluateConfig, ExportConfig
-from ppolab.config.files import option_file, option_groups, user_folder
+from ppolab.config.files import option_file, option_groups, options_of, user_folder
 from ppolab.config.loading import type_problem
 from ppolab.config.quoting import quoted
 from ppolab.config.schema import Config, known_keys, option_keys
@@ -116,6 +116,10 @@ def _missing_file(error: MissingConfigException) -> str:
     inner = group.rpartition("/")[2]
     if group != inner and inner in option_groups("conf"):
         return f"{error.missing_cfg_file}: no such option; under defaults:, write 'override /{inner}: {option}'"
+    root, _, folder = group.partition("/")
+    if folder and root in option_groups("conf"):  # a folder of options, as in experiment=tuned/ant
+        options = [f"{folder}/{name}" for name in options_of(group)] or options
+        group, option = root, f"{folder}/{option}"
     choices = f"; there are {', '.join(options)}" if options else ""
     if (":" in option or "." in option) and group in OWN_CODE:
         spelled = option if ":" in option else ":".join(option.rsplit(".", 1))

@@ -15,8 +15,17 @@ from ppolab.errors import ConfigError, EnvError, InterruptedRun
 def test_a_missing_file_is_told_by_what_the_error_carries() -> None:
     error = MissingConfigException("in words of a later version", "env/hoper", ["ant", "hopper"])
     assert hydra_problem(error) == "env=hoper: no such option; did you mean 'hopper'?; there are ant, hopper"
-    nested = MissingConfigException("", "experiment/table1/clip", ())
-    assert hydra_problem(nested) == "experiment/table1=clip: no such option"
+    unknown = MissingConfigException("", "experiment/nowhere/clip", ("atari",))
+    assert hydra_problem(unknown) == "experiment=nowhere/clip: no such option; there are atari"
+
+
+def test_a_missing_file_of_a_folder_of_options_is_told_by_what_lies_there() -> None:
+    error = MissingConfigException("", "experiment/tuned/antt", ("atari", "minigrid"))
+    told = hydra_problem(error)
+    assert told.startswith(
+        "experiment=tuned/antt: no such option; did you mean 'tuned/ant'?; there are tuned/ant, tuned/"
+    )
+    assert "atari" not in told
 
 
 @pytest.mark.parametrize(
