@@ -56,9 +56,11 @@ def timed_run(checkout: Path, settings: Sequence[str]) -> Timed:
     Raises:
         SystemExit: see `run_program`.
     """
+    given = {word.split("=")[0] for word in settings}
+    shared = [word for word in SHARED if word.split("=")[0] not in given]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        peak_mb = run_program(checkout, "train.py", folder, [*SHARED, *settings, f"hydra.run.dir={folder}/run"])
+        peak_mb = run_program(checkout, "train.py", folder, [*shared, *settings, f"hydra.run.dir={folder}/run"])
         with (folder / "run" / "metrics.csv").open(newline="") as file:
             iterations = [row for row in csv.DictReader(file) if row["time/update"]][WARM_UP:]
     names = ("time/steps_per_second", "time/rollout", "time/update")

@@ -3,8 +3,8 @@
     python benchmarks/earlier_speed.py --earlier CHECKOUT
     python benchmarks/earlier_speed.py --earlier CHECKOUT --tasks hopper "hopper width 512" --repeats 5
 
-Both sides run with the shipped settings and take turns, in the other order every second time. A run's number is the
-median over its iterations, without the first ones. Ratios are of pairs. Rows are added to
+Both sides run with the shipped settings, most tasks without MLflow, and take turns, in the other order every second
+time. A run's number is the median over its iterations, without the first ones. Ratios are of pairs. Rows are added to
 docs/results/earlier_speed.csv; the table that is printed is of all rows of the tasks that were asked for.
 """
 
@@ -28,6 +28,8 @@ TASKS = {
     "ant": ("env=ant", "total_steps=40000"),
     "humanoid": ("env=humanoid", "total_steps=40000"),
     "cartpole": ("env=cartpole", "total_steps=150000"),
+    "minigrid": ("experiment=minigrid", "total_steps=20000"),
+    "hopper with MLflow": ("env=hopper", "total_steps=60000", "logger=mlflow"),
     "hopper width 512": ("env=hopper", "model.hidden_sizes=[512,512]", "total_steps=30000"),
     "hopper width 1024": ("env=hopper", "model.hidden_sizes=[1024,1024]", "total_steps=16000"),
 }
