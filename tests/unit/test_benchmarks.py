@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from gymnasium import spaces
@@ -32,6 +33,7 @@ import gpu  # noqa: E402
 import gpu_bench  # noqa: E402
 import image_profile  # noqa: E402
 import image_speed  # noqa: E402
+import memory_held  # noqa: E402
 import memory_speed  # noqa: E402
 import options  # noqa: E402
 import paper_table1  # noqa: E402
@@ -65,6 +67,40 @@ def test_a_program_of_a_checkout_runs_with_its_own_package_and_says_why_it_faile
     assert (tmp_path / "told").read_text() == f"['a', 'b'] {tmp_path / 'src'} 7"
     with pytest.raises(SystemExit, match=r"train\.py bad: exit code 1\nno bad"):
         checkout_run.run_program(tmp_path, "train.py", tmp_path, ["bad"], {"GIVEN": "7"})
+
+
+TREE = """
+import subprocess, sys
+size, *below = sys.argv[1].split("/")
+held = bytearray(b"x") * (int(size) << 20)
+rest = "/".join(below[1:])
+for each in below[0].split(",") if below else []:
+    word = f"{each}/{rest}" if rest else each
+    child = subprocess.Popen([sys.executable, __file__, word], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    child.stdout.readline()
+    globals()[f"child {each}"] = child
+print("ready", flush=True)
+sys.stdin.read()
+"""
+"""A process that holds so many MB, and below it further ones: 20/10/60,5 is one of 20, one of 10 in it, two in that."""
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").is_file(), reason="Linux tells the proportional set size")
+def test_workers_are_the_largest_children_of_the_process_that_has_most(tmp_path: Path) -> None:
+    sizes = (60, 40, 5)
+    script = tmp_path / "tree.py"
+    script.write_text(TREE)
+    command = [sys.executable, str(script), f"20/10/{','.join(map(str, sizes))}"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+        looked_at = psutil.Process(process.pid)
+        alone, both = memory_held.held_below(looked_at, 0), memory_held.held_below(looked_at, 2)
+        too_many = memory_held.held_below(looked_at, 4)
+    assert alone is not None and both is not None and too_many is None
+    assert alone.processes == both.processes == 5
+    assert 20 < alone.training_mb < 40
+    assert 100 < both.training_mb < 130
+    assert 135 < both.all_mb < 200
 
 
 def test_a_child_leaves_a_record_and_is_measured(tmp_path: Path) -> None:
