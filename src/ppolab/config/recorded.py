@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ppolab.config.algorithms import defaults_of, reads
+from ppolab.config.algorithms import about, defaults_of, reads
 from ppolab.config.files import option_defaults, options_of
 from ppolab.config.schema import Config, EnvConfig, ModelConfig, flattened
 
@@ -17,12 +17,13 @@ BOOKKEEPING = (
     "algorithm.ignores", "algorithm.needs", "algorithm.optional", "algorithm.metrics", "algorithm.schedules",
 )  # fmt: skip
 """Settings and groups that make no other experiment, and facts that follow from the algorithm's name."""
-WHEN_SET = (
-    "callbacks", "init_from", "env.kwargs", "env.wrappers", "env.frame_stack", "env.log_info",
-    "model.network", "model.kwargs", "model.actor_sizes", "model.critic_sizes", "model.encoder",
-    "exploration.final_log_std",
-)  # fmt: skip
-"""Settings that most runs leave empty, as they do those of SCHEDULE. Without a value they are left out."""
+WHEN_SET = {
+    "callbacks": "[]", "init_from": "None", "env.kwargs": "{}", "env.wrappers": "[]", "env.frame_stack": "None",
+    "env.log_info": "[]", "model.network": "None", "model.kwargs": "{}", "model.actor_sizes": "None",
+    "model.critic_sizes": "None", "model.encoder": "None", "exploration.final_log_std": "None",
+}  # fmt: skip
+"""Settings that most runs leave empty, as they do those of SCHEDULE, and how a store writes that. They are left out
+without a value."""
 USUAL = {"env.action_mask": "auto", "exploration.noise_color": "0.0"}
 """Settings that tell something only where they have another value than this one, as a store writes it."""
 SCHEDULE = "_schedule"
@@ -59,6 +60,23 @@ def telling(values: Mapping[str, Any], ignored: Iterable[str]) -> dict[str, Any]
         and not (value in EMPTY and (key in WHEN_SET or key.endswith(SCHEDULE)))
         and not (key in USUAL and str(value) == USUAL[key])
     }
+
+
+def value_left_out(key: str, algorithm: str) -> str | None:
+    """Return the value, as a store writes it, of a setting that a run's record lacks because `telling` left it out.
+
+    None for what is never left out, what is nested in a setting, and what the algorithm does not read.
+    """
+    if not reads(about(algorithm), key):
+        return None
+    if key in USUAL or key == MEMORY[0]:
+        return USUAL.get(key, "none")
+    if key in WHEN_SET:
+        return WHEN_SET[key]
+    if key.endswith(SCHEDULE):
+        own = key.removeprefix("algorithm.")
+        return "None" if own == key or own in defaults_of(algorithm) else None
+    return None
 
 
 def changed_settings(config: Config) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cache
 
 from ppolab.config.algorithms import ABOUT
-from ppolab.config.recorded import telling
+from ppolab.config.recorded import telling, value_left_out
 from ppolab.config.schema import effect_of
 from ppolab.errors import ConfigError, nearest, spelled
 from ppolab.records.tracking import StoredRun
@@ -111,6 +111,17 @@ def _apart(runs: Sequence[StoredRun], groups: Sequence[tuple[str | None, ...]]) 
 def as_recorded_now(run: StoredRun) -> StoredRun:
     """Return a run with the parameters that a run of today has: earlier versions recorded all settings."""
     return replace(run, parameters=telling(run.parameters, _listed(run.parameters.get(UNREAD) or "")))
+
+
+def with_values_left_out(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    """Return the runs; what one recorded, and others left out since they had its usual value, all have."""
+    keys = {key for run in runs for key in run.parameters}
+    filled = []
+    for run in runs:
+        usual = {key: value_left_out(key, run.parameters.get(ALGORITHM, "")) for key in keys - run.parameters.keys()}
+        known = {key: value for key, value in usual.items() if value is not None}
+        filled.append(replace(run, parameters={**run.parameters, **known}))
+    return filled
 
 
 @cache

@@ -11,7 +11,14 @@ from functools import cached_property
 from ppolab.config.schema import effect_of
 from ppolab.errors import ConfigError, nearest
 from ppolab.records.tracking import KIND_TAG, SEGMENT, StoredRun, StoreReader, redact
-from ppolab.reports.method_names import TASK, as_recorded_now, beside_the_kind, method_names, task_names
+from ppolab.reports.method_names import (
+    TASK,
+    as_recorded_now,
+    beside_the_kind,
+    method_names,
+    task_names,
+    with_values_left_out,
+)
 from ppolab.reports.settings import ReportConfig
 
 SEED = "seed"
@@ -126,7 +133,7 @@ def _training_runs(found: Sequence[StoredRun], settings: ReportConfig) -> list[S
     ]
     if not training:
         raise ConfigError(f"{_asked(settings)}: the store has no such run; list the runs with `make ui`")
-    return training
+    return with_values_left_out(training)
 
 
 def as_last_trained(run: StoredRun) -> StoredRun:

@@ -55,7 +55,6 @@ def build_module(
         sequence_length=min(config.sequence_length, config.rollout_steps),
         noise_color=config.exploration.noise_color,
     )  # fmt: skip
-    _check_exploration(config.exploration, env, policy)
     policy.masked = env.masks is not None
     if group.is_first and (note := note_on_masks(env.env_id, env.mask_source, env.masks, env.policy_space)):
         log.info("%s", note)
@@ -76,7 +75,7 @@ def build_module(
     return OnPolicyModule(context, collector, make_algorithm(context), actions, measuring, threads)
 
 
-def _check_exploration(exploration: ExplorationConfig, env: VectorEnv, policy: ActorCritic) -> None:
+def check_exploration(exploration: ExplorationConfig, env: VectorEnv, policy: ActorCritic) -> None:
     """Raise ConfigError for a setting of continuous actions where there are none."""
     if gaussian_size(policy.distribution):
         return

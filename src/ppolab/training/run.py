@@ -45,7 +45,7 @@ from ppolab.runtime.process_group import ProcessGroup
 from ppolab.runtime.rank_launcher import join_process_group, launch_ranks
 from ppolab.runtime.ranks import Rank
 from ppolab.runtime.signals import signals_handled_by
-from ppolab.training.build import build_module
+from ppolab.training.build import build_module, check_exploration
 from ppolab.training.callbacks.change_env import ChangeEnv
 from ppolab.training.callbacks.checkpoints import Checkpoints
 from ppolab.training.callbacks.evaluating import Evaluation
@@ -279,6 +279,7 @@ def env_and_policy(config: Config, rank: Rank, group: ProcessGroup) -> Iterator[
         made = make_vector_env(config.env, seeds, choice.name, device)
     with closing(made) as env, quiet_lightning():
         policy = build_policy(config, env, device)
+        check_exploration(config.exploration, env, policy)  # before anything is recorded
         log.info(
             "%s on %s: %d environments x %d steps", config.env.id, choice.name, config.num_envs, config.rollout_steps
         )

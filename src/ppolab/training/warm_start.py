@@ -25,6 +25,8 @@ SAME = ("model.activation", "normalize_observations", "model.memory")
 """Settings in which both runs must agree, though the shapes of parameters may not tell or not say why."""
 OF_MEMORY = ("model.memory_size", "model.memory_layers")
 """The same where there is memory."""
+SHAPELESS = ("model.initial_log_std", "model.orthogonal", "model.dropout")
+"""Settings of the network that change no shape."""
 VALUE_SCALE = "value_scale"
 """What `Learner.state` calls the scale of the values."""
 
@@ -72,9 +74,10 @@ def warm_start(
     checkpoint = load_checkpoint(found.checkpoint)
     check_choices(checkpoint, action_space)
     key = f"init_from={config.init_from}"
-    _check_settings(key, from_yaml(checkpoint.config), config)
+    there = from_yaml(checkpoint.config)
+    _check_settings(key, there, config)
     parameters: dict[str, Tensor] = checkpoint.module["policy"]
-    _check_shapes(key, parameters, policy.state_dict())
+    _check_shapes(key, parameters, policy.state_dict(), _as_in(there, config) or "take a task with the same spaces")
     steps = checkpoint.module["steps"]
     log.info("starting from the policy in %s, which was trained for %s steps", found.checkpoint, f"{steps:,}")
     tags = {"init_from.run_id": checkpoint.run_id or "", "init_from.steps": str(steps)}
@@ -93,8 +96,20 @@ def _check_settings(key: str, there: Config, here: Config) -> None:
             )
 
 
-def _check_shapes(key: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    fix = "take a task with the same spaces, and the same settings of model"
+def _as_in(there: Config, here: Config) -> str | None:
+    """Return how to get the network of the run `there`; None where no setting of the network differs."""
+    before, now = (
+        {key: value for key, value in flattened(config.model, "model.").items() if key not in SHAPELESS and value != {}}
+        for config in (there, here)
+    )
+    wanted = [f"{key}={spelled(value)}".replace(", ", ",") for key, value in before.items() if now.get(key) != value]
+    parts = [f"set {' '.join(wanted)}"] if wanted else []
+    if added := sorted(now.keys() - before.keys()):
+        parts.append(f"leave out {', '.join(added)}")
+    return f"{' and '.join(parts)}, as there" if parts else None
+
+
+def _check_shapes(key: str, there: Mapping[str, Any], here: Mapping[str, Any], fix: str) -> None:
     for name in sorted({*there, *here}, key=lambda name: (name not in there or name not in here, name)):
         before, now = _shape(there.get(name)), _shape(here.get(name))
         if before != now:

@@ -10,10 +10,11 @@ from typing import Any, cast
 
 import pytest
 
+from ppolab.config.recorded import value_left_out
 from ppolab.errors import ConfigError
 from ppolab.records.tracking import StoredRun, StoreReader
 from ppolab.reports.results import results_of
-from ppolab.reports.scores import Scored, as_last_trained, collect
+from ppolab.reports.scores import Collection, Scored, as_last_trained, collect
 from ppolab.reports.settings import ReportConfig, RunsConfig
 
 OLD_RUNS = Path(__file__).parents[2] / "fixtures/study_0_1_0/runs.json"
@@ -114,6 +115,52 @@ def test_a_run_of_today_is_of_the_method_that_an_earlier_version_recorded_in_ful
     }  # fmt: skip
     assert len(found.of("CartPole-v1", "algorithm=a2c, gamma=0.99")) == 2
     assert [remark for remark in found.remarks if "differ in" in remark] == []
+
+
+PLAIN = {"env.id": "Pendulum-v1", "algorithm.name": "ppo_clip", "optimizer._target_": "torch.optim.Adam"}
+
+
+def collected(*settings: dict[str, str]) -> Collection:
+    """Return what a report makes of runs with these settings, each with a seed of its own."""
+    stored = [
+        StoredRun(
+            str(number), "a", "ppolab", "FINISHED", number, {**PLAIN, **values, "seed": str(number)}, {},
+            {"eval/return": 1.0},
+        )
+        for number, values in enumerate(settings)
+    ]  # fmt: skip
+    store = OldStore()
+    store.runs = lambda experiment, tags: stored  # type: ignore[method-assign]
+    return collect(report_config(), cast(StoreReader, store))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "usual"),
+    [
+        ("exploration.noise_color", "0.5", "0.0"), ("exploration.final_log_std", "-2.0", "null"),
+        ("model.memory", "gru", "none"), ("model.network", "my:Net", "null"),
+        ("entropy_schedule", "linear", "null"), ("algorithm.clip_schedule", "linear", "null"),
+    ],
+)  # fmt: skip
+def test_a_setting_that_is_left_out_at_its_usual_value_is_told_by_that(key: str, value: str, usual: str) -> None:
+    assert set(collected({}, {key: value}).methods) == {f"{key}={usual}", f"{key}={value}"}
+
+
+def test_a_setting_that_only_some_algorithms_recorded_is_not_hidden() -> None:
+    penalty, trpo = {"algorithm.name": "ppo_penalty"}, {"algorithm.name": "trpo"}
+    found = collected(
+        {}, {**penalty, "exploration.final_log_std": "-2.0"}, {**trpo, "exploration.final_log_std": "-2.0"}
+    )
+    (remark,) = [remark for remark in found.remarks if "also differ in" in remark]
+    assert "exploration.final_log_std" in remark
+
+
+def test_an_algorithm_has_no_usual_value_of_what_it_does_not_read() -> None:
+    schedule = {"entropy_schedule": "linear", "algorithm.clip_schedule": "linear"}
+    found = collected({}, schedule, {"algorithm.name": "trpo"})
+    assert "algorithm=trpo" in found.methods
+    assert value_left_out("algorithm.clip_schedule", "trpo") is None
+    assert value_left_out("env.kwargs.g", "ppo_clip") is value_left_out("gamma", "ppo_clip") is None
 
 
 def test_parts_of_the_runs_of_a_population_are_left_out() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import probe_envs  # noqa: F401
 import pytest
 import torch
-from modules import trained_module, whole_and_resumed
-from small_runs import small_config
+from modules import whole_and_resumed
+from small_runs import run_small, small_config
 
 from ppolab.core.distributions import DiagonalGaussian, Joint, MultiCategorical
 from ppolab.errors import ConfigError
@@ -73,6 +75,7 @@ def test_a_run_goes_on_bit_for_bit(settings: dict[str, object]) -> None:
     assert whole.equal(resumed)
 
 
-def test_an_environment_without_continuous_actions_is_refused() -> None:
+def test_an_environment_without_continuous_actions_is_refused_before_anything_is_recorded(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is of continuous actions, and CartPole-v1 has none"):
-        trained_module(small_config(**{"env.id": "CartPole-v1", "exploration.noise_color": 0.5}), 0)
+        run_small(tmp_path, **{"env.id": "CartPole-v1", "exploration.noise_color": 0.5})
+    assert not (tmp_path / "config.yaml").exists()

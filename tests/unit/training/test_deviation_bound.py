@@ -140,10 +140,11 @@ def test_what_cannot_be_is_refused(case: str) -> None:
         small_config(**settings)
 
 
-def test_an_environment_without_continuous_actions_is_refused() -> None:
+def test_an_environment_without_continuous_actions_is_refused_before_anything_is_recorded(tmp_path: Path) -> None:
     message = "exploration.final_log_std=-2: is of continuous actions, and CartPole-v1 has none; leave it out"
     with pytest.raises(ConfigError, match=message):
-        trained_module(small_config(**{"env.id": "CartPole-v1", FINAL: -2.0}), 0)
+        run_small(tmp_path, **{"env.id": "CartPole-v1", FINAL: -2.0})
+    assert not (tmp_path / "config.yaml").exists()
 
 
 def test_the_deviation_may_be_held_at_its_first_value() -> None:

@@ -94,11 +94,26 @@ def policy_of(config: Any) -> Any:
     [
         (
             {"model.hidden_sizes": [16, 8]},
-            r"init_from=\S+: the networks differ: action_head.weight is \[1, 16\] there and \[1, 8\] here; take a task",
+            r"init_from=\S+: the networks differ: action_head.weight is \[1, 16\] there and \[1, 8\] here; set "
+            r"model.hidden_sizes=\[16,16\], as there",
         ),
-        ({"env": "cartpole"}, r"action_head.bias is \[1\] there and \[2\] here"),
-        ({"model.state_dependent_std": True}, r"action_head.bias is \[1\] there and \[2\] here"),
-        ({"model.trunk": "shared"}, r"critic.0.bias is \[16\] there and missing here"),
+        (
+            {"env": "cartpole", "model.initial_log_std": 0.0},
+            r"action_head.bias is \[1\] there and \[2\] here; take a task with the same spaces$",
+        ),
+        (
+            {"model.state_dependent_std": True},
+            r"action_head.bias is \[1\] there and \[2\] here; set model.state_dependent_std=false, as there$",
+        ),
+        ({"model.trunk": "shared"}, r"critic.0.bias is \[16\] there and missing here; set model.trunk=separate, as"),
+        (
+            {
+                "model.network": "sample_networks:Residual",
+                "+model.kwargs": {"width": 9},
+                "model.hidden_sizes": [64, 64],
+            },
+            r"; set model.hidden_sizes=\[16,16\] model.network=null and leave out model.kwargs.width, as there$",
+        ),
         ({"model.activation": "relu"}, r"model.activation=tanh, and this run has model.activation=relu; set"),
         ({"model.memory": "gru"}, r"model.memory=none, and this run has model.memory=gru; set model.memory=none"),
         ({"normalize_observations": False}, r"normalize_observations=true, and this run has .*=false; set"),
