@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from helpers import make_config
 
-from ppolab.config.recorded import changed_settings, recorded_settings, telling
+from ppolab.config.recorded import USUAL, WHEN_SET, changed_settings, recorded_settings, telling, value_left_out
 from ppolab.config.schema import flattened
 
 
@@ -66,3 +66,9 @@ def test_the_defaults_are_those_of_the_options_that_were_chosen() -> None:
 def test_a_store_s_texts_are_chosen_from_in_the_same_way() -> None:
     stored = {"env.kwargs": "{}", "model.network": "None", "target_kl": "None", "clip": "0.2", "logger.video": "True"}
     assert telling(stored, ["clip"]) == {"target_kl": "None"}
+
+
+def test_what_is_left_out_has_its_default_value() -> None:
+    defaults = flattened(make_config())
+    usual = {key: value_left_out(key, "ppo_clip") for key in (*WHEN_SET, *USUAL, "model.memory", "lr_schedule")}
+    assert usual == {key: str(defaults[key]) for key in usual}
