@@ -4,7 +4,7 @@
 # Versions: supersuit 3.11.0, stable-baselines3 2.9.2, pettingzoo 1.27.0, gymnasium 1.3.0, torch 2.13.0, numpy 2.4.6, Python 3.11.
 # Seen: 2026-12-01.
 #
-# Expected: concat_vec_envs_v1(..., base_class="stable_baselines3") is the way of PettingZoo's own tutorials to train with
+# Expected: concat_vec_envs_v1(..., base_class="stable_baselines3") is what SuperSuit offers to train PettingZoo's environments with
 # Stable-Baselines3. An episode that is cut off (truncated, not terminated) is worth what its last state is worth: Stable-Baselines3
 # adds the value of the last observation, where info["TimeLimit.truncated"] says so.
 #
