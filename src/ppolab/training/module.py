@@ -58,6 +58,7 @@ class OnPolicyModule(pl.LightningModule):
         watch: which warnings the run has had; kept by the first rank.
         threads: as given.
         evaluation: the metrics of the last evaluation, on all ranks; empty before the first.
+        evaluation_due: the policy as it is now is still to be evaluated, since a signal stopped the run before.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class OnPolicyModule(pl.LightningModule):
         self.recent_episodes = RecentEpisodes()
         self.watch = WarningWatch()
         self.evaluation: dict[str, float] = {}
+        self.evaluation_due = False
         self.env_arguments = EnvArguments(self.config.env)
         self._measuring = measuring
         self.threads = threads
@@ -316,6 +318,7 @@ class OnPolicyModule(pl.LightningModule):
             "rate_factor": self.rate_factor,
             "env_kwargs": self.env_kwargs,
             "evaluation": dict(self.evaluation),
+            "evaluation_due": self.evaluation_due,
             **self.recent_episodes.state(),
             "warnings": {"watch": self.watch.state(), "measuring": self._measuring.state()},
             "random": {
@@ -348,6 +351,7 @@ class OnPolicyModule(pl.LightningModule):
         self.iteration = state["iteration"]
         self.rate_factor = state["rate_factor"]
         self.evaluation = state.get("evaluation", {})
+        self.evaluation_due = state.get("evaluation_due", False)
         self.recent_episodes.load_state(state, self.steps)
         if "warnings" in state:  # not in checkpoints from before there were any
             self.watch.load_state(state["warnings"]["watch"])

@@ -31,7 +31,8 @@ class Evaluated:
 class Evaluation(IterationCallback):
     """Evaluate at every multiple of `eval_interval`, and at the end of a run that was not interrupted.
 
-    A checkpoint comes before the last evaluation, so that a run which is killed there only lacks this evaluation.
+    A checkpoint comes before the last evaluation, so that a run which is killed there only lacks this evaluation. An
+    evaluation that is due in the iteration after which a signal stops the run is made when the run goes on.
 
     Args:
         recorder, env: of the first rank, which evaluates; None on others.
@@ -55,9 +56,19 @@ class Evaluation(IterationCallback):
         self._users = users
         self._evaluated_at = beginning.evaluated_at
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Make the evaluation that the stopped run still owed."""
+        assert isinstance(pl_module, OnPolicyModule)
+        if pl_module.evaluation_due:
+            self._evaluate(pl_module)
+
     def after_iteration(self, trainer: pl.Trainer, module: OnPolicyModule, metrics: dict[str, float]) -> None:
         """Evaluate if it is time; the last evaluation waits for the end."""
-        if self._interval.passed(module.steps) and not trainer.should_stop:
+        if not self._interval.passed(module.steps):
+            return
+        if self._stopping.interrupted:
+            module.evaluation_due = True
+        elif not trainer.should_stop:
             self._evaluate(module)
 
     def after_training(self, module: OnPolicyModule) -> None:
@@ -71,6 +82,7 @@ class Evaluation(IterationCallback):
 
     def _evaluate(self, module: OnPolicyModule) -> None:
         self._evaluated_at = module.steps
+        module.evaluation_due = False
         found = module.group.broadcast(self._evaluated(module))
         module.evaluation = found.metrics
         if found.is_best:
