@@ -108,6 +108,6 @@ def spelled(value: object) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` for the closest known name, or an empty string when none is close."""
-    by_lower = {name.lower(): name for name in known}
+    by_lower = {str(name).lower(): name for name in known}  # names in an environment's info may be numbers
     matches = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
     return f"; did you mean '{by_lower[matches[0]]}'?" if matches else ""

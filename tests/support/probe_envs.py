@@ -254,22 +254,23 @@ class AnySpace(gymnasium.Env[Any, Any]):
 
 
 class Returns(gymnasium.Env[Any, Any]):
-    """Returns the given values from every step, and 0 and an empty info from a reset."""
+    """Returns the given values from every step, and `first_info` from a reset."""
 
     action_space = spaces.Discrete(2)
 
     def __init__(self, observation_space: spaces.Space[Any], **returned: Any) -> None:
         self.observation_space = observation_space
-        self.returned = {"observation": None, "reward": 1.0, "terminated": False, "truncated": False, **returned}
+        usual = {"observation": None, "reward": 1.0, "terminated": False, "truncated": False, "info": {}}
+        self.returned = {**usual, "first_info": {}, **returned}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
-        return self.observation_space.sample(), {}
+        return self.observation_space.sample(), self.returned["first_info"]
 
     def step(self, action: Any) -> Any:
         observation = self.returned["observation"]
         first = self.observation_space.sample() if observation is None else observation
-        return first, self.returned["reward"], self.returned["terminated"], self.returned["truncated"], {}
+        return first, *(self.returned[name] for name in ("reward", "terminated", "truncated", "info"))
 
 
 class ChangingInfo(gymnasium.Env[Any, Any]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +21,7 @@ from ppolab.errors import ConfigError, InterruptedRun
 from ppolab.records.run_folder import OUTPUTS, RunFolder
 from ppolab.records.tracking import is_database, resolve_tracking_uri
 from ppolab.records.tracking.tags import COMMAND, typed_command
+from ppolab.records.wording import problem_in
 from ppolab.runtime.cores import CORES, usable_cores
 from ppolab.runtime.fork_server import EndedProcess, ProcessPool
 from ppolab.runtime.signals import stop_requests
@@ -249,10 +249,10 @@ def _told(ended: EndedProcess, job: DictConfig, *, stopped: bool) -> str:
         names = objective_names(cast(Config, job))
         reached = "  ".join(f"{name} {value:,.4g}" for name, value in zip(names, values, strict=True))
         return f"{'complete':<12} {unmeasured(names, values, job.total_steps) or reached} "
-    problem = ended.error.strip().splitlines()[-1]
+    problem = problem_in(ended.error)
     if not stopped:
         return f"{'failed':<12} {problem} "
     saved = "before its first step"
-    if "InterruptedRun" in problem:
-        saved = re.sub(r"^[\w.]+: ", "", problem).partition("; go on with")[0]
+    if "ppolab.errors.InterruptedRun: " in ended.error:
+        saved = problem.partition("; go on with")[0]
     return f"{'interrupted':<12} {saved} "

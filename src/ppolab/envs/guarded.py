@@ -90,6 +90,7 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
             observation, info = self.env.reset(**kwargs)
         except (Exception, SystemExit) as error:
             raise self._fault(f"raised at a reset after {self._steps} steps", error) from error
+        self._check_info(info)
         self._ended = False
         if self._log_info:
             self._info[:] = np.nan
@@ -113,6 +114,7 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
             observation, reward, terminated, truncated, info = self.env.step(action)
         except (Exception, SystemExit) as error:
             raise self._fault(f"raised at its step {self._steps}", error) from error
+        self._check_info(info)
         terminated = self._flag(terminated, "terminated")
         truncated = self._flag(truncated, "truncated")
         self._ended = terminated or truncated
@@ -242,6 +244,10 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
         if _shape(value) != ():
             raise self._wrong(f"value for {name}", f"of shape {_shape(value)}, not true or false")
         return bool(value)
+
+    def _check_info(self, info: object) -> None:
+        if not isinstance(info, dict):
+            raise self._wrong("info", f"of type {type(info).__name__}, not a dictionary")
 
     def _wrong(self, what: str, problem: str) -> EnvError:
         return EnvError(f"{self._name} returned a {what} {problem}, at its step {self._steps}")

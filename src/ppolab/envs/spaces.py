@@ -55,7 +55,12 @@ def check_spaces(env_id: str, observation_space: spaces.Space[Any], action_space
     problem = _observation_problem(observation_space)
     if problem:
         raise ConfigError(f"env.id={env_id}: {problem}; supported observations: {SUPPORTED_OBSERVATIONS}")
-    for name, part in named_parts(observation_space):
+    parts = list(named_parts(observation_space))
+    if not any(is_image(part) or 0 not in _vector_shape(part) for _, part in parts):
+        raise ConfigError(
+            f"env.id={env_id}: the observation space {observation_space} has no numbers; it must have 1 or more"
+        )
+    for name, part in parts:
         if is_image(part) and 0 in image_part(name, part).shape:
             raise ConfigError(
                 f"env.id={env_id}: {image_part(name, part)} is an image without pixels; its sides and its channels "

@@ -59,6 +59,15 @@ def as_typed(text: str) -> str:
     return text
 
 
+_TOLD = re.compile(r"^ppolab\.errors\.\w+: (.+)$", re.MULTILINE)
+
+
+def problem_in(trace: str) -> str:
+    """Return the line of a traceback that tells what went wrong: ours, which notes may follow, else the last one."""
+    told = _TOLD.findall(trace)
+    return told[-1] if told else trace.strip().splitlines()[-1]
+
+
 def _escaped(match: re.Match[str]) -> str:
     backslashes, quote = match.groups()
     return backslashes * 2 + (f"\\{quote}" if quote else "")

@@ -26,6 +26,7 @@ from ppolab.records.tracking import (
     end_abandoned_runs,
     environment_tags,
 )
+from ppolab.records.wording import problem_in
 from ppolab.runtime.signals import given_up_after
 from ppolab.study.claims import Claim, settings_of, trial_name
 from ppolab.study.drawing import Drawing
@@ -267,7 +268,7 @@ def plain(key: str) -> str:
 def told(report: TrialReport, settings: StudySettings) -> str:
     """Return one line about a trial that has ended."""
     values = "  ".join(f"{name} {value:,.4g}" for name, value in zip(settings.objectives, report.values, strict=False))
-    error = report.error.strip().splitlines()[-1] if report.error else ""
+    error = problem_in(report.error) if report.error else ""
     if report.end == "interrupted":  # the error is only how its process took the signal
         error = "runs again under its number"
     return f"{label(report.claim)} {report.end:<11} {error or values}  {chosen(report.claim)}"

@@ -62,7 +62,7 @@ class RunResult:
         without_id = "not tracked" if self.tracking_uri is None else "the tracking store has not told its id yet"
         rows = [
             ("run", self.run_id or without_id),
-            ("steps", f"{self.steps:,} in {self.seconds:,.1f} s, {self.new_steps / self.seconds:,.0f} steps/s overall"),
+            ("steps", self._steps()),
             ("train return", self._train_return()),
             ("eval return", f"{evaluated}, best {shown(self.best_return)}"),
             ("files", str(self.folder.path)),
@@ -70,6 +70,10 @@ class RunResult:
         ]
         rows += page_rows(self.page, self.tracking_uri)
         return "\n".join(f"{name:<13} {value}" for name, value in rows)
+
+    def _steps(self) -> str:
+        taken = f"{self.new_steps:,} in {self.seconds:,.1f} s, {self.new_steps / self.seconds:,.0f} steps/s overall"
+        return taken if self.new_steps == self.steps else f"{self.steps:,}, of these {taken}"
 
     def _train_return(self) -> str:
         if "train/return" not in self.metrics:

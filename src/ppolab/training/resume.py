@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from ppolab.records.wording import next_command
 
 log = logging.getLogger(__name__)
 
+_AUTO = re.compile(r"""\+{0,2}resume=(['"]?)auto\1""")
+
 
 def without_auto(arguments: list[str], config: Callable[[list[str]], Config]) -> list[str]:
     """Return the command line with the run that `resume=auto` stands for in its place.
@@ -28,9 +31,9 @@ def without_auto(arguments: list[str], config: Callable[[list[str]], Config]) ->
     Args:
         config: what a command line composes.
     """
-    if "resume=auto" not in arguments:
+    others = [argument for argument in arguments if not _AUTO.fullmatch(argument)]
+    if len(others) == len(arguments):
         return arguments
-    others = [argument for argument in arguments if argument != "resume=auto"]
     wanted = _meaning(config(others))
     found = unfinished_run(lambda folder: _stored_meaning(folder) == wanted)
     return others if found is None else [*others, f"resume='{found.path}'"]
@@ -41,6 +44,15 @@ def how_to_go_on(files: RunFolder) -> str:
     if files.checkpoint("last").is_file():
         return f"go on with: {next_command('train', 'resume', files.path)}"
     return f"there is no checkpoint to go on from in {files.path}"
+
+
+def check_unused(files: RunFolder) -> None:
+    """Raise ConfigError if a new run would overwrite the checkpoints of another one, and take its pictures for its own."""
+    if files.checkpoint("last").is_file():
+        raise ConfigError(
+            f"hydra.run.dir={files.path}: holds a run already; {how_to_go_on(files)}, choose another folder, or remove "
+            f"this one (rm -r {files.path})"
+        )
 
 
 def _stored_meaning(folder: RunFolder) -> dict[str, Any] | None:
@@ -104,6 +116,8 @@ def resumed(node: DictConfig, overridden: Sequence[str]) -> tuple[Config, FoundR
         return config, None
     asked = typed(node)
     assert asked.resume is not None
+    if asked.resume == "auto":  # which the command line has replaced by a run, where it stands there
+        raise ConfigError("resume=auto: is for the command line; leave it out of the file, and type it")
     found = find_run("resume", asked.resume)
     return with_changes(asked, found.folder, overridden, "resume", {"resume": asked.resume}), found
 

@@ -60,7 +60,7 @@ from ppolab.training.progress_bar import ProgressBar
 from ppolab.training.pytorch_threads import rollout_threads
 from ppolab.training.recorder import RunRecorder, recorded_run
 from ppolab.training.result import RunResult
-from ppolab.training.resume import how_to_go_on
+from ppolab.training.resume import check_unused, how_to_go_on
 from ppolab.training.segment import checkpoint_of_segment
 from ppolab.training.tensorboard_events import check_tensorboard
 from ppolab.training.trial import TrialOfStudy
@@ -114,7 +114,8 @@ def run(
             environment that does not come back is only told of.
 
     Raises:
-        ConfigError: something only now known to be impossible (no GPU, a finished run to resume).
+        ConfigError: something only now known to be impossible (no GPU, a finished run to resume, a folder that holds
+            another run).
         EnvError, TrainingError, UserCodeError: see their docstrings; the MLflow run is marked FAILED.
         ProcessError: another rank of the run is gone; the same.
         InterruptedRun: after SIGINT or SIGTERM; everything is saved, the MLflow run is marked KILLED.
@@ -133,6 +134,8 @@ def run(
         checkpoint = checkpoint_of_segment(trial.segment)
     if resume is not None and checkpoint is not None and resume.folder.is_finished:
         _check_resumable(config, checkpoint)
+    if checkpoint is None and trial is None:  # a sweep knows what its folders hold
+        check_unused(RunFolder(folder))
     with launch_ranks(config, run_rank, folder) as (rank, group):
         task = Task(config, rank, with_messages(group), users, own_process)
         try:

@@ -80,7 +80,8 @@ def warm_start(
     _check_shapes(key, parameters, policy.state_dict(), _as_in(there, config) or "take a task with the same spaces")
     steps = checkpoint.module["steps"]
     log.info("starting from the policy in %s, which was trained for %s steps", found.checkpoint, f"{steps:,}")
-    tags = {"init_from.run_id": checkpoint.run_id or "", "init_from.steps": str(steps)}
+    run_id = checkpoint.run_id or found.folder.run_id()  # the store may have told it only after the checkpoint
+    tags = {"init_from.run_id": run_id or "", "init_from.steps": str(steps)}
     value_scale = checkpoint.module.get("algorithm", {}).get(VALUE_SCALE)
     return WarmStart(parameters, value_scale, {name: tag for name, tag in tags.items() if tag})
 

@@ -63,11 +63,21 @@ def test_a_folder_of_presets_of_ones_own(tmp_path: Path, capsys: pytest.CaptureF
     assert_one_line(answer, "clip=2")
 
 
-def test_resume_auto_without_a_run_to_resume_is_a_new_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    answer = call(train_main, tmp_path, capsys, "--cfg=job", "resume=auto", "seed=5")
+@pytest.mark.parametrize("spelled", ["resume=auto", "resume='auto'", '++resume="auto"'])
+def test_resume_auto_without_a_run_to_resume_is_a_new_run(
+    spelled: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = call(train_main, tmp_path, capsys, "--cfg=job", spelled, "seed=5")
     assert (answer.code, answer.err) == (0, "")
     assert "\nseed: 5\n" in answer.out
     assert "\nresume: null\n" in answer.out
+
+
+def test_resume_auto_in_a_file_says_where_it_belongs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine/experiment").mkdir(parents=True)
+    (tmp_path / "mine/experiment/again.yaml").write_text("# @package _global_\nresume: auto\n")
+    answer = call(train_main, tmp_path, capsys, "--config-dir=mine", "experiment=again")
+    assert_one_line(answer, "resume=auto: is for the command line")
 
 
 @pytest.mark.parametrize(("rank", "subdir"), [("0", True), ("1", False)])

@@ -393,6 +393,15 @@ def test_unsupported_spaces_are_refused_by_name(observation_space, action_space,
         make_vector_env(env, [1], "gymnasium")
 
 
+@pytest.mark.parametrize("space", [spaces.Box(-1, 1, (0,)), spaces.Dict({})])
+def test_an_observation_without_numbers_is_refused(space: spaces.Space[Any]) -> None:
+    env = EnvConfig(id="probe/AnySpace-v0", kwargs={"observation_space": space, "action_space": spaces.Discrete(2)})
+    with pytest.raises(
+        ConfigError, match=r"env\.id=probe/AnySpace-v0: the observation space .* has no numbers; it must"
+    ):
+        check_environment(env)
+
+
 def test_an_image_without_pixels_is_refused() -> None:
     picture = spaces.Dict(camera=spaces.Box(0, 255, (0, 84, 84), np.uint8))
     env = EnvConfig(id="probe/AnySpace-v0", kwargs={"observation_space": picture, "action_space": spaces.Discrete(2)})

@@ -152,6 +152,17 @@ def test_info_is_ignored_whatever_it_holds(kind: str) -> None:
     assert [bool(step.valid[0]) for step in seen] == [True, True, True, True, False, True, True]
 
 
+@pytest.mark.parametrize("info", [None, []])
+def test_an_info_that_is_no_dictionary_is_named(info: Any) -> None:
+    with pytest.raises(
+        EnvError, match=f"mine: environment 3 returned a info of type {type(info).__name__}, not a dict"
+    ):
+        stepped(BOX, info=info)
+    first = Guarded(probe_envs.Returns(BOX, first_info=info), "mine", 3)
+    with pytest.raises(EnvError, match=r"not a dictionary, at its step 0"):
+        first.reset(seed=0)
+
+
 # --- exceptions ------------------------------------------------------------------------------------------------------
 
 

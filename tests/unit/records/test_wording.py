@@ -12,7 +12,7 @@ from helpers import tiny_config
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from ppolab.records.run_folder import RunFolder
-from ppolab.records.wording import as_typed, command_with, next_command, shown, shown_return
+from ppolab.records.wording import as_typed, command_with, next_command, problem_in, shown, shown_return
 from ppolab.training.result import RunResult
 
 SHOWN = {
@@ -31,6 +31,14 @@ def test_a_deviation_of_rounding_errors_is_none() -> None:
     assert shown_return(0.02, 0.001) == "0.02 ± 0.001"
     assert shown_return(-500.0, 12.34) == "-500.0 ± 12.3"
     assert shown_return(0.0, 0.0) == "0.0 ± 0.0"
+
+
+def test_a_problem_is_told_by_our_line_and_not_by_the_notes_after_it() -> None:
+    trace = "Traceback (most recent call last):\n  ...\n"
+    noted = f"{trace}ppolab.errors.EnvError: mine: environment 0 raised\n{trace}ValueError: boom\nsecond line\n"
+    assert problem_in(noted) == "mine: environment 0 raised"
+    assert problem_in(f"{trace}ZeroDivisionError: division by zero\n") == "ZeroDivisionError: division by zero"
+    assert problem_in("clip=2: must be below 1") == "clip=2: must be below 1"
 
 
 # --- commands --------------------------------------------------------------------------------------------------------
@@ -96,12 +104,16 @@ def test_a_summary_tells_results_and_the_next_command(monkeypatch: pytest.Monkey
     monkeypatch.setattr(sys, "argv", ["ppolab-train"])
     assert RESULT.summary.splitlines() == [
         "run           not tracked",
-        "steps         1,024 in 2.0 s, 256 steps/s overall",
+        "steps         1,024, of these 512 in 2.0 s, 256 steps/s overall",
         "train return  0.0 (mean of the latest episodes)",
         "eval return   0.021 ± 0.0, best 0.03",
         "files         o/a=b",
         "evaluate      ppolab-evaluate 'run=\"o/a=b\"'",
     ]
+
+
+def test_a_run_that_was_not_resumed_has_taken_all_its_steps_now() -> None:
+    assert "steps         1,024 in 2.0 s, 512 steps/s overall" in replace(RESULT, new_steps=1024).summary
 
 
 def test_a_run_whose_store_has_not_answered_is_not_called_untracked() -> None:

@@ -64,6 +64,20 @@ def test_a_resume_finishes_it(
     assert ours.best_return == theirs.best_return
 
 
+def test_a_new_run_does_not_take_the_folder_of_another(whole: Path) -> None:
+    before = {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match=r"hydra\.run\.dir=.*whole: holds a run already; go on with: .* or remove"):
+        run(small_config(**SETTINGS, seed=7), whole)
+    assert {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_without_a_checkpoint_may_be_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr("ppolab.training.module.OnPolicyModule.training_step", kill)
+        run(small_config(**SETTINGS), tmp_path)
+    assert run(small_config(**SETTINGS), tmp_path) is not None
+
+
 def test_a_finished_run_needs_more_steps(whole: Path) -> None:
     with pytest.raises(ConfigError, match=r"total_steps=192: the run has already taken 192 steps"):
         run(small_config(**SETTINGS), whole, find_run("resume", str(whole)))

@@ -16,7 +16,7 @@ from ppolab.agents.policy import build_policy
 from ppolab.errors import ConfigError
 from ppolab.records.checkpoint import load_checkpoint
 from ppolab.records.metrics_file import read_metrics
-from ppolab.records.run_folder import find_run
+from ppolab.records.run_folder import RunFolder, find_run
 from ppolab.training.build import build_module
 from ppolab.training.module import OnPolicyModule
 from ppolab.training.run import run
@@ -133,6 +133,15 @@ def test_a_warm_run_goes_on_without_its_source(source: Path, tmp_path: Path) -> 
     longer = small_config(init_from="gone", total_steps=256, **settings)
     run(longer, tmp_path / "cut", find_run("resume", str(tmp_path / "cut")))
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+
+
+def test_the_tag_has_the_id_that_the_store_told_after_the_checkpoint(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_checkpoint(source / "checkpoints/best.ckpt").run_id is None
+    monkeypatch.setattr(RunFolder, "run_id", lambda _: "0123")
+    taken = warm_start(small_config(init_from=str(source)), policy_of(small_config()), TWO)
+    assert taken is not None and taken.tags["init_from.run_id"] == "0123"
 
 
 def test_the_log_names_the_checkpoint(source: Path, caplog: pytest.LogCaptureFixture) -> None:
