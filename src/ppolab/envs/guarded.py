@@ -247,7 +247,8 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def _check_info(self, info: object) -> None:
         if not isinstance(info, dict):
-            raise self._wrong("info", f"of type {type(info).__name__}, not a dictionary")
+            problem = f"returned an info of type {type(info).__name__}, not a dictionary, at its step {self._steps}"
+            raise EnvError(f"{self._name} {problem}")
 
     def _wrong(self, what: str, problem: str) -> EnvError:
         return EnvError(f"{self._name} returned a {what} {problem}, at its step {self._steps}")

@@ -47,7 +47,7 @@ def how_to_go_on(files: RunFolder) -> str:
 
 
 def check_unused(files: RunFolder) -> None:
-    """Raise ConfigError if a new run would overwrite the checkpoints of another one, and take its pictures for its own."""
+    """Raise ConfigError if a new run would overwrite another one's checkpoints, and take its film for its own."""
     if files.checkpoint("last").is_file():
         raise ConfigError(
             f"hydra.run.dir={files.path}: holds a run already; {how_to_go_on(files)}, choose another folder, or remove "

@@ -396,9 +396,7 @@ def test_unsupported_spaces_are_refused_by_name(observation_space, action_space,
 @pytest.mark.parametrize("space", [spaces.Box(-1, 1, (0,)), spaces.Dict({})])
 def test_an_observation_without_numbers_is_refused(space: spaces.Space[Any]) -> None:
     env = EnvConfig(id="probe/AnySpace-v0", kwargs={"observation_space": space, "action_space": spaces.Discrete(2)})
-    with pytest.raises(
-        ConfigError, match=r"env\.id=probe/AnySpace-v0: the observation space .* has no numbers; it must"
-    ):
+    with pytest.raises(ConfigError, match=r"env\.id=probe/AnySpace-v0: the observation space .* has no numbers"):
         check_environment(env)
 
 

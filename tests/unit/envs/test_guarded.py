@@ -154,9 +154,8 @@ def test_info_is_ignored_whatever_it_holds(kind: str) -> None:
 
 @pytest.mark.parametrize("info", [None, []])
 def test_an_info_that_is_no_dictionary_is_named(info: Any) -> None:
-    with pytest.raises(
-        EnvError, match=f"mine: environment 3 returned a info of type {type(info).__name__}, not a dict"
-    ):
+    problem = f"mine: environment 3 returned an info of type {type(info).__name__}, not a dictionary, at its step 1"
+    with pytest.raises(EnvError, match=problem):
         stepped(BOX, info=info)
     first = Guarded(probe_envs.Returns(BOX, first_info=info), "mine", 3)
     with pytest.raises(EnvError, match=r"not a dictionary, at its step 0"):
