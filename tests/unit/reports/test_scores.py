@@ -15,7 +15,7 @@ from ppolab.errors import ConfigError
 from ppolab.records.tracking import StoredRun, StoreReader
 from ppolab.reports.results import results_of
 from ppolab.reports.scores import Collection, Scored, as_last_trained, collect
-from ppolab.reports.settings import ReportConfig, RunsConfig
+from ppolab.reports.settings import ReportConfig, RunsConfig, check
 
 OLD_RUNS = Path(__file__).parents[2] / "fixtures/study_0_1_0/runs.json"
 """Runs of ppolab 0.1.0 on CartPole: three trials of a study, and seeds 0, 1 and 2, of which 0 went on to 512 steps."""
@@ -50,6 +50,19 @@ def report_config(study: str | None = None) -> ReportConfig:
         seed=0,
         log_to_mlflow=False,
     )
+
+
+@pytest.mark.parametrize("key", ["metric", "curve"])
+@pytest.mark.parametrize(
+    "name", ["policy/clip", "policy/entropy_coef", "policy/beta", "env/x", "evaluate/return", "evaluate_sampled/length"]
+)
+def test_whatever_is_logged_to_a_run_may_be_asked_for(name: str, key: str) -> None:
+    check(replace(report_config(), **{key: name}))
+
+
+def test_a_metric_of_a_later_evaluation_is_named_where_it_was_mistyped() -> None:
+    with pytest.raises(ConfigError, match=r"did you mean 'evaluate_sampled/return'\?; .*, evaluate/return"):
+        check(replace(report_config(), metric="evaluate_sampled/retrun"))
 
 
 def test_a_report_over_runs_of_an_earlier_version() -> None:
