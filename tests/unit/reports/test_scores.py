@@ -133,7 +133,7 @@ def test_a_run_of_today_is_of_the_method_that_an_earlier_version_recorded_in_ful
 PLAIN = {"env.id": "Pendulum-v1", "algorithm.name": "ppo_clip", "optimizer._target_": "torch.optim.Adam"}
 
 
-def collected(*settings: dict[str, str]) -> Collection:
+def collected(*settings: dict[str, str], compare: list[str] | None = None) -> Collection:
     """Return what a report makes of runs with these settings, each with a seed of its own."""
     stored = [
         StoredRun(
@@ -144,7 +144,7 @@ def collected(*settings: dict[str, str]) -> Collection:
     ]  # fmt: skip
     store = OldStore()
     store.runs = lambda experiment, tags: stored  # type: ignore[method-assign]
-    return collect(report_config(), cast(StoreReader, store))
+    return collect(replace(report_config(), compare=compare), cast(StoreReader, store))
 
 
 @pytest.mark.parametrize(
@@ -174,6 +174,28 @@ def test_an_algorithm_has_no_usual_value_of_what_it_does_not_read() -> None:
     assert "algorithm=trpo" in found.methods
     assert value_left_out("algorithm.clip_schedule", "trpo") is None
     assert value_left_out("env.kwargs.g", "ppo_clip") is value_left_out("gamma", "ppo_clip") is None
+
+
+def test_a_run_without_the_compared_settings_is_told_by_its_algorithm() -> None:
+    others = {"algorithm.name": "trpo"}, {"algorithm.name": "a2c"}
+    found = collected({"clip": "0.1"}, {"clip": "0.2"}, *others, compare=["clip"])
+    assert set(found.methods) == {"clip=0.1", "clip=0.2", "algorithm=trpo", "algorithm=a2c"}
+    assert found.remarks == []
+
+
+def test_an_algorithm_that_is_alone_on_its_task_is_no_method_of_all_runs() -> None:
+    alone = {"env.id": "Ant-v5", "algorithm.name": "trpo"}
+    assert set(collected({"clip": "0.1"}, {"clip": "0.2"}, alone).methods) == {"clip=0.1", "clip=0.2", "algorithm=trpo"}
+
+
+def test_a_run_of_no_recorded_algorithm_is_told_by_what_it_lacks() -> None:
+    found = collected({"clip": "0.1"}, {"algorithm.name": ""}, compare=["clip"])
+    assert set(found.methods) == {"clip=0.1", "without clip"}
+
+
+def test_runs_that_differ_in_nothing_are_one_method() -> None:
+    assert collected({}, {}, {}).methods == ["all runs"]
+    assert collected({}, {}, compare=["optimizer"]).methods == ["all runs"]
 
 
 def test_parts_of_the_runs_of_a_population_are_left_out() -> None:
