@@ -34,12 +34,14 @@ def joined(values, space, name="action"):
 
 
 def mask_of(observation, info, env):
-    """Return the allowed actions, for a policy that was trained with masks."""
+    """Return the allowed actions, for a policy that was trained with masks: from the places where ppolab looks."""
+    in_info = [name for name in ("action_mask", "legal_action_mask") if name in info]
     if isinstance(observation, dict) and "action_mask" in observation:
         mask = observation["action_mask"]
     else:
-        mask = info["action_mask"] if "action_mask" in info else env.get_wrapper_attr("action_masks")()
-    return np.concatenate([np.ravel(part) for part in (mask if isinstance(mask, tuple) else [mask])]) != 0
+        mask = info[in_info[0]] if in_info else env.get_wrapper_attr("action_masks")()
+    of_components = mask if isinstance(mask, tuple | list) else [mask]
+    return np.concatenate([np.ravel(part) for part in of_components]) != 0
 
 
 def act(session, observation, info, state, env):

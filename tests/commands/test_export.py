@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,7 @@ from ppolab.agents.agent import Agent
 from ppolab.agents.export import export_policy
 from ppolab.agents.trained_policy import TrainedPolicy, load_policy
 from ppolab.cli.commands import export_main
+from ppolab.envs.action_masks import network_space
 from ppolab.envs.spaces import first_action, parts_of, stacked
 from ppolab.errors import ConfigError, ExportError
 from ppolab.records.run_folder import FoundRun, RunFolder
@@ -178,7 +180,32 @@ def test_a_torch_export_plays_and_says_what_it_is(task: str, trained: dict[str, 
         actions = module(export.as_tensors(batch))
         both = (parts_of(each, trained[task].action_space) for each in (actions, Agent(trained[task]).act(batch)))
         for seen, expected in zip(*both, strict=True):
-            assert np.allclose(seen.detach().numpy(), expected, rtol=0, atol=5e-6)
+            assert np.allclose(seen.numpy(), expected, rtol=0, atol=5e-6)
+
+
+def test_a_torch_export_takes_an_observed_mask_as_the_page_says(
+    trained: dict[str, TrainedPolicy], tmp_path: Path
+) -> None:
+    (code,) = re.findall(r"```python\n(import numpy.*?)```", (ROOT / "docs/export.md").read_text(), re.DOTALL)
+    path = tmp_path / "policy.pt2"
+    export_policy(trained["masks"], "torch_export", path)
+    space = trained["masks"].observation_space
+    space.seed(3)
+    batch = stacked([space.sample() for _ in range(7)], space)
+    batch["action_mask"][:, 0] = 1  # something is allowed
+    with gymnasium.make(trained["masks"].config.env.id, **trained["masks"].config.env.kwargs) as env:
+        names = {"env": env, "batch": dict(reversed(batch.items()))}
+        exec(code.replace('"policy.pt2"', repr(str(path))), names)
+    assert np.array_equal(names["actions"].numpy(), Agent(trained["masks"]).act(batch))
+
+
+def test_a_torch_export_takes_the_keys_in_the_order_of_the_environment() -> None:
+    box = gymnasium.spaces.Box(0, 1, (2,))
+    observed = gymnasium.spaces.Dict([("z", box), ("action_mask", gymnasium.spaces.MultiBinary(3)), ("a", box)])
+    seen = network_space(observed, gymnasium.spaces.Discrete(3))
+    assert isinstance(seen, gymnasium.spaces.Dict) and list(seen.spaces) == ["a", "z"]
+    ordered = export._in_order_of(seen, observed)
+    assert isinstance(ordered, gymnasium.spaces.Dict) and list(ordered.spaces) == ["z", "a"]
 
 
 def test_the_command_writes_into_the_folder_of_the_run(

@@ -13,6 +13,7 @@ from ppolab.agents.evaluation import EvalResult
 from ppolab.agents.trained_policy import load_policy
 from ppolab.agents.video import RenderError, record_video
 from ppolab.config.command_schema import EvaluateConfig
+from ppolab.config.metrics import EVALUATED, EVALUATED_SAMPLED
 from ppolab.envs.factory import evaluation_backend
 from ppolab.errors import PpolabError
 from ppolab.records.run_folder import OUTPUTS, FoundRun
@@ -42,7 +43,7 @@ def evaluate_run(found: FoundRun, settings: EvaluateConfig) -> str:
     if settings.video:
         lines.append(_filmed(agent, settings, folder / "video.mp4"))
     lines.append(f"result        {file}")
-    _add_to_store(agent, result, file, "evaluate" if settings.deterministic else "evaluate_sampled")
+    _add_to_store(agent, result, file, EVALUATED if settings.deterministic else EVALUATED_SAMPLED)
     return "\n".join(lines)
 
 

@@ -169,7 +169,7 @@ def _program(trained: TrainedPolicy) -> ExportedProgram:
 
 def _example(trained: TrainedPolicy) -> tuple[Any, ...]:
     """Return the observations of a batch of two: a batch of one would fix the size to one."""
-    return (_seen(trained, create_empty_array(trained.seen_space, 2)),)
+    return (_seen(trained, create_empty_array(_input_space(trained), 2)),)
 
 
 def _further_inputs(trained: TrainedPolicy, count: int) -> dict[str, NDArray[Any]]:
@@ -191,9 +191,21 @@ def _tensors(arrays: dict[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(values) for name, values in arrays.items()}
 
 
+def _input_space(trained: TrainedPolicy) -> spaces.Space[Any]:
+    """Return the space of what the network sees, with keys in the environment's order: `torch.export` fixes it."""
+    return _in_order_of(trained.seen_space, trained.observation_space)
+
+
+def _in_order_of(seen: spaces.Space[Any], observed: spaces.Space[Any]) -> spaces.Space[Any]:
+    """Return `seen` with the keys in the order of `observed`; what a mask was taken out of had been sorted."""
+    if not (isinstance(seen, spaces.Dict) and isinstance(observed, spaces.Dict)):
+        return seen
+    return spaces.Dict([(key, seen[key]) for key in observed.spaces if key in seen.spaces])
+
+
 def _seen(trained: TrainedPolicy, batch: Any) -> Any:
     """Return what the network sees of a batch of observations as the environment gives them."""
-    space = trained.seen_space
+    space = _input_space(trained)
     return as_tensors(of_parts(parts_of(batch, space), space))
 
 
@@ -206,7 +218,7 @@ def _free_batch(trained: TrainedPolicy) -> dict[str, Any]:
             return {key: of(part) for key, part in space.spaces.items()}
         return tuple(map(of, space.spaces)) if isinstance(space, spaces.Tuple) else axis
 
-    return {"observation": of(trained.seen_space)} | dict.fromkeys(_further_inputs(trained, 1), axis)
+    return {"observation": of(_input_space(trained))} | dict.fromkeys(_further_inputs(trained, 1), axis)
 
 
 def _as_torch_export(trained: TrainedPolicy) -> _Written:
@@ -240,7 +252,7 @@ def _as_onnx(trained: TrainedPolicy) -> _Written:
     import onnx
     import onnxruntime
 
-    names = _names(OBSERVATION, trained.seen_space)
+    names = _names(OBSERVATION, _input_space(trained))
     answers = _names(ACTION, trained.action_space)
     names += _further_inputs(trained, 1)
     if trained.policy.has_memory:
@@ -255,7 +267,7 @@ def _as_onnx(trained: TrainedPolicy) -> _Written:
     def play(
         batch: Any, masks: NDArray[np.bool_] | None, states: NDArray[np.float32] | None
     ) -> tuple[Any, NDArray[np.float32] | None]:
-        inputs = dict(zip(names, parts_of(batch, trained.seen_space), strict=False)) | _given(masks, states)
+        inputs = dict(zip(names, parts_of(batch, _input_space(trained)), strict=False)) | _given(masks, states)
         parts = session.run(answers, inputs)
         after = None if states is None else parts.pop()
         return of_parts(iter(parts), trained.action_space), after

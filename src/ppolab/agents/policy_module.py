@@ -76,7 +76,7 @@ class PolicyModule(nn.Module):
         mapping: ActionMapping,
     ) -> None:
         super().__init__()
-        self.policy = copy.deepcopy(policy).cpu()
+        self.policy = copy.deepcopy(policy).cpu().requires_grad_(False)  # so that actions become arrays as they are
         self.encoder = _Encoder(observation_space)
         self.scaling = _Scaling(policy.observation_scale)
         self.decoder = _decoder(policy_space, mapping)

@@ -73,6 +73,11 @@ def metrics_of(name: str) -> tuple[str, ...]:
     return tuple(about(name).get("metrics", ()))
 
 
+def schedule_metrics_of(name: str) -> tuple[str, ...]:
+    """Return the metrics that a run of the algorithm has once its settings name schedules."""
+    return tuple(facts["metric"] for facts in about(name).get("schedules", {}).values())
+
+
 @cache
 def ranges_of(name: str) -> Mapping[str, Range]:
     """Return the range of each of the algorithm's numbers that has one.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ppolab.config.algorithms import algorithm_names, metrics_of, scheduled_metrics
+from ppolab.config.algorithms import algorithm_names, metrics_of, schedule_metrics_of, scheduled_metrics
 from ppolab.config.schema import Config
 
 METRIC_WORDS = {
@@ -37,6 +37,12 @@ INFO_METRICS = "env/"
 METRICS = tuple(METRIC_WORDS)
 """Their names, in the order of the columns of metrics.csv."""
 
+ENTROPY_COEF = "policy/entropy_coef"
+"""Logged where `entropy_schedule` is set."""
+
+EVALUATED, EVALUATED_SAMPLED = "evaluate", "evaluate_sampled"
+"""What the names of the metrics begin with that an evaluation of a stored run adds to it, by its actions."""
+
 
 def objective_names(config: Config) -> tuple[str, ...]:
     """Return the metrics that `objective` names."""
@@ -61,10 +67,20 @@ def info_metric(name: str) -> str:
 def run_metrics(config: Config) -> tuple[str, ...]:
     """Return every metric that a run of `config` may log."""
     of_algorithm = config.algorithm.get("metrics") or metrics_of(config.algorithm["name"])
-    scheduled = [*scheduled_metrics(config.algorithm), *(["policy/entropy_coef"] if config.entropy_schedule else [])]
+    scheduled = [*scheduled_metrics(config.algorithm), *([ENTROPY_COEF] if config.entropy_schedule else [])]
     return (*METRICS, *of_algorithm, *scheduled, *map(info_metric, config.env.log_info))
 
 
 def metric_names() -> tuple[str, ...]:
     """Return every metric that a run of any algorithm may log; reads all of their files."""
-    return (*METRICS, *(metric for name in algorithm_names() for metric in metrics_of(name)))
+    names = algorithm_names()
+    of_algorithms = [metric for name in names for metric in (*metrics_of(name), *schedule_metrics_of(name))]
+    return tuple(dict.fromkeys((*METRICS, *of_algorithms, ENTROPY_COEF)))
+
+
+def stored_metric_names() -> tuple[str, ...]:
+    """Return every metric that a store may hold of a run: what it logged, and what later evaluations added."""
+    added = [
+        f"{group}/{name}" for group in (EVALUATED, EVALUATED_SAMPLED) for name in ("return", "return_std", "length")
+    ]
+    return (*metric_names(), *added)

@@ -24,6 +24,7 @@ UNREAD = "algorithm.ignores"
 FACTS = tuple(f"algorithm.{key}" for key in ABOUT if key != "name")
 """What follows from an algorithm's name."""
 ONLY_METHOD = "all runs"
+"""The method of runs that differ in nothing."""
 
 Values = dict[tuple[str | None, ...], set[str | None]]
 
@@ -48,22 +49,27 @@ def task_names(runs: Sequence[StoredRun]) -> list[str]:
 def method_names(runs: Sequence[StoredRun], tasks: Sequence[str], compare: Sequence[str] | None) -> list[str]:
     """Return the method of each run: the values of the parameters that make one up.
 
-    A parameter that the run's algorithm or optimizer does not have is left out.
+    A parameter that the run's algorithm or optimizer does not have is left out. A run that has none of them is named by
+    its algorithm.
 
     Raises:
         ConfigError: `compare` names what no run has.
     """
     keys = differing(runs, tasks) if compare is None else _compared(compare, runs, tasks)
     had = {(kind_of(run), key) for run in runs for key in run.parameters}
-    return [
-        ", ".join(
-            f"{'algorithm' if key == ALGORITHM else key}={shown(run.parameters.get(key))}"
-            for key in keys
-            if (kind_of(run), key) in had
-        )
-        or ONLY_METHOD
-        for run in runs
-    ]
+    names = [", ".join(_typed(run, key) for key in keys if (kind_of(run), key) in had) for run in runs]
+    if not any(names):
+        return [ONLY_METHOD] * len(runs)
+    return [name or _beside_methods(run, keys) for run, name in zip(runs, names, strict=True)]
+
+
+def _typed(run: StoredRun, key: str) -> str:
+    return f"{'algorithm' if key == ALGORITHM else key}={shown(run.parameters.get(key))}"
+
+
+def _beside_methods(run: StoredRun, keys: Sequence[str]) -> str:
+    """Return the method of a run that has none of the parameters `keys`, which other runs have."""
+    return _typed(run, ALGORITHM) if run.parameters.get(ALGORITHM) else f"without {', '.join(keys)}"
 
 
 def differing(runs: Sequence[StoredRun], tasks: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ppolab.config.checks import check_values
-from ppolab.config.metrics import INFO_METRICS, metric_names
+from ppolab.config.metrics import INFO_METRICS, stored_metric_names
 from ppolab.config.rules import NOT_NEGATIVE, OPEN_UNIT, POSITIVE
 from ppolab.config.schema import flattened
 from ppolab.config.setting import setting
@@ -102,7 +102,7 @@ def check(settings: ReportConfig) -> None:
     """Raise ConfigError for the first setting that breaks a rule."""
     for key in ("metric", "curve"):
         name = getattr(settings, key)
-        known = metric_names()
+        known = stored_metric_names()
         if name not in known and not name.startswith(INFO_METRICS):
             raise ConfigError(f"{key}={name}: is no metric{nearest(name, known)}; name one of {', '.join(known)}")
     check_values(settings)

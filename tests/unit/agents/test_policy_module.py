@@ -170,6 +170,7 @@ def test_inputs_are_named_by_their_place() -> None:
 def test_the_module_keeps_a_policy_of_its_own() -> None:
     policy = random_policy(FLOATS, ACTIONS["Discrete"])
     module = PolicyModule(policy, FLOATS, ACTIONS["Discrete"], ActionMapping())
+    assert all(parameter.requires_grad for parameter in policy.parameters())
     with torch.no_grad():
         policy.action_head.weight.zero_()
     assert policy.training and not module.training
@@ -180,3 +181,8 @@ def test_numbers_that_pytorch_lacks_are_refused() -> None:
     space = spaces.Box(0, 2**64 - 1, (1,), np.uint64)
     with pytest.raises(ExportError, match=r"below 2\*\*63"):
         PolicyModule(random_policy(FLOATS, space), FLOATS, space, ActionMapping())
+
+
+def test_actions_need_no_gradient_and_become_arrays_as_they_are() -> None:
+    module = PolicyModule(random_policy(FLOATS, ACTIONS["float32"]), FLOATS, ACTIONS["float32"], ActionMapping())
+    assert module(torch.zeros(2, 3)).numpy().shape == (2, 3)

@@ -31,3 +31,9 @@ def test_every_metric_has_words_and_a_place() -> None:
     assert all(re.fullmatch(r"\w+/\w+", name) for name in metric_names())
     for name in algorithm_names():
         assert set(metrics_of(name)) <= set(comments_in(option_file("algorithm", name)))
+
+
+def test_metrics_of_schedules_are_among_the_names() -> None:
+    config = make_config("algorithm.clip_schedule=linear", "entropy_schedule=linear", "entropy_coef=0.01")
+    assert {"policy/clip", "policy/entropy_coef"} <= set(run_metrics(config)) <= set(metric_names())
+    assert len(set(metric_names())) == len(metric_names())

@@ -1,12 +1,17 @@
-"""The environments in docs/examples."""
+"""The environments in docs/examples, and the example that plays in one."""
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
+
+from ppolab.envs.action_masks import flags_of
 
 EXAMPLES = Path(__file__).parents[3] / "docs/examples"
 
@@ -48,3 +53,28 @@ def test_door_is_right_for_whom_remembers_and_masked_handles_move_nothing(monkey
         reward, terminated = env.step(int(allowed[cue if remembers else 1 - cue]))[1:3]
         assert (reward, terminated) == (1.0 if remembers else -1.0, True)
     assert cues == {0, 1}
+
+
+PARTS = [np.array([1, 0, 1], dtype=np.int8), np.array([0, 1], dtype=np.int8)]
+
+
+@pytest.mark.parametrize("place", ["action_mask", "legal_action_mask", "observation", "method"])
+@pytest.mark.parametrize("mask", [PARTS, tuple(PARTS), np.concatenate(PARTS), [1, 0, 1, 0, 1]])
+def test_the_player_reads_the_masks_that_a_training_reads(
+    mask: Any, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    play_onnx = importlib.import_module("play_onnx")
+    env = gymnasium.make("CartPole-v1")
+    if place == "method":
+        env.unwrapped.action_masks = lambda: mask  # type: ignore[attr-defined]
+    observation = {"action_mask": mask} if place == "observation" else np.zeros(4)
+    found = play_onnx.mask_of(observation, {place: mask} if place.endswith("mask") else {}, env)
+    np.testing.assert_array_equal(found, flags_of(mask, spaces.MultiDiscrete([3, 2])))
+
+
+def test_the_player_takes_the_first_place_of_a_mask_as_a_training_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    play_onnx = importlib.import_module("play_onnx")
+    info = {"legal_action_mask": np.array([0, 1]), "action_mask": np.array([1, 0])}
+    assert play_onnx.mask_of(np.zeros(4), info, gymnasium.make("CartPole-v1")).tolist() == [True, False]

@@ -15,7 +15,7 @@ from ppolab.errors import ConfigError
 from ppolab.records.tracking import StoredRun, StoreReader
 from ppolab.reports.results import results_of
 from ppolab.reports.scores import Collection, Scored, as_last_trained, collect
-from ppolab.reports.settings import ReportConfig, RunsConfig
+from ppolab.reports.settings import ReportConfig, RunsConfig, check
 
 OLD_RUNS = Path(__file__).parents[2] / "fixtures/study_0_1_0/runs.json"
 """Runs of ppolab 0.1.0 on CartPole: three trials of a study, and seeds 0, 1 and 2, of which 0 went on to 512 steps."""
@@ -50,6 +50,19 @@ def report_config(study: str | None = None) -> ReportConfig:
         seed=0,
         log_to_mlflow=False,
     )
+
+
+@pytest.mark.parametrize("key", ["metric", "curve"])
+@pytest.mark.parametrize(
+    "name", ["policy/clip", "policy/entropy_coef", "policy/beta", "env/x", "evaluate/return", "evaluate_sampled/length"]
+)
+def test_whatever_is_logged_to_a_run_may_be_asked_for(name: str, key: str) -> None:
+    check(replace(report_config(), **{key: name}))
+
+
+def test_a_metric_of_a_later_evaluation_is_named_where_it_was_mistyped() -> None:
+    with pytest.raises(ConfigError, match=r"did you mean 'evaluate_sampled/return'\?; .*, evaluate/return"):
+        check(replace(report_config(), metric="evaluate_sampled/retrun"))
 
 
 def test_a_report_over_runs_of_an_earlier_version() -> None:
@@ -120,7 +133,7 @@ def test_a_run_of_today_is_of_the_method_that_an_earlier_version_recorded_in_ful
 PLAIN = {"env.id": "Pendulum-v1", "algorithm.name": "ppo_clip", "optimizer._target_": "torch.optim.Adam"}
 
 
-def collected(*settings: dict[str, str]) -> Collection:
+def collected(*settings: dict[str, str], compare: list[str] | None = None) -> Collection:
     """Return what a report makes of runs with these settings, each with a seed of its own."""
     stored = [
         StoredRun(
@@ -131,7 +144,7 @@ def collected(*settings: dict[str, str]) -> Collection:
     ]  # fmt: skip
     store = OldStore()
     store.runs = lambda experiment, tags: stored  # type: ignore[method-assign]
-    return collect(report_config(), cast(StoreReader, store))
+    return collect(replace(report_config(), compare=compare), cast(StoreReader, store))
 
 
 @pytest.mark.parametrize(
@@ -161,6 +174,28 @@ def test_an_algorithm_has_no_usual_value_of_what_it_does_not_read() -> None:
     assert "algorithm=trpo" in found.methods
     assert value_left_out("algorithm.clip_schedule", "trpo") is None
     assert value_left_out("env.kwargs.g", "ppo_clip") is value_left_out("gamma", "ppo_clip") is None
+
+
+def test_a_run_without_the_compared_settings_is_told_by_its_algorithm() -> None:
+    others = {"algorithm.name": "trpo"}, {"algorithm.name": "a2c"}
+    found = collected({"clip": "0.1"}, {"clip": "0.2"}, *others, compare=["clip"])
+    assert set(found.methods) == {"clip=0.1", "clip=0.2", "algorithm=trpo", "algorithm=a2c"}
+    assert found.remarks == []
+
+
+def test_an_algorithm_that_is_alone_on_its_task_is_no_method_of_all_runs() -> None:
+    alone = {"env.id": "Ant-v5", "algorithm.name": "trpo"}
+    assert set(collected({"clip": "0.1"}, {"clip": "0.2"}, alone).methods) == {"clip=0.1", "clip=0.2", "algorithm=trpo"}
+
+
+def test_a_run_of_no_recorded_algorithm_is_told_by_what_it_lacks() -> None:
+    found = collected({"clip": "0.1"}, {"algorithm.name": ""}, compare=["clip"])
+    assert set(found.methods) == {"clip=0.1", "without clip"}
+
+
+def test_runs_that_differ_in_nothing_are_one_method() -> None:
+    assert collected({}, {}, {}).methods == ["all runs"]
+    assert collected({}, {}, compare=["optimizer"]).methods == ["all runs"]
 
 
 def test_parts_of_the_runs_of_a_population_are_left_out() -> None:
