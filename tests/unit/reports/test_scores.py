@@ -54,10 +54,13 @@ def report_config(study: str | None = None) -> ReportConfig:
 
 @pytest.mark.parametrize("key", ["metric", "curve"])
 @pytest.mark.parametrize(
-    "name", ["policy/clip", "policy/entropy_coef", "policy/beta", "env/x", "evaluate/return", "evaluate_sampled/length"]
+    "name", ["policy/clip", "policy/entropy_coef", "policy/beta", "evaluate/return", "evaluate_sampled/length"]
 )
-def test_whatever_is_logged_to_a_run_may_be_asked_for(name: str, key: str) -> None:
+def test_whatever_is_logged_to_a_run_may_be_asked_for_and_nothing_else(name: str, key: str) -> None:
     check(replace(report_config(), **{key: name}))
+    check(replace(report_config(), **{key: f"env/{name}"}))  # what environments log has any name
+    with pytest.raises(ConfigError, match=f"^{key}={name}s: is no metric; did you mean '{name}'"):
+        check(replace(report_config(), **{key: f"{name}s"}))
 
 
 def test_a_metric_of_a_later_evaluation_is_named_where_it_was_mistyped() -> None:
